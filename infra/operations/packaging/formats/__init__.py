@@ -1,0 +1,37 @@
+"""The frameworks whose models Berth packages: one function each.
+
+To add one, write `convert(model, rows) -> Converted` in a file here, importing the framework
+inside the function, and enter it in `FORMATS` under the name of the Python package that the
+model's class comes from.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.operations.packaging.converted import Converted
+from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.formats import onnx, scikit_learn
+from infra.operations.packaging.rows import Rows
+
+FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
+    "onnx": onnx.convert,
+    "sklearn": scikit_learn.convert,
+}
+
+
+def framework_of(model: object) -> str:
+    """The key of `FORMATS` for `model`: a path, or an object told by where its class comes from.
+
+    Raises:
+        PackageError: none of its classes comes from a known framework.
+    """
+    if isinstance(model, Path):
+        return "onnx"
+    for cls in type(model).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in FORMATS:
+            return root
+    raise PackageError(
+        f"{type(model).__module__}.{type(model).__qualname__}: comes from no framework that "
+        f"berth package knows ({', '.join(FORMATS)}); export it to ONNX and package that file"
+    )

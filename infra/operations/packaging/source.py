@@ -1,0 +1,123 @@
+"""Finds what is to be packaged: a file, what a function returns, or an object in memory."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.pickles import refuse_pickle
+
+_WHAT_A_SOURCE_IS = (
+    "a source is an .onnx file, or a function that returns the fitted estimator and real rows: "
+    "path/to/train.py:function or module:function"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is to be packaged, before any conversion.
+
+    `model` is an object, or the path of an .onnx file. `rows` and `metrics` are what the function
+    gave along with it, if anything.
+    """
+
+    model: object
+    rows: object = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def find_source(source: object) -> Found:
+    """What `source` names; an object that is neither text nor path stands for itself.
+
+    Raises:
+        PackageError: no such file or function, a pickle, a file of another kind, or a function
+            that fails or returns something else.
+    """
+    if isinstance(source, Path):
+        source = str(source)
+    if not isinstance(source, str):
+        return Found(source)
+    if Path(source).exists():
+        return Found(_onnx_file(Path(source)))
+    module, colon, function = source.rpartition(":")
+    if not colon or not function.isidentifier():
+        raise PackageError(f"{source}: no such file; {_WHAT_A_SOURCE_IS}")
+    return _call(source, module, function)
+
+
+def _onnx_file(path: Path) -> Path:
+    if path.is_dir():
+        raise PackageError(f"{path}: is a directory; {_WHAT_A_SOURCE_IS}")
+    refuse_pickle(path)
+    if path.suffix == ".py":
+        raise PackageError(f"{path}: name the function too, as in {path}:build")
+    if path.suffix != ".onnx":
+        raise PackageError(f"{path}: is not an .onnx file; {_WHAT_A_SOURCE_IS}")
+    return path
+
+
+def _call(source: str, module: str, function: str) -> Found:
+    build = _function(source, module, function)
+    try:
+        result = build()
+    except Exception as error:
+        raise PackageError(f"{source}: failed with {type(error).__name__}: {error}") from error
+    match result:
+        case (model, rows):
+            return Found(model, rows)
+        case (model, rows, Mapping() as metrics):
+            return Found(model, rows, metrics)
+    raise PackageError(
+        f"{source}: returned {type(result).__name__}; it must return (estimator, rows) or "
+        "(estimator, rows, metrics)"
+    )
+
+
+def _function(source: str, module: str, function: str) -> Callable[[], Any]:
+    try:
+        loaded = _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+    except PackageError:
+        raise
+    except Exception as error:
+        raise PackageError(
+            f"{source}: importing it failed with {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(loaded, function, None)
+    if not callable(found):
+        raise PackageError(f"{source}: {module} has no function {function}")
+    build: Callable[[], Any] = found
+    return build
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PackageError(f"{path}: no such file; {_WHAT_A_SOURCE_IS}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise PackageError(f"{path}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    with _importable(path.parent):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    with _importable(Path()):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _importable(directory: Path) -> Iterator[None]:
+    """Let imports find what lies in `directory`, as `python file.py` there would."""
+    entry = str(directory.resolve())
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
