@@ -1,0 +1,28 @@
+"""Where a stack runs: each platform composes components from the specification."""
+
+import importlib
+from pathlib import Path
+
+import pulumi
+
+from infra.spec import HostingSpec, SpecError
+
+# Imported only when chosen: the cloud SDKs cost seconds at every preview.
+_PLATFORMS = {"local": "infra.platforms.local"}
+
+
+def require_platform(spec: HostingSpec) -> None:
+    """Raise SpecError, with what is there, for a platform that this version does not have."""
+    if spec.platform not in _PLATFORMS:
+        raise SpecError.of(
+            f"berth:platform: {spec.platform} is not part of this version; "
+            f"available: {', '.join(_PLATFORMS)}"
+        )
+
+
+def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, pulumi.Input[object]]:
+    """Declare everything that `spec` says for its platform; the result is the stack's outputs."""
+    require_platform(spec)
+    platform = importlib.import_module(_PLATFORMS[spec.platform])
+    outputs: dict[str, pulumi.Input[object]] = platform.deploy(spec, stack=stack, root=root)
+    return outputs

@@ -1,0 +1,269 @@
+"""`berth`: the command line. Thin: every command is a call into infra/operations."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra.engine import EngineError, ensure_engine
+from infra.model_store import version_directory
+from infra.operations import invoke as invoking
+from infra.operations import lifecycle
+from infra.operations import rollback as rolling_back
+from infra.operations.stack import OperationError, Stack
+from infra.platforms import local_state, require_platform
+from infra.platforms.local import run_folder
+from infra.spec import HostingSpec, SpecError, check_models, load_file
+from serving_app.card import CardError, read_card
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BAD_INPUT = 2
+
+stack_option = click.option(
+    "-s", "--stack", "name", default="local", show_default=True, help="The stack to act on."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout; the rest on stderr."
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+def say(message: str) -> None:
+    """Progress, for the person who waits: on stderr, so that stdout is the result alone."""
+    click.echo(message, err=True)
+
+
+def _show(document: Any, as_json: bool, text: Callable[[], str]) -> None:
+    click.echo(json.dumps(document, indent=2) if as_json else text())
+
+
+def _stack(name: str, *, as_json: bool = False) -> Stack:
+    engine = ensure_engine(say)
+    return Stack(name, ROOT, engine.environment(ROOT), to_stderr=as_json)
+
+
+def _checked(name: str, path: Path | None = None) -> HostingSpec:
+    """The specification of a stack, whole and deployable, or SpecError."""
+    spec = load_file(path or ROOT / f"Pulumi.{name}.yaml")
+    require_platform(spec)
+    check_models(spec, ROOT)
+    return spec
+
+
+def _outputs(stack: Stack) -> dict[str, Any]:
+    outputs = stack.outputs() if stack.exists() else {}
+    if "endpoint" not in outputs:
+        raise OperationError(f"stack {stack.name} is not up: run `berth up -s {stack.name}`")
+    return outputs
+
+
+def _require_yes(yes: bool, as_json: bool) -> None:
+    if as_json and not yes:
+        raise click.UsageError("--json asks nothing: give --yes with it")
+
+
+@contextlib.contextmanager
+def _errors_for_people() -> Iterator[None]:
+    """What went wrong as a message and an exit code: 2 for bad input, 1 for the rest."""
+    try:
+        yield
+    except (SpecError, CardError) as error:
+        say(str(error))
+        sys.exit(BAD_INPUT)
+    except (OperationError, EngineError) as error:
+        say(f"berth: {error}")
+        sys.exit(1)
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        with _errors_for_people():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Host trained models: every version in a serving container of its own."""
+
+
+@main.command()
+@stack_option
+@yes_option
+@json_option
+def up(name: str, yes: bool, as_json: bool) -> None:
+    """Bring the stack to what its configuration says."""
+    _require_yes(yes, as_json)
+    spec = _checked(name)
+    stack = _stack(name, as_json=as_json)
+    code = lifecycle.up(stack, yes=yes)
+    if code:
+        sys.exit(code)
+    outputs = stack.outputs()
+    shown = lifecycle.shown(stack, outputs)
+    _show(shown, as_json, lambda: lifecycle.first_call(ROOT, spec, outputs, stack=name))
+
+
+@main.command()
+@stack_option
+@click.option("--expect-no-changes", is_flag=True, help="Exit 1 when anything would change.")
+@json_option
+def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
+    """Show what `up` would change; change nothing."""
+    _checked(name)
+    stack = _stack(name)
+    stack.create()
+    arguments = ["--expect-no-changes"] if expect_no_changes else []
+    if as_json:
+        code, document = stack.preview_json(*arguments)
+        click.echo(json.dumps(document, indent=2))
+    else:
+        code = stack.preview(*arguments)
+    sys.exit(code)
+
+
+@main.command()
+@stack_option
+@json_option
+def status(name: str, as_json: bool) -> None:
+    """What runs: endpoint, versions, their state, traffic and digest."""
+    stack = _stack(name)
+    outputs = _outputs(stack)
+    found = lifecycle.shown(stack, outputs) | local_state.observe(run_folder(ROOT, name), outputs)
+    _show(found, as_json, lambda: lifecycle.status_table(found))
+
+
+@main.command()
+@click.argument("model")
+@stack_option
+@click.option("--version", help="Ask for this version; otherwise the traffic split decides.")
+@click.option("--client", help="Whose API key to use; the first client's otherwise.")
+@click.option(
+    "--input",
+    "source",
+    type=click.File("rb"),
+    help="A file with the request body (- for stdin); the model card's example otherwise.",
+)
+@json_option
+def invoke(
+    model: str, name: str, version: str | None, client: str | None, source: Any, as_json: bool
+) -> None:
+    """Send one inference request through the gateway and print the answer."""
+    outputs = _outputs(_stack(name))
+    if model not in outputs["models"]:
+        raise OperationError(
+            f"stack {name} has no model {model!r}; it has: {', '.join(outputs['models'])}"
+        )
+    if source is None:
+        entry = load_file(ROOT / f"Pulumi.{name}.yaml").models[model]
+        any_version = version or next(iter(entry.versions))
+        chosen = entry.versions.get(any_version)
+        path = chosen.path if chosen else None
+        request = read_card(version_directory(ROOT, model, any_version, path)).example
+    else:
+        try:
+            request = json.load(source)
+        except ValueError as error:
+            raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
+    answer = invoking.invoke(outputs, model, request, version=version, client=client)
+    say(f"HTTP {answer.status}" + (f", version {answer.version}" if answer.version else ""))
+    _show(answer.body, as_json, lambda: json.dumps(answer.body))
+    sys.exit(0 if answer.status == 200 else 1)
+
+
+@main.command()
+@click.argument("client", required=False)
+@stack_option
+def key(client: str | None, name: str) -> None:
+    """Print a client's API key, for `-H "x-api-key: $(berth key)"`."""
+    click.echo(invoking.key_of(_outputs(_stack(name)), client))
+
+
+@main.command()
+@click.argument("model", required=False)
+@stack_option
+@click.option("--version", help="Only this version.")
+@click.option("-n", "--lines", default=20, show_default=True, help="Last lines of each log.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until interrupted.")
+def logs(model: str | None, name: str, version: str | None, lines: int, follow: bool) -> None:
+    """Print what the processes of the stack, or of one model, wrote."""
+    outputs = _outputs(_stack(name))
+    paths = local_state.log_files(run_folder(ROOT, name), outputs, model, version)
+    if not paths:
+        raise OperationError(f"stack {name} has no logs of {model} {version or ''}".rstrip())
+    for path in paths:
+        for line in local_state.last_lines(path, lines):
+            click.echo(f"{path.stem}: {line}")
+    if follow:
+        with contextlib.suppress(KeyboardInterrupt):
+            for path, line in local_state.follow(paths):
+                click.echo(f"{path.stem}: {line}")
+
+
+@main.command()
+@stack_option
+@click.option("--to", type=int, help="The number of the update to go back to.")
+@click.option(
+    "--with-program", is_flag=True, help="Run the program of that update's commit as well."
+)
+@yes_option
+@json_option
+def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: bool) -> None:
+    """Take the stack back to a prior successful update, as an update of its own."""
+    _require_yes(yes, as_json)
+    stack = _stack(name, as_json=as_json)
+    if not stack.exists():
+        raise OperationError(f"stack {name} was never up: nothing to go back to")
+    update = rolling_back.choose(stack.history(show_secrets=True), to)
+    program = rolling_back.program_for(ROOT, update, with_program=with_program, say=say)
+    say(f"going back to update {update.number} of {update.ended}")
+    code = rolling_back.rollback(
+        stack,
+        update,
+        program=program,
+        check=lambda path: (_checked(name, path), None)[1],
+        confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
+    )
+    if code:
+        sys.exit(code)
+    outputs = stack.outputs()
+    found = {"rolled_back_to": update.number, **lifecycle.shown(stack, outputs)}
+    _show(
+        found,
+        as_json,
+        lambda: f"{stack.config_file.name} is again as of update {update.number}; commit it.",
+    )
+
+
+@main.command()
+@stack_option
+@yes_option
+@json_option
+def destroy(name: str, yes: bool, as_json: bool) -> None:
+    """Remove everything that the stack made. Its history and configuration stay."""
+    _require_yes(yes, as_json)
+    stack = _stack(name, as_json=as_json)
+    code = lifecycle.destroy(stack, yes=yes)
+    if code == 0 and as_json:
+        click.echo(json.dumps({"stack": name, "result": "destroyed"}))
+    sys.exit(code)
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> None:
+    """Run the tests; arguments go to pytest."""
+    from infra.operations.testing import run_tests  # pytest is there for this command only
+
+    sys.exit(run_tests(list(arguments)))
+
+
+if __name__ == "__main__":
+    main(prog_name="berth")
