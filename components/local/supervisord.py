@@ -7,6 +7,7 @@ remembered pid. Everything goes through its control socket, which lies in the st
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ RUN_DIR_VARIABLE = "BERTH_RUN_DIR"
 
 # The states, in supervisor's words, of a process that runs or that supervisor will run again.
 ALIVE = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+_DOWN = frozenset({"BACKOFF", "EXITED", "FATAL"})
+
+_COMMENT = re.compile(r"\s[#;]|[\r\n]")
 
 _START_SECONDS = 15.0
 _POLL_SECONDS = 0.05
@@ -178,9 +182,9 @@ def pids(run_dir: RunDir) -> dict[str, int]:
 
 
 def exit_code(run_dir: RunDir, name: str) -> int | None:
-    """The code that the process `name` last ended with; None while it was never ended."""
+    """The code that the process `name` ended with; None unless it is down right now."""
     with _control(run_dir) as control:
-        ended = [i for i in _infos(control) if i["name"] == name and i["stop"]]
+        ended = [i for i in _infos(control) if i["name"] == name and i["statename"] in _DOWN]
         return int(str(ended[0]["exitstatus"])) if ended else None
 
 
@@ -256,7 +260,7 @@ chmod=0600
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files={_escaped(run_dir.programs)}/*.conf
+files={run_dir.programs.name}/*.conf
 """
 
 
@@ -276,15 +280,25 @@ stopsignal=TERM
 stopwaitsecs={int(program.grace_seconds) + 5}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={_escaped(run_dir.log(program.name))}
+stdout_logfile={run_dir.log(program.name).relative_to(run_dir.path)}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=1
 """
 
 
 def _escaped(value: object) -> str:
-    """A value as supervisor's configuration reads it back: it expands `%(...)s`."""
-    return str(value).replace("%", "%%")
+    """A value as supervisor's configuration reads it back: it expands `%(...)s`.
+
+    Raises:
+        SupervisorError: a comment begins inside the value, which nothing can quote.
+    """
+    text = str(value)
+    if _COMMENT.search(text):
+        raise SupervisorError(
+            f"{text!r} cannot be given to the process supervisor: its files take what follows a "
+            "space and '#' or ';' for a comment; rename the folder"
+        )
+    return text.replace("%", "%%")
 
 
 def _quoted(value: str) -> str:

@@ -85,14 +85,14 @@ class Project:
         self, *arguments: str, stdin: str = "", code: int | None = 0
     ) -> "subprocess.CompletedProcess[str]":
         """`pulumi ARGUMENTS` on the stack, as a user types it; `code` None takes any."""
+        stack = [] if arguments[:2] == ("stack", "init") else ["--stack", "local"]
         finished = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
+            ["pulumi", *arguments, *stack, "--non-interactive"],
             cwd=self.root,
             env=self.environment
             | {
                 "PULUMI_BACKEND_URL": f"file://{self.root}/.berth/state",
                 "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase()),
-                "PULUMI_STACK": "local",
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
                 "PYTHONPATH": str(self.root),
             },
