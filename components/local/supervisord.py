@@ -8,6 +8,7 @@ remembered pid. Everything goes through its control socket, which lies in the st
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -31,7 +32,6 @@ RUN_DIR_VARIABLE = "BERTH_RUN_DIR"
 
 # The states, in supervisor's words, of a process that runs or that supervisor will run again.
 ALIVE = frozenset({"RUNNING", "STARTING", "BACKOFF"})
-_DOWN = frozenset({"BACKOFF", "EXITED", "FATAL"})
 
 _COMMENT = re.compile(r"\s[#;]|[\r\n]")
 
@@ -181,13 +181,6 @@ def pids(run_dir: RunDir) -> dict[str, int]:
         return {str(i["name"]): int(str(i["pid"])) for i in _infos(control) if i["pid"]}
 
 
-def exit_code(run_dir: RunDir, name: str) -> int | None:
-    """The code that the process `name` ended with; None unless it is down right now."""
-    with _control(run_dir) as control:
-        ended = [i for i in _infos(control) if i["name"] == name and i["statename"] in _DOWN]
-        return int(str(ended[0]["exitstatus"])) if ended else None
-
-
 def end_orphans(run_dir: RunDir) -> None:
     """End what a supervisor that was killed left running.
 
@@ -266,10 +259,10 @@ files={run_dir.programs.name}/*.conf
 
 def _program_config(run_dir: RunDir, program: Program) -> str:
     environment = {**program.environment, RUN_DIR_VARIABLE: str(run_dir.path)}
-    pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
+    pairs = ",".join(f"{key}={_value(value)}" for key, value in environment.items())
     return f"""\
 [program:{program.name}]
-command={" ".join(_quoted(word) for word in program.command)}
+command={_escaped(shlex.join(program.command))}
 directory={_escaped(program.directory)}
 environment={pairs}
 autostart=true
@@ -301,6 +294,11 @@ def _escaped(value: object) -> str:
     return text.replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
-    escaped = _escaped(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _value(value: str) -> str:
+    """An environment variable's value; between its quotes, supervisor knows no escapes."""
+    quote = "'" if '"' in value else '"'
+    if quote in value:
+        raise SupervisorError(
+            f"{value!r} cannot be given to the process supervisor: it holds both kinds of quotes"
+        )
+    return f"{quote}{_escaped(value)}{quote}"

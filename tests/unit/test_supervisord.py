@@ -54,6 +54,8 @@ def test_environment_reaches_the_process_to_the_letter(run_dir: RunDir) -> None:
 def test_what_its_files_cannot_say_is_refused(run_dir: RunDir) -> None:
     with pytest.raises(supervisord.SupervisorError, match="rename the folder"):
         supervisord.add(run_dir, _program(run_dir, VALUE="/home/me/models #2"))
+    with pytest.raises(supervisord.SupervisorError, match="quotes"):
+        supervisord.add(run_dir, _program(run_dir, VALUE='it\'s "both"'))
 
 
 def test_process_that_dies_is_started_again(run_dir: RunDir) -> None:
@@ -72,12 +74,6 @@ def test_removed_process_is_gone_with_its_files(run_dir: RunDir) -> None:
     assert not run_dir.program("sleeper").exists()
     assert not run_dir.log("sleeper").exists()
     supervisord.remove(run_dir, "sleeper")
-
-
-def test_code_of_a_process_that_ended(run_dir: RunDir) -> None:
-    supervisord.add(run_dir, _program(run_dir, "raise SystemExit(4)"))
-    _until(lambda: supervisord.exit_code(run_dir, "sleeper") is not None)
-    assert supervisord.exit_code(run_dir, "sleeper") == 4
 
 
 def test_stop_ends_marked_processes_and_no_others(run_dir: RunDir) -> None:
