@@ -1,0 +1,68 @@
+"""What is wrong with a specification, said so that its author can put it right."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pydantic_core import PydanticCustomError
+
+# Steps from the section (`models`) down to a value; an integer is an index in a list.
+Path = tuple[str | int, ...]
+
+RULE = "rule"
+
+
+class SpecError(ValueError):
+    """A specification that cannot be deployed.
+
+    Attributes:
+        problems: one line each: file, line, key, value, and what is allowed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+    @classmethod
+    def of(cls, message: str) -> "SpecError":
+        return cls([message])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule.
+
+    Attributes:
+        path: where; relative to the section that found it, until the reader makes it whole.
+        message: what is wrong and what is allowed; follows the value in the line that is shown.
+        show_value: whether the value at `path` helps to understand the message.
+    """
+
+    path: Path
+    message: str
+    show_value: bool = True
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise what a pydantic validator raises, unless there are no problems."""
+    found = list(problems)
+    if found:
+        _raise(found)
+
+
+def _raise(problems: list[Problem]) -> NoReturn:
+    text = "; ".join(problem.message for problem in problems)
+    # The text is an argument, not the template: a brace in it is no placeholder.
+    raise PydanticCustomError(RULE, "{text}", {"text": text, "problems": problems})
+
+
+def rendered(path: Path) -> str:
+    """A path as Pulumi writes it: `berth:models.digits.versions["1.0"].path`."""
+    first, *rest = path
+    return f"berth:{first}" + "".join(_step(step) for step in rest)
+
+
+def _step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if step.replace("-", "").replace("_", "").isalnum() else f'["{step}"]'
