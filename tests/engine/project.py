@@ -143,9 +143,9 @@ class Project:
         """The processes of the stack, by supervisor name."""
         return supervisord.pids(self.run_dir)
 
-    def berth_process(self, model: str, version: str) -> psutil.Process:
+    def berth_pid(self, model: str, version: str) -> int | None:
         prefix = f"{model}-{version}-"
-        return psutil.Process(next(p for n, p in self.pids().items() if n.startswith(prefix)))
+        return next((pid for name, pid in self.pids().items() if name.startswith(prefix)), None)
 
     def marked(self) -> list[psutil.Process]:
         """Every process on the machine that carries this stack's mark."""

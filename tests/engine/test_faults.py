@@ -31,10 +31,11 @@ def _answers(up: Project) -> bool:
 
 
 def test_killed_berth_is_started_again_by_itself(up: Project) -> None:
-    victim = up.berth_process("digits", "1")
+    victim = up.berth_pid("digits", "1")
+    assert victim
     port = up.json("status")["models"]["digits"]["versions"]["1"]["url"]
-    victim.kill()
-    eventually(lambda: up.berth_process("digits", "1").pid != victim.pid)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: up.berth_pid("digits", "1") not in (None, victim))
     state = eventually(
         lambda: up.json("status")["models"]["digits"]["versions"]["1"]["state"] == "ready"
     )
@@ -190,7 +191,9 @@ def test_port_in_use_is_named_and_the_stack_goes_on(up: Project) -> None:
 def test_destroy_after_faults_leaves_nothing(
     up: Project, bystander: subprocess.Popen[bytes]
 ) -> None:
-    up.berth_process("digits", "1").kill()
+    victim = up.berth_pid("digits", "1")
+    assert victim
+    os.kill(victim, signal.SIGKILL)
     up.berth("destroy", "--yes")
     assert up.marked() == []
     assert not up.run_dir.path.exists()

@@ -16,7 +16,7 @@ MORE = 300
 def up(project: Project) -> Iterator[Project]:
     def unthrottled(config: Any) -> None:
         config["berth:gateway"]["clients"] = {
-            "default": {"rate_per_second": 1_000_000, "burst": 1_000_000}
+            "default": {"rate_per_second": 100_000, "burst": 100_000}
         }
 
     project.edit(unthrottled)

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.engine.project import Project
@@ -120,4 +121,4 @@ def test_another_program_is_said_and_can_be_run(up: Project) -> None:
 
 def _commands(up: Project) -> list[str]:
     """Each berth's process with the folder that its program runs from."""
-    return [f"digits-{v} {up.berth_process('digits', v).cwd()}" for v in ("1", "2")]
+    return [f"digits-{v} {psutil.Process(up.berth_pid('digits', v)).cwd()}" for v in ("1", "2")]
