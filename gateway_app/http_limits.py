@@ -53,7 +53,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is not a valid HTTP request")
+        self._refuse(400, msg)
 
     def _refuse(self, status: int, error: str) -> None:
         """Answer outside of the app, which has seen nothing of the request."""

@@ -91,6 +91,9 @@ async def _serve(
         ended = asyncio.Event()
         keeping = asyncio.create_task(keep_counters(quotas, quota_file, ended))
         serving_admin = asyncio.create_task(admin_server.serve(sockets=[admin]))
+        _LOG.info(
+            "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
+        )
         await public_server.serve(sockets=[public])
         ended.set()
         admin_server.should_exit = True
