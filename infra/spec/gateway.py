@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from infra.spec.section import Name, Section, matching
+from infra.spec.section import Section
+from infra.spec.text import Name, Text
 
-# Stands for a secret's value where only the encrypted text is at hand.
-ENCRYPTED = "[encrypted]"
+# Stands for a secret's value where only the encrypted text is at hand. It has the form of a key.
+ENCRYPTED = "<encrypted-not-readable-here>"
 
 
 class QuotaSpec(Section):
@@ -21,13 +22,7 @@ class QuotaSpec(Section):
 
 ApiKeyText = Annotated[
     str,
-    AfterValidator(
-        lambda value: (
-            value
-            if value == ENCRYPTED
-            else matching(r"[!-~]{20,128}", "20 to 128 printable ASCII characters, no space")(value)
-        )
-    ),
+    Text(r"[!-~]{20,128}", "20 to 128 printable ASCII characters without a space"),
 ]
 
 

@@ -8,29 +8,26 @@ from pydantic import AfterValidator, Field, model_validator
 
 from infra.spec.errors import Problem, refuse
 from infra.spec.quantity import CpuQuantity, MemoryQuantity
-from infra.spec.section import Digest, Name, Section, Version, matching
-
-ModelPath = Annotated[
-    str,
-    AfterValidator(
-        matching(
-            r"(?!/)(?!(.*/)?\.\.(/|$))[^\\\0]+",
-            "a folder inside the project, relative to it and without `..`",
-        )
-    ),
-]
+from infra.spec.section import Section
+from infra.spec.text import Digest, Name, ProjectPath, Version
 
 
 class VersionSpec(Section):
     """One deployed version of a model."""
 
-    path: ModelPath | None = None
+    path: ProjectPath | None = None
     """Folder of the packaged version, relative to the project; `models/<model>/<version>` when
     omitted."""
     digest: Digest | None = None
     """Pins the version: the sha256 of its `model.yaml`, which names the sha256 of every file."""
     exposed: bool | None = None
     """Whether clients can reach the version by name; when omitted, exactly while it has traffic."""
+    image: Digest | None = None
+    """The serving image to run, by digest, instead of one that is built; `berth promote` writes
+    it. Not for the local platform."""
+    standby: Literal["warm", "cold"] = "warm"
+    """What runs while the version has no traffic: warm is `replicas.min` copies, cold none. The
+    local platform keeps every version warm."""
 
 
 class ReplicaSpec(Section):
@@ -41,6 +38,11 @@ class ReplicaSpec(Section):
     """Copies at rest; 0 lets an idle gpu berth release its node."""
     max: int = Field(default=1, ge=1, le=1000)
     """Copies under the highest load; not below `min`."""
+    target_cpu_percent: int = Field(default=70, ge=10, le=100)
+    """Processor use, in percent of `resources.cpu`, that the autoscaler holds."""
+    target_in_flight: int | None = Field(default=None, ge=1, le=10_000)
+    """Requests in work and waiting, per copy, that the autoscaler holds besides, where the cluster
+    has that metric; not considered when omitted."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "ReplicaSpec":
@@ -171,6 +173,12 @@ class ModelSpec(Section):
                     ("versions", version, "exposed"),
                     f"but the version has {self.traffic[version]} % of the traffic; "
                     "expose it, or give its traffic to another version",
+                )
+            in_use = version in self.exposed_versions or version == self.shadow
+            if entry.standby == "cold" and in_use:
+                yield Problem(
+                    ("versions", version, "standby"),
+                    "is for a version that nothing reaches; this one is exposed or the shadow",
                 )
         if (self.compute == "gpu") != (self.resources.gpu > 0):
             yield Problem(
