@@ -18,18 +18,17 @@ RuleSet = Literal[
 ]
 
 
-def _rule_sets() -> list[RuleSet]:
-    return [
-        "AWSManagedRulesAmazonIpReputationList",
-        "AWSManagedRulesCommonRuleSet",
-        "AWSManagedRulesKnownBadInputsRuleSet",
-    ]
-
-
 class WafSpec(Section):
     """The web application firewall."""
 
-    rule_sets: list[RuleSet] = Field(default_factory=_rule_sets, max_length=7)
+    rule_sets: list[RuleSet] = Field(
+        default=[
+            "AWSManagedRulesAmazonIpReputationList",
+            "AWSManagedRulesCommonRuleSet",
+            "AWSManagedRulesKnownBadInputsRuleSet",
+        ],
+        max_length=7,
+    )
     """AWS's managed rule sets that are in force."""
     requests_per_ip: int = Field(default=2000, ge=10, le=2_000_000_000)
     """Requests of one address in 5 minutes; more are blocked."""

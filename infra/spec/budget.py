@@ -5,13 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.section import Section
 from infra.spec.text import Email
-
-
-def _percents() -> list[int]:
-    return [50, 80, 100]
 
 
 class BudgetSpec(Section):
@@ -20,7 +16,7 @@ class BudgetSpec(Section):
     monthly_usd: float = Field(gt=0, le=100_000_000)
     """US dollars per calendar month for everything that carries the stack's tags."""
     alert_percents: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
-        default_factory=_percents, min_length=1, max_length=5
+        default=[50, 80, 100], min_length=1, max_length=5
     )
     """Percents of the budget at which a message goes out, rising."""
     notify: list[Email] = Field(min_length=1, max_length=10)
@@ -29,5 +25,7 @@ class BudgetSpec(Section):
     @model_validator(mode="after")
     def _rising(self) -> "BudgetSpec":
         if any(low >= high for low, high in pairwise(self.alert_percents)):
-            refuse([Problem(("alert_percents",), "does not rise; each must be above the former")])
+            raise refusal(
+                Problem(("alert_percents",), "does not rise; each must be above the former")
+            )
         return self

@@ -53,13 +53,13 @@ class ClusterSpec(Section):
     endpoint: Literal["private", "public_and_private"] = "private"
     """From where the cluster's API is reached: the VPC alone, or the ranges in `public_cidrs`
     too."""
-    public_cidrs: list[Cidr] = Field(default_factory=list, max_length=40)
+    public_cidrs: list[Cidr] = Field(default=[], max_length=40)
     """Ranges that reach the cluster's API from outside."""
     service_cidr: PrivateCidr = "172.20.0.0/16"
     """Addresses of services inside the cluster: /12 to /24, apart from the VPC's."""
-    access: dict[Name, AccessSpec] = Field(default_factory=dict, max_length=100)
+    access: dict[Name, AccessSpec] = Field(default={}, max_length=100)
     """IAM roles that may use the cluster's API, by a name of your choice."""
-    addons: dict[AddonName, AddonVersion] = Field(default_factory=dict)
+    addons: dict[AddonName, AddonVersion] = Field(default={})
     """Pinned versions of EKS add-ons; EKS's default for the cluster's version for one that is not
     named."""
 

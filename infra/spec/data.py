@@ -33,7 +33,7 @@ class DataSetSpec(Section):
 class DataSpec(Section):
     """Sets of data, and how the bucket that holds them is kept."""
 
-    sets: dict[Name, DataSetSpec] = Field(default_factory=dict, max_length=200)
+    sets: dict[Name, DataSetSpec] = Field(default={}, max_length=200)
     """The sets, by name."""
     former_days: int = Field(default=90, ge=1, le=3650)
     """aws: days that an overwritten or deleted object can be had back."""

@@ -16,7 +16,7 @@ from infra.spec.gateway import ENCRYPTED
 
 NAMESPACE = "berth"
 # Pulumi's own keys beside `config`.
-_PULUMI_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider", "environment")
+PULUMI_KEYS = ("encryptionsalt", "encryptedkey", "secretsprovider", "environment")
 
 
 @dataclass
@@ -72,12 +72,12 @@ def read_document(path: FilePath) -> Document:
         SpecError: no such file, not YAML, or not the form of a Pulumi configuration.
     """
     content = _content(path)
-    unknown = [key for key in content if key not in ("config", *_PULUMI_KEYS)]
+    unknown = [key for key in content if key not in ("config", *PULUMI_KEYS)]
     if unknown:
         raise SpecError(
             [
                 f"{path.name}:{content.lc.key(key)[0] + 1}: {key}: unknown key; what Berth reads "
-                f"stands under config:, and beside that {', '.join(_PULUMI_KEYS)} are Pulumi's"
+                f"stands under config:, and beside that {', '.join(PULUMI_KEYS)} are Pulumi's"
                 for key in unknown
             ]
         )

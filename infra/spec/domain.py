@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.section import Section
 from infra.spec.text import Hostname
 
@@ -18,5 +18,7 @@ class DomainSpec(Section):
     @model_validator(mode="after")
     def _inside(self) -> "DomainSpec":
         if self.name != self.zone and not self.name.endswith(f".{self.zone}"):
-            refuse([Problem(("name",), f"does not lie in the zone {self.zone}; give a name in it")])
+            raise refusal(
+                Problem(("name",), f"does not lie in the zone {self.zone}; give a name in it")
+            )
         return self

@@ -48,7 +48,7 @@ class LatencySpec(Section):
 class EdgeSpec(Section):
     """Edge endpoints."""
 
-    sites: dict[Name, SiteSpec] = Field(default_factory=dict, max_length=100)
+    sites: dict[Name, SiteSpec] = Field(default={}, max_length=100)
     """Further clusters, by name."""
     cdn: CdnSpec | None = None
     """aws: CloudFront in front of the API; none when omitted."""

@@ -72,7 +72,7 @@ class HostingSpec(Section):
     """The virtual network."""
     cluster: ClusterSpec = ClusterSpec()
     """The EKS cluster."""
-    node_pools: dict[PoolName, NodePoolSpec] = Field(default_factory=dict, max_length=30)
+    node_pools: dict[PoolName, NodePoolSpec] = Field(default={}, max_length=30)
     """Groups of nodes, by name."""
     api: ApiSpec = ApiSpec()
     """API Gateway and its firewall."""
@@ -84,7 +84,7 @@ class HostingSpec(Section):
     """What the stack may cost; no budget is watched when omitted."""
     protect: bool = False
     """Whether what holds data (registry, buckets, keys, cluster) refuses to be deleted."""
-    tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
+    tags: dict[TagKey, TagValue] = Field(default={}, max_length=40)
     """Tags of every AWS resource, beside Berth's own."""
 
     @model_validator(mode="after")

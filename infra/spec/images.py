@@ -19,15 +19,11 @@ ImageByDigest = Annotated[
 ]
 
 
-def _amd64() -> list[Architecture]:
-    return ["amd64"]
-
-
 class ScanSpec(Section):
     """The scan that an image passes before it is deployed."""
 
     command: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
-        default_factory=list, max_length=50
+        default=[], max_length=50
     )
     """The scanner and its arguments, `{image}` standing for the image; when empty, the scanner
     that is at hand, which the result names."""
@@ -44,7 +40,7 @@ class ImageSpec(Section):
     """Base image for `compute: cpu`; when omitted, the one that the project's recipe builds."""
     base_gpu: ImageByDigest | None = None
     """Base image for `compute: gpu`; when omitted, the one that the project's recipe builds."""
-    architectures: list[Architecture] = Field(default_factory=_amd64, min_length=1, max_length=2)
+    architectures: list[Architecture] = Field(default=["amd64"], min_length=1, max_length=2)
     """The processors that images are built for."""
     sbom: Literal["spdx", "cyclonedx"] = "spdx"
     """The format of the list of what is in an image."""

@@ -11,7 +11,7 @@ from infra.spec.text import FilePath, Hostname, KubernetesName, LabelKey, LabelV
 class GpuNodeSpec(Section):
     """How berths with `compute: gpu` find their nodes."""
 
-    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=20)
+    node_selector: dict[LabelKey, LabelValue] = Field(default={}, max_length=20)
     """Labels that a node must have."""
     taint: LabelKey = "nvidia.com/gpu"
     """Key of the taint that keeps others off the nodes, and that these berths tolerate."""
@@ -31,7 +31,7 @@ class KubernetesSpec(Section):
     """The namespace of the stack; made, and held to Pod Security `restricted`."""
     controller: Literal["traefik"] = "traefik"
     """The Gateway API controller of the cluster."""
-    hostnames: list[Hostname] = Field(default_factory=list, max_length=16)
+    hostnames: list[Hostname] = Field(default=[], max_length=16)
     """Host names that the routes answer to; any when empty."""
     tls_secret: KubernetesName | None = None
     """The TLS Secret of the namespace that the gateway serves with; plain HTTP when omitted."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal, refuse
 from infra.spec.quantity import CpuQuantity, MemoryQuantity
 from infra.spec.section import Section
 from infra.spec.text import Digest, Name, ProjectPath, Version
@@ -47,7 +47,7 @@ class ReplicaSpec(Section):
     @model_validator(mode="after")
     def _in_order(self) -> "ReplicaSpec":
         if self.min > self.max:
-            refuse([Problem(("min",), f"is above max, {self.max}; min must not be above max")])
+            raise refusal(Problem(("min",), f"is above max, {self.max}; min must not be above max"))
         return self
 
 
@@ -56,9 +56,9 @@ class ResourceSpec(Section):
     platform."""
 
     cpu: CpuQuantity = "1"
-    """Processor cores: a number ("1", "0.5") or thousandths ("500m"); 50m to 192."""
+    """Processor."""
     memory: MemoryQuantity = "512Mi"
-    """Memory: a number with Mi or Gi; 64Mi to 1536Gi."""
+    """Memory."""
     gpu: int = Field(default=0, ge=0, le=16)
     """Graphics processors; with `compute: gpu` 1 unless given, with `compute: cpu` 0."""
 
@@ -88,13 +88,11 @@ class ServingSpec(Section):
     @model_validator(mode="after")
     def _batch_fits(self) -> "ServingSpec":
         if self.batch_size > self.max_batch:
-            refuse(
-                [
-                    Problem(
-                        ("batch_size",),
-                        f"is above max_batch, {self.max_batch}; it must not be",
-                    )
-                ]
+            raise refusal(
+                Problem(
+                    ("batch_size",),
+                    f"is above max_batch, {self.max_batch}; it must not be",
+                )
             )
         return self
 
@@ -104,9 +102,7 @@ class ModelSpec(Section):
 
     versions: dict[Version, VersionSpec] = Field(min_length=1, max_length=50)
     """The deployed versions, each in a berth of its own; `{}` is one with defaults."""
-    traffic: dict[Version, Annotated[int, Field(ge=0, le=100)]] = Field(
-        default_factory=dict, max_length=50
-    )
+    traffic: dict[Version, Annotated[int, Field(ge=0, le=100)]] = Field(default={}, max_length=50)
     """Percent of the requests that name no version, per version; the sum is 100. May be omitted
     for a model with one version, which then gets all."""
     shadow: Version | None = None

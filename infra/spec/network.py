@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from infra.spec.cidr import PrivateCidr
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.observability import RetentionDays
 from infra.spec.section import Section
 
@@ -28,11 +28,6 @@ Endpoint = Literal[
 ]
 
 
-def _pulls() -> list[Endpoint]:
-    """What nodes need to pull images and to send logs without leaving AWS's network."""
-    return ["ecr.api", "ecr.dkr", "logs", "sts"]
-
-
 class NetworkSpec(Section):
     """A VPC with a private and a public subnet in each availability zone."""
 
@@ -40,11 +35,13 @@ class NetworkSpec(Section):
     """Addresses of the VPC: private ones, /16 or smaller, with room for a /24 per subnet."""
     availability_zones: int = Field(default=3, ge=2, le=6)
     """Zones that the stack spreads over."""
-    nat: Literal["one", "per_zone"] = "one"
-    """NAT gateways: one costs less, one per zone survives the loss of a zone."""
-    interface_endpoints: list[Endpoint] = Field(default_factory=_pulls, max_length=11)
-    """AWS services that are reached privately; each costs per hour and zone. S3 always is, at no
-    cost."""
+    nat: Literal["single", "per_zone"] = "single"
+    """NAT gateways: a single one costs less, one per zone survives the loss of a zone."""
+    interface_endpoints: list[Endpoint] = Field(
+        default=["ecr.api", "ecr.dkr", "logs", "sts"], max_length=11
+    )
+    """AWS services that are reached without leaving AWS's network; each costs per hour and zone.
+    S3 always is, at no cost."""
     flow_log_days: RetentionDays = 30
     """Days that the log of connections is kept."""
 
@@ -54,16 +51,14 @@ class NetworkSpec(Section):
         subnets = 2 * self.availability_zones
         longest = _SMALLEST_SUBNET - (subnets - 1).bit_length()
         if prefix < 16:
-            refuse([Problem(("cidr",), "is larger than AWS allows for a VPC; /16 or smaller")])
+            raise refusal(Problem(("cidr",), "is larger than AWS allows for a VPC; /16 or smaller"))
         if prefix > longest:
-            refuse(
-                [
-                    Problem(
-                        ("cidr",),
-                        f"is too small for {subnets} subnets (a private and a public one in each "
-                        f"of {self.availability_zones} zones) of /{_SMALLEST_SUBNET}; "
-                        f"/16 to /{longest}",
-                    )
-                ]
+            raise refusal(
+                Problem(
+                    ("cidr",),
+                    f"is too small for {subnets} subnets (a private and a public one in each "
+                    f"of {self.availability_zones} zones) of /{_SMALLEST_SUBNET}; "
+                    f"/16 to /{longest}",
+                )
             )
         return self

@@ -57,9 +57,9 @@ class NodePoolSpec(Section):
     """Spare capacity: cheaper, and taken back at two minutes' notice."""
     disk_gib: int = Field(default=50, ge=20, le=16384)
     """Size of each node's encrypted disk for images and logs, in GiB."""
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=50)
+    labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=50)
     """Labels of the nodes."""
-    taints: list[TaintSpec] = Field(default_factory=list, max_length=50)
+    taints: list[TaintSpec] = Field(default=[], max_length=50)
     """Taints of the nodes."""
 
     @property

@@ -38,5 +38,5 @@ class ObservabilitySpec(Section):
     """Whether each model gets a CloudWatch dashboard."""
     alarms: AlarmSpec = AlarmSpec()
     """From when on a model's state is an alarm."""
-    notify: list[Email] = Field(default_factory=list, max_length=20)
+    notify: list[Email] = Field(default=[], max_length=20)
     """Addresses that alarms are sent to; each confirms once."""

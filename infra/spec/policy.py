@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.section import Section
 from infra.spec.text import Reason, Text
 
@@ -14,7 +14,7 @@ def _is_date(value: str) -> str:
     try:
         datetime.date.fromisoformat(value)
     except ValueError:
-        refuse([Problem((), "is no day of the calendar; year-month-day")])
+        raise refusal(Problem((), "is no day of the calendar; year-month-day")) from None
     return value
 
 
@@ -43,5 +43,5 @@ class ExceptionSpec(Section):
 class PolicySpec(Section):
     """How the security baseline is applied."""
 
-    exceptions: list[ExceptionSpec] = Field(default_factory=list, max_length=100)
+    exceptions: list[ExceptionSpec] = Field(default=[], max_length=100)
     """What is accepted for now."""

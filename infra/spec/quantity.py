@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.text import Text, WithoutQuotes
 
 _MEBIBYTE = 1024**2
@@ -30,13 +30,13 @@ def memory_bytes(memory: str) -> int:
 
 def _check_cpu(value: str) -> str:
     if not 50 <= millicores(value) <= 192_000:
-        refuse([Problem((), f"is not allowed; {_CPU.allowed}")])
+        raise refusal(Problem((), f"is not allowed; {_CPU.allowed}"))
     return value
 
 
 def _check_memory(value: str) -> str:
     if not 64 * _MEBIBYTE <= memory_bytes(value) <= 1536 * 1024 * _MEBIBYTE:
-        refuse([Problem((), f"is not allowed; {_MEMORY.allowed}")])
+        raise refusal(Problem((), f"is not allowed; {_MEMORY.allowed}"))
     return value
 
 

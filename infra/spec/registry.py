@@ -34,7 +34,7 @@ class RegistrySpec(Section):
     source_stack: StackName | None = None
     """aws: the stack whose registry this one pulls from, so that both run the same digests; the
     stack has a registry of its own when omitted."""
-    replicate_to: list[ReplicaOfRegistry] = Field(default_factory=list, max_length=25)
+    replicate_to: list[ReplicaOfRegistry] = Field(default=[], max_length=25)
     """aws: where every image is copied to."""
     keep_images: int = Field(default=50, ge=5, le=1000)
     """aws: images kept per model. One that a release or the history of a stack names stays,

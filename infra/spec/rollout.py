@@ -5,19 +5,15 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.section import Section
-
-
-def _steps() -> list[int]:
-    return [5, 25, 100]
 
 
 class RolloutSpec(Section):
     """Steps, and what makes a rollout go back by itself."""
 
     steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
-        default_factory=_steps, min_length=1, max_length=20
+        default=[5, 25, 100], min_length=1, max_length=20
     )
     """Percent of the traffic that the new version gets, step by step; rising, the last is 100."""
     watch_seconds: int = Field(default=120, ge=5, le=86_400)
@@ -32,5 +28,7 @@ class RolloutSpec(Section):
     @model_validator(mode="after")
     def _rising(self) -> "RolloutSpec":
         if any(low >= high for low, high in pairwise(self.steps)) or self.steps[-1] != 100:
-            refuse([Problem(("steps",), "does not rise to 100; each above the former, 100 last")])
+            raise refusal(
+                Problem(("steps",), "does not rise to 100; each above the former, 100 last")
+            )
         return self

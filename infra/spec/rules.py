@@ -1,7 +1,8 @@
 """Rules that span sections.
 
-Each is a function whose parameters are named after the sections that it reads, so that it can be
-held against the sections that are sound while others are not.
+Each is a function: its docstring is the rule as docs/specification.md tells it, its parameters are
+named after the sections that it reads, so that sound sections can be held against it while others
+are not.
 """
 
 import inspect
@@ -33,7 +34,7 @@ def problems(sections: Mapping[str, Any]) -> Iterator[Problem]:
     Args:
         sections: name -> the section, typed.
     """
-    for rule in _RULES:
+    for rule in RULES:
         needed = inspect.signature(rule).parameters
         if all(name in sections for name in needed):
             yield from rule(**{name: sections[name] for name in needed})
@@ -42,6 +43,7 @@ def problems(sections: Mapping[str, Any]) -> Iterator[Problem]:
 def _known_models(
     models: dict[str, ModelSpec], edge: EdgeSpec, data: DataSpec
 ) -> Iterator[Problem]:
+    """The models that an edge site or a set of data names are models of the stack."""
     named = [
         (("edge", "sites", name, "models", index), model)
         for name, site in edge.sites.items()
@@ -57,6 +59,7 @@ def _known_models(
 
 
 def _registry_url(platform: str, registry: RegistrySpec) -> Iterator[Problem]:
+    """`registry.url` is needed on platform kubernetes, and not taken on aws."""
     if platform == "kubernetes" and registry.url is None:
         yield Problem(
             ("registry", "url"),
@@ -73,7 +76,8 @@ def _registry_url(platform: str, registry: RegistrySpec) -> Iterator[Problem]:
 def _only_aws(
     platform: str, registry: RegistrySpec, data: DataSpec, edge: EdgeSpec
 ) -> Iterator[Problem]:
-    """Keys that need AWS inside sections that other clusters read too."""
+    """On platform kubernetes the keys that say "aws" here are not taken, and a set of data needs a
+    `source`."""
     if platform != "kubernetes":
         return
     for name, section in (("registry", registry), ("data", data), ("edge", edge)):
@@ -97,6 +101,8 @@ _AWS_KEYS = {
 
 
 def _api_gateway_limits(platform: str, gateway: GatewaySpec) -> Iterator[Problem]:
+    """On aws the gateway stays within API Gateway: 29 seconds, 10485760 bytes, per client 10000
+    requests per second and a burst of 5000, and quotas by day, week or month."""
     if platform != "aws":
         return
     if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
@@ -132,6 +138,8 @@ def _api_gateway_limits(platform: str, gateway: GatewaySpec) -> Iterator[Problem
 def _pools_for_models(
     platform: str, models: dict[str, ModelSpec], node_pools: dict[str, NodePoolSpec]
 ) -> Iterator[Problem]:
+    """On aws one pool with `compute: cpu`, a `min` of 1 or more and no taints runs what the cluster
+    itself needs, and models with `compute: gpu` need a pool of that class."""
     if platform != "aws":
         return
     if not any(
@@ -154,6 +162,7 @@ def _pools_for_models(
 def _images_for_pools(
     platform: str, images: ImageSpec, node_pools: dict[str, NodePoolSpec]
 ) -> Iterator[Problem]:
+    """On aws images are built for the architecture of every pool."""
     for name, pool in node_pools.items():
         if platform == "aws" and pool.architecture not in images.architectures:
             yield Problem(
@@ -165,6 +174,7 @@ def _images_for_pools(
 def _service_addresses(
     platform: str, network: NetworkSpec, cluster: ClusterSpec
 ) -> Iterator[Problem]:
+    """On aws `cluster.service_cidr` and `network.cidr` do not overlap."""
     vpc = ipaddress.IPv4Network(network.cidr)
     if platform == "aws" and vpc.overlaps(ipaddress.IPv4Network(cluster.service_cidr)):
         yield Problem(
@@ -173,7 +183,7 @@ def _service_addresses(
         )
 
 
-_RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
+RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
     _known_models,
     _registry_url,
     _only_aws,

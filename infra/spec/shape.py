@@ -31,8 +31,8 @@ def keys(path: Path) -> list[str]:
 
 def allowed(node: Schema) -> str:
     """In words, what a value that fits `node` looks like."""
-    if "x-allowed" in node:
-        return str(node["x-allowed"])
+    if "patternErrorMessage" in node:
+        return str(node["patternErrorMessage"])
     if "enum" in node:
         return "one of " + ", ".join(str(value) for value in node["enum"])
     if "const" in node:

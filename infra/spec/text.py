@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Text:
 
     def check(self, value: str) -> str:
         if not re.fullmatch(self.pattern, value, re.ASCII):
-            refuse([Problem((), f"is not allowed; {self.allowed}")])
+            raise refusal(Problem((), f"is not allowed; {self.allowed}"))
         return value
 
     def __get_pydantic_core_schema__(
@@ -34,7 +34,11 @@ class Text:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": f"^(?:{self.pattern})$", "x-allowed": self.allowed}
+        return {
+            **handler(schema),
+            "pattern": f"^(?:{self.pattern})$",
+            "patternErrorMessage": self.allowed,
+        }
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def typed(document: Document) -> HostingSpec:
     Raises:
         SpecError: with every problem, in the order of the file.
     """
-    problems = [*document.problems, *_about_platform(document)]
+    problems = [*document.problems, *_about_platform(document), *_unknown_sizes(document)]
     try:
         spec = HostingSpec.model_validate(document.sections)
     except ValidationError as error:
@@ -136,6 +136,16 @@ def _about_platform(document: Document) -> Iterator[Problem]:
             f"does not go with the stack's name, {document.stack!r}, which becomes part of "
             "AWS names; 1 to 16 lower-case letters, digits and hyphens, a letter first",
         )
+
+
+def _unknown_sizes(document: Document) -> Iterator[Problem]:
+    sizes = document.value(("parity", "sizes"))
+    for index, key in enumerate(sizes if isinstance(sizes, list) else ()):
+        if isinstance(key, str) and not shape.at(tuple(key.split("."))):
+            yield Problem(
+                ("parity", "sizes", index),
+                "is not a key of the specification; one with * for names",
+            )
 
 
 def _aws_names(document: Document, spec: HostingSpec) -> Iterator[Problem]:
