@@ -81,7 +81,8 @@ def read_document(path: FilePath) -> Document:
                 for key in unknown
             ]
         )
-    config = content.get("config", CommentedMap())
+    config = content.get("config")
+    config = CommentedMap() if config is None else config
     if not isinstance(config, CommentedMap):
         raise SpecError.of(
             f"{path.name}:{content.lc.key('config')[0] + 1}: config: is not allowed; a map with "
@@ -129,19 +130,15 @@ def _mark(error: MarkedYAMLError) -> int:
     return error.problem_mark.line + 1 if error.problem_mark is not None else 1
 
 
-def _plain(node: Any, path: Path, document: Document, above: tuple[int, ...] = ()) -> Any:
+def _plain(node: Any, path: Path, document: Document) -> Any:
     """`node` without YAML's wrappers; notes lines, secrets and what is ambiguous."""
-    if id(node) in above:
-        document.problems.append(Problem(path, "is a YAML alias of what it lies in", False))
-        return None
     if isinstance(node, Mapping):
         if list(node) == ["secure"]:
             document.secret.add(path)
             return ENCRYPTED
-        return _plain_map(node, path, document, (*above, id(node)))
+        return _plain_map(node, path, document)
     if isinstance(node, list):
-        inside = (*above, id(node))
-        return [_plain(value, (*path, i), document, inside) for i, value in enumerate(node)]
+        return [_plain(value, (*path, index), document) for index, value in enumerate(node)]
     if isinstance(node, datetime.date):
         document.problems.append(Problem(path, "is a date to YAML; put it in quotes", False))
         return None
@@ -151,9 +148,7 @@ def _plain(node: Any, path: Path, document: Document, above: tuple[int, ...] = (
     return node
 
 
-def _plain_map(
-    node: Mapping[Any, Any], path: Path, document: Document, above: tuple[int, ...]
-) -> dict[str, Any]:
+def _plain_map(node: Mapping[Any, Any], path: Path, document: Document) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in node.items():
         step = str(key)
@@ -167,7 +162,7 @@ def _plain_map(
             )
         elif step in result:
             document.problems.append(Problem(below, "stands twice, as text and number", False))
-        result[step] = _plain(value, below, document, above)
+        result[step] = _plain(value, below, document)
     return result
 
 

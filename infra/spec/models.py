@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from infra.spec.errors import Problem, refusal, refuse
 from infra.spec.quantity import CpuQuantity, MemoryQuantity
 from infra.spec.section import Section
-from infra.spec.text import Digest, Name, ProjectPath, Version
+from infra.spec.text import Digest, Name, ProjectPath, Version, VersionName
 
 
 class VersionSpec(Section):
@@ -100,9 +100,11 @@ class ServingSpec(Section):
 class ModelSpec(Section):
     """One model: its deployed versions and how requests are shared among them."""
 
-    versions: dict[Version, VersionSpec] = Field(min_length=1, max_length=50)
+    versions: dict[VersionName, VersionSpec] = Field(min_length=1, max_length=50)
     """The deployed versions, each in a berth of its own; `{}` is one with defaults."""
-    traffic: dict[Version, Annotated[int, Field(ge=0, le=100)]] = Field(default={}, max_length=50)
+    traffic: dict[VersionName, Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={}, max_length=50, validate_default=True
+    )
     """Percent of the requests that name no version, per version; the sum is 100. May be omitted
     for a model with one version, which then gets all."""
     shadow: Version | None = None
@@ -111,7 +113,7 @@ class ModelSpec(Section):
     """The class of machine that the berths need."""
     replicas: ReplicaSpec = ReplicaSpec()
     """How many copies of each berth run."""
-    resources: ResourceSpec = ResourceSpec()
+    resources: ResourceSpec = Field(default=ResourceSpec(), validate_default=True)
     """What one copy may use."""
     serving: ServingSpec = ServingSpec()
     """Limits and session options of one copy."""
@@ -125,19 +127,18 @@ class ModelSpec(Section):
             if (self.traffic.get(version, 0) > 0 if entry.exposed is None else entry.exposed)
         ]
 
-    @model_validator(mode="before")
+    @field_validator("traffic", mode="after")
     @classmethod
-    def _resolve(cls, data: Any) -> Any:
-        """The defaults that depend on other keys."""
-        if not isinstance(data, dict):
-            return data
-        versions = data.get("versions")
-        if "traffic" not in data and isinstance(versions, dict) and len(versions) == 1:
-            data = {**data, "traffic": dict.fromkeys(versions, 100)}
-        resources = data.get("resources", {})
-        if data.get("compute") == "gpu" and isinstance(resources, dict):
-            data = {**data, "resources": {"gpu": 1, **resources}}
-        return data
+    def _all_to_the_only_one(cls, traffic: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        versions = info.data.get("versions", {})
+        return dict.fromkeys(versions, 100) if not traffic and len(versions) == 1 else traffic
+
+    @field_validator("resources", mode="after")
+    @classmethod
+    def _one_gpu(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
+        if info.data.get("compute") == "gpu" and "gpu" not in resources.model_fields_set:
+            return resources.model_copy(update={"gpu": 1})
+        return resources
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":

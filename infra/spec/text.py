@@ -68,15 +68,15 @@ Name = Annotated[
         "1 to 40 lower-case letters, digits and hyphens, a letter first, no hyphen last",
     ),
 ]
-Version = Annotated[
+VersionName = Annotated[
     str,
-    BeforeValidator(_number_as_text),
     Text(
         r"[a-z0-9]([a-z0-9.-]{0,14}[a-z0-9])?",
         "1 to 16 lower-case letters, digits, dots and hyphens, a letter or digit at both ends",
     ),
-    WithoutQuotes("integer"),
 ]
+"""A version as the key of a map; `Version` as a value."""
+Version = Annotated[VersionName, BeforeValidator(_number_as_text), WithoutQuotes("integer")]
 Digest = Annotated[str, Text(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
 ProjectPath = Annotated[
     str,
