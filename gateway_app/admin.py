@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from gateway_app.answer import Receive, Send, send_error, send_json
+from gateway_app.answer import send_error, send_json, send_whole
 from gateway_app.app import Gateway
-from gateway_app.exchange import Exchange
+from gateway_app.exchange import Exchange, Receive, Send
+from gateway_app.metrics import CONTENT_TYPE
 
 
 class Admin:
@@ -13,15 +14,25 @@ class Admin:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        exchange = Exchange(request_id="", method=scope["method"], path=scope["path"])
-        if scope["path"] != "/healthz":
-            await send_error(exchange, send, 404, "there are /healthz and /metrics")
-        elif scope["method"] != "GET":
-            exchange.answer_headers.append((b"allow", b"GET"))
-            await send_error(exchange, send, 405, "use GET")
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        exchange = Exchange(
+            method=scope["method"],
+            path=scope["path"],
+            headers=scope["headers"],
+            receive=receive,
+            send=send,
+            request_id="",
+        )
+        if exchange.path not in ("/healthz", "/metrics"):
+            await send_error(exchange, 404, "there are /healthz and /metrics")
+        elif exchange.method != "GET":
+            exchange.answer_headers["allow"] = "GET"
+            await send_error(exchange, 405, "use GET")
+        elif exchange.path == "/metrics":
+            await send_whole(exchange, 200, CONTENT_TYPE, self._gateway.metrics.text())
         else:
-            await send_json(exchange, send, 200, {
+            health = {
                 "table_sha256": self._gateway.in_force.table_sha256,
                 "ready": not self._gateway.draining,
-            })  # fmt: skip
+            }
+            await send_json(exchange, 200, health)

@@ -1,25 +1,27 @@
 """The gateway as an ASGI app: one request, from its key to its answer."""
 
-import asyncio
 import logging
 from typing import Any
 
-import aiohttp
-import msgspec
-
 from gateway_app import __version__
-from gateway_app.answer import Receive, Send, raw, send_error, send_json
+from gateway_app.access_log import write_access
+from gateway_app.answer import send_error, send_json
 from gateway_app.berths import Berths
 from gateway_app.body import ClientLeftError, check_length, read_body
-from gateway_app.exchange import Exchange
-from gateway_app.forwarded_headers import RawHeaders
+from gateway_app.exchange import Exchange, RawHeaders, Receive, Send
 from gateway_app.in_force import InForce
 from gateway_app.keys import client_of
+from gateway_app.metrics import Metrics
+from gateway_app.model_answers import model_metadata, model_ready
+from gateway_app.quota import Quotas
 from gateway_app.refusal import RefusalError
 from gateway_app.request_id import request_id
 from gateway_app.routes import OPEN, Ask, Route, check_method, open_model, route_of
-from gateway_app.table import Client, Model
+from gateway_app.shadow import Shadows
+from gateway_app.table import Client
+from gateway_app.throttle import Throttle
 from gateway_app.upstream import Upstream, UpstreamError
+from gateway_app.verdict import Verdict, verdict_headers
 
 _CLIENT_LEFT = 499
 _LOG = logging.getLogger("gateway")
@@ -29,169 +31,146 @@ class Gateway:
     """What stands between the clients and the berths.
 
     Attributes:
-        in_force: replaced on reload; a request under way keeps the one it began with.
+        in_force: what requests that come now are answered by.
         draining: set when the process is about to end.
+        metrics: of all that passed.
     """
 
-    def __init__(self, in_force: InForce, upstream: Upstream) -> None:
+    def __init__(
+        self,
+        in_force: InForce,
+        upstream: Upstream,
+        shadows: Shadows,
+        throttle: Throttle,
+        quotas: Quotas,
+        *,
+        access_log: bool,
+    ) -> None:
         self.in_force = in_force
         self.draining = False
-        self._berths = Berths(upstream, lambda: self.in_force)
+        self.metrics = Metrics()
+        self.metrics.watch(lambda: upstream.retries, lambda: shadows.counts, quotas.used)
+        self._berths = Berths(upstream, shadows, lambda: self.in_force)
+        self._throttle = throttle
+        self._quotas = quotas
+        self._access_log = access_log
+
+    def take_over(self, in_force: InForce) -> None:
+        """Put a new table in force; a request under way keeps the one it began with."""
+        self.in_force = in_force
+        self._throttle.forget_all_but({client.name for client in in_force.table.clients})
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request, whatever becomes of it."""
+        headers: RawHeaders = scope["headers"]
         exchange = Exchange(
-            request_id=request_id(dict(scope["headers"]).get(b"x-request-id")),
             method=scope["method"],
             path=scope["path"],
+            headers=headers,
+            receive=receive,
+            send=send,
+            request_id=request_id(headers),
         )
-        exchange.answer_headers.append((b"x-request-id", exchange.request_id.encode()))
+        exchange.answer_headers["x-request-id"] = exchange.request_id
+        route = route_of(exchange.path)
+        self.metrics.in_flight.inc()
         try:
-            await self._answer(exchange, scope["headers"], receive, send)
+            await self._answer(exchange, route)
         except RefusalError as refusal:
-            exchange.answer_headers += raw(refusal.headers)
-            await send_error(exchange, send, refusal.status, refusal.error)
+            exchange.answer_headers |= refusal.headers
+            await send_error(exchange, refusal.status, refusal.error)
         except UpstreamError as error:
             text = f"model {exchange.model!r} version {exchange.version!r}: {error}"
             _LOG.warning("request %s: %s", exchange.request_id, text)
             if not exchange.begun:
-                await send_error(exchange, send, error.status, text)
+                await send_error(exchange, error.status, text)
         except ClientLeftError:
             exchange.status = _CLIENT_LEFT
         except Exception:
             _LOG.exception("request %s failed", exchange.request_id)
             if not exchange.begun:
-                await send_error(exchange, send, 500, "the gateway failed; its log says why")
+                await send_error(exchange, 500, "the gateway failed; its log says why")
+        finally:
+            self.metrics.in_flight.dec()
+            self.metrics.ended(exchange)
+            # Probes come every few seconds and tell nothing.
+            if self._access_log and not (route is not None and route.ask in OPEN):
+                write_access(exchange)
 
-    async def _answer(
-        self, exchange: Exchange, headers: RawHeaders, receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, exchange: Exchange, route: Route | None) -> None:
         in_force = self.in_force
-        route = route_of(exchange.path)
         if route is not None and route.ask in OPEN:
             check_method(route, exchange.method)
-            await self._health(exchange, route, send)
+            await self._health(exchange, route)
             return
-        client = _known_client(in_force, headers)
+        client = _known_client(in_force, exchange.headers)
         exchange.client = client.name
+        self._obey(exchange, "throttle", self._throttle.take(client))
         if route is None:
             raise RefusalError(404, "there is nothing here; POST /v2/models/<model>/infer infers")
         check_method(route, exchange.method)
         if route.ask is Ask.SERVER:
-            await send_json(exchange, send, 200, {
-                "name": "berth", "version": __version__, "extensions": ["binary_tensor_data"],
-            })  # fmt: skip
+            about = {"name": "berth", "version": __version__, "extensions": ["binary_tensor_data"]}
+            await send_json(exchange, 200, about)
             return
         model = open_model(in_force.table, route)
         exchange.model = route.model
         if route.ask is Ask.INFER:
-            await self._infer(in_force, exchange, route, headers, receive, send)
+            await self._infer(in_force, exchange, client, route)
         elif route.version is not None:
             last = "/ready" if route.ask is Ask.READY else ""
-            await self._forward(in_force, exchange, route.version, last, headers, None, send)
+            await self._forward(in_force, exchange, route.version, last, None)
         elif route.ask is Ask.READY:
-            await self._model_ready(in_force, exchange, model, headers, send)
+            await model_ready(self._berths, in_force, exchange, model)
         else:
-            await self._model_metadata(in_force, exchange, model, headers, send)
+            await model_metadata(self._berths, in_force, exchange, model)
 
-    async def _health(self, exchange: Exchange, route: Route, send: Send) -> None:
+    async def _health(self, exchange: Exchange, route: Route) -> None:
         if route.ask is Ask.LIVE:
-            await send_json(exchange, send, 200, {"live": True})
+            await send_json(exchange, 200, {"live": True})
         else:
-            await send_json(exchange, send, 503 if self.draining else 200, {
-                "ready": not self.draining
-            })  # fmt: skip
+            ready = not self.draining
+            await send_json(exchange, 200 if ready else 503, {"ready": ready})
 
     async def _infer(
-        self,
-        in_force: InForce,
-        exchange: Exchange,
-        route: Route,
-        headers: RawHeaders,
-        receive: Receive,
-        send: Send,
+        self, in_force: InForce, exchange: Exchange, client: Client, route: Route
     ) -> None:
         limit = in_force.table.max_body_bytes
-        check_length(headers, limit)
-        body = await read_body(receive, limit, in_force.table.timeout_seconds)
+        check_length(exchange.headers, limit)
+        body = await read_body(exchange.receive, limit, in_force.table.timeout_seconds)
         exchange.request_bytes = len(body)
+        if client.quota is not None:
+            verdict = self._quotas.take(client.name, client.quota)
+            if not verdict.allowed:
+                self._obey(exchange, "quota", verdict)
         version = route.version or in_force.splits[route.model].next()
-        await self._forward(in_force, exchange, version, "/infer", headers, body, send)
+        shadow = in_force.table.models[route.model].shadow
+        try:
+            await self._forward(in_force, exchange, version, "/infer", body)
+        finally:
+            # After the answer, so that the client never waits for the copy.
+            if shadow is not None and route.version is None and shadow != version:
+                self._berths.copy(in_force, exchange, shadow, body)
 
     async def _forward(
-        self,
-        in_force: InForce,
-        exchange: Exchange,
-        version: str,
-        last: str,
-        headers: RawHeaders,
-        body: bytes | None,
-        send: Send,
+        self, in_force: InForce, exchange: Exchange, version: str, last: str, body: bytes | None
     ) -> None:
         """Have `version` answer."""
         exchange.version = version
-        response = await self._berths.ask(
-            in_force, exchange, exchange.model, version, last, headers, body
-        )
-        exchange.answer_headers.append((b"x-berth-version", version.encode()))
-        seconds = in_force.table.timeout_seconds
-        await self._berths.pass_on(exchange, response, seconds, send)
+        response = await self._berths.ask(in_force, exchange, version, last, body)
+        exchange.answer_headers["x-berth-version"] = version
+        await self._berths.pass_on(exchange, response, in_force.table.timeout_seconds)
 
-    async def _model_ready(
-        self,
-        in_force: InForce,
-        exchange: Exchange,
-        model: Model,
-        headers: RawHeaders,
-        send: Send,
-    ) -> None:
-        """A model is ready when each version with traffic is."""
-        asked = [version for version, percent in model.traffic.items() if percent]
-        ready = all(
-            await asyncio.gather(*(
-                self._is_ready(in_force, exchange, version, headers) for version in asked
-            ))
-        )  # fmt: skip
-        content = {"name": exchange.model, "ready": ready}
-        await send_json(exchange, send, 200 if ready else 503, content)
-
-    async def _is_ready(
-        self, in_force: InForce, exchange: Exchange, version: str, headers: RawHeaders
-    ) -> bool:
-        try:
-            async with await self._berths.ask(
-                in_force, exchange, exchange.model, version, "/ready", headers
-            ) as response:
-                return response.status == 200
-        except UpstreamError:
-            return False
-
-    async def _model_metadata(
-        self,
-        in_force: InForce,
-        exchange: Exchange,
-        model: Model,
-        headers: RawHeaders,
-        send: Send,
-    ) -> None:
-        """What the version with most traffic says of itself, with all exposed versions.
-
-        A berth that cannot be asked leaves name and versions, which the table knows.
-        """
-        version = max(model.traffic, key=model.traffic.__getitem__)
-        content: dict[str, Any] = {}
-        try:
-            async with (
-                asyncio.timeout(in_force.table.timeout_seconds),
-                await self._berths.ask(
-                    in_force, exchange, exchange.model, version, "", headers
-                ) as response,
-            ):
-                if response.status == 200:
-                    content = msgspec.json.decode(await response.read(), type=dict[str, Any])
-        except (UpstreamError, TimeoutError, aiohttp.ClientError, msgspec.MsgspecError) as error:
-            _LOG.warning("request %s: version %s: %s", exchange.request_id, version, error)
-        content |= {"name": exchange.model, "versions": model.exposed}
-        await send_json(exchange, send, 200, content)
+    def _obey(self, exchange: Exchange, reason: str, verdict: Verdict) -> None:
+        """Tell the client of a limit; refuse its request when the limit does."""
+        exchange.answer_headers |= verdict_headers(verdict)
+        if not verdict.allowed:
+            self.metrics.refused.labels(exchange.client, reason).inc()
+            raise RefusalError(
+                429,
+                f"client {exchange.client!r} is beyond its {reason}; "
+                f"come again in {verdict.retry_after_seconds} s",
+            )
 
 
 def _known_client(in_force: InForce, headers: RawHeaders) -> Client:
@@ -200,7 +179,8 @@ def _known_client(in_force: InForce, headers: RawHeaders) -> Client:
     if client is None:
         text = "this API key is not known" if keys else "an API key is needed"
         raise RefusalError(
-            401, f"{text}; send one in the header x-api-key",
+            401,
+            f"{text}; send one in the header x-api-key",
             {"www-authenticate": 'ApiKey realm="berth"'},
-        )  # fmt: skip
+        )
     return client

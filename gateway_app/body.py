@@ -1,19 +1,16 @@
 """A request's body, read whole and bounded, so that it can be sent again."""
 
 import asyncio
-from collections.abc import Sequence
 
-from gateway_app.answer import Receive
+from gateway_app.exchange import RawHeaders, Receive
 from gateway_app.refusal import RefusalError
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class ClientLeftError(Exception):
     """The client closed its connection before it had sent the whole request."""
 
 
-def check_length(headers: Headers, max_bytes: int) -> None:
+def check_length(headers: RawHeaders, max_bytes: int) -> None:
     """Look at the length that the client announces, before anything of the body is read.
 
     Raises:

@@ -1,12 +1,11 @@
 """Which headers pass through the gateway, and in which direction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from multidict import CIMultiDict
 
+from gateway_app.exchange import RawHeaders
 from gateway_app.refusal import RefusalError
-
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _HOP_BY_HOP = frozenset(
     {
@@ -57,7 +56,7 @@ def to_berth(headers: RawHeaders, request_id: str, token: str | None) -> CIMulti
     return kept
 
 
-def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+def to_client(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """The headers of a berth's answer as the client shall see them; names in lower case."""
     lowered = [(name.lower(), value) for name, value in headers]
     dropped = _NOT_TO_CLIENT | _named_by_connection(lowered)

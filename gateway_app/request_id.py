@@ -3,11 +3,14 @@
 import re
 import secrets
 
+from gateway_app.exchange import RawHeaders
+
 _GOOD = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
-def request_id(given: bytes | None) -> str:
-    """The id that the client gave when it is a short, plain one; else a new one."""
-    if given is not None and _GOOD.fullmatch(given):
-        return given.decode()
+def request_id(headers: RawHeaders) -> str:
+    """The `x-request-id` that the client gave when it is a short, plain one; else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _GOOD.fullmatch(value):
+            return value.decode()
     return secrets.token_hex(16)

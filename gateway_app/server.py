@@ -7,7 +7,9 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 import uvicorn
 import uvloop
@@ -15,9 +17,14 @@ import uvloop
 from gateway_app import logs
 from gateway_app.admin import Admin
 from gateway_app.app import Gateway
+from gateway_app.http_limits import BoundedHttp
 from gateway_app.in_force import InForce, load
+from gateway_app.quota import Quotas
+from gateway_app.quota_file import keep_counters, read_counters
 from gateway_app.settings import Settings, SettingsError, read_settings
+from gateway_app.shadow import Shadows
 from gateway_app.table import TableError
+from gateway_app.throttle import Throttle
 from gateway_app.upstream import Upstream
 
 EXIT_BAD_CONFIGURATION = 2
@@ -60,8 +67,17 @@ async def _serve(
     settings: Settings, in_force: InForce, public: socket.socket, admin: socket.socket
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with Upstream() as upstream:
-        gateway = Gateway(in_force, upstream)
+    quota_file = settings.state_dir / "quotas.json"
+    quotas = Quotas(lambda: datetime.now(UTC), read_counters(quota_file))
+    async with Upstream() as upstream, Shadows(upstream) as shadows:
+        gateway = Gateway(
+            in_force,
+            upstream,
+            shadows,
+            Throttle(time.monotonic),
+            quotas,
+            access_log=_LOG.isEnabledFor(logging.INFO),
+        )
         public_server = _server(gateway, max(settings.grace_seconds - _CLOSING_SECONDS, 0.1))
         admin_server = _server(Admin(gateway), 0.1)
 
@@ -69,21 +85,31 @@ async def _serve(
             gateway.draining = True
             public_server.should_exit = True
 
-        def reload() -> None:
-            try:
-                gateway.in_force = load(settings.table, settings.token_file, gateway.in_force)
-            except TableError as error:
-                _LOG.error("the table in force stays, the new one cannot be used: %s", error)
-            else:
-                _LOG.info("table %s is in force", gateway.in_force.table_sha256)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, settings)
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, end)
-        admin_task = asyncio.create_task(admin_server.serve(sockets=[admin]))
+        ended = asyncio.Event()
+        keeping = asyncio.create_task(keep_counters(quotas, quota_file, ended))
+        serving_admin = asyncio.create_task(admin_server.serve(sockets=[admin]))
+        _LOG.info(
+            "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
+        )
         await public_server.serve(sockets=[public])
+        ended.set()
         admin_server.should_exit = True
-        await admin_task
+        await asyncio.gather(keeping, serving_admin)
+
+
+def _reload(gateway: Gateway, settings: Settings) -> None:
+    try:
+        in_force = load(settings.table, settings.token_file, gateway.in_force)
+    except TableError as error:
+        gateway.metrics.reloads.labels("refused").inc()
+        _LOG.error("the table in force stays, the new one cannot be used: %s", error)
+    else:
+        gateway.take_over(in_force)
+        gateway.metrics.reloads.labels("taken").inc()
+        _LOG.info("table %s is in force", in_force.table_sha256)
 
 
 class _Server(uvicorn.Server):
@@ -97,7 +123,7 @@ class _Server(uvicorn.Server):
 def _server(app: Gateway | Admin, grace_seconds: float) -> _Server:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -89,8 +89,10 @@ def parse_table(text: bytes) -> Table:
     """
     try:
         table = msgspec.convert(_integral(msgspec.json.decode(text)), Table)
-    except msgspec.MsgspecError as error:
+    except msgspec.ValidationError as error:
         raise TableError(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise TableError(f"not JSON: {error}") from error
     _check_clients(table.clients)
     for name, model in table.models.items():
         _check_model(f"models.{name}", model)

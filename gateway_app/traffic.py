@@ -6,8 +6,8 @@ from collections.abc import Mapping
 class Split:
     """Smooth weighted round robin.
 
-    Any run of as many picks as the weights' sum holds each version exactly as often as its
-    weight says when it starts with a fresh split, and a version's picks are spread over it.
+    Among as many picks in a row as the weights' sum, wherever they begin, each version is there
+    exactly as often as its weight says, and its picks are spread over them.
     """
 
     def __init__(self, weights: Mapping[str, int]) -> None:

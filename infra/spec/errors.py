@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 from pydantic_core import PydanticCustomError
 
@@ -44,16 +43,17 @@ class Problem:
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Raise what a pydantic validator raises, unless there are no problems."""
+    """Raise, inside a pydantic validator, what tells these problems; nothing without any."""
     found = list(problems)
     if found:
-        _raise(found)
+        raise refusal(*found)
 
 
-def _raise(problems: list[Problem]) -> NoReturn:
+def refusal(*problems: Problem) -> PydanticCustomError:
+    """What a pydantic validator raises for these problems."""
     text = "; ".join(problem.message for problem in problems)
     # The text is an argument, not the template: a brace in it is no placeholder.
-    raise PydanticCustomError(RULE, "{text}", {"text": text, "problems": problems})
+    return PydanticCustomError(RULE, "{text}", {"text": text, "problems": list(problems)})
 
 
 def rendered(path: Path) -> str:

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from infra.spec.section import Name, Section, matching
+from infra.spec.section import Section
+from infra.spec.text import Name, Text
 
-# Stands for a secret's value where only the encrypted text is at hand.
-ENCRYPTED = "[encrypted]"
+# Stands for a secret's value where only the encrypted text is at hand. It has the form of a key.
+ENCRYPTED = "<encrypted-not-readable-here>"
 
 
 class QuotaSpec(Section):
@@ -21,13 +22,7 @@ class QuotaSpec(Section):
 
 ApiKeyText = Annotated[
     str,
-    AfterValidator(
-        lambda value: (
-            value
-            if value == ENCRYPTED
-            else matching(r"[!-~]{20,128}", "20 to 128 printable ASCII characters, no space")(value)
-        )
-    ),
+    Text(r"[!-~]{20,128}", "20 to 128 printable ASCII characters without a space"),
 ]
 
 
@@ -41,8 +36,7 @@ class ClientSpec(Section):
     quota: QuotaSpec | None = None
     """Requests in a longer period; no limit when omitted."""
     key: ApiKeyText | None = Field(default=None, repr=False)
-    """The API key, a Pulumi secret of 20 to 128 characters; when omitted, one is made by the
-    first `up`. Set it with
+    """The API key, a Pulumi secret; when omitted, the first `up` makes one. Set it with
     `pulumi config set --secret --path 'berth:gateway.clients.<client>.key'`."""
 
 
@@ -50,9 +44,9 @@ class GatewaySpec(Section):
     """The front door of a stack."""
 
     clients: dict[Name, ClientSpec] = Field(
-        default_factory=lambda: {"default": ClientSpec()}, min_length=1, max_length=300
+        default={"default": ClientSpec()}, min_length=1, max_length=300
     )
-    """Who may call, by name."""
+    """Who may call, by name; when omitted, one client, `default`, with defaults."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
     """Bytes in one request's body; more are refused with 413."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal
 from infra.spec.section import Section
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -21,5 +21,5 @@ class LocalSpec(Section):
     @model_validator(mode="after")
     def _distinct(self) -> "LocalSpec":
         if self.gateway_port is not None and self.gateway_port == self.admin_port:
-            refuse([Problem(("admin_port",), "is gateway_port too; give two different ports")])
+            raise refusal(Problem(("admin_port",), "is gateway_port too; give two different ports"))
         return self

@@ -2,35 +2,32 @@
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from infra.spec.errors import Problem, refuse
+from infra.spec.errors import Problem, refusal, refuse
 from infra.spec.quantity import CpuQuantity, MemoryQuantity
-from infra.spec.section import Digest, Name, Section, Version, matching
-
-ModelPath = Annotated[
-    str,
-    AfterValidator(
-        matching(
-            r"(?!/)(?!(.*/)?\.\.(/|$))[^\\\0]+",
-            "a folder inside the project, relative to it and without `..`",
-        )
-    ),
-]
+from infra.spec.section import Section
+from infra.spec.text import Digest, Name, ProjectPath, Version, VersionName
 
 
 class VersionSpec(Section):
     """One deployed version of a model."""
 
-    path: ModelPath | None = None
+    path: ProjectPath | None = None
     """Folder of the packaged version, relative to the project; `models/<model>/<version>` when
     omitted."""
     digest: Digest | None = None
     """Pins the version: the sha256 of its `model.yaml`, which names the sha256 of every file."""
     exposed: bool | None = None
     """Whether clients can reach the version by name; when omitted, exactly while it has traffic."""
+    image: Digest | None = None
+    """The serving image to run, by digest, instead of one that is built; `berth promote` writes
+    it. Not for the local platform."""
+    standby: Literal["warm", "cold"] = "warm"
+    """What runs while the version has no traffic: warm is `replicas.min` copies, cold none. The
+    local platform keeps every version warm."""
 
 
 class ReplicaSpec(Section):
@@ -41,11 +38,16 @@ class ReplicaSpec(Section):
     """Copies at rest; 0 lets an idle gpu berth release its node."""
     max: int = Field(default=1, ge=1, le=1000)
     """Copies under the highest load; not below `min`."""
+    target_cpu_percent: int = Field(default=70, ge=10, le=100)
+    """Processor use, in percent of `resources.cpu`, that the autoscaler holds."""
+    target_in_flight: int | None = Field(default=None, ge=1, le=10_000)
+    """Requests in work and waiting, per copy, that the autoscaler holds besides, where the cluster
+    has that metric; not considered when omitted."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "ReplicaSpec":
         if self.min > self.max:
-            refuse([Problem(("min",), f"is above max, {self.max}; min must not be above max")])
+            raise refusal(Problem(("min",), f"is above max, {self.max}; min must not be above max"))
         return self
 
 
@@ -54,9 +56,9 @@ class ResourceSpec(Section):
     platform."""
 
     cpu: CpuQuantity = "1"
-    """Processor cores: a number ("1", "0.5") or thousandths ("500m"); 50m to 192."""
+    """Processor."""
     memory: MemoryQuantity = "512Mi"
-    """Memory: a number with Mi or Gi; 64Mi to 1536Gi."""
+    """Memory."""
     gpu: int = Field(default=0, ge=0, le=16)
     """Graphics processors; with `compute: gpu` 1 unless given, with `compute: cpu` 0."""
 
@@ -86,13 +88,11 @@ class ServingSpec(Section):
     @model_validator(mode="after")
     def _batch_fits(self) -> "ServingSpec":
         if self.batch_size > self.max_batch:
-            refuse(
-                [
-                    Problem(
-                        ("batch_size",),
-                        f"is above max_batch, {self.max_batch}; it must not be",
-                    )
-                ]
+            raise refusal(
+                Problem(
+                    ("batch_size",),
+                    f"is above max_batch, {self.max_batch}; it must not be",
+                )
             )
         return self
 
@@ -100,10 +100,10 @@ class ServingSpec(Section):
 class ModelSpec(Section):
     """One model: its deployed versions and how requests are shared among them."""
 
-    versions: dict[Version, VersionSpec] = Field(min_length=1, max_length=50)
+    versions: dict[VersionName, VersionSpec] = Field(min_length=1, max_length=50)
     """The deployed versions, each in a berth of its own; `{}` is one with defaults."""
-    traffic: dict[Version, Annotated[int, Field(ge=0, le=100)]] = Field(
-        default_factory=dict, max_length=50
+    traffic: dict[VersionName, Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={}, max_length=50, validate_default=True
     )
     """Percent of the requests that name no version, per version; the sum is 100. May be omitted
     for a model with one version, which then gets all."""
@@ -113,7 +113,7 @@ class ModelSpec(Section):
     """The class of machine that the berths need."""
     replicas: ReplicaSpec = ReplicaSpec()
     """How many copies of each berth run."""
-    resources: ResourceSpec = ResourceSpec()
+    resources: ResourceSpec = Field(default=ResourceSpec(), validate_default=True)
     """What one copy may use."""
     serving: ServingSpec = ServingSpec()
     """Limits and session options of one copy."""
@@ -127,19 +127,18 @@ class ModelSpec(Section):
             if (self.traffic.get(version, 0) > 0 if entry.exposed is None else entry.exposed)
         ]
 
-    @model_validator(mode="before")
+    @field_validator("traffic", mode="after")
     @classmethod
-    def _resolve(cls, data: Any) -> Any:
-        """The defaults that depend on other keys."""
-        if not isinstance(data, dict):
-            return data
-        versions = data.get("versions")
-        if "traffic" not in data and isinstance(versions, dict) and len(versions) == 1:
-            data = {**data, "traffic": dict.fromkeys(versions, 100)}
-        resources = data.get("resources", {})
-        if data.get("compute") == "gpu" and isinstance(resources, dict):
-            data = {**data, "resources": {"gpu": 1, **resources}}
-        return data
+    def _all_to_the_only_one(cls, traffic: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        versions = info.data.get("versions", {})
+        return dict.fromkeys(versions, 100) if not traffic and len(versions) == 1 else traffic
+
+    @field_validator("resources", mode="after")
+    @classmethod
+    def _one_gpu(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
+        if info.data.get("compute") == "gpu" and "gpu" not in resources.model_fields_set:
+            return resources.model_copy(update={"gpu": 1})
+        return resources
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -171,6 +170,12 @@ class ModelSpec(Section):
                     ("versions", version, "exposed"),
                     f"but the version has {self.traffic[version]} % of the traffic; "
                     "expose it, or give its traffic to another version",
+                )
+            in_use = version in self.exposed_versions or version == self.shadow
+            if entry.standby == "cold" and in_use:
+                yield Problem(
+                    ("versions", version, "standby"),
+                    "is for a version that nothing reaches; this one is exposed or the shadow",
                 )
         if (self.compute == "gpu") != (self.resources.gpu > 0):
             yield Problem(
