@@ -1,6 +1,7 @@
 """What fails is mended, bad input changes nothing, and nobody else's process is signalled."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -202,3 +203,25 @@ def test_destroy_after_faults_leaves_nothing(
 
 def _supervisor_pid(up: Project) -> int:
     return int((up.run_dir.path / "supervisord.pid").read_text())
+
+
+def test_salt_of_another_machine_does_not_stop_a_new_stack(project: Project) -> None:
+    """Pulumi writes one into the file, which somebody commits, and somebody else clones."""
+    project.berth("preview")
+    salt = (project.root / "Pulumi.local.yaml").read_text()
+    assert "encryptionsalt" in salt
+    shutil.rmtree(project.root / ".berth")
+    project.berth("preview")
+    assert (project.root / "Pulumi.local.yaml").read_text() != salt
+
+
+def test_a_secret_of_another_machine_asks_for_its_passphrase(project: Project) -> None:
+    project.edit(
+        lambda c: c["berth:gateway"]["clients"].update(own={"rate_per_second": 1, "burst": 1})
+    )
+    project.pulumi(
+        *("config", "set", "--secret", "--path", "berth:gateway.clients.own.key"), stdin="x" * 40
+    )
+    shutil.rmtree(project.root / ".berth")
+    refused = project.berth("preview", code=1)
+    assert "another passphrase" in refused.stderr
