@@ -77,7 +77,8 @@ def read_document(path: FilePath) -> Document:
         raise SpecError(
             [
                 f"{path.name}:{content.lc.key(key)[0] + 1}: {one_line(str(key))}: unknown key; "
-                f"what Berth reads stands under config:, and beside that {', '.join(PULUMI_KEYS)} are Pulumi's"
+                "what Berth reads stands under config:, and beside that "
+                f"{', '.join(PULUMI_KEYS)} are Pulumi's"
                 for key in unknown
             ]
         )

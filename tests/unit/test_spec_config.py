@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
 from infra.spec import SpecError, load_config, load_file
-from tests.unit.spec_file import REPOSITORY, config_of
+from tests.unit.spec_file import REPOSITORY, changed, config_of, load
 
 KEY = "hush-hush-hush-hush-hush"
 
@@ -33,6 +34,13 @@ def problems(stack: str = "local") -> list[str]:
     with pytest.raises(SpecError) as caught:
         load_config(stack)
     return caught.value.problems
+
+
+def test_a_switch_that_pulumi_rewrote_as_text_is_read(tmp_path: Path) -> None:
+    text = changed(config_of("prod"), {"protect": "true"})
+    assert "berth:protect: 'true'" in text
+
+    assert load(tmp_path, text, "prod") == load_file(REPOSITORY / "Pulumi.prod.yaml")
 
 
 @pytest.mark.parametrize("stack", ["local", "dev", "prod"])
