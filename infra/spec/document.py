@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from infra.spec.errors import Path, Problem, SpecError
+from infra.spec.errors import Path, Problem, SpecError, one_line
 from infra.spec.gateway import ENCRYPTED
 
 NAMESPACE = "berth"
@@ -76,8 +76,9 @@ def read_document(path: FilePath) -> Document:
     if unknown:
         raise SpecError(
             [
-                f"{path.name}:{content.lc.key(key)[0] + 1}: {key}: unknown key; what Berth reads "
-                f"stands under config:, and beside that {', '.join(PULUMI_KEYS)} are Pulumi's"
+                f"{path.name}:{content.lc.key(key)[0] + 1}: {one_line(str(key))}: unknown key; "
+                "what Berth reads stands under config:, and beside that "
+                f"{', '.join(PULUMI_KEYS)} are Pulumi's"
                 for key in unknown
             ]
         )

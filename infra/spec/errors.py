@@ -59,10 +59,16 @@ def refusal(*problems: Problem) -> PydanticCustomError:
 def rendered(path: Path) -> str:
     """A path as Pulumi writes it: `berth:models.digits.versions["1.0"].path`."""
     first, *rest = path
-    return f"berth:{first}" + "".join(_step(step) for step in rest)
+    return f"berth:{one_line(str(first))}" + "".join(_step(step) for step in rest)
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and other control characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
-    return f".{step}" if step.replace("-", "").replace("_", "").isalnum() else f'["{step}"]'
+    simple = step.replace("-", "").replace("_", "").isalnum()
+    return f".{step}" if simple else f'["{one_line(step)}"]'

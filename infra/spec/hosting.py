@@ -1,8 +1,8 @@
 """The whole specification of a stack."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from infra.spec import rules
 from infra.spec.api import ApiSpec
@@ -38,6 +38,24 @@ TagKey = Annotated[
 ]
 TagValue = Annotated[
     str, Text(r"[A-Za-z0-9 _.:\/=+@-]{1,256}", "1 to 256 letters, digits, spaces and _.:/=+-@")
+]
+
+
+def _text_as_boolean(value: Any) -> Any:
+    """Pulumi writes a scalar right under `config:` as text when it rewrites the file."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+Switch = Annotated[
+    bool,
+    BeforeValidator(_text_as_boolean),
+    Field(
+        json_schema_extra={
+            "type": ["boolean", "string"],
+            "enum": [True, False, "true", "false"],
+            "patternErrorMessage": "true or false",
+        }
+    ),
 ]
 
 
@@ -82,7 +100,7 @@ class HostingSpec(Section):
     """Logs, dashboards and alarms."""
     budget: BudgetSpec | None = None
     """What the stack may cost; no budget is watched when omitted."""
-    protect: bool = False
+    protect: Switch = False
     """Whether what holds data (registry, buckets, keys, cluster) refuses to be deleted."""
     tags: dict[TagKey, TagValue] = Field(default={}, max_length=40)
     """Tags of every AWS resource, beside Berth's own."""

@@ -1,7 +1,6 @@
 """Models: which versions are deployed, which are exposed, and which get what traffic."""
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -191,22 +190,23 @@ class ModelSpec(Section):
 
 def _check_models(models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
     """Berths are named `<model>-<version>`: two must not get the same name."""
-    berths = [
-        (model, version, f"{model}-{version}".replace(".", "-"))
-        for model, entry in models.items()
-        for version in entry.versions
-    ]
-    refuse(
-        Problem(
-            (model, "versions", version),
-            f"has the same berth name, {name}, as version {other_version} of {other}; "
-            "rename one of them",
-            False,
-        )
-        for (other, other_version, other_name), (model, version, name) in combinations(berths, 2)
-        if name == other_name
-    )
+    refuse(_same_names(models))
     return models
+
+
+def _same_names(models: dict[str, ModelSpec]) -> Iterator[Problem]:
+    first: dict[str, tuple[str, str]] = {}
+    for model, entry in models.items():
+        for version in entry.versions:
+            name = f"{model}-{version}".replace(".", "-")
+            other, other_version = first.setdefault(name, (model, version))
+            if (other, other_version) != (model, version):
+                yield Problem(
+                    (model, "versions", version),
+                    f"has the same berth name, {name}, as version {other_version} of {other}; "
+                    "rename one of them",
+                    False,
+                )
 
 
 Models = Annotated[

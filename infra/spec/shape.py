@@ -34,7 +34,7 @@ def allowed(node: Schema) -> str:
     if "patternErrorMessage" in node:
         return str(node["patternErrorMessage"])
     if "enum" in node:
-        return "one of " + ", ".join(str(value) for value in node["enum"])
+        return "one of " + ", ".join(_as_in_yaml(value) for value in node["enum"])
     if "const" in node:
         return str(node["const"])
     kind = node.get("type")
@@ -91,6 +91,11 @@ def _tidied(node: Any) -> Any:
         result["propertyNames"] = {**rest, "pattern": pattern}
         result["additionalProperties"] = values
     return result
+
+
+def _as_in_yaml(value: str | int) -> str:
+    looks_like_number = isinstance(value, str) and value[0].isdigit()
+    return f'"{value}"' if looks_like_number else str(value)
 
 
 def _below(node: Schema, step: str | int) -> Schema:

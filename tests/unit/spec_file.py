@@ -56,7 +56,7 @@ def problems(folder: Path, text: str, stack: str = "local") -> list[str]:
     return caught.value.problems
 
 
-def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+def changed(config: Mapping[str, Any], changes: Mapping[Any, Any]) -> str:
     """`config` as YAML, with other values at dotted paths such as `models.digits.shadow`.
 
     A step that has a dot itself, or is in the namespace of a provider, stands in a tuple.

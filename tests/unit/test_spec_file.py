@@ -35,7 +35,7 @@ def test_a_specification_is_immutable(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALLEST)
 
     with pytest.raises(ValueError, match="frozen"):
-        spec.protect = True  # type: ignore[misc]
+        spec.protect = True
 
 
 def test_every_problem_is_told_at_once_with_its_line_in_the_order_of_the_file(
@@ -325,6 +325,12 @@ def test_a_key_is_not_in_the_text_of_a_specification(tmp_path: Path) -> None:
     text = SMALLEST + "  berth:gateway: {clients: {a: {key: {secure: v1:abc:def}}}}\n"
 
     assert ENCRYPTED not in repr(load(tmp_path, text))
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + '  berth:local: {"a\\nb": 1}\n')
+
+    assert found.startswith('Pulumi.local.yaml:7: berth:local["a\\nb"]: unknown key;')
 
 
 def test_a_long_value_is_shortened(tmp_path: Path) -> None:
