@@ -1,12 +1,52 @@
-"""`berth test`: pytest, with the engine in its environment."""
+"""`berth test`: the project's tests, with the engine found."""
 
+import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-FAST_FIRST = ("tests/unit", "tests/serving", "tests/gateway", "tests/engine")
+import click
+
+from infra.engine import ensure_engine
+from infra.operations.stack import OperationError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_FAST_FIRST = ("unit", "serving", "gateway", "engine")
 
 
 def run_tests(arguments: list[str]) -> int:
-    chosen = arguments or [folder for folder in FAST_FIRST if os.path.isdir(folder)]
-    return subprocess.run([sys.executable, "-m", "pytest", *chosen], check=False).returncode
+    """Run pytest with `arguments`, or all tests, the fast ones first; its exit code.
+
+    The tests get the engine on their PATH and nothing else of this project: its state and its
+    passphrase are not theirs.
+
+    Raises:
+        OperationError: pytest is not installed.
+        EngineError: there is no engine.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise OperationError(
+            "pytest is missing here: use ./berth test, "
+            "or `python -m pip install -r requirements-dev.txt`"
+        )
+    engine = ensure_engine(lambda message: click.echo(message, err=True))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *(arguments or _folders())],
+        cwd=_ROOT,
+        env={**os.environ, "PATH": engine.search_path()},
+    )
+    with process:
+        while process.poll() is None:
+            # An interrupt reaches pytest too, which then stops what its tests started.
+            with contextlib.suppress(KeyboardInterrupt):
+                process.wait()
+    return process.returncode
+
+
+def _folders() -> list[str]:
+    tests = _ROOT / "tests"
+    names = [entry.name for entry in tests.iterdir() if any(entry.glob("test_*.py"))]
+    order = {name: place for place, name in enumerate(_FAST_FIRST)}
+    return [f"tests/{name}" for name in sorted(names, key=lambda name: (order.get(name, 99), name))]

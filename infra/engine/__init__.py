@@ -1,0 +1,6 @@
+"""The engine that runs the program: Pulumi's command line and its Python host, found or made."""
+
+from infra.engine.ensure import EngineError, ensure_engine
+from infra.engine.environment import Engine
+
+__all__ = ["Engine", "EngineError", "ensure_engine"]
