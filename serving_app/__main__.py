@@ -1,0 +1,10 @@
+"""`python -m serving_app`: one model version, until SIGTERM."""
+
+import os
+import sys
+
+from serving_app.server import run
+
+if __name__ == "__main__":
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.exit(run(os.environ))

@@ -1,0 +1,241 @@
+"""The protocol over HTTP: a plain ASGI application in front of the data plane."""
+
+import asyncio
+import hmac
+import logging
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import orjson
+
+from serving_app import docs_page, openapi
+from serving_app.data_plane import DataPlane
+from serving_app.logs import log
+from serving_app.metrics import CONTENT_TYPE, Metrics
+from serving_app.refusal import RefusalError
+from serving_app.response import Headers
+from serving_app.settings import Settings
+from serving_app.tracing import Trace
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answer = tuple[int, Headers, bytes]
+
+_JSON: Headers = [(b"content-type", b"application/json")]
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_MODEL_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/|$)")
+
+
+class App:
+    """One worker's ASGI application.
+
+    Args:
+        token: what `infer` wants as `x-berth-token`; None lets everyone ask.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plane: DataPlane,
+        metrics: Metrics,
+        token: bytes | None,
+        trace: Trace | None,
+    ) -> None:
+        card = plane.model.card
+        self._plane = plane
+        self._metrics = metrics
+        self._token = token
+        self._trace = trace
+        self._max_body_bytes = settings.max_body_bytes
+        self._body_seconds = settings.deadline_seconds
+        self._infer_paths = {
+            f"/v2/models/{card.name}/infer",
+            f"/v2/models/{card.name}/versions/{card.version}/infer",
+        }
+        self._gets: dict[str, Callable[[], Answer]] = {
+            "/v2": lambda: _json(200, plane.server_metadata()),
+            "/v2/health/live": lambda: _json(200, {"live": True}),
+            "/v2/health/ready": lambda: _json(200 if plane.ready else 503, {"ready": plane.ready}),
+            "/metrics": lambda: (200, [(b"content-type", CONTENT_TYPE.encode())], self._measured()),
+            "/openapi.json": lambda: _json(200, openapi.document(plane)),
+            "/docs": lambda: (200, docs_page.HEADERS, docs_page.page(openapi.document(plane))),
+        }
+        for path in (f"/v2/models/{card.name}", f"/v2/models/{card.name}/versions/{card.version}"):
+            self._gets[path] = lambda: _json(200, plane.model_metadata())
+            self._gets[f"{path}/ready"] = lambda: _json(
+                200 if plane.ready else 503, {"name": card.name, "ready": plane.ready}
+            )
+        names = (card.name, card.version)
+        self._codes = {code: metrics.requests.labels(*names, str(code)) for code in (200, 400)}
+        self._count = lambda code: metrics.requests.labels(*names, str(code))
+        self._latency = metrics.latency.labels(*names)
+        self._in_flight = metrics.in_flight.labels(*names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = os.urandom(8).hex().encode()
+        if scope["path"] in self._infer_paths and scope["method"] == "POST":
+            status, answer_headers, body = await self._infer(headers, request_id, receive)
+        else:
+            status, answer_headers, body = self._other(scope)
+        length = str(len(body)).encode()
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *answer_headers,
+                    (b"content-length", length),
+                    (b"x-request-id", request_id),
+                ],
+            }
+        )
+        await send(
+            {
+                "type": "http.response.body",
+                "body": b"" if scope["method"] == "HEAD" else body,
+            }
+        )
+
+    async def _infer(
+        self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
+    ) -> Answer:
+        started = time.perf_counter()
+        self._in_flight.inc()
+        if self._trace is None:
+            answer = await self._predicted(headers, request_id, receive)
+        else:
+            text = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers.items()}
+            with self._trace(text) as tell:
+                answer = await self._predicted(headers, request_id, receive)
+                tell(answer[0])
+        status = answer[0]
+        self._in_flight.dec()
+        seconds = time.perf_counter() - started
+        (self._codes.get(status) or self._count(status)).inc()
+        self._latency.observe(seconds)
+        if status != 200:
+            log(
+                logging.WARNING if status < 500 else logging.ERROR,
+                "refused",
+                request_id=request_id.decode(),
+                status=status,
+                milliseconds=round(seconds * 1000, 3),
+            )
+        elif b"x-berth-shadow" in headers:
+            log(logging.DEBUG, "answered a shadow copy", request_id=request_id.decode())
+        return answer
+
+    async def _predicted(
+        self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
+    ) -> Answer:
+        try:
+            if self._token is not None and not hmac.compare_digest(
+                headers.get(b"x-berth-token", b""), self._token
+            ):
+                raise RefusalError(401, "ask through the gateway: this berth answers it alone")
+            body = await self._body(headers, receive)
+            answer_headers, answer = await self._plane.infer(body, _json_bytes(headers, body))
+        except RefusalError as error:
+            extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+            status, base, message = _json(error.status, {"error": str(error)})
+            return status, [*base, *extra], message
+        except Exception:
+            # Ours: told to the log, where the trace belongs, and not to the client.
+            logging.getLogger("berth").exception(
+                "failed", extra={"fields": {"request_id": request_id.decode()}}
+            )
+            return _json(500, {"error": "this berth failed; its log has the request id"})
+        return 200, answer_headers, answer
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The request's body, never more than the limit in memory.
+
+        Raises:
+            RefusalError: 413 when it is longer, 408 when it does not come, 415 when compressed.
+        """
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding != b"identity":
+            raise RefusalError(415, "content-encoding is not supported: send the body as it is")
+        limit = self._max_body_bytes
+        too_long = RefusalError(413, f"the body is longer than {limit} bytes")
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise too_long
+        message = await self._received(receive)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            parts, size = [body], len(body)
+            while message.get("more_body"):
+                message = await self._received(receive)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
+                    raise too_long
+            body = b"".join(parts)
+        if len(body) > limit:
+            raise too_long
+        return body
+
+    async def _received(self, receive: Receive) -> MutableMapping[str, Any]:
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                message = await receive()
+        except TimeoutError:
+            raise RefusalError(
+                408, f"the body did not come within {self._body_seconds:g} s"
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise RefusalError(499, "the client left before its body was whole")
+        return message
+
+    def _other(self, scope: Scope) -> Answer:
+        path, method = scope["path"], scope["method"]
+        get = self._gets.get(path)
+        if get is None and path not in self._infer_paths:
+            return _json(404, {"error": self._unknown(path)})
+        allowed = ("GET", "HEAD") if get is not None else ("POST",)
+        if get is None or method not in allowed:
+            status, headers, body = _json(
+                405, {"error": f"{method} is not for {path}; use {allowed[0]}"}
+            )
+            return status, [*headers, (b"allow", ", ".join(allowed).encode())], body
+        return get()
+
+    def _unknown(self, path: str) -> str:
+        card = self._plane.model.card
+        named = _MODEL_PATH.match(path)
+        if named and named["model"] != card.name:
+            return f"unknown model {named['model']!r}; this berth serves {card.name!r}"
+        if named and named["version"] not in (None, card.version):
+            return (
+                f"unknown version {named['version']!r} of {card.name!r}; "
+                f"this berth serves {card.version!r}"
+            )
+        return f"nothing is at {path}; /docs lists what there is"
+
+    def _measured(self) -> bytes:
+        return self._plane.metrics_text()
+
+
+def _json(status: int, message: Mapping[str, Any]) -> Answer:
+    return status, _JSON, orjson.dumps(message)
+
+
+def _json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int | None:
+    """What the binary extension's header says, held against the body."""
+    text = headers.get(b"inference-header-content-length")
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) > len(body):
+        raise RefusalError(
+            400,
+            "Inference-Header-Content-Length must be a whole number, "
+            f"not more than the body's {len(body)} bytes",
+        )
+    return int(text)

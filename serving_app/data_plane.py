@@ -1,0 +1,121 @@
+"""The Open Inference Protocol for one model version, free of any transport."""
+
+from typing import Any
+
+import onnxruntime
+import orjson
+
+from serving_app import __version__
+from serving_app.card import CardError
+from serving_app.metrics import Metrics
+from serving_app.model import Model, ModelError, elements_of, load, rows_of
+from serving_app.refusal import RefusalError
+from serving_app.request import InferenceRequest, read_request
+from serving_app.response import Headers, write_response
+from serving_app.schedule import Schedule
+from serving_app.settings import Settings
+from serving_app.tensors import Array
+
+SERVER_NAME = "berth"
+EXTENSIONS = ["binary_tensor_data"]
+
+
+class DataPlane:
+    """A warm model and what it is asked. Made in the event loop that asks it.
+
+    Attributes:
+        ready: whether requests are welcome; False once the end has begun.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Load, check and warm up.
+
+        Raises:
+            ModelError: the model cannot be served as it is.
+        """
+        self.model = load(settings)
+        self._settings = settings
+        self._metrics = metrics
+        names = (self.model.card.name, self.model.card.version)
+        self._batch = metrics.batch.labels(*names)
+        self._inference = metrics.inference.labels(*names)
+        self._queue = metrics.queue.labels(*names)
+        seconds, elements = _warm_up(self.model, settings)
+        self.run_seconds = seconds
+        self._schedule = Schedule(
+            self.model,
+            threads=settings.threads,
+            queue=settings.queue,
+            batch_size=settings.batch_size,
+            deadline_seconds=settings.deadline_seconds,
+            loop_seconds=settings.loop_threshold_ms / 1000,
+            seconds_per_element=seconds / elements,
+            observe=self._observe,
+        )
+        metrics.info.labels(
+            *names,
+            self.model.digest,
+            __version__,
+            onnxruntime.__version__,
+            self.model.providers[0],
+        ).set(1)
+        self.ready = True
+
+    def server_metadata(self) -> dict[str, Any]:
+        return {"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS}
+
+    def model_metadata(self) -> dict[str, Any]:
+        card = self.model.card
+        return {
+            "name": card.name,
+            "versions": [card.version],
+            "platform": card.platform,
+            "inputs": [port.metadata() for port in self.model.inputs.values()],
+            "outputs": [port.metadata() for port in self.model.outputs.values()],
+        }
+
+    async def infer(self, body: bytes, json_bytes: int | None) -> tuple[Headers, bytes]:
+        """Headers and body of the answer to one inference request.
+
+        Args:
+            json_bytes: the length of the JSON header that the binary extension announces.
+
+        Raises:
+            RefusalError: the request is wrong, or there is too much to do.
+        """
+        request = read_request(body, json_bytes, self.model, self._settings.max_batch)
+        arrays = await self._schedule.run(request.feeds, tuple(request.outputs))
+        return write_response(self.model, request.id, request.outputs, arrays)
+
+    def metrics_text(self) -> bytes:
+        return self._metrics.text(lambda: self._queue.set(self._schedule.waiting))
+
+    def close(self) -> None:
+        """Wait for runs that are under way."""
+        self._schedule.close()
+
+    def _observe(self, rows: int, seconds: float) -> None:
+        self._batch.observe(rows)
+        self._inference.observe(seconds)
+
+
+def _warm_up(model: Model, settings: Settings) -> tuple[float, int]:
+    """Run the card's example; seconds of a warm run and elements of its inputs."""
+    body = orjson.dumps(model.card.example)
+    try:
+        request = read_request(body, None, model, settings.max_batch)
+        arrays = model.run(request.feeds, tuple(request.outputs))
+        if settings.batch_size > 1:
+            _check_batches(model, request, arrays)
+        return model.time_run(request.feeds), elements_of(request.feeds)
+    except (RefusalError, CardError) as error:
+        raise ModelError(f"the card's example is not answered: {error}") from error
+
+
+def _check_batches(model: Model, request: InferenceRequest, arrays: list[Array]) -> None:
+    """A model whose outputs do not have a row for each row cannot have requests joined."""
+    rows = rows_of(request.feeds)
+    if not model.batched or any(array.shape[0] != rows for array in arrays):
+        raise ModelError(
+            "batch_size must be 1: not every input and output of this model has a row for each row"
+        )

@@ -1,0 +1,172 @@
+"""When a request is run: at once, together with others, later, or not at all."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from serving_app.model import Model, elements_of, rows_of
+from serving_app.refusal import RefusalError, overloaded
+from serving_app.tensors import Array
+
+
+@dataclass(eq=False)
+class _Waiting:
+    feeds: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    answer: "asyncio.Future[list[Array]]"
+
+
+class Schedule:
+    """Runs of one model in one event loop: `threads` at once, `queue` waiting, no more.
+
+    A request whose run is estimated below `loop_seconds` is run in the event loop: for a model of
+    microseconds the handover to a thread costs more than the run. Anything longer would keep
+    health checks and other requests waiting there, and goes to a thread.
+
+    While all threads are busy, waiting requests of one form are joined, up to `batch_size` rows:
+    nobody ever waits for a batch to fill.
+
+    Args:
+        seconds_per_element: of a warm run, to estimate others with.
+        observe: told of each run's rows and seconds.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int,
+        queue: int,
+        batch_size: int,
+        deadline_seconds: float,
+        loop_seconds: float,
+        seconds_per_element: float,
+        observe: Callable[[int, float], None],
+    ) -> None:
+        self._model = model
+        self._threads = threads
+        self._queue = queue
+        self._batch_size = batch_size if model.batched else 1
+        self._deadline = deadline_seconds
+        self._loop_elements = loop_seconds / seconds_per_element
+        self._observe = observe
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
+        self._running = 0
+        self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self._waiting)
+
+    async def run(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+        """The model's outputs for one request.
+
+        Raises:
+            RefusalError: 503 when the queue is full or the deadline passed while waiting; 504
+                when it passed in the run; what the model itself refuses.
+        """
+        if elements_of(feeds) <= self._loop_elements:
+            return self._timed(feeds, outputs, rows_of(feeds), None)
+        item = _Waiting(feeds, outputs, rows_of(feeds), asyncio.get_running_loop().create_future())
+        if self._running < self._threads:
+            self._start([item])
+        elif len(self._waiting) < self._queue:
+            self._waiting.append(item)
+        else:
+            raise overloaded(f"{self._queue} requests are waiting already")
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await item.answer
+        except TimeoutError:
+            message = f"not answered within {self._deadline:g} s"
+            if item in self._waiting:
+                self._waiting.remove(item)
+                raise overloaded(f"{message}: all threads were busy") from None
+            raise RefusalError(504, f"{message}: the model takes longer") from None
+
+    def close(self) -> None:
+        """Wait for the runs that are under way."""
+        self._pool.shutdown()
+
+    def _start(self, items: Sequence[_Waiting]) -> None:
+        """Run `items`, which are of one form, together on a free thread."""
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        stop = onnxruntime.RunOptions()
+        # Together they take longer than one alone, so the limit ends what nobody waits for.
+        limit = loop.call_later(self._deadline, setattr, stop, "terminate", True)
+        run = loop.run_in_executor(self._pool, self._joined, items, stop)
+        run.add_done_callback(lambda done: self._finish(items, limit, done))
+
+    def _finish(
+        self,
+        items: Sequence[_Waiting],
+        limit: asyncio.TimerHandle,
+        done: "asyncio.Future[list[list[Array]]]",
+    ) -> None:
+        limit.cancel()
+        self._running -= 1
+        error = done.exception()
+        if error is not None and len(items) > 1:
+            # One request's values spoil the run of all: each is run again on its own.
+            for item in items:
+                self._waiting.appendleft(item)
+                item.rows = self._batch_size
+        else:
+            for at, item in enumerate(items):
+                if item.answer.done():
+                    continue
+                if error is not None:
+                    item.answer.set_exception(error)
+                else:
+                    item.answer.set_result(done.result()[at])
+        while self._waiting and self._running < self._threads:
+            self._start(self._next())
+
+    def _next(self) -> list[_Waiting]:
+        """The longest waiting request, and those behind it that can be run with it."""
+        first = self._waiting.popleft()
+        items, rows = [first], first.rows
+        while self._waiting and rows + self._waiting[0].rows <= self._batch_size:
+            if not _one_form(first, self._waiting[0]):
+                break
+            items.append(self._waiting.popleft())
+            rows += items[-1].rows
+        return items
+
+    def _joined(self, items: Sequence[_Waiting], stop: onnxruntime.RunOptions) -> list[list[Array]]:
+        """The outputs of each item, from one run."""
+        outputs = items[0].outputs
+        if len(items) == 1:
+            return [self._timed(items[0].feeds, outputs, items[0].rows, stop)]
+        feeds = {name: np.concatenate([i.feeds[name] for i in items]) for name in items[0].feeds}
+        arrays = self._timed(feeds, outputs, rows_of(feeds), stop)
+        ends = np.cumsum([item.rows for item in items])[:-1]
+        parts = [np.split(array, ends) for array in arrays]
+        return [[part[at] for part in parts] for at in range(len(items))]
+
+    def _timed(
+        self,
+        feeds: dict[str, Array],
+        outputs: tuple[str, ...],
+        rows: int,
+        stop: onnxruntime.RunOptions | None,
+    ) -> list[Array]:
+        started = time.perf_counter()
+        arrays = self._model.run(feeds, outputs, stop)
+        self._observe(rows, time.perf_counter() - started)
+        return arrays
+
+
+def _one_form(one: _Waiting, other: _Waiting) -> bool:
+    return one.outputs == other.outputs and all(
+        array.shape[1:] == other.feeds[name].shape[1:] for name, array in one.feeds.items()
+    )

@@ -1,0 +1,79 @@
+"""One worker: a warm model behind a listening socket, until it is asked to end."""
+
+import asyncio
+import logging
+import os
+import socket
+from types import FrameType
+
+import onnxruntime
+import uvicorn
+import uvloop
+
+from serving_app import __version__, logs
+from serving_app.app import App
+from serving_app.data_plane import DataPlane
+from serving_app.http1 import Http1
+from serving_app.metrics import Metrics
+from serving_app.settings import Settings
+from serving_app.tracing import tracer
+
+_KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
+
+
+def serve(settings: Settings, listener: socket.socket, metrics_folder: str | None) -> None:
+    """Load the model, then listen on `listener`, which is bound; return when drained.
+
+    Raises:
+        ModelError: the model cannot be served; nothing was ever listening.
+    """
+    metrics = Metrics(metrics_folder)
+    plane = DataPlane(settings, metrics)
+    card = plane.model.card
+    token = settings.token_file.read_bytes().strip() if settings.token_file else None
+    app = App(settings, plane, metrics, token, tracer(os.environ, card))
+    listener.listen(_BACKLOG)
+    logs.log(
+        logging.INFO,
+        f"serving {card.name} {card.version} on {settings.host}:{settings.port}",
+        model=card.name,
+        version=card.version,
+        digest=plane.model.digest,
+        run_milliseconds=round(plane.run_seconds * 1000, 4),
+        providers=plane.model.providers,
+        onnxruntime=onnxruntime.__version__,
+        berth=__version__,
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=Http1,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+        ),
+        plane,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listener]))
+    plane.close()
+    logs.log(logging.INFO, f"drained {card.name} {card.version}")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, plane: DataPlane) -> None:
+        super().__init__(config)
+        self._plane = plane
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """SIGTERM or SIGINT: not ready any more; what is being answered is finished."""
+        self._plane.ready = False
+        self.should_exit = True
