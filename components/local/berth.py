@@ -17,7 +17,7 @@ from pulumi.dynamic import (
 )
 
 from components.local import supervisord
-from components.local.ports import LOOPBACK, free_port
+from components.local.ports import LOOPBACK, free_port, is_taken
 from components.local.readiness import NotReadyError, get_json, wait_until_ready
 from components.local.run_dir import RunDir
 from components.serving_settings import ServingSettings
@@ -30,8 +30,6 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 120.0
 # Another process may take a free port between its choice and its use.
 _PORT_ATTEMPTS = 5
-# The serving app's exit code for a port that something else listens on.
-_PORT_IN_USE = 4
 
 _INPUTS = ("run_dir", "model", "version", "model_dir", "digest", "app", "environment")
 
@@ -49,9 +47,8 @@ class _BerthProvider(ResourceProvider):
                 _run(run_dir, name, port, props)
                 break
             except NotReadyError:
-                port_was_taken = supervisord.exit_code(run_dir, name) == _PORT_IN_USE
                 supervisord.remove(run_dir, name)
-                if not port_was_taken or attempt == _PORT_ATTEMPTS:
+                if not is_taken(port) or attempt == _PORT_ATTEMPTS:
                     raise
         return CreateResult(name, _outputs(props, name, port))
 

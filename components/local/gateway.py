@@ -157,7 +157,18 @@ _NEEDS_RESTART = ("run_dir", "app", *_PORTS)
 
 def _table_bytes(props: dict[str, Any]) -> bytes:
     table = {**props["limits"], "clients": props["clients"], "models": props["models"]}
-    return json.dumps(table, indent=2, sort_keys=True).encode()
+    return json.dumps(_whole(table), indent=2, sort_keys=True).encode()
+
+
+def _whole(value: Any) -> Any:
+    """`value` with whole numbers as integers: every number reaches a provider as a float."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return value
 
 
 def _undeclared(states: Mapping[str, str], props: dict[str, Any]) -> list[str]:

@@ -17,10 +17,7 @@ _FAILED = {"BACKOFF", "EXITED", "FATAL", "UNKNOWN"}
 
 
 class NotReadyError(RuntimeError):
-    """A process ended, or was not ready in time; the message has its last words.
-
-    `exit_code` is the process's own when it ended and supervisor still knows it.
-    """
+    """A process ended, or was not ready in time; the message has its last words."""
 
 
 def get_json(port: int, path: str) -> tuple[int, Any]:

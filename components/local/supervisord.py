@@ -7,6 +7,8 @@ remembered pid. Everything goes through its control socket, which lies in the st
 
 import contextlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -30,6 +32,8 @@ RUN_DIR_VARIABLE = "BERTH_RUN_DIR"
 
 # The states, in supervisor's words, of a process that runs or that supervisor will run again.
 ALIVE = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+
+_COMMENT = re.compile(r"\s[#;]|[\r\n]")
 
 _START_SECONDS = 15.0
 _POLL_SECONDS = 0.05
@@ -177,13 +181,6 @@ def pids(run_dir: RunDir) -> dict[str, int]:
         return {str(i["name"]): int(str(i["pid"])) for i in _infos(control) if i["pid"]}
 
 
-def exit_code(run_dir: RunDir, name: str) -> int | None:
-    """The code that the process `name` last ended with; None while it was never ended."""
-    with _control(run_dir) as control:
-        ended = [i for i in _infos(control) if i["name"] == name and i["stop"]]
-        return int(str(ended[0]["exitstatus"])) if ended else None
-
-
 def end_orphans(run_dir: RunDir) -> None:
     """End what a supervisor that was killed left running.
 
@@ -256,16 +253,16 @@ chmod=0600
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files={_escaped(run_dir.programs)}/*.conf
+files={run_dir.programs.name}/*.conf
 """
 
 
 def _program_config(run_dir: RunDir, program: Program) -> str:
     environment = {**program.environment, RUN_DIR_VARIABLE: str(run_dir.path)}
-    pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
+    pairs = ",".join(f"{key}={_value(value)}" for key, value in environment.items())
     return f"""\
 [program:{program.name}]
-command={" ".join(_quoted(word) for word in program.command)}
+command={_escaped(shlex.join(program.command))}
 directory={_escaped(program.directory)}
 environment={pairs}
 autostart=true
@@ -276,17 +273,32 @@ stopsignal=TERM
 stopwaitsecs={int(program.grace_seconds) + 5}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={_escaped(run_dir.log(program.name))}
+stdout_logfile={run_dir.log(program.name).relative_to(run_dir.path)}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=1
 """
 
 
 def _escaped(value: object) -> str:
-    """A value as supervisor's configuration reads it back: it expands `%(...)s`."""
-    return str(value).replace("%", "%%")
+    """A value as supervisor's configuration reads it back: it expands `%(...)s`.
+
+    Raises:
+        SupervisorError: a comment begins inside the value, which nothing can quote.
+    """
+    text = str(value)
+    if _COMMENT.search(text):
+        raise SupervisorError(
+            f"{text!r} cannot be given to the process supervisor: its files take what follows a "
+            "space and '#' or ';' for a comment; rename the folder"
+        )
+    return text.replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
-    escaped = _escaped(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _value(value: str) -> str:
+    """An environment variable's value; between its quotes, supervisor knows no escapes."""
+    quote = "'" if '"' in value else '"'
+    if quote in value:
+        raise SupervisorError(
+            f"{value!r} cannot be given to the process supervisor: it holds both kinds of quotes"
+        )
+    return f"{quote}{_escaped(value)}{quote}"

@@ -13,8 +13,11 @@ from typing import IO, Any
 
 import psutil
 
+from components.local.run_dir import write_atomically
+
 # How Pulumi's self-managed backends say who holds a stack's lock.
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
+_SALT = re.compile(r"^encryptionsalt: .*\n?", re.MULTILINE)
 _UPDATES_KEPT = "100000"
 
 
@@ -82,7 +85,21 @@ class Stack:
 
     def create(self) -> None:
         """Make the stack in the backend unless it is there; its configuration file is kept."""
-        self._quiet("stack", "select", "--create", self.name)
+        if self.exists():
+            self._quiet("stack", "select", self.name)
+            return
+        self._forget_unused_salt()
+        self._quiet("stack", "init", self.name)
+
+    def _forget_unused_salt(self) -> None:
+        """Take the salt of another machine's passphrase out of the configuration file.
+
+        Pulumi writes it there for every stack, and refuses a file whose salt belongs to another
+        passphrase: a new stack gets a salt of its own. With a secret in the file it is needed.
+        """
+        text = self.config_file.read_text() if self.config_file.exists() else ""
+        if _SALT.search(text) and "secure:" not in text:
+            write_atomically(self.config_file, _SALT.sub("", text), mode=0o644)
 
     def up(self, *arguments: str) -> int:
         return self._watched("up", *arguments)
@@ -195,6 +212,11 @@ class Stack:
             text=True,
             check=False,
         )
+        if "incorrect passphrase" in finished.stderr:
+            raise OperationError(
+                f"{self.config_file.name} was encrypted with another passphrase: give that one in "
+                "PULUMI_CONFIG_PASSPHRASE, or put it into .berth/passphrase"
+            )
         if finished.returncode and not finished.stdout:
             raise OperationError(f"pulumi {' '.join(arguments[:2])}: {finished.stderr.strip()}")
         return finished.returncode, finished.stdout

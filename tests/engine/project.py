@@ -81,6 +81,48 @@ class Project:
         )
         return subprocess.CompletedProcess(arguments, code, stdout, stderr)
 
+    def pulumi(
+        self, *arguments: str, stdin: str = "", code: int | None = 0
+    ) -> "subprocess.CompletedProcess[str]":
+        """`pulumi ARGUMENTS` on the stack, as a user types it; `code` None takes any."""
+        stack = [] if arguments[:2] == ("stack", "init") else ["--stack", "local"]
+        finished = subprocess.run(
+            ["pulumi", *arguments, *stack, "--non-interactive"],
+            cwd=self.root,
+            env=self.environment
+            | {
+                "PULUMI_BACKEND_URL": f"file://{self.root}/.berth/state",
+                "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase()),
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                "PYTHONPATH": str(self.root),
+            },
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMMAND_SECONDS,
+        )
+        assert code in (None, finished.returncode), f"{finished.stdout}\n{finished.stderr}"
+        return finished
+
+    def _passphrase(self) -> Path:
+        path = self.root / ".berth" / "passphrase"
+        if not path.exists():
+            (self.root / ".berth" / "state").mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text("a passphrase of this test")
+        return path
+
+    def commit(self, message: str) -> None:
+        """Commit everything, in the project's own repository."""
+        for arguments in (["add", "-A"], ["commit", "-q", "-m", message]):
+            subprocess.run(
+                ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
+                cwd=self.root,
+                check=True,
+                capture_output=True,
+            )
+
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What `berth ARGUMENTS --json` prints, which is JSON and nothing else."""
         return json.loads(self.berth(*arguments, "--json", code=code).stdout)
@@ -101,9 +143,9 @@ class Project:
         """The processes of the stack, by supervisor name."""
         return supervisord.pids(self.run_dir)
 
-    def berth_process(self, model: str, version: str) -> psutil.Process:
+    def berth_pid(self, model: str, version: str) -> int | None:
         prefix = f"{model}-{version}-"
-        return psutil.Process(next(p for n, p in self.pids().items() if n.startswith(prefix)))
+        return next((pid for name, pid in self.pids().items() if name.startswith(prefix)), None)
 
     def marked(self) -> list[psutil.Process]:
         """Every process on the machine that carries this stack's mark."""

@@ -76,9 +76,7 @@ def load(model: Path, *, optimised: bool = True) -> "InferenceSession":
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise PackageError(
             f"onnxruntime {onnxruntime.__version__} cannot load the model: {error}"

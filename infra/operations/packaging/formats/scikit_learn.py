@@ -28,8 +28,8 @@ def convert(model: object, rows: Rows) -> Converted:
     Raises:
         PackageError: not fitted, rows that it does not take, or no converter for a part of it.
     """
-    import sklearn
     import skl2onnx
+    import sklearn
     from onnx.utils import Extractor
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     from sklearn.base import is_classifier

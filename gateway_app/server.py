@@ -1,0 +1,156 @@
+"""The server: sockets, signals, and the life of one gateway process."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import uvicorn
+import uvloop
+
+from gateway_app import logs
+from gateway_app.admin import Admin
+from gateway_app.app import Gateway
+from gateway_app.http_limits import BoundedHttp
+from gateway_app.in_force import InForce, load
+from gateway_app.quota import Quotas
+from gateway_app.quota_file import keep_counters, read_counters
+from gateway_app.settings import Settings, SettingsError, read_settings
+from gateway_app.shadow import Shadows
+from gateway_app.table import TableError
+from gateway_app.throttle import Throttle
+from gateway_app.upstream import Upstream
+
+EXIT_BAD_CONFIGURATION = 2
+EXIT_PORT_IN_USE = 4
+
+_ADMIN_HOST = "127.0.0.1"
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+# What of the grace is left to close connections and files after the last request.
+_CLOSING_SECONDS = 1.0
+_LOG = logging.getLogger("gateway")
+
+
+def run(environment: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    0 after a drain, 2 when settings or table cannot be used, 4 when a port is taken.
+    """
+    try:
+        settings = read_settings(environment)
+        in_force = load(settings.table, settings.token_file, None)
+    except (SettingsError, TableError) as error:
+        return _fail(EXIT_BAD_CONFIGURATION, str(error))
+    logs.set_up(settings.log_level)
+    sockets: list[socket.socket] = []
+    for host, port in ((settings.host, settings.port), (_ADMIN_HOST, settings.admin_port)):
+        try:
+            sockets.append(_listen(host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return _fail(
+                    EXIT_PORT_IN_USE, f"port {port} of {host} is in use by another program"
+                )
+            return _fail(EXIT_BAD_CONFIGURATION, f"cannot listen on {host}:{port}: {error}")
+    uvloop.run(_serve(settings, in_force, *sockets))
+    return 0
+
+
+async def _serve(
+    settings: Settings, in_force: InForce, public: socket.socket, admin: socket.socket
+) -> None:
+    loop = asyncio.get_running_loop()
+    quota_file = settings.state_dir / "quotas.json"
+    quotas = Quotas(lambda: datetime.now(UTC), read_counters(quota_file))
+    async with Upstream() as upstream, Shadows(upstream) as shadows:
+        gateway = Gateway(
+            in_force,
+            upstream,
+            shadows,
+            Throttle(time.monotonic),
+            quotas,
+            access_log=_LOG.isEnabledFor(logging.INFO),
+        )
+        public_server = _server(gateway, max(settings.grace_seconds - _CLOSING_SECONDS, 0.1))
+        admin_server = _server(Admin(gateway), 0.1)
+
+        def end() -> None:
+            gateway.draining = True
+            public_server.should_exit = True
+
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, settings)
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(ending, end)
+        ended = asyncio.Event()
+        keeping = asyncio.create_task(keep_counters(quotas, quota_file, ended))
+        serving_admin = asyncio.create_task(admin_server.serve(sockets=[admin]))
+        _LOG.info(
+            "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
+        )
+        await public_server.serve(sockets=[public])
+        ended.set()
+        admin_server.should_exit = True
+        await asyncio.gather(keeping, serving_admin)
+
+
+def _reload(gateway: Gateway, settings: Settings) -> None:
+    try:
+        in_force = load(settings.table, settings.token_file, gateway.in_force)
+    except TableError as error:
+        gateway.metrics.reloads.labels("refused").inc()
+        _LOG.error("the table in force stays, the new one cannot be used: %s", error)
+    else:
+        gateway.take_over(in_force)
+        gateway.metrics.reloads.labels("taken").inc()
+        _LOG.info("table %s is in force", in_force.table_sha256)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: two servers share this process's signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: Gateway | Admin, grace_seconds: float) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+    # Whole seconds in its signature, but any number in what it is used for.
+    config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]
+    return _Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _fail(status: int, text: str) -> int:
+    print(f"gateway: {text}", file=sys.stderr)
+    return status

@@ -1,0 +1,107 @@
+"""How one gateway process is set up: environment variables named `GATEWAY_*`."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_KNOWN = {
+    "GATEWAY_HOST",
+    "GATEWAY_PORT",
+    "GATEWAY_ADMIN_PORT",
+    "GATEWAY_TABLE",
+    "GATEWAY_STATE_DIR",
+    "GATEWAY_TOKEN_FILE",
+    "GATEWAY_GRACE_SECONDS",
+    "GATEWAY_LOG_LEVEL",
+}
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names it and says what would be right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One gateway process.
+
+    Attributes:
+        host: address that clients reach.
+        port: TCP port on `host`.
+        admin_port: TCP port on 127.0.0.1 of health and metrics.
+        table: file with clients, limits and routes; read again on SIGHUP.
+        state_dir: folder where quota counters outlive the process.
+        token_file: file whose content the berths want as `x-berth-token`; None sends none.
+        grace_seconds: from SIGTERM to exit, at most.
+        log_level: one of LOG_LEVELS; the access log is written at `info`.
+    """
+
+    host: str
+    port: int
+    admin_port: int
+    table: Path
+    state_dir: Path
+    token_file: Path | None
+    grace_seconds: float
+    log_level: str
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`.
+
+    Raises:
+        SettingsError: a variable is missing, unknown, or has a value out of its range.
+    """
+    unknown = sorted(n for n in environment if n.startswith("GATEWAY_") and n not in _KNOWN)
+    if unknown:
+        raise SettingsError(
+            f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(_KNOWN))}"
+        )
+    table = Path(_required(environment, "GATEWAY_TABLE"))
+    state_dir = Path(_required(environment, "GATEWAY_STATE_DIR"))
+    if not state_dir.is_dir() or not os.access(state_dir, os.W_OK):
+        raise SettingsError(f"GATEWAY_STATE_DIR={state_dir}: must be a folder one can write to")
+    token_file = environment.get("GATEWAY_TOKEN_FILE")
+    log_level = environment.get("GATEWAY_LOG_LEVEL", "info")
+    if log_level not in LOG_LEVELS:
+        raise SettingsError(
+            f"GATEWAY_LOG_LEVEL={log_level}: must be one of {', '.join(LOG_LEVELS)}"
+        )
+    return Settings(
+        host=environment.get("GATEWAY_HOST", "127.0.0.1"),
+        port=_port(environment, "GATEWAY_PORT"),
+        admin_port=_port(environment, "GATEWAY_ADMIN_PORT"),
+        table=table,
+        state_dir=state_dir,
+        token_file=Path(token_file) if token_file else None,
+        grace_seconds=_seconds(environment, "GATEWAY_GRACE_SECONDS", "30"),
+        log_level=log_level,
+    )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise SettingsError(f"{name}: must be set")
+    return value
+
+
+def _port(environment: Mapping[str, str], name: str) -> int:
+    value = _required(environment, name)
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65535):
+        raise SettingsError(f"{name}={value}: must be a TCP port, 1 to 65535")
+    return int(value)
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: str) -> float:
+    value = environment.get(name, default)
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 3600:
+        raise SettingsError(f"{name}={value}: must be a number of seconds above 0, up to 3600")
+    return seconds

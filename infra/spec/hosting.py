@@ -1,0 +1,134 @@
+"""The whole specification of a stack."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from infra.spec import rules
+from infra.spec.api import ApiSpec
+from infra.spec.budget import BudgetSpec
+from infra.spec.cluster import ClusterSpec
+from infra.spec.data import DataSpec
+from infra.spec.edge import EdgeSpec
+from infra.spec.encryption import EncryptionSpec
+from infra.spec.errors import refuse
+from infra.spec.gateway import GatewaySpec
+from infra.spec.images import ImageSpec
+from infra.spec.kubernetes import KubernetesSpec
+from infra.spec.local import LocalSpec
+from infra.spec.models import Models
+from infra.spec.network import NetworkSpec
+from infra.spec.node_pool import NodePoolSpec, PoolName
+from infra.spec.observability import ObservabilitySpec
+from infra.spec.parity import ParitySpec
+from infra.spec.policy import PolicySpec
+from infra.spec.registry import RegistrySpec
+from infra.spec.rollout import RolloutSpec
+from infra.spec.section import Section
+from infra.spec.text import Text
+
+Platform = Literal["local", "kubernetes", "aws"]
+
+TagKey = Annotated[
+    str,
+    Text(
+        r"(?!aws:)(?!berth:)[A-Za-z0-9 _.:\/=+@-]{1,128}",
+        "1 to 128 letters, digits, spaces and _.:/=+-@, not beginning with aws: or berth:",
+    ),
+]
+TagValue = Annotated[
+    str, Text(r"[A-Za-z0-9 _.:\/=+@-]{1,256}", "1 to 256 letters, digits, spaces and _.:/=+-@")
+]
+
+
+def _text_as_boolean(value: Any) -> Any:
+    """Pulumi writes a scalar right under `config:` as text when it rewrites the file."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+Switch = Annotated[
+    bool,
+    BeforeValidator(_text_as_boolean),
+    Field(
+        json_schema_extra={
+            "type": ["boolean", "string"],
+            "enum": [True, False, "true", "false"],
+            "patternErrorMessage": "true or false",
+        }
+    ),
+]
+
+
+class HostingSpec(Section):
+    """What one environment runs: the keys `berth:<section>` of its configuration."""
+
+    platform: Platform
+    """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
+    models: Models
+    """The models, by name."""
+    gateway: GatewaySpec = GatewaySpec()
+    """The front door: clients, keys, throttle, limits."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How `berth rollout` goes from one version to the next."""
+    parity: ParitySpec = ParitySpec()
+    """What may differ between two stacks that are otherwise the same."""
+    policy: PolicySpec = PolicySpec()
+    """Accepted exceptions from the security baseline."""
+    local: LocalSpec = LocalSpec()
+    """What only the local platform needs."""
+    kubernetes: KubernetesSpec = KubernetesSpec()
+    """The cluster that berths run on."""
+    images: ImageSpec = ImageSpec()
+    """Container images: what they are built on, and the gate that they pass."""
+    registry: RegistrySpec = RegistrySpec()
+    """The registry that images are pushed to and pulled from."""
+    data: DataSpec = DataSpec()
+    """The data layer: what models read at run time."""
+    edge: EdgeSpec = EdgeSpec()
+    """Edge sites, CloudFront and latency records."""
+    network: NetworkSpec = NetworkSpec()
+    """The virtual network."""
+    cluster: ClusterSpec = ClusterSpec()
+    """The EKS cluster."""
+    node_pools: dict[PoolName, NodePoolSpec] = Field(default={}, max_length=30)
+    """Groups of nodes, by name."""
+    api: ApiSpec = ApiSpec()
+    """API Gateway and its firewall."""
+    encryption: EncryptionSpec = EncryptionSpec()
+    """The customer keys."""
+    observability: ObservabilitySpec = ObservabilitySpec()
+    """Logs, dashboards and alarms."""
+    budget: BudgetSpec | None = None
+    """What the stack may cost; no budget is watched when omitted."""
+    protect: Switch = False
+    """Whether what holds data (registry, buckets, keys, cluster) refuses to be deleted."""
+    tags: dict[TagKey, TagValue] = Field(default={}, max_length=40)
+    """Tags of every AWS resource, beside Berth's own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "HostingSpec":
+        refuse(rules.problems(dict(self)))
+        return self
+
+
+_CLUSTERS: tuple[Platform, ...] = ("kubernetes", "aws")
+
+# The platforms that read a section; a section that is not named here is read by all.
+PLATFORMS: dict[str, tuple[Platform, ...]] = {
+    "local": ("local",),
+    **dict.fromkeys(("kubernetes", "images", "registry", "data", "edge"), _CLUSTERS),
+    **dict.fromkeys(
+        (
+            "network",
+            "cluster",
+            "node_pools",
+            "api",
+            "encryption",
+            "observability",
+            "budget",
+            "protect",
+            "tags",
+        ),
+        ("aws",),
+    ),
+}

@@ -1,0 +1,43 @@
+"""The registry that images are pushed to and pulled from."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from infra.spec.section import Section
+from infra.spec.text import Account, Region, StackName, Text
+
+RegistryUrl = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[a-z0-9._-]+)*",
+        "a registry without a scheme, such as registry.example.com/berth",
+    ),
+]
+
+
+class ReplicaOfRegistry(Section):
+    """Where images are copied to when they are pushed."""
+
+    region: Region
+    """The other region."""
+    account: Account | None = None
+    """The other account; this one when omitted."""
+
+
+class RegistrySpec(Section):
+    """The registry: any on a cluster of one's own, ECR on AWS."""
+
+    url: RegistryUrl | None = None
+    """Registry and path to push to. Needed on the platform kubernetes; on aws it is the ECR
+    registry of the stack, and not given."""
+    source_stack: StackName | None = None
+    """aws: the stack whose registry this one pulls from, so that both run the same digests; the
+    stack has a registry of its own when omitted."""
+    replicate_to: list[ReplicaOfRegistry] = Field(default=[], max_length=25)
+    """aws: where every image is copied to."""
+    keep_images: int = Field(default=50, ge=5, le=1000)
+    """aws: images kept per model. One that a release or the history of a stack names stays,
+    whatever the number."""
+    keep_untagged_days: int = Field(default=14, ge=1, le=3650)
+    """aws: days until an image without a tag is deleted, unless a release or history names it."""

@@ -1,0 +1,81 @@
+"""What the local platform declares, with Pulumi's mocks in place of the engine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks
+
+from infra.platforms.local import deploy
+from infra.spec import load_file
+from serving_app.card import digest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHOSEN_KEY = "a-key-that-the-client-chose-itself"
+
+
+class _Engine(mocks.Mocks):
+    """Answers every resource as its provider would, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.resources: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        raise NotImplementedError(args.token)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
+        kind = args.typ.split("/")[-1].split(":")[-1]
+        self.resources[kind, args.name] = args.inputs
+        made = {
+            "BerthProcess": {
+                "process": f"{args.name}-abc",
+                "port": 1.0,
+                "url": f"http://{args.name}",
+            },
+            "GatewayProcess": {"endpoint": "http://gateway", "admin_port_used": 2.0},
+            "ApiKey": {"key": f"key-of-{args.name}"},
+        }
+        return f"{args.name}-id", {**args.inputs, **made.get(kind, {})}
+
+
+@pytest.fixture(scope="module")
+def engine() -> _Engine:
+    engine = _Engine()
+    mocks.set_mocks(engine)
+    spec = load_file(ROOT / "Pulumi.local.yaml")
+
+    @pulumi.runtime.test
+    def declare() -> pulumi.Output[Any]:
+        return pulumi.Output.all(deploy(spec, stack="local", root=ROOT))
+
+    declare()
+    return engine
+
+
+def test_one_berth_for_each_version(engine: _Engine) -> None:
+    berths = {name for kind, name in engine.resources if kind == "BerthProcess"}
+    assert berths == {"digits-1", "digits-2", "breast-cancer-1"}
+
+
+def test_a_berth_is_identified_by_its_cards_digest(engine: _Engine) -> None:
+    inputs = engine.resources["BerthProcess", "digits-2"]
+    assert inputs["digest"] == digest(ROOT / "models" / "digits" / "2")
+    assert inputs["app"].startswith("sha256:")
+
+
+def test_gateway_knows_every_berth_and_the_weights(engine: _Engine) -> None:
+    inputs = engine.resources["GatewayProcess", "gateway"]
+    assert inputs["models"]["digits"] == {
+        "versions": {"1": "http://digits-1", "2": "http://digits-2"},
+        "exposed": ["1", "2"],
+        "traffic": {"1": 90, "2": 10},
+    }
+    assert set(inputs["berths"]) == {"digits-1-abc", "digits-2-abc", "breast-cancer-1-abc"}
+
+
+def test_gateway_gets_hashes_and_no_key(engine: _Engine) -> None:
+    inputs = engine.resources["GatewayProcess", "gateway"]
+    assert [len(sha256) for sha256 in inputs["clients"][0]["key_sha256"]] == [64]
+    assert "key-of-default" not in json.dumps(inputs, default=str)

@@ -1,0 +1,340 @@
+"""Reading a configuration file: its form, the lines in its errors, its secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.spec import ENCRYPTED, SpecError, load_file
+from tests.unit.spec_file import SMALLEST, load, problems
+
+
+def test_the_smallest_stack_has_sane_defaults(tmp_path: Path) -> None:
+    spec = load(tmp_path, SMALLEST)
+
+    digits = spec.models["digits"]
+    assert digits.traffic == {"1": 100}
+    assert digits.exposed_versions == ["1"]
+    assert (digits.replicas.min, digits.replicas.max, digits.compute) == (1, 1, "cpu")
+    assert digits.serving.model_dump() == {
+        "workers": 1,
+        "threads": 4,
+        "intra_op_threads": 1,
+        "max_batch": 1024,
+        "queue": 256,
+        "deadline_seconds": 30,
+        "batch_size": 1,
+        "max_body_bytes": 10485760,
+        "grace_seconds": 30,
+    }
+    assert list(spec.gateway.clients) == ["default"]
+    assert spec.local.gateway_port is None
+    assert spec.local.admin_port is None
+
+
+def test_a_specification_is_immutable(tmp_path: Path) -> None:
+    spec = load(tmp_path, SMALLEST)
+
+    with pytest.raises(ValueError, match="frozen"):
+        spec.protect = True
+
+
+def test_every_problem_is_told_at_once_with_its_line_in_the_order_of_the_file(
+    tmp_path: Path,
+) -> None:
+    text = """\
+config:
+  berth:platform: locl
+  berth:models:
+    digits:
+      versions:
+        "1": {}
+        "2": {}
+      traffic:
+        "1": 90
+        "2": 20
+      serving:
+        workers: 0
+        treads: 4
+    Bad_name:
+      versions: {"1": {}}
+  berth:gatway: {}
+"""
+    found = problems(tmp_path, text)
+
+    assert [line.partition(" ")[0] for line in found] == [
+        f"Pulumi.local.yaml:{line}:" for line in (2, 12, 13, 14, 16)
+    ]
+    assert "'locl' is not allowed; one of local, kubernetes, aws" in found[0]
+    assert "berth:models.digits.serving.workers: 0 is not allowed" in found[1]
+
+
+def test_the_traffic_line_is_the_documented_one(tmp_path: Path) -> None:
+    text = SMALLEST + '        "2": {}\n      traffic: {"1": 90, "2": 20}\n'
+
+    assert problems(tmp_path, text) == [
+        "Pulumi.local.yaml:8: berth:models.digits.traffic: {'1': 90, '2': 20} adds up to 110; "
+        "percents must add up to 100"
+    ]
+
+
+def test_the_text_of_the_error_is_its_problems_one_per_line(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, SMALLEST + "  berth:protectt: true\n  berth:locall: {}\n")
+
+    assert str(caught.value).splitlines() == caught.value.problems
+    assert len(caught.value.problems) == 2
+
+
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + "  berth:gateway: {max_body_byte: 5000}\n")
+
+    assert found == (
+        "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
+        "max_body_bytes? the keys here are clients, max_body_bytes, timeout_seconds"
+    )
+
+
+def test_an_unknown_key_like_none_lists_what_there_is(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + "  berth:local: {qqqq: 1}\n")
+
+    assert found.endswith("local.qqqq: unknown key; the keys here are gateway_port, admin_port")
+
+
+def test_an_unknown_section_names_the_nearest_known_one(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + "  berth:gatway: {}\n")
+
+    assert "Pulumi.local.yaml:7: berth:gatway: unknown key; did you mean gateway?" in found
+
+
+def test_a_missing_file_names_the_stacks_there_are(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.local.yaml").touch()
+
+    with pytest.raises(SpecError) as caught:
+        load_file(tmp_path / "Pulumi.prd.yaml")
+
+    assert str(caught.value) == (
+        "Pulumi.prd.yaml: there is no such file; the stacks here are dev, local"
+    )
+
+
+def test_a_missing_file_where_there_is_no_stack(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="there is no stack here"):
+        load_file(tmp_path / "Pulumi.local.yaml")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.local.yaml").mkdir()
+
+    with pytest.raises(SpecError, match=r"Pulumi.local.yaml: cannot be read: Is a directory"):
+        load_file(tmp_path / "Pulumi.local.yaml")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.local.yaml").write_bytes(b"config: \xff\xfe")
+
+    with pytest.raises(SpecError, match=r"Pulumi.local.yaml: is not UTF-8 text"):
+        load_file(tmp_path / "Pulumi.local.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("config:\n  berth:models: {digits: [\n", "Pulumi.local.yaml:3: not YAML: "),
+        ("config:\n\tx: 1\n", "Pulumi.local.yaml:2: not YAML: "),
+        ("config: {}\n---\nconfig: {}\n", "Pulumi.local.yaml:2: not YAML: "),
+        ("config: *nowhere\n", "Pulumi.local.yaml:1: not YAML: found undefined alias"),
+        ("config: {a: \x07}\n", "Pulumi.local.yaml: not YAML: "),
+        ("- config\n", "Pulumi.local.yaml:1: is no map; a configuration has the key config:"),
+        ("config: [1]\n", "Pulumi.local.yaml:1: config: is not allowed; a map with keys such as"),
+        (
+            "config: {}\nmodels: {}\n",
+            "Pulumi.local.yaml:2: models: unknown key; what Berth reads stands under config:",
+        ),
+    ],
+)
+def test_a_file_of_another_form(tmp_path: Path, text: str, expected: str) -> None:
+    (found,) = problems(tmp_path, text)
+
+    assert found.startswith(expected)
+
+
+@pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
+def test_an_empty_file_lacks_platform_and_models(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, text) == [
+        "Pulumi.local.yaml: berth:platform: is missing; one of local, kubernetes, aws",
+        "Pulumi.local.yaml: berth:models: is missing; a map of 1 to 1000 entries",
+    ]
+
+
+def test_a_section_without_a_value_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALLEST + "  berth:gateway:\n") == load(tmp_path, SMALLEST)
+
+
+def test_what_belongs_to_pulumi_and_its_providers_is_left_alone(tmp_path: Path) -> None:
+    text = (
+        SMALLEST
+        + "  aws:region: eu-central-1\n  other:thing: {a: [1, 2]}\n"
+        + "encryptionsalt: v1:abc\nsecretsprovider: passphrase\nenvironment: [team/dev]\n"
+    )
+
+    assert load(tmp_path, text) == load(tmp_path, SMALLEST)
+
+
+def test_versions_may_be_written_as_whole_numbers(tmp_path: Path) -> None:
+    text = """\
+config:
+  berth:platform: local
+  berth:models:
+    digits:
+      versions: {1: {}, 2: {}, 3: {}}
+      traffic: {1: 90, 2: 10}
+      shadow: 3
+"""
+    digits = load(tmp_path, text).models["digits"]
+
+    assert list(digits.versions) == ["1", "2", "3"]
+    assert digits.traffic == {"1": 90, "2": 10}
+    assert digits.shadow == "3"
+
+
+@pytest.mark.parametrize("version", ["1.10", "010", "0x1", "1_0", "2027-03-31", "true", "null"])
+def test_a_version_that_yaml_may_read_otherwise_needs_quotes(tmp_path: Path, version: str) -> None:
+    text = SMALLEST.replace('"1": {}', f"{version}: {{}}")
+
+    found = problems(tmp_path, text)[0]
+
+    assert found.startswith("Pulumi.local.yaml:6: berth:models.digits.versions")
+    assert found.endswith("is a name that YAML may read otherwise; put it in quotes")
+
+
+def test_quoted_versions_are_taken_as_they_are(tmp_path: Path) -> None:
+    text = SMALLEST.replace('"1": {}', '"1.10": {}')
+
+    assert list(load(tmp_path, text).models["digits"].versions) == ["1.10"]
+
+
+def test_a_version_as_text_and_as_a_number_is_the_same_one(tmp_path: Path) -> None:
+    found = problems(tmp_path, SMALLEST + "        1: {}\n")
+
+    assert found[0] == (
+        "Pulumi.local.yaml:7: berth:models.digits.versions.1: stands twice, as text and number"
+    )
+
+
+def test_a_date_needs_quotes(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        SMALLEST
+        + "  berth:policy:\n    exceptions:\n      - {rule: a-rule, resource: x, "
+        + "reason: for the time being, expires: 2027-03-31}\n",
+    )
+
+    assert found[0] == (
+        "Pulumi.local.yaml:9: berth:policy.exceptions[0].expires: "
+        "is a date to YAML; put it in quotes"
+    )
+
+
+def test_anchors_and_merge_keys_are_read(tmp_path: Path) -> None:
+    text = """\
+config:
+  berth:platform: local
+  berth:models:
+    digits:
+      versions: {"1": {}}
+      serving: &serving {workers: 2, threads: 8}
+    other:
+      versions: {"1": {}}
+      serving: {<<: *serving, threads: 1}
+"""
+    serving = load(tmp_path, text).models["other"].serving
+
+    assert (serving.workers, serving.threads) == (2, 1)
+
+
+def test_an_alias_of_what_it_lies_in_is_refused(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {sizes: [*loop]}\n")
+
+    assert found.startswith("Pulumi.local.yaml:7: berth:parity.sizes[0]: null is not allowed")
+
+
+def test_a_key_that_stands_twice_is_refused_without_its_values(tmp_path: Path) -> None:
+    text = SMALLEST + (
+        "  berth:gateway:\n    clients:\n      default:\n"
+        "        key: first-hush\n        key: second-hush\n"
+    )
+    (found,) = problems(tmp_path, text)
+
+    assert found == "Pulumi.local.yaml:11: the same key stands twice"
+
+
+def test_an_encrypted_key_is_accepted_unread(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {clients: {a: {key: {secure: v1:abc:def}}}}\n"
+
+    assert load(tmp_path, text).gateway.clients["a"].key == ENCRYPTED
+
+
+def test_a_key_in_clear_is_refused_with_the_command_and_not_shown(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {clients: {a: {key: hush-hush-hush-hush-hush}}}\n"
+
+    assert problems(tmp_path, text) == [
+        "Pulumi.local.yaml:7: berth:gateway.clients.a.key: stands in clear; take it out, choose "
+        "another, and set that with `pulumi config set --secret --path "
+        "'berth:gateway.clients.a.key'`"
+    ]
+
+
+def test_a_secret_elsewhere_is_refused(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {timeout_seconds: {secure: v1:abc}}\n"
+
+    found = problems(tmp_path, text)
+
+    assert found[0] == (
+        "Pulumi.local.yaml:7: berth:gateway.timeout_seconds: is a secret; "
+        "only a client's key may be one"
+    )
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        "{clients: {a: {key: SECRET}}}",
+        "{clients: {a: {kee: SECRET}}}",
+        "{clients: {a: {key: SECRET, rate_per_second: 0}}}",
+        "{clients: {a: {key: [SECRET]}}}",
+        "{clients: {a: {key: {value: SECRET}}}}",
+        "{clients: {a: SECRET}}",
+        "{clients: {a: [SECRET]}}",
+        "{clients: {a: {rate_per_second: SECRET}}}",
+        "{clients: {a: {quota: {period: SECRET}}}}",
+        "{clients: SECRET}",
+        "{client: {a: {key: SECRET}}}",
+        "[SECRET]",
+        "SECRET",
+    ],
+)
+def test_what_may_be_a_key_is_never_shown(tmp_path: Path, gateway: str) -> None:
+    text = SMALLEST + f"  berth:gateway: {gateway.replace('SECRET', 'hush-hush')}\n"
+
+    assert "hush" not in "\n".join(problems(tmp_path, text))
+
+
+def test_a_key_is_not_in_the_text_of_a_specification(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {clients: {a: {key: {secure: v1:abc:def}}}}\n"
+
+    assert ENCRYPTED not in repr(load(tmp_path, text))
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST + '  berth:local: {"a\\nb": 1}\n')
+
+    assert found.startswith('Pulumi.local.yaml:7: berth:local["a\\nb"]: unknown key;')
+
+
+def test_a_long_value_is_shortened(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALLEST.replace("local", "x" * 5000, 1))
+
+    assert len(found) < 250
+    assert "..." in found
