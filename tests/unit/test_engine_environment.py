@@ -41,6 +41,16 @@ def test_state_and_passphrase_are_the_projects_own(engine: Engine, tmp_path: Pat
     ]
 
 
+def test_the_backend_is_a_url_whatever_the_folder_is_called(
+    engine: Engine, tmp_path: Path
+) -> None:
+    root = tmp_path / "my project#1"
+    root.mkdir()
+    url = engine.environment(root)["PULUMI_BACKEND_URL"]
+    assert url == f"file://{tmp_path}/my%20project%231/.berth/state"
+    assert (root / ".berth" / "state").is_dir()
+
+
 def test_the_passphrase_stays(engine: Engine, tmp_path: Path) -> None:
     first = engine.environment(tmp_path)
     text = (tmp_path / ".berth" / "passphrase").read_text()
