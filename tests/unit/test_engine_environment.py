@@ -41,9 +41,7 @@ def test_state_and_passphrase_are_the_projects_own(engine: Engine, tmp_path: Pat
     ]
 
 
-def test_the_backend_is_a_url_whatever_the_folder_is_called(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_the_backend_is_a_url_whatever_the_folder_is_called(engine: Engine, tmp_path: Path) -> None:
     root = tmp_path / "my project#1"
     root.mkdir()
     url = engine.environment(root)["PULUMI_BACKEND_URL"]
