@@ -61,6 +61,10 @@ class Quotas:
         self._counters = self._running()
         return {name: msgspec.structs.replace(c) for name, c in self._counters.items()}
 
+    def not_saved(self) -> None:
+        """What `changes` gave could not be kept: give it again."""
+        self._changed = True
+
     def _running(self) -> dict[str, Counter]:
         now = self._clock()
         return {n: c for n, c in self._counters.items() if now < bounds(c.period, c.start)[1]}

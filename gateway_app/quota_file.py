@@ -51,13 +51,11 @@ async def keep_counters(quotas: Quotas, path: Path, stop: asyncio.Event) -> None
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SAVE_EVERY_SECONDS)
-        await asyncio.to_thread(_save, quotas.changes(), path)
-
-
-def _save(counters: dict[str, Counter] | None, path: Path) -> None:
-    if counters is None:
-        return
-    try:
-        write_counters(path, counters)
-    except OSError as error:
-        _LOG.error("%s: the quota counters cannot be written: %s", path, error)
+        counters = quotas.changes()
+        if counters is None:
+            continue
+        try:
+            await asyncio.to_thread(write_counters, path, counters)
+        except OSError as error:
+            _LOG.error("%s: the quota counters cannot be written: %s", path, error)
+            quotas.not_saved()

@@ -31,7 +31,6 @@ def digits(berth: FakeBerth) -> dict[str, Any]:
         ({"GATEWAY_TOKEN_FILE": "/nowhere"}, "/nowhere: No such file"),
         ({"GATEWAY_GRACE_SECONDS": "soon"}, "GATEWAY_GRACE_SECONDS=soon: must be a number"),
         ({"GATEWAY_LOG_LEVEL": "loud"}, "GATEWAY_LOG_LEVEL=loud: must be one of debug"),
-        ({"GATEWAY_PROT": "1"}, "GATEWAY_PROT: no such setting"),
     ],
 )
 def test_bad_settings(gateway: GatewayProcess, environment: dict[str, str], says: str) -> None:

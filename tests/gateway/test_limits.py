@@ -161,3 +161,16 @@ def test_an_unusable_quota_file_is_told_and_does_not_stop_the_gateway(
     with gateway.client() as http:
         assert codes(http, 1) == [200]
     assert "quotas begin at 0" in gateway.messages()
+
+
+def test_counters_that_cannot_be_written_are_written_later(
+    gateway: GatewayProcess, content: dict[str, Any], tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "quotas.json.new"
+    in_the_way.mkdir()
+    gateway.start(content | {"clients": [client(quota={"requests": 5, "period": "month"})]})
+    with gateway.client() as http:
+        assert codes(http, 1) == [200]
+    wait_until(lambda: "cannot be written" in gateway.messages(), "the failure told")
+    in_the_way.rmdir()
+    wait_until((tmp_path / "quotas.json").exists, "counters saved")
