@@ -88,7 +88,7 @@ class Berths:
     def copy(self, in_force: InForce, exchange: Exchange, version: str, body: bytes) -> None:
         """Send the request to `version` too, in the background."""
         call = _call(in_force, exchange, version, "/infer", body)
-        call.headers[SHADOW_HEADER] = "1"
+        call.headers.append((SHADOW_HEADER, "1"))
         url = in_force.table.models[exchange.model].versions[version]
         self._shadows.send(exchange.model, version, call, url)
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-from multidict import CIMultiDict
-
 from gateway_app.exchange import RawHeaders
 from gateway_app.refusal import RefusalError
 
@@ -35,24 +33,23 @@ _NOT_TO_BERTH = _HOP_BY_HOP | {
 _NOT_TO_CLIENT = _HOP_BY_HOP | {b"date", b"server", b"x-berth-version", b"x-request-id"}
 
 
-def to_berth(headers: RawHeaders, request_id: str, token: str | None) -> CIMultiDict[str]:
+def to_berth(headers: RawHeaders, request_id: str, token: str | None) -> list[tuple[str, str]]:
     """The headers of a client's request as a berth shall see them.
 
     Raises:
         RefusalError: 400 for a value that is not UTF-8, which cannot be passed on as it is.
     """
-    kept: CIMultiDict[str] = CIMultiDict()
+    kept = [("x-request-id", request_id)]
     dropped = _NOT_TO_BERTH | _named_by_connection(headers)
     for name, value in headers:
         if name not in dropped:
             try:
-                kept.add(name.decode("ascii"), value.decode())
+                kept.append((name.decode("ascii"), value.decode()))
             except UnicodeDecodeError as error:
                 text = name.decode("ascii", "replace")
                 raise RefusalError(400, f"header {text}: its value must be UTF-8") from error
-    kept["x-request-id"] = request_id
     if token is not None:
-        kept["x-berth-token"] = token
+        kept.append(("x-berth-token", token))
     return kept
 
 

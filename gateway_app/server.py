@@ -17,7 +17,7 @@ import uvloop
 from gateway_app import logs
 from gateway_app.admin import Admin
 from gateway_app.app import Gateway
-from gateway_app.http_limits import BoundedHttp
+from gateway_app.http1 import Http1
 from gateway_app.in_force import InForce, load
 from gateway_app.quota import Quotas
 from gateway_app.quota_file import keep_counters, read_counters
@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
 def _server(app: Gateway | Admin, grace_seconds: float) -> _Server:
     config = uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=Http1,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -7,8 +7,6 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
 
 _CONNECT_SECONDS = 5.0
 _PAUSE_BEFORE_RETRY_SECONDS = 0.05
@@ -28,7 +26,7 @@ class Call:
     """One request to a berth.
 
     Attributes:
-        method, path: `path` with its query, as in /v2/models/digits/versions/1/infer.
+        method, path: as in POST /v2/models/digits/versions/1/infer.
         headers: as the berth shall see them.
         body: None where the method has none.
         seconds: from the call to the head of the answer, and between two parts of its body.
@@ -36,7 +34,7 @@ class Call:
 
     method: str
     path: str
-    headers: CIMultiDict[str]
+    headers: list[tuple[str, str]]
     body: bytes | None
     seconds: float
 
@@ -94,7 +92,7 @@ class Upstream:
 async def _send(session: aiohttp.ClientSession, call: Call, base: str) -> aiohttp.ClientResponse:
     return await session.request(
         call.method,
-        URL(base + call.path, encoded=True),
+        base + call.path,
         headers=call.headers,
         data=call.body,
         allow_redirects=False,

@@ -49,9 +49,10 @@ def _stack(name: str, *, as_json: bool = False) -> Stack:
 
 def _checked(name: str, path: Path | None = None) -> HostingSpec:
     """The specification of a stack, whole and deployable, or SpecError."""
-    spec = load_file(path or ROOT / f"Pulumi.{name}.yaml")
+    source = path or ROOT / f"Pulumi.{name}.yaml"
+    spec = load_file(source)
     require_platform(spec)
-    check_models(spec, ROOT)
+    check_models(spec, ROOT, source)
     return spec
 
 
@@ -141,7 +142,9 @@ def status(name: str, as_json: bool) -> None:
 @click.argument("model")
 @stack_option
 @click.option("--version", help="Ask for this version; otherwise the traffic split decides.")
-@click.option("--client", help="Whose API key to use; the first client's otherwise.")
+@click.option(
+    "--client", help="Whose API key to use; that of `default`, or of the first client, otherwise."
+)
 @click.option(
     "--input",
     "source",

@@ -43,6 +43,9 @@ class Engine:
             [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
         found.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
+        # Pulumi takes every provider whose Python package is installed for needed and would
+        # download them all, hundreds of megabytes, for a laptop that uses none.
+        found.setdefault("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "true")
         if sys.prefix != sys.base_prefix:
             found["VIRTUAL_ENV"] = sys.prefix
         if not found.get("PULUMI_BACKEND_URL"):

@@ -37,6 +37,7 @@ def restored(
     """
     yaml = YAML()
     yaml.preserve_quotes = True
+    yaml.width = 1_000_000  # never wrap a line that was not
     document = yaml.load(text) or CommentedMap()
     config = document.setdefault("config", CommentedMap())
     secrets: dict[ConfigPath, str] = {}

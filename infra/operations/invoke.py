@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from infra.operations.stack import OperationError
@@ -34,7 +35,7 @@ def invoke(
     Args:
         outputs: the stack's outputs, secrets in clear.
         version: asks for that version; otherwise the traffic split decides.
-        client: whose key; otherwise the first client's.
+        client: whose key; otherwise that of `default`, or of the first client by name.
 
     Raises:
         OperationError: no such client, or no HTTP answer.
@@ -61,15 +62,15 @@ def invoke(
 
 
 def key_of(outputs: Mapping[str, Any], client: str | None) -> str:
-    """The API key of `client`, or of the first client."""
+    """The API key of `client`; without a name, of the client `default`, else of the first."""
     keys: Mapping[str, str] = outputs["api_keys"]
-    name = client or next(iter(keys))
+    name = client or ("default" if "default" in keys else min(keys))
     if name not in keys:
         raise OperationError(f"no client {name!r} in this stack; there are: {', '.join(keys)}")
     return keys[name]
 
 
-def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def _answer(status: int, headers: Message, body: bytes) -> Answer:
     try:
         decoded = json.loads(body)
     except ValueError:

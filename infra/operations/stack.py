@@ -17,7 +17,7 @@ from components.local.run_dir import write_atomically
 
 # How Pulumi's self-managed backends say who holds a stack's lock.
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
-_SALT = re.compile(r"^encryptionsalt: .*\n?", re.MULTILINE)
+_SALT = re.compile(r"^encryptionsalt:.*\n?(?:[ \t]+.*\n?)*", re.MULTILINE)
 _UPDATES_KEPT = "100000"
 
 

@@ -25,7 +25,7 @@ from components.local.run_dir import RunDir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _COPIED = ("infra", "components", "serving_app", "gateway_app", "models", "tools")
-_COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "requirements.txt", "pyproject.toml", "berth")
+_COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
 _COMMAND_SECONDS = 240
 
 
@@ -131,6 +131,7 @@ class Project:
         """Change the configuration of the stack, as a person with an editor does."""
         path = self.root / "Pulumi.local.yaml"
         yaml = YAML()
+        yaml.width = 1000
         document = yaml.load(path.read_text())
         change(document["config"])
         with path.open("w") as stream:

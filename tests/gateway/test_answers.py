@@ -192,6 +192,7 @@ KEY_LINE = b"host: x\r\nx-api-key: key of default\r\nconnection: close\r\n\r\n"
     ("request_bytes", "status"),
     [
         (b"NONSENSE\r\n\r\n", b"400 "),
+        (b"CONNECT a:80 HTTP/1.1\r\n" + KEY_LINE, b"400 "),
         (b"GET /v2 HTTP/1.1\r\nbad header\r\n\r\n", b"400 "),
         (b"OPTIONS * HTTP/1.1\r\n" + KEY_LINE, b"404 "),
         (b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: -1\r\n" + KEY_LINE, b"400 "),

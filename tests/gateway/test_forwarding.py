@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -125,6 +126,42 @@ def test_a_compressed_request_passes_unchanged(up: GatewayProcess, one: FakeBert
         http.post(INFER, content=content, headers={"content-encoding": "gzip"})
     assert one.asked[0].body == content
     assert one.asked[0].headers["content-encoding"] == "gzip"
+
+
+UPGRADE = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
+
+
+@pytest.mark.parametrize("body", [b"{}", iter([b"{", b"}"])], ids=["length", "chunks"])
+def test_a_wish_to_upgrade_costs_no_body(
+    up: GatewayProcess, one: FakeBerth, body: bytes | Iterator[bytes]
+) -> None:
+    """As Java's HTTP client asks by default."""
+    with up.client() as http:
+        assert http.get("/v2", headers=UPGRADE).status_code == 200
+        assert http.post(INFER, content=body, headers=UPGRADE).status_code == 200
+        assert http.post(INFER, content=b"[]").status_code == 200
+    assert [asked.body for asked in one.asked] == [b"{}", b"[]"]
+    assert not {"upgrade", "http2-settings"} & set(one.asked[0].headers)
+    assert up.metric('berth_gateway_requests_total{client="",code="401",model="",version=""}') == 0
+
+
+def test_a_wish_to_upgrade_in_small_pieces(up: GatewayProcess, one: FakeBerth) -> None:
+    request = (
+        b"POST /v2/models/digits/infer?a=b HTTP/1.1\r\nhost: x\r\nx-api-key: key of default\r\n"
+        b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 30\r\n\r\n"
+        b"GET /v2/health/live HTTP/1.1\r\n"
+        b"GET /v2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", up.port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in request:
+            connection.sendall(bytes([byte]))
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+    assert answer.count(b"HTTP/1.1 401 ") == 1
+    assert [asked.body for asked in one.asked] == [b"GET /v2/health/live HTTP/1.1\r\n"]
 
 
 def test_a_long_answer_passes_as_it_comes(up: GatewayProcess, one: FakeBerth) -> None:

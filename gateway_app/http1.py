@@ -1,19 +1,25 @@
-"""HTTP as uvicorn speaks it, with bounds on the size and the time of a request's head."""
+"""HTTP/1 as uvicorn speaks it, made fit for a front door."""
 
 import asyncio
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 30.0
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """A client that sends an endless head, or none, does not hold memory or a connection.
+class Http1(HttpToolsProtocol):
+    """One connection of a client.
 
-    A head is refused once it is MAX_HEAD_BYTES and one read long. A connection is closed when
+    A client that sends an endless head, or none, does not hold memory or a connection: a head
+    is refused once it is MAX_HEAD_BYTES and one read long, and a connection is closed when
     HEAD_SECONDS pass from its start, or from the first bytes after an answer, without a
     whole head; this ends a refused request's body too that goes on for longer.
+
+    A wish to upgrade the connection is not heard, and the request is answered as it is. Java's
+    HTTP client sends such a wish by default. The parser below takes what follows the head for
+    another protocol then, and would lose the body.
     """
 
     _in_head = False
@@ -30,7 +36,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         was_in_head = self._in_head
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(400, "this is not a valid HTTP request")
+            return
         if self.transport.is_closing():
             return
         if was_in_head and self._in_head:
@@ -48,12 +59,31 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, msg)
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserInvalidMethodError("CONNECT") from upgrade
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + data[upgrade.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _refuse(self, status: int, error: str) -> None:
         """Answer outside of the app, which has seen nothing of the request."""

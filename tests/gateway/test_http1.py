@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import uvicorn
 
-from gateway_app import http_limits
+from gateway_app import http1
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http1, "HEAD_SECONDS", 0.2)
 
 
 async def _ok(scope: Any, _receive: Any, send: Any) -> None:
     if scope["path"] == "/slow":
-        await asyncio.sleep(2 * http_limits.HEAD_SECONDS)
+        await asyncio.sleep(2 * http1.HEAD_SECONDS)
     headers = [(b"content-length", b"2")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -28,7 +28,7 @@ async def _ok(scope: Any, _receive: Any, send: Any) -> None:
 async def _connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a server that answers all with `ok`."""
     config = uvicorn.Config(
-        _ok, port=0, http=http_limits.BoundedHttp, ws="none", lifespan="off", log_config=None
+        _ok, port=0, http=http1.Http1, ws="none", lifespan="off", log_config=None
     )
     server = uvicorn.Server(config)
     config.load()
