@@ -106,6 +106,7 @@ def test_this_interpreter_and_the_engine_come_first(
     ]
     assert found["PYTHONPATH"] == f"{tmp_path}:/mine"
     assert found["BERTH_TEST_MARK"] == "kept"
+    assert found["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     if sys.prefix != sys.base_prefix:
         assert found["VIRTUAL_ENV"] == sys.prefix
 
