@@ -20,6 +20,7 @@ SETS = (BASE, "requirements-package", "requirements-dev")
 
 _PROGRESS_SECONDS = 5
 _LINES_SHOWN_ON_FAILURE = 12
+_ABOUT_A_PACKAGE = ("Collecting ", "Requirement already satisfied: ", "Obtaining ")
 
 
 class SetupError(RuntimeError):
@@ -151,10 +152,10 @@ def _progress(lines: list[str]) -> Iterator[None]:
     def tell() -> None:
         while not done.wait(_PROGRESS_SECONDS):
             seen = list(lines)
-            collected = sum(line.startswith("Collecting ") for line in seen)
+            settled = sum(line.startswith(_ABOUT_A_PACKAGE) for line in seen)
             writing = any(line.startswith("Installing collected packages") for line in seen)
-            state = "writing them" if writing else "collecting"
-            say(f"  {collected} packages, {state} ({time.monotonic() - started:.0f} s)")
+            state = "writing the new ones" if writing else "looked at"
+            say(f"  {settled} packages, {state} ({time.monotonic() - started:.0f} s)")
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

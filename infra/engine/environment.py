@@ -6,6 +6,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 PROGRAMS = ("pulumi", "pulumi-language-python")
 
@@ -48,7 +49,7 @@ class Engine:
         if sys.prefix != sys.base_prefix:
             found["VIRTUAL_ENV"] = sys.prefix
         if not found.get("PULUMI_BACKEND_URL"):
-            found["PULUMI_BACKEND_URL"] = f"file://{_own_folder(root, 'state')}"
+            found["PULUMI_BACKEND_URL"] = f"file://{quote(str(_own_folder(root, 'state')))}"
         if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & found.keys():
             found["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase_file(root))
         return found

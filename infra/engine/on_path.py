@@ -19,16 +19,16 @@ class UnavailableError(RuntimeError):
     """One way to an engine that does not lead there; the message says why."""
 
 
-def find() -> Engine:
-    """The engine on the PATH.
+def find() -> Engine | None:
+    """The engine on the PATH, or None where there is nothing of one.
 
     Raises:
-        UnavailableError: no engine, or one that this project does not work with.
+        UnavailableError: there is a part of one, or one that this project does not work with.
     """
     found = {name: shutil.which(name) for name in PROGRAMS}
     missing = [name for name, path in found.items() if path is None]
     if len(missing) == len(PROGRAMS):
-        raise UnavailableError("no pulumi on the PATH")
+        return None
     if missing:
         there = next(path for path in found.values() if path)
         raise UnavailableError(f"{there} is there, but {missing[0]} is not on the PATH")

@@ -47,6 +47,6 @@ def run_tests(arguments: list[str]) -> int:
 
 def _folders() -> list[str]:
     tests = _ROOT / "tests"
-    names = [entry.name for entry in tests.iterdir() if any(entry.glob("test_*.py"))]
+    names = [entry.name for entry in tests.iterdir() if any(entry.rglob("test_*.py"))]
     order = {name: place for place, name in enumerate(_FAST_FIRST)}
     return [f"tests/{name}" for name in sorted(names, key=lambda name: (order.get(name, 99), name))]
