@@ -69,9 +69,8 @@ class App:
             self._gets[f"{path}/ready"] = lambda: _json(
                 200 if plane.ready else 503, {"name": card.name, "ready": plane.ready}
             )
-        names = (card.name, card.version)
-        self._codes = {code: metrics.requests.labels(*names, str(code)) for code in (200, 400)}
-        self._count = lambda code: metrics.requests.labels(*names, str(code))
+        self._names = names = (card.name, card.version)
+        self._answered = metrics.requests.labels(*names, "200")
         self._latency = metrics.latency.labels(*names)
         self._in_flight = metrics.in_flight.labels(*names)
 
@@ -118,9 +117,11 @@ class App:
         status = answer[0]
         self._in_flight.dec()
         seconds = time.perf_counter() - started
-        (self._codes.get(status) or self._count(status)).inc()
         self._latency.observe(seconds)
-        if status != 200:
+        if status == 200:
+            self._answered.inc()
+        else:
+            self._metrics.requests.labels(*self._names, str(status)).inc()
             log(
                 logging.WARNING if status < 500 else logging.ERROR,
                 "refused",
@@ -128,8 +129,6 @@ class App:
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
             )
-        elif b"x-berth-shadow" in headers:
-            log(logging.DEBUG, "answered a shadow copy", request_id=request_id.decode())
         return answer
 
     async def _predicted(

@@ -1,0 +1,86 @@
+"""Every datatype, in JSON and binary, comes back as it was sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.serving.berth import identity, running
+
+CASES: dict[str, tuple[Any, list[Any]]] = {
+    "BOOL": (np.bool_, [True, False, True]),
+    "UINT8": (np.uint8, [0, 1, 255]),
+    "UINT16": (np.uint16, [0, 1, 65535]),
+    "UINT32": (np.uint32, [0, 1, 2**32 - 1]),
+    "UINT64": (np.uint64, [0, 1, 2**64 - 1]),
+    "INT8": (np.int8, [-128, 0, 127]),
+    "INT16": (np.int16, [-(2**15), 0, 2**15 - 1]),
+    "INT32": (np.int32, [-(2**31), 0, 2**31 - 1]),
+    "INT64": (np.int64, [-(2**63), 0, 2**63 - 1]),
+    "FP16": (np.float16, [-1.5, 0.0, 65504.0]),
+    "FP32": (np.float32, [-1.5, 1e-45, 3.4028235e38]),
+    "FP64": (np.float64, [-1.5, 5e-324, 1.7976931348623157e308]),
+    "BYTES": (object, ["", "naïve ☃", "a\\u0000b"]),
+}
+BEYOND = {
+    "UINT8": 256, "INT8": 128, "UINT16": -1, "INT16": 2**15, "UINT32": 2**32, "INT32": 2**31,
+    "UINT64": -1, "INT64": 2**63, "FP16": 65520.0, "FP32": 1e39,
+}  # fmt: skip
+
+
+def _encoded(datatype: str, values: list[Any]) -> bytes:
+    if datatype == "BYTES":
+        texts = [text.encode() for text in values]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    return np.array(values, CASES[datatype][0]).tobytes()
+
+
+@pytest.mark.parametrize("datatype", CASES)
+def test_comes_back(datatype: str, tmp_path: Path, log: Path) -> None:
+    values = CASES[datatype][1]
+    with running(identity(tmp_path, datatype, ["n"], values), log) as berth:
+        tensor = {"name": "x", "datatype": datatype, "shape": [3]}
+        answer = berth.infer({"inputs": [{**tensor, "data": values}]}).json()["outputs"][0]
+        assert answer == {**tensor, "name": "y", "data": answer["data"]}
+        dtype = CASES[datatype][0]
+        assert np.array(answer["data"], dtype).tobytes() == np.array(values, dtype).tobytes() or (
+            answer["data"] == values
+        )
+
+        raw = _encoded(datatype, values)
+        header = json.dumps(
+            {
+                "inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}],
+                "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+            }
+        ).encode()
+        binary = berth.infer(
+            header + raw, headers={"inference-header-content-length": str(len(header))}
+        )
+        split = int(binary.headers["inference-header-content-length"])
+        described = json.loads(binary.content[:split])["outputs"][0]
+        assert described["parameters"] == {"binary_data_size": len(raw)}
+        assert binary.content[split:] == raw
+
+        if datatype in BEYOND:
+            for data in ([0, 0, BEYOND[datatype]],):
+                beyond = berth.infer({"inputs": [{**tensor, "data": data}]})
+                assert beyond.status_code == 400
+                assert datatype in beyond.json()["error"]
+        if datatype.startswith(("INT", "UINT")):
+            fraction = berth.infer({"inputs": [{**tensor, "data": [1, 2, 2.5]}]})
+            assert fraction.status_code == 400
+
+
+def test_not_a_number_is_null_in_json_and_itself_in_binary(tmp_path: Path, log: Path) -> None:
+    with running(identity(tmp_path, "FP32", ["n"], [1.0]), log) as berth:
+        raw = np.array([np.nan, np.inf, 1.0], np.float32).tobytes()
+        tensor = {"name": "x", "datatype": "FP32", "shape": [3]}
+        header = json.dumps(
+            {"inputs": [{**tensor, "parameters": {"binary_data_size": 12}}]}
+        ).encode()
+        headers = {"inference-header-content-length": str(len(header))}
+        answer = berth.infer(header + raw, headers=headers)
+        assert answer.json()["outputs"][0]["data"] == [None, None, 1.0]

@@ -1,0 +1,126 @@
+"""What does not fit the model is the client's mistake: 400 with where, and never a 5xx."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.serving.berth import Berth
+from tests.serving.test_protocol import REQUEST, A, B
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    changed = {key: value for key, value in (A | changes).items() if value is not None}
+    return {"inputs": [changed, B]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({}, "inputs"),
+        ({"inputs": []}, "'a', 'b' is missing"),
+        ({"inputs": [A]}, "'b' is missing"),
+        ({"inputs": [A, B, B]}, "'b' is given twice"),
+        ({"inputs": [A, {**B, "name": "c"}]}, "unknown input 'c'; the model has: a, b"),
+        (_with(datatype="FP64"), "must have datatype FP32, not 'FP64'"),
+        (_with(datatype="float"), "no datatype of the protocol"),
+        (_with(shape=[4]), "must have shape [-1, 2]"),
+        (_with(shape=[2, 3]), "must have shape [-1, 2]"),
+        (_with(shape=[-1, 2]), "must have shape [-1, 2]"),
+        (_with(shape=[2.5, 2]), "shape"),
+        (_with(shape=[2**64, 2]), "shape"),
+        (_with(data=[1, 2, 3]), "data has 3 elements, shape [2, 2] has 4"),
+        (_with(data=[[1, 2], [3]]), "neither a flat array nor nested"),
+        (_with(data=[[1, 2, 3, 4]]), "nested as [1, 4], shape is [2, 2]"),
+        (_with(data=[1, 2, 3, "4"]), "not FP32"),
+        (_with(data=[1, 2, 3, None]), "not FP32"),
+        (_with(data=[1, 2, 3, 1e39]), "beyond FP32"),
+        (_with(data=[[1, 2], [3, 1e39]]), "beyond FP32"),
+        (_with(data=None), "neither data nor binary_data_size"),
+        (_with(data=5), "data"),
+        (_with(data={}), "data"),
+        (_with(parameters={"binary_data_size": 16}), "both data and binary_data_size"),
+        (_with(data=None, parameters={"binary_data_size": 16}), "0 bytes are left"),
+        (_with(data=None, parameters={"binary_data_size": "16"}), "binary_data_size"),
+        (_with(shape=[1, 2], data=[1, 2]), "dimension 'rows' is 1 in input 'a' and 2 in 'b'"),
+        (_with(shape=[2000, 2], data=[0] * 4000), "2000"),
+        (REQUEST | {"outputs": [{"name": "other"}]}, "the model has: sum, same"),
+        (REQUEST | {"outputs": [{"name": "sum"}] * 2}, "asked for twice"),
+        (
+            REQUEST | {"outputs": [{"name": "sum", "parameters": {"binary_data": 1}}]},
+            "binary_data must be true or false",
+        ),
+        (REQUEST | {"id": 5}, "id"),
+    ],
+)
+def test_what_is_wrong_is_named(berth: Berth, request_: Any, said: str) -> None:
+    response = berth.infer(request_)
+    assert response.status_code == 400
+    assert list(response.json()) == ["error"]
+    assert said in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"inputs": [',
+        b"[" * 100_000,
+        b'{"inputs":[{"name":"a","datatype":"FP32","shape":[2,2],"data":' + b"[" * 50_000,
+        b'{"inputs":[{"name":"a","datatype":"FP32","shape":[2,2],"data":'
+        + b"[" * 2000
+        + b"]" * 2000
+        + b"}]}",
+    ],
+)
+def test_what_is_not_a_request(berth: Berth, body: bytes) -> None:
+    response = berth.infer(body)
+    assert response.status_code == 400
+    assert "Traceback" not in response.text
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+_input = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["a", "b"]) | _json,
+        "datatype": st.sampled_from(["FP32", "INT64", "BYTES"]) | _json,
+        "shape": st.lists(st.integers(-1, 3), max_size=3) | _json,
+    },
+    optional={"data": _json, "parameters": _json},
+)
+_fuzz = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@_fuzz
+@given(
+    request=st.fixed_dictionaries(
+        {"inputs": st.lists(_input, max_size=3) | _json},
+        optional={"outputs": _json, "id": _json, "parameters": _json},
+    )
+)
+def test_no_json_makes_it_fail(berth: Berth, request: Any) -> None:
+    assert berth.infer(json.dumps(request).encode()).status_code in (200, 400)
+
+
+@_fuzz
+@given(
+    body=st.binary(max_size=200), length=st.integers(-1, 300) | st.text("0123456789ax", max_size=5)
+)
+def test_no_bytes_make_it_fail(berth: Berth, body: bytes, length: int | str) -> None:
+    headers = {"inference-header-content-length": str(length)}
+    assert berth.infer(body, headers=headers).status_code in (200, 400)

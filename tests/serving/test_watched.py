@@ -1,0 +1,112 @@
+"""What a berth tells of itself: metrics, logs, traces, its documentation."""
+
+import gzip
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from serving_app.card import digest
+from tests.serving.berth import Berth, running
+from tests.serving.test_protocol import REQUEST
+
+
+def test_metrics(echo: Path, log: Path) -> None:
+    with running(echo, log) as berth:
+        for _ in range(3):
+            berth.infer(REQUEST)
+        berth.infer(b"{")
+        assert berth.metric("berth_requests_total", 'code="200"') == 3
+        assert berth.metric("berth_requests_total", 'code="400"') == 1
+        assert berth.metric("berth_request_seconds_count") == 4
+        assert berth.metric("berth_inference_seconds_count") == 3
+        assert berth.metric("berth_batch_rows_sum") == 6
+        assert berth.metric("berth_queue_requests") == 0
+        assert berth.metric("berth_in_flight_requests") == 0
+        assert berth.metric("berth_model_info", f'digest="{digest(echo)}"', 'model="m"') == 1
+
+
+def test_logs_have_the_request_id_and_no_payload(berth: Berth) -> None:
+    secret = "a-name-that-only-the-payload-has"
+    berth.infer(
+        {"inputs": [{"name": secret, "datatype": "FP32", "shape": [1], "data": [7777]}]},
+        headers={"x-request-id": "seen-in-the-log"},
+    )
+    logged = [line for line in berth.logged() if line.get("request_id") == "seen-in-the-log"]
+    assert [(line["level"], line["status"]) for line in logged] == [("warning", 400)]
+    assert secret not in berth.log.read_text()
+    assert "7777" not in berth.log.read_text()
+
+
+def test_docs_need_nothing_from_the_network(berth: Berth) -> None:
+    response = berth.client.get("/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert re.findall(r"(?:src|href)=\"(?!/)", response.text) == []
+    assert "/v2/models/m/infer" in response.text
+
+
+def test_openapi_describes_this_model_and_its_example_works(berth: Berth) -> None:
+    document = berth.client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    infer = document["paths"]["/v2/models/m/infer"]["post"]
+    example = infer["requestBody"]["content"]["application/json"]["example"]
+    assert berth.infer(example).status_code == 200
+    for path, methods in document["paths"].items():
+        if "get" in methods:
+            assert berth.client.get(path).status_code == 200
+    references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert references <= set(document["components"]["schemas"])
+
+
+class _Collector(ThreadingHTTPServer):
+    """Where traces are sent to: keeps what came."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Receive)
+        self.received: list[bytes] = []
+        self.something = threading.Event()
+
+
+class _Receive(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        assert isinstance(self.server, _Collector)
+        self.server.received.append(body)
+        self.server.something.set()
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[_Collector]:
+    with _Collector() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_traces_go_where_otel_says(echo: Path, log: Path, collector: _Collector) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    with running(echo, log, **settings) as berth:
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        assert berth.infer(REQUEST, headers=headers).status_code == 200
+        assert collector.something.wait(timeout=20)
+    assert any(bytes.fromhex(trace) in body for body in collector.received)
+    assert any(b"berth-m-1" in body for body in collector.received)
