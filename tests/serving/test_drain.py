@@ -1,5 +1,6 @@
 """SIGTERM: not ready any more, everything under way is finished, status 0."""
 
+import contextlib
 import json
 import os
 import signal
@@ -93,8 +94,12 @@ def test_sigterm_under_load_fails_no_request_that_was_taken(echo: Path, log: Pat
 
 
 def _workers(berth: Berth) -> list[int]:
-    children = psutil.Process(berth.process.pid).children()
-    return [c.pid for c in children if "spawn_main" in " ".join(c.cmdline())]
+    found = []
+    for child in psutil.Process(berth.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 def test_a_worker_that_dies_is_replaced(echo: Path, log: Path) -> None:
