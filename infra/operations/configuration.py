@@ -5,7 +5,7 @@ the change reads well in a diff.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def _put(
         return
     if isinstance(value, Mapping) and old is None:
         old = node[key] = CommentedMap()
-    if isinstance(value, Mapping) and isinstance(old, Mapping):
+    if isinstance(value, Mapping) and isinstance(old, MutableMapping):
         below = clear if isinstance(clear, Mapping) else {}
         names = {str(name): name for name in old}
         for gone in [name for text, name in names.items() if text not in value]:

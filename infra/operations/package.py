@@ -24,6 +24,7 @@ from serving_app.card import (
     SCHEMA,
     ModelCard,
     Source,
+    Tensor,
     digest,
     file_sha256,
     read_card,
@@ -139,8 +140,8 @@ def package_model(
 
 @dataclass(frozen=True)
 class _Checked:
-    inputs: list[runtime.Tensor]
-    outputs: list[runtime.Tensor]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
     example: dict[str, object]
     rows: int
     differences: dict[str, compare.Difference]

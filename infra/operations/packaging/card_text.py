@@ -33,7 +33,7 @@ class _FlowMap(dict[str, Any]):
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that knows the two above and writes no anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

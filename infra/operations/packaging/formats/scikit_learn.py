@@ -22,7 +22,8 @@ def convert(model: object, rows: Rows) -> Converted:
     """A fitted estimator; its one input is called `input`, its batch dimension is free.
 
     Outputs: a classifier gives `label` and, when it can, `probabilities`; a regressor
-    `prediction`; a clusterer or outlier detector `label`; a transformer `transformed`.
+    `prediction`; a clusterer `label`; an outlier detector `label` in one column; a transformer
+    `transformed`. A class's own scores (`decision_function`) are not given.
     Numbers go in as FP32, text as BYTES.
 
     Raises:
@@ -32,7 +33,6 @@ def convert(model: object, rows: Rows) -> Converted:
     import sklearn
     from onnx.utils import Extractor
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-    from sklearn.base import is_classifier
 
     if isinstance(rows, dict):
         raise PackageError(
@@ -48,7 +48,7 @@ def convert(model: object, rows: Rows) -> Converted:
             name="model",
             initial_types=[(INPUT, kind)],
             target_opset=OPSET,
-            options={"zipmap": False} if is_classifier(model) else None,
+            options={"zipmap": False} if "probabilities" in answers else None,
         )
     except Exception as error:
         raise PackageError(
@@ -76,7 +76,9 @@ def _answers(model: Any, rows: Array) -> dict[str, Array]:
     from sklearn.exceptions import NotFittedError
 
     try:
-        if is_classifier(model) or is_clusterer(model) or is_outlier_detector(model):
+        if is_outlier_detector(model):
+            return {"label": model.predict(rows).reshape(-1, 1)}
+        if is_classifier(model) or is_clusterer(model):
             answers = {"label": _one_per_row(model, model.predict(rows))}
             if is_classifier(model) and hasattr(model, "predict_proba"):
                 answers["probabilities"] = model.predict_proba(rows)
