@@ -14,6 +14,7 @@ from infra.model_store import version_directory
 from infra.operations import invoke as invoking
 from infra.operations import lifecycle
 from infra.operations import rollback as rolling_back
+from infra.operations.packaging.errors import PackageError
 from infra.operations.stack import OperationError, Stack
 from infra.platforms import local_state, require_platform
 from infra.platforms.local import run_folder
@@ -73,7 +74,7 @@ def _errors_for_people() -> Iterator[None]:
     """What went wrong as a message and an exit code: 2 for bad input, 1 for the rest."""
     try:
         yield
-    except (SpecError, CardError) as error:
+    except (SpecError, CardError, PackageError) as error:
         say(str(error))
         sys.exit(BAD_INPUT)
     except (OperationError, EngineError) as error:
@@ -254,6 +255,77 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     if code == 0 and as_json:
         click.echo(json.dumps({"stack": name, "result": "destroyed"}))
     sys.exit(code)
+
+
+@main.command()
+@click.argument("source")
+@click.option("--name", required=True, help="The model's name: lower case, digits, hyphens.")
+@click.option("--version", required=True, help="The version; one that exists is never changed.")
+@click.option("--rows", help="A .npy or .npz file of real rows, best held-out ones.")
+@click.option("--description", default="", help="One or two sentences for the model card.")
+@click.option("--dataset", default="", help="The data that the model was trained on.")
+@click.option("--metric", "metrics", multiple=True, help="NAME=NUMBER, measured; repeatable.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT / "models",
+    help="The folder of the models; that of this project otherwise.",
+)
+@json_option
+def package(
+    source: str,
+    name: str,
+    version: str,
+    rows: str | None,
+    description: str,
+    dataset: str,
+    metrics: tuple[str, ...],
+    into: Path,
+    as_json: bool,
+) -> None:
+    """Make a version that can be hosted from SOURCE: an .onnx file, or `train.py:function`, which
+    returns a fitted scikit-learn estimator and real rows."""
+    from infra.operations.package import package_model  # heavy, and for this command only
+
+    say(f"packaging {source} as {name} {version}: converting, checking, comparing answers")
+    made = package_model(
+        source,
+        name=name,
+        version=version,
+        rows=rows,
+        description=description,
+        dataset=dataset,
+        metrics=dict(_metric(text) for text in metrics) or None,
+        into=into,
+    )
+    found = {
+        "path": str(made.path),
+        "digest": made.digest,
+        "changed": made.changed,
+        "rows_compared": made.rows,
+        "largest_differences": {name: d.largest for name, d in made.differences.items()},
+        "metrics": made.card.metrics,
+    }
+    _show(found, as_json, lambda: _packaged(found))
+
+
+def _packaged(found: dict[str, Any]) -> str:
+    differences = ", ".join(f"{n} {d:g}" for n, d in found["largest_differences"].items())
+    return (
+        f"{found['path']} {'made' if found['changed'] else 'is there already, the same'}: "
+        f"{found['digest']}\n"
+        f"compared on {found['rows_compared']} rows; largest difference: {differences}"
+    )
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not NAME=NUMBER, as in accuracy=0.97", param_hint="--metric"
+        ) from None
 
 
 @main.command(
