@@ -1,7 +1,7 @@
 """The protocol over HTTP: a plain ASGI application in front of the data plane."""
 
-import asyncio
 import hmac
+import itertools
 import logging
 import os
 import re
@@ -51,7 +51,6 @@ class App:
         self._token = token
         self._trace = trace
         self._max_body_bytes = settings.max_body_bytes
-        self._body_seconds = settings.deadline_seconds
         self._infer_paths = {
             f"/v2/models/{card.name}/infer",
             f"/v2/models/{card.name}/versions/{card.version}/infer",
@@ -73,12 +72,15 @@ class App:
         self._answered = metrics.requests.labels(*names, "200")
         self._latency = metrics.latency.labels(*names)
         self._in_flight = metrics.in_flight.labels(*names)
+        self._id_prefix = os.urandom(6).hex().encode()
+        self._id_numbers = itertools.count(1)
+        self._answering = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = os.urandom(8).hex().encode()
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%s-%x" % (self._id_prefix, next(self._id_numbers))
         if scope["path"] in self._infer_paths and scope["method"] == "POST":
             status, answer_headers, body = await self._infer(headers, request_id, receive)
         else:
@@ -106,7 +108,7 @@ class App:
         self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
     ) -> Answer:
         started = time.perf_counter()
-        self._in_flight.inc()
+        self._answering += 1
         if self._trace is None:
             answer = await self._predicted(headers, request_id, receive)
         else:
@@ -115,7 +117,7 @@ class App:
                 answer = await self._predicted(headers, request_id, receive)
                 tell(answer[0])
         status = answer[0]
-        self._in_flight.dec()
+        self._answering -= 1
         seconds = time.perf_counter() - started
         self._latency.observe(seconds)
         if status == 200:
@@ -157,41 +159,31 @@ class App:
         """The request's body, never more than the limit in memory.
 
         Raises:
-            RefusalError: 413 when it is longer, 408 when it does not come, 415 when compressed.
+            RefusalError: 413 when it is longer, 408 when it is not whole, 415 when compressed.
         """
-        encoding = headers.get(b"content-encoding", b"identity")
-        if encoding != b"identity":
+        if headers.get(b"content-encoding", b"identity") != b"identity":
             raise RefusalError(415, "content-encoding is not supported: send the body as it is")
-        limit = self._max_body_bytes
-        too_long = RefusalError(413, f"the body is longer than {limit} bytes")
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise too_long
-        message = await self._received(receive)
+        if int(headers.get(b"content-length", b"0")) > self._max_body_bytes:
+            raise self._too_long()
+        message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
             parts, size = [body], len(body)
             while message.get("more_body"):
-                message = await self._received(receive)
+                message = await receive()
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > limit:
-                    raise too_long
+                if size > self._max_body_bytes:
+                    raise self._too_long()
             body = b"".join(parts)
-        if len(body) > limit:
-            raise too_long
+        if message["type"] == "http.disconnect":
+            raise RefusalError(408, "the client left, or was too slow, before its body was whole")
+        if len(body) > self._max_body_bytes:
+            raise self._too_long()
         return body
 
-    async def _received(self, receive: Receive) -> MutableMapping[str, Any]:
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                message = await receive()
-        except TimeoutError:
-            raise RefusalError(
-                408, f"the body did not come within {self._body_seconds:g} s"
-            ) from None
-        if message["type"] == "http.disconnect":
-            raise RefusalError(499, "the client left before its body was whole")
-        return message
+    def _too_long(self) -> RefusalError:
+        return RefusalError(413, f"the body is longer than {self._max_body_bytes} bytes")
 
     def _other(self, scope: Scope) -> Answer:
         path, method = scope["path"], scope["method"]
@@ -219,6 +211,7 @@ class App:
         return f"nothing is at {path}; /docs lists what there is"
 
     def _measured(self) -> bytes:
+        self._in_flight.set(self._answering)
         return self._plane.metrics_text()
 
 

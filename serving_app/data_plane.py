@@ -84,7 +84,11 @@ class DataPlane:
             RefusalError: the request is wrong, or there is too much to do.
         """
         request = read_request(body, json_bytes, self.model, self._settings.max_batch)
-        arrays = await self._schedule.run(request.feeds, tuple(request.outputs))
+        names = tuple(request.outputs)
+        if self._schedule.is_short(request.feeds):
+            arrays = self._schedule.run_now(request.feeds, names)
+        else:
+            arrays = await self._schedule.run(request.feeds, names)
         return write_response(self.model, request.id, request.outputs, arrays)
 
     def metrics_text(self) -> bytes:

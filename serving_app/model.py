@@ -1,7 +1,7 @@
 """One model version: its files checked, its session made and warmed up, its runs."""
 
-import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from serving_app.settings import Settings
 from serving_app.tensors import Array
 
 _TIMED_RUNS = 5
+_MAX_DIM = 2**31
 
 
 class ModelError(RuntimeError):
@@ -38,6 +39,15 @@ class Port:
     name: str
     datatype: Datatype
     shape: tuple[int | str | None, ...]
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of `shape` fits: rank, and every fixed dimension."""
+        if len(shape) != len(self.shape):
+            return False
+        for dim, fixed in zip(shape, self.shape, strict=True):
+            if dim != fixed and (type(fixed) is int or not 0 <= dim < _MAX_DIM):
+                return False
+        return True
 
     def metadata(self) -> dict[str, Any]:
         """As the protocol's model metadata has it."""
@@ -55,6 +65,9 @@ class Model:
         inputs, outputs: by name, in the model's order.
         batched: whether the first dimension of every input and output is free, so that rows of
             several requests can be run together.
+        batched_inputs: the inputs whose first dimension is free.
+        shared_dims: (dimension, input, axis) of free dimensions that have one name in several
+            places, and so one size in a request.
     """
 
     def __init__(self, card: ModelCard, digest: str, session: onnxruntime.InferenceSession) -> None:
@@ -65,6 +78,12 @@ class Model:
         self.outputs = _ports(session.get_outputs(), card.outputs, "output")
         ports = [*self.inputs.values(), *self.outputs.values()]
         self.batched = all(port.shape and not isinstance(port.shape[0], int) for port in ports)
+        self.batched_inputs = [
+            port.name
+            for port in self.inputs.values()
+            if port.shape and not isinstance(port.shape[0], int)
+        ]
+        self.shared_dims = _shared_dims(list(self.inputs.values()))
 
     @property
     def providers(self) -> list[str]:
@@ -166,6 +185,17 @@ def _ports(nodes: Sequence[Any], tensors: Sequence[Tensor], what: str) -> dict[s
     return ports
 
 
+def _shared_dims(ports: Sequence[Port]) -> list[tuple[str, str, int]]:
+    places = [
+        (dim, port.name, axis)
+        for port in ports
+        for axis, dim in enumerate(port.shape)
+        if isinstance(dim, str)
+    ]
+    count = Counter(dim for dim, _, _ in places)
+    return [place for place in places if count[place[0]] > 1]
+
+
 def rows_of(feeds: Mapping[str, Array]) -> int:
     """Rows of a batched request: the first dimension of its inputs."""
     first = next(iter(feeds.values()))
@@ -174,4 +204,4 @@ def rows_of(feeds: Mapping[str, Array]) -> int:
 
 def elements_of(feeds: Mapping[str, Array]) -> int:
     """Elements of all inputs together, at least 1: what a run's time grows with."""
-    return max(1, sum(math.prod(array.shape) for array in feeds.values()))
+    return sum(array.size for array in feeds.values()) or 1

@@ -94,8 +94,7 @@ def _feeds(inputs: Sequence[_Input], tail: memoryview, model: Model) -> dict[str
                 raise RefusalError(
                     400, f"input {entry.name!r} has neither data nor binary_data_size"
                 )
-            raw = bytes(entry.data)
-            feeds[entry.name] = from_json(raw, entry.name, port.datatype, entry.shape)
+            feeds[entry.name] = from_json(entry.data, entry.name, port.datatype, entry.shape)
             continue
         if entry.data:
             raise RefusalError(400, f"input {entry.name!r} has both data and binary_data_size")
@@ -110,9 +109,9 @@ def _feeds(inputs: Sequence[_Input], tail: memoryview, model: Model) -> dict[str
         at += size
     if at != len(tail):
         raise RefusalError(400, f"{len(tail) - at} bytes of binary data belong to no input")
-    missing = [name for name in model.inputs if name not in feeds]
-    if missing:
-        raise RefusalError(400, f"input {', '.join(map(repr, missing))} is missing")
+    if len(feeds) != len(model.inputs):
+        missing = ", ".join(repr(name) for name in model.inputs if name not in feeds)
+        raise RefusalError(400, f"input {missing} is missing")
     return feeds
 
 
@@ -124,11 +123,7 @@ def _check(entry: _Input, port: Port) -> None:
             f"input {port.name!r} must have datatype {port.datatype.name}, "
             f"not {entry.datatype!r}{allowed}",
         )
-    fits = len(entry.shape) == len(port.shape) and all(
-        0 <= dim < 2**31 and (not isinstance(fixed, int) or dim == fixed)
-        for dim, fixed in zip(entry.shape, port.shape, strict=True)
-    )
-    if not fits:
+    if not port.takes(entry.shape):
         raise RefusalError(
             400,
             f"input {port.name!r} must have shape {port.metadata()['shape']} (-1 is free), "
@@ -138,20 +133,20 @@ def _check(entry: _Input, port: Port) -> None:
 
 def _check_sizes(feeds: dict[str, Array], model: Model, max_batch: int) -> None:
     """Dimensions that the model knows by one name are equal; a batch is not too large."""
+    if model.batched_inputs:
+        rows = max(len(feeds[name]) for name in model.batched_inputs)
+        if rows > max_batch:
+            raise RefusalError(400, f"the request has {rows} rows; at most {max_batch}")
     sizes: dict[str, tuple[int, str]] = {}
-    for name, port in model.inputs.items():
-        for dim, size in zip(port.shape, feeds[name].shape, strict=True):
-            if isinstance(dim, str) and sizes.setdefault(dim, (size, name))[0] != size:
-                other, where = sizes[dim]
-                raise RefusalError(
-                    400,
-                    f"dimension {dim!r} is {other} in input {where!r} and {size} in {name!r}; "
-                    "it must be the same",
-                )
-        if port.shape and not isinstance(port.shape[0], int):
-            rows = feeds[name].shape[0]
-            if rows > max_batch:
-                raise RefusalError(400, f"input {name!r} has {rows} rows; at most {max_batch}")
+    for dim, name, axis in model.shared_dims:
+        size = feeds[name].shape[axis]
+        other, where = sizes.setdefault(dim, (size, name))
+        if other != size:
+            raise RefusalError(
+                400,
+                f"dimension {dim!r} is {other} in input {where!r} and {size} in {name!r}; "
+                "it must be the same",
+            )
 
 
 def _outputs(message: _Request, model: Model) -> dict[str, bool]:

@@ -66,15 +66,25 @@ class Schedule:
         """Requests that wait for a thread."""
         return len(self._waiting)
 
-    async def run(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+    def is_short(self, feeds: dict[str, Array]) -> bool:
+        """Whether the request is better run at once, in the event loop, by `run_now`."""
+        return elements_of(feeds) <= self._loop_elements
+
+    def run_now(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
         """The model's outputs for one request.
+
+        Raises:
+            RefusalError: what the model itself refuses.
+        """
+        return self._timed(feeds, outputs, rows_of(feeds), None)
+
+    async def run(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+        """The model's outputs for one request, from a thread.
 
         Raises:
             RefusalError: 503 when the queue is full or the deadline passed while waiting; 504
                 when it passed in the run; what the model itself refuses.
         """
-        if elements_of(feeds) <= self._loop_elements:
-            return self._timed(feeds, outputs, rows_of(feeds), None)
         item = _Waiting(feeds, outputs, rows_of(feeds), asyncio.get_running_loop().create_future())
         if self._running < self._threads:
             self._start([item])

@@ -13,15 +13,15 @@ from serving_app.refusal import RefusalError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_LENGTH = np.dtype("<u4")
 _KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf", "O": "U"}
 
 
-def from_json(raw: bytes, name: str, datatype: Datatype, shape: Sequence[int]) -> Array:
+def from_json(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[int]) -> Array:
     """The tensor in the JSON array `raw`, flat or nested as its shape.
 
     Raises:
-        RefusalError: 400, when elements have another type, are out of range or not as many.
+        RefusalError: 400, when elements have another type, are out of range (FP16 and FP32 too,
+            where `np.seterr(over="raise")` is in force) or not as many.
     """
     try:
         elements = datatype.json.decode(raw)
@@ -35,19 +35,18 @@ def from_json(raw: bytes, name: str, datatype: Datatype, shape: Sequence[int]) -
     if len(elements) != count:
         raise _count(name, shape, len(elements))
     try:
-        with np.errstate(over="raise"):
-            return np.array(elements, datatype.numpy).reshape(shape)
+        return np.array(elements, datatype.numpy).reshape(shape)
     except (OverflowError, FloatingPointError):
         raise _out_of_range(name, datatype) from None
 
 
-def _nested(raw: bytes, name: str, datatype: Datatype, shape: Sequence[int]) -> Array:
+def _nested(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[int]) -> Array:
     wrong_type = RefusalError(
         400, f"input {name!r}: data has an element that is not {datatype.name}"
     )
     try:
         # Without a dtype numpy takes a ragged list apart no further than it is regular.
-        found = np.array(orjson.loads(raw))
+        found = np.array(orjson.loads(memoryview(raw)))
     except ValueError:
         raise RefusalError(
             400, f"input {name!r}: data is neither a flat array nor nested as shape {list(shape)}"

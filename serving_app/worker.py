@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 import socket
+from functools import partial
 from types import FrameType
 
+import numpy as np
 import onnxruntime
 import uvicorn
 import uvloop
@@ -28,6 +30,9 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     Raises:
         ModelError: the model cannot be served; nothing was ever listening.
     """
+    # A number beyond its type is a client's mistake: told as an error, not warned of. Set once,
+    # since entering and leaving such a mode costs as much as the conversion itself.
+    np.seterr(over="raise")
     metrics = Metrics(metrics_folder)
     plane = DataPlane(settings, metrics)
     card = plane.model.card
@@ -48,7 +53,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     server = _Server(
         uvicorn.Config(
             app,
-            http=Http1,
+            http=partial(Http1, body_seconds=settings.deadline_seconds),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",

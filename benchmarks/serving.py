@@ -1,0 +1,270 @@
+"""What a berth costs: beside a bare prototype without any checks, and a naive FastAPI app.
+
+    python -m benchmarks.serving
+
+One server process each, one client process, loopback only, about a minute. Rounds take turns, so
+that a busy moment of the machine touches all. What can be compared across machines is the ratio,
+and the requests per second of the server's own processor time, which the client cannot limit.
+The FastAPI app is left out, and that is said, where fastapi is not installed.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import psutil
+import uvloop
+from onnx import TensorProto, helper
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_ROUNDS = 5
+_ROUND_SECONDS = 0.7
+_READY_SECONDS = 30
+_TINY = 30
+_MEDIUM = 1200
+
+
+@dataclass(frozen=True)
+class Round:
+    """Requests per second, per second of the server's processor time, and p99 in ms."""
+
+    rate: float
+    per_core: float
+    p99: float
+
+
+class _Client(asyncio.Protocol):
+    """One connection that asks again as soon as it is answered."""
+
+    def __init__(self, request: bytes, stop: float, seconds: list[float]) -> None:
+        self._request = request
+        self._stop = stop
+        self._seconds = seconds
+        self._left = 0
+        self._head = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
+        self._ask()
+
+    def _ask(self) -> None:
+        self._started = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._left:
+            self._head += data
+            head, end, rest = self._head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self._head = b""
+            if not head.startswith(b"HTTP/1.1 200 "):
+                self.done.set_exception(RuntimeError(f"not 200: {head + rest!r}"))
+                self._transport.close()
+                return
+            _, _, length = head.lower().partition(b"\r\ncontent-length: ")
+            self._left = int(length.partition(b"\r\n")[0]) - len(rest)
+        else:
+            self._left -= len(data)
+        if self._left:
+            return
+        now = time.perf_counter()
+        self._seconds.append(now - self._started)
+        if now < self._stop:
+            self._ask()
+        else:
+            self._transport.close()
+            self.done.set_result(None)
+
+
+def measure(process: psutil.Process, port: int, request: bytes, connections: int) -> Round:
+    """One round against 127.0.0.1:`port`, which `process` serves."""
+    seconds: list[float] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        stop = time.perf_counter() + _ROUND_SECONDS
+        clients = [
+            (
+                await loop.create_connection(
+                    lambda: _Client(request, stop, seconds), "127.0.0.1", port
+                )
+            )
+            for _ in range(connections)
+        ]
+        await asyncio.gather(*(protocol.done for _, protocol in clients))
+
+    before, started = sum(process.cpu_times()[:2]), time.perf_counter()
+    uvloop.run(run())
+    elapsed = time.perf_counter() - started
+    used = sum(process.cpu_times()[:2]) - before
+    p99 = statistics.quantiles(seconds, n=100)[98] * 1000
+    return Round(len(seconds) / elapsed, len(seconds) / used, p99)
+
+
+def write_model(folder: Path, features: int, layers: int) -> None:
+    """A version `m` `1`: `layers` square layers on `features` numbers."""
+    import yaml
+
+    from serving_app.card import file_sha256
+
+    random = np.random.default_rng(0)
+    weights = []
+    nodes = []
+    for layer in range(layers):
+        values = random.normal(0, features**-0.5, (features, features)).astype(np.float32)
+        weights.append(
+            helper.make_tensor(f"w{layer}", TensorProto.FLOAT, values.shape, values.ravel())
+        )
+        nodes.append(helper.make_node("MatMul", [f"h{layer}", f"w{layer}"], [f"m{layer}"]))
+        nodes.append(helper.make_node("Relu", [f"m{layer}"], [f"h{layer + 1}"]))
+    nodes[0].input[0] = "x"
+    nodes.append(helper.make_node("ReduceSum", [f"h{layers}"], ["y"], keepdims=0))
+    graph = helper.make_graph(
+        nodes,
+        "m",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    card = {
+        "schema": "berth/model/v1",
+        "name": "m",
+        "version": "1",
+        "files": {"model.onnx": file_sha256(folder / "model.onnx")},
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, features]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": []}],
+        "example": _message(features),
+        "source": {"framework": "onnx"},
+    }
+    (folder / "model.yaml").write_text(yaml.safe_dump(card))
+
+
+def _message(features: int) -> dict[str, Any]:
+    values = np.random.default_rng(1).uniform(0, 1, features).astype(np.float32)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, features], "data": values.tolist()}
+    return {"inputs": [tensor]}
+
+
+def _http(body: bytes, *headers: str) -> bytes:
+    lines = [
+        "POST /v2/models/m/infer HTTP/1.1",
+        "host: 127.0.0.1",
+        f"content-length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _json_request(features: int) -> bytes:
+    return _http(json.dumps(_message(features)).encode(), "content-type: application/json")
+
+
+def _binary_request(features: int) -> bytes:
+    message = _message(features)
+    raw = np.array(message["inputs"][0].pop("data"), np.float32).tobytes()
+    message["inputs"][0]["parameters"] = {"binary_data_size": len(raw)}
+    message["parameters"] = {"binary_data_output": True}
+    header = json.dumps(message).encode()
+    return _http(header + raw, f"inference-header-content-length: {len(header)}")
+
+
+@contextlib.contextmanager
+def _server(command: list[str], folder: Path, port: int) -> Iterator[psutil.Process]:
+    environment = {**os.environ, "BERTH_MODEL_DIR": str(folder), "BERTH_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=_PROJECT,
+        env=environment | {"BERTH_LOG_LEVEL": "error"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command} does not listen")
+            time.sleep(0.02)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) -> None:
+    servers = {
+        "berth, JSON": (["serving_app"], _json_request(features)),
+        "berth, binary": (["serving_app"], _binary_request(features)),
+        "bare ASGI, no checks": (["benchmarks.serving_peers", "bare"], _json_request(features)),
+    }
+    if importlib.util.find_spec("fastapi"):
+        peer = ["benchmarks.serving_peers", "naive"]
+        servers["naive FastAPI"] = (peer, _json_request(features))
+    else:
+        print("naive FastAPI is left out: fastapi is not installed\n")
+    print(f"{title}\n")
+    print("| | connections | requests/s | per core second | of bare | p99 ms | RSS MB |")
+    print("|---|---|---|---|---|---|---|")
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name, (command, request) in servers.items():
+            port = _free_port()
+            running[name] = (stack.enter_context(_server(command, folder, port)), port, request)
+        for connections in loads:
+            rounds: dict[str, list[Round]] = {name: [] for name in running}
+            for number in range(_ROUNDS + 1):
+                for name, (process, port, request) in running.items():
+                    found = measure(process, port, request, connections)
+                    if number:  # the first warms up
+                        rounds[name].append(found)
+            bare = statistics.median(r.per_core for r in rounds["bare ASGI, no checks"])
+            for name, found_rounds in rounds.items():
+                rate, per_core, p99 = (
+                    statistics.median(getattr(r, key) for r in found_rounds)
+                    for key in ("rate", "per_core", "p99")
+                )
+                memory = running[name][0].memory_info().rss / 2**20
+                print(
+                    f"| {name} | {connections} | {rate:,.0f} | {per_core:,.0f} | "
+                    f"{per_core / bare:.2f} | {p99:.2f} | {memory:.0f} |"
+                )
+    print()
+
+
+def main() -> None:
+    """Measure and print two tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny, medium = Path(folder) / "tiny", Path(folder) / "medium"
+        write_model(tiny, _TINY, 1)
+        write_model(medium, _MEDIUM, 4)
+        _compare("Tiny model, 30 features", tiny, _TINY, (1, 16, 64))
+        _compare("Medium model, 4 layers of 1,200", medium, _MEDIUM, (1, 16))
+
+
+if __name__ == "__main__":
+    main()
