@@ -11,14 +11,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,8 @@ from typing import Any
 import uvicorn
 import uvloop
 
-_PROJECT = Path(__file__).resolve().parents[1]
+from benchmarks.server import free_ports, server
+
 _ROUNDS = 5
 _KEY = "benchmark"
 _BODY = json.dumps(
@@ -35,7 +33,6 @@ _BODY = json.dumps(
 _ANSWER = json.dumps(
     {"outputs": [{"name": "p", "shape": [1, 10], "datatype": "FP32", "data": [0.1] * 10}]}
 ).encode()
-_READY_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -112,38 +109,6 @@ def _median_and_p99(seconds: list[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-@contextlib.contextmanager
-def _process(arguments: list[str], environment: dict[str, str], port: int) -> Iterator[None]:
-    """A process that listens on `port` within the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=_PROJECT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{arguments[0]} does not listen on port {port}")
-            time.sleep(0.02)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _table(berth_port: int) -> dict[str, Any]:
     url = f"http://127.0.0.1:{berth_port}"
     client = {
@@ -164,18 +129,18 @@ def _table(berth_port: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print a table."""
-    straight, through, admin = _free_ports(3)
+    straight, through, admin = free_ports(3)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "table.json").write_text(json.dumps(_table(straight)))
-        stack.enter_context(_process(["benchmarks.gateway", "berth", str(straight)], {}, straight))
+        stack.enter_context(server(["benchmarks.gateway", "berth", str(straight)], {}, straight))
         settings = {
             "GATEWAY_PORT": str(through),
             "GATEWAY_ADMIN_PORT": str(admin),
             "GATEWAY_TABLE": str(folder / "table.json"),
             "GATEWAY_STATE_DIR": str(folder),
         }
-        stack.enter_context(_process(["gateway_app"], settings, through))
+        stack.enter_context(server(["gateway_app"], settings, through))
         print("| connections | | requests/s | median ms | p99 ms |")
         print("|---|---|---|---|---|")
         for load in _LOADS:

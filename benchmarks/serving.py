@@ -12,14 +12,9 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,12 +22,14 @@ from typing import Any, cast
 import numpy as np
 import psutil
 import uvloop
+import yaml
 from onnx import TensorProto, helper
 
-_PROJECT = Path(__file__).resolve().parents[1]
+from benchmarks.server import free_ports, server
+from serving_app.card import file_sha256
+
 _ROUNDS = 5
 _ROUND_SECONDS = 0.7
-_READY_SECONDS = 30
 _TINY = 30
 _MEDIUM = 1200
 
@@ -118,10 +115,6 @@ def measure(process: psutil.Process, port: int, request: bytes, connections: int
 
 def write_model(folder: Path, features: int, layers: int) -> None:
     """A version `m` `1`: `layers` square layers on `features` numbers."""
-    import yaml
-
-    from serving_app.card import file_sha256
-
     random = np.random.default_rng(0)
     weights = []
     nodes = []
@@ -186,36 +179,6 @@ def _binary_request(features: int) -> bytes:
     return _http(header + raw, f"inference-header-content-length: {len(header)}")
 
 
-@contextlib.contextmanager
-def _server(command: list[str], folder: Path, port: int) -> Iterator[psutil.Process]:
-    environment = {**os.environ, "BERTH_MODEL_DIR": str(folder), "BERTH_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=_PROJECT,
-        env=environment | {"BERTH_LOG_LEVEL": "error"},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command} does not listen")
-            time.sleep(0.02)
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
 def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) -> None:
     servers = {
         "berth, JSON": (["serving_app"], _json_request(features)),
@@ -233,8 +196,14 @@ def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) ->
     with contextlib.ExitStack() as stack:
         running = {}
         for name, (command, request) in servers.items():
-            port = _free_port()
-            running[name] = (stack.enter_context(_server(command, folder, port)), port, request)
+            (port,) = free_ports(1)
+            settings = {
+                "BERTH_MODEL_DIR": str(folder),
+                "BERTH_PORT": str(port),
+                "BERTH_LOG_LEVEL": "error",
+            }
+            process = stack.enter_context(server(command, settings, port))
+            running[name] = (process, port, request)
         for connections in loads:
             rounds: dict[str, list[Round]] = {name: [] for name in running}
             for number in range(_ROUNDS + 1):

@@ -76,3 +76,11 @@ def changed(config: Mapping[str, Any], changes: Mapping[Any, Any]) -> str:
     stream = io.StringIO()
     YAML(typ="safe", pure=True).dump({"config": result}, stream)
     return stream.getvalue()
+
+
+def found(tmp_path: Path, config: Mapping[str, Any], changes: Any, stack: str) -> list[str]:
+    """The problems of a configuration with `changes`, each from its key on."""
+    prefix = f"Pulumi.{stack}.yaml"
+    lines = problems(tmp_path, changed(config, changes), stack)
+    assert all(line.startswith(prefix) for line in lines)
+    return [line.partition(": berth:")[2] for line in lines]
