@@ -59,7 +59,7 @@ class App:
             "/v2": lambda: _json(200, plane.server_metadata()),
             "/v2/health/live": lambda: _json(200, {"live": True}),
             "/v2/health/ready": lambda: _json(200 if plane.ready else 503, {"ready": plane.ready}),
-            "/metrics": lambda: (200, [(b"content-type", CONTENT_TYPE.encode())], self._measured()),
+            "/metrics": lambda: (200, [(b"content-type", CONTENT_TYPE)], metrics.text()),
             "/openapi.json": lambda: _json(200, openapi.document(plane)),
             "/docs": lambda: (200, docs_page.HEADERS, docs_page.page(openapi.document(plane))),
         }
@@ -74,7 +74,6 @@ class App:
         self._in_flight = metrics.in_flight.labels(*names)
         self._id_prefix = os.urandom(6).hex().encode()
         self._id_numbers = itertools.count(1)
-        self._answering = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -108,7 +107,7 @@ class App:
         self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
     ) -> Answer:
         started = time.perf_counter()
-        self._answering += 1
+        self._in_flight.inc()
         if self._trace is None:
             answer = await self._predicted(headers, request_id, receive)
         else:
@@ -117,7 +116,7 @@ class App:
                 answer = await self._predicted(headers, request_id, receive)
                 tell(answer[0])
         status = answer[0]
-        self._answering -= 1
+        self._in_flight.dec()
         seconds = time.perf_counter() - started
         self._latency.observe(seconds)
         if status == 200:
@@ -209,10 +208,6 @@ class App:
                 f"this berth serves {card.version!r}"
             )
         return f"nothing is at {path}; /docs lists what there is"
-
-    def _measured(self) -> bytes:
-        self._in_flight.set(self._answering)
-        return self._plane.metrics_text()
 
 
 def _json(status: int, message: Mapping[str, Any]) -> Answer:

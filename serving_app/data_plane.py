@@ -35,11 +35,9 @@ class DataPlane:
         """
         self.model = load(settings)
         self._settings = settings
-        self._metrics = metrics
         names = (self.model.card.name, self.model.card.version)
         self._batch = metrics.batch.labels(*names)
         self._inference = metrics.inference.labels(*names)
-        self._queue = metrics.queue.labels(*names)
         seconds, elements = _warm_up(self.model, settings)
         self.run_seconds = seconds
         self._schedule = Schedule(
@@ -50,7 +48,8 @@ class DataPlane:
             deadline_seconds=settings.deadline_seconds,
             loop_seconds=settings.loop_threshold_ms / 1000,
             seconds_per_element=seconds / elements,
-            observe=self._observe,
+            observe_run=self._observe,
+            observe_queue=metrics.queue.labels(*names).set,
         )
         metrics.info.labels(
             *names,
@@ -90,9 +89,6 @@ class DataPlane:
         else:
             arrays = await self._schedule.run(request.feeds, names)
         return write_response(self.model, request.id, request.outputs, arrays)
-
-    def metrics_text(self) -> bytes:
-        return self._metrics.text(lambda: self._queue.set(self._schedule.waiting))
 
     def close(self) -> None:
         """Wait for runs that are under way."""

@@ -4,8 +4,6 @@ With several workers each counts for itself in files of one folder, and whoever 
 them up: a scraper reaches one worker by chance.
 """
 
-from collections.abc import Callable
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,7 +17,7 @@ from prometheus_client import (
 # They would be a second series for each first one, which nothing reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 # Seconds: from a model of microseconds to the default deadline.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -81,9 +79,8 @@ class Metrics:
             registry=self._registry,
         )
 
-    def text(self, refresh: Callable[[], None]) -> bytes:
-        """All metrics in Prometheus's text format; `refresh` sets the gauges first."""
-        refresh()
+    def text(self) -> bytes:
+        """All metrics, of all workers, in Prometheus's text format."""
         if self._folder is None:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()

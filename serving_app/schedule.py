@@ -35,7 +35,8 @@ class Schedule:
 
     Args:
         seconds_per_element: of a warm run, to estimate others with.
-        observe: told of each run's rows and seconds.
+        observe_run: told of each run's rows and seconds.
+        observe_queue: told how many requests wait for a thread, whenever that changes.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class Schedule:
         deadline_seconds: float,
         loop_seconds: float,
         seconds_per_element: float,
-        observe: Callable[[int, float], None],
+        observe_run: Callable[[int, float], None],
+        observe_queue: Callable[[float], None],
     ) -> None:
         self._model = model
         self._threads = threads
@@ -56,15 +58,11 @@ class Schedule:
         self._batch_size = batch_size if model.batched else 1
         self._deadline = deadline_seconds
         self._loop_elements = loop_seconds / seconds_per_element
-        self._observe = observe
+        self._observe_run = observe_run
+        self._observe_queue = observe_queue
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
         self._running = 0
         self._waiting: deque[_Waiting] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for a thread."""
-        return len(self._waiting)
 
     def is_short(self, feeds: dict[str, Array]) -> bool:
         """Whether the request is better run at once, in the event loop, by `run_now`."""
@@ -90,6 +88,7 @@ class Schedule:
             self._start([item])
         elif len(self._waiting) < self._queue:
             self._waiting.append(item)
+            self._observe_queue(len(self._waiting))
         else:
             raise overloaded(f"{self._queue} requests are waiting already")
         try:
@@ -99,6 +98,7 @@ class Schedule:
             message = f"not answered within {self._deadline:g} s"
             if item in self._waiting:
                 self._waiting.remove(item)
+                self._observe_queue(len(self._waiting))
                 raise overloaded(f"{message}: all threads were busy") from None
             raise RefusalError(504, f"{message}: the model takes longer") from None
 
@@ -140,6 +140,7 @@ class Schedule:
                     item.answer.set_result(done.result()[at])
         while self._waiting and self._running < self._threads:
             self._start(self._next())
+            self._observe_queue(len(self._waiting))
 
     def _next(self) -> list[_Waiting]:
         """The longest waiting request, and those behind it that can be run with it."""
@@ -172,7 +173,7 @@ class Schedule:
     ) -> list[Array]:
         started = time.perf_counter()
         arrays = self._model.run(feeds, outputs, stop)
-        self._observe(rows, time.perf_counter() - started)
+        self._observe_run(rows, time.perf_counter() - started)
         return arrays
 
 
