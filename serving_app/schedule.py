@@ -1,6 +1,7 @@
 """When a request is run: at once, together with others, later, or not at all."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,9 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
+from serving_app.logs import log
 from serving_app.model import Model, elements_of, rows_of
 from serving_app.refusal import RefusalError, overloaded
 from serving_app.tensors import Array
+
+# A run in the event loop that takes so many times the threshold was misjudged; so many in a row
+# are no coincidence of a busy machine.
+_LONG = 4
+_LONG_IN_A_ROW = 3
 
 
 @dataclass(eq=False)
@@ -20,6 +27,7 @@ class _Waiting:
     feeds: dict[str, Array]
     outputs: tuple[str, ...]
     rows: int
+    until: float  # in the loop's time
     answer: "asyncio.Future[list[Array]]"
 
 
@@ -57,7 +65,9 @@ class Schedule:
         self._queue = queue
         self._batch_size = batch_size if model.batched else 1
         self._deadline = deadline_seconds
+        self._loop_seconds = loop_seconds
         self._loop_elements = loop_seconds / seconds_per_element
+        self._misjudged = 0
         self._observe_run = observe_run
         self._observe_queue = observe_queue
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
@@ -74,7 +84,18 @@ class Schedule:
         Raises:
             RefusalError: what the model itself refuses.
         """
-        return self._timed(feeds, outputs, rows_of(feeds), None)
+        started = time.perf_counter()
+        try:
+            return self._timed(feeds, outputs, rows_of(feeds), None)
+        finally:
+            self._judge(time.perf_counter() - started)
+
+    def _judge(self, seconds: float) -> None:
+        """A model whose time follows the values and not their number leaves the event loop."""
+        self._misjudged = self._misjudged + 1 if seconds > _LONG * self._loop_seconds else 0
+        if self._misjudged == _LONG_IN_A_ROW:
+            self._loop_elements = 0
+            log(logging.WARNING, "runs take longer than estimated: from now on all go to threads")
 
     async def run(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
         """The model's outputs for one request, from a thread.
@@ -83,7 +104,9 @@ class Schedule:
             RefusalError: 503 when the queue is full or the deadline passed while waiting; 504
                 when it passed in the run; what the model itself refuses.
         """
-        item = _Waiting(feeds, outputs, rows_of(feeds), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline
+        item = _Waiting(feeds, outputs, rows_of(feeds), until, loop.create_future())
         if self._running < self._threads:
             self._start([item])
         elif len(self._waiting) < self._queue:
@@ -92,7 +115,7 @@ class Schedule:
         else:
             raise overloaded(f"{self._queue} requests are waiting already")
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout_at(until):
                 return await item.answer
         except TimeoutError:
             message = f"not answered within {self._deadline:g} s"
@@ -111,8 +134,9 @@ class Schedule:
         self._running += 1
         loop = asyncio.get_running_loop()
         stop = onnxruntime.RunOptions()
-        # Together they take longer than one alone, so the limit ends what nobody waits for.
-        limit = loop.call_later(self._deadline, setattr, stop, "terminate", True)
+        # A run that nobody waits for any more is ended.
+        until = max(item.until for item in items)
+        limit = loop.call_at(until, setattr, stop, "terminate", True)
         run = loop.run_in_executor(self._pool, self._joined, items, stop)
         run.add_done_callback(lambda done: self._finish(items, limit, done))
 

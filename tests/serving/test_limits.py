@@ -121,6 +121,17 @@ def test_health_answers_while_a_long_run_goes_on(slow_model: Path, log: Path) ->
         assert answer == [200]
 
 
+def test_model_whose_time_follows_its_values_leaves_the_event_loop(
+    slow_model: Path, log: Path
+) -> None:
+    with running(slow_model, log, loop_threshold_ms="20") as berth:
+        times = _times(berth, 0.3)
+        for _ in range(3):
+            assert berth.infer(slow_request(times)).status_code == 200
+        assert any("all go to threads" in line["message"] for line in berth.logged())
+        assert berth.infer(slow_request(times)).status_code == 200
+
+
 def test_token(echo: Path, log: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("the-gateways-token\n")
