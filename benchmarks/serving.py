@@ -5,12 +5,10 @@
 One server process each, one client process, loopback only, about a minute. Rounds take turns, so
 that a busy moment of the machine touches all. What can be compared across machines is the ratio,
 and the requests per second of the server's own processor time, which the client cannot limit.
-The FastAPI app is left out, and that is said, where fastapi is not installed.
 """
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import statistics
 import tempfile
@@ -184,12 +182,8 @@ def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) ->
         "berth, JSON": (["serving_app"], _json_request(features)),
         "berth, binary": (["serving_app"], _binary_request(features)),
         "bare ASGI, no checks": (["benchmarks.serving_peers", "bare"], _json_request(features)),
+        "naive FastAPI": (["benchmarks.serving_peers", "naive"], _json_request(features)),
     }
-    if importlib.util.find_spec("fastapi"):
-        peer = ["benchmarks.serving_peers", "naive"]
-        servers["naive FastAPI"] = (peer, _json_request(features))
-    else:
-        print("naive FastAPI is left out: fastapi is not installed\n")
     print(f"{title}\n")
     print("| | connections | requests/s | per core second | of bare | p99 ms | RSS MB |")
     print("|---|---|---|---|---|---|---|")

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import fastapi
 import msgspec
 import numpy as np
 import onnxruntime
 import orjson
+import pydantic
 import uvicorn
 
 _OPTIONS = onnxruntime.SessionOptions()
@@ -58,8 +60,6 @@ async def bare(
 
 def naive() -> Any:
     """A FastAPI app."""
-    import fastapi
-    import pydantic
 
     class Tensor(pydantic.BaseModel):
         name: str

@@ -193,19 +193,23 @@ def key(client: str | None, name: str) -> None:
 @click.option("--version", help="Only this version.")
 @click.option("-n", "--lines", default=20, show_default=True, help="Last lines of each log.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until interrupted.")
-def logs(model: str | None, name: str, version: str | None, lines: int, follow: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def logs(
+    model: str | None, name: str, version: str | None, lines: int, follow: bool, as_json: bool
+) -> None:
     """Print what the processes of the stack, or of one model, wrote."""
     outputs = _outputs(_stack(name))
     paths = local_state.log_files(run_folder(ROOT, name), outputs, model, version)
     if not paths:
         raise OperationError(f"stack {name} has no logs of {model} {version or ''}".rstrip())
+    shown = local_state.as_json if as_json else local_state.as_text
     for path in paths:
         for line in local_state.last_lines(path, lines):
-            click.echo(f"{path.stem}: {line}")
+            click.echo(shown(path, line))
     if follow:
         with contextlib.suppress(KeyboardInterrupt):
             for path, line in local_state.follow(paths):
-                click.echo(f"{path.stem}: {line}")
+                click.echo(shown(path, line))
 
 
 @main.command()

@@ -1,6 +1,7 @@
 """What of a local stack runs right now, and what it wrote."""
 
 import http.client
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,22 @@ def log_files(
 def last_lines(path: Path, count: int) -> list[str]:
     """The last `count` lines of a log."""
     return path.read_text(errors="replace").splitlines()[-count:]
+
+
+def as_text(path: Path, line: str) -> str:
+    """A line of the log in `path`, with the process that wrote it."""
+    return f"{path.stem}: {line}"
+
+
+def as_json(path: Path, line: str) -> str:
+    """The same as one JSON object; a line that is none itself becomes its `message`."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        record = {"message": line}
+    return json.dumps({"process": path.stem, **record})
 
 
 def follow(paths: list[Path]) -> Iterator[tuple[Path, str]]:

@@ -71,6 +71,14 @@ def test_logs_are_there_without_payloads(up: Project) -> None:
     assert '"data"' not in logs
 
 
+def test_logs_for_machines_are_json_lines(up: Project) -> None:
+    records = [
+        json.loads(line) for line in up.berth("logs", "digits", "--json").stdout.splitlines()
+    ]
+    assert {record["process"].rsplit("-", 1)[0] for record in records} == {"digits-1", "digits-2"}
+    assert any(record["message"].startswith("serving digits 1") for record in records)
+
+
 def test_an_unknown_model_is_named_with_those_there_are(up: Project) -> None:
     error = up.berth("invoke", "digit", code=1).stderr
     assert "digits" in error
