@@ -75,7 +75,9 @@ class Settings:
             except ValueError as error:
                 raise SettingError(f"{variable}={text!r}: {error}") from None
 
-        cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        cores = str(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
         token_file = environment.get("BERTH_TOKEN_FILE")
         return cls(
             model_dir=get("MODEL_DIR", None, _folder),
