@@ -27,28 +27,24 @@ Answer = tuple[int, Headers, bytes]
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_MAX_DIGITS = 19
 _MODEL_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/|$)")
 
 
 class App:
-    """One worker's ASGI application.
-
-    Args:
-        token: what `infer` wants as `x-berth-token`; None lets everyone ask.
-    """
+    """One worker's ASGI application."""
 
     def __init__(
         self,
         settings: Settings,
         plane: DataPlane,
         metrics: Metrics,
-        token: bytes | None,
         trace: Trace | None,
     ) -> None:
         card = plane.model.card
         self._plane = plane
         self._metrics = metrics
-        self._token = token
+        self._token = settings.token
         self._trace = trace
         self._max_body_bytes = settings.max_body_bytes
         self._infer_paths = {
@@ -219,7 +215,8 @@ def _json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int | None:
     text = headers.get(b"inference-header-content-length")
     if text is None:
         return None
-    if not text.isdigit() or int(text) > len(body):
+    # Python does not read a number of thousands of digits.
+    if not text.isdigit() or len(text) > _MAX_DIGITS or int(text) > len(body):
         raise RefusalError(
             400,
             "Inference-Header-Content-Length must be a whole number, "

@@ -12,13 +12,14 @@ class Datatype:
     """One tensor datatype.
 
     `size` is bytes per element in the binary extension, 0 where elements differ. `json` decodes
-    a flat JSON array of such elements without a loop in Python.
+    a flat JSON array of such elements, each an `element`, without a loop in Python.
     """
 
     name: str
     onnx: str
     numpy: np.dtype[Any]
     size: int
+    element: type
     json: msgspec.json.Decoder[list[Any]]
 
 
@@ -26,7 +27,7 @@ def _datatype(name: str, onnx: str, numpy: str, element: type) -> Datatype:
     dtype = np.dtype(numpy)
     size = 0 if dtype == np.dtype(object) else dtype.itemsize
     decoder = msgspec.json.Decoder(list[element])  # type: ignore[valid-type]
-    return Datatype(name, f"tensor({onnx})", dtype, size, decoder)
+    return Datatype(name, f"tensor({onnx})", dtype, size, element, decoder)
 
 
 # Little-endian, as the binary extension has it. BF16 is not here: numpy has no such type.

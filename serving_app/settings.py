@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ class Settings:
         deadline_seconds: a request that is not answered by then is refused.
         grace_seconds: how long requests may take to finish after SIGTERM.
         batch_size: rows that are run together while all threads are busy; 1 is off.
-        token_file: when given, `infer` wants its content as `x-berth-token`.
+        token: what `infer` wants as `x-berth-token`; None lets everyone ask.
         execution_providers: onnxruntime's, first choice first.
     """
 
@@ -54,7 +54,7 @@ class Settings:
     grace_seconds: float
     batch_size: int
     log_level: str
-    token_file: Path | None
+    token: bytes | None = field(repr=False)
     execution_providers: tuple[str, ...]
 
     @classmethod
@@ -78,7 +78,6 @@ class Settings:
         cores = str(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
-        token_file = environment.get("BERTH_TOKEN_FILE")
         return cls(
             model_dir=get("MODEL_DIR", None, _folder),
             host=get("HOST", "127.0.0.1", str),
@@ -96,7 +95,7 @@ class Settings:
             grace_seconds=get("GRACE_SECONDS", "30", _number(0, 3600)),
             batch_size=get("BATCH_SIZE", "1", _whole(1, 4096)),
             log_level=get("LOG_LEVEL", "info", _one_of(_LOG_LEVELS)),
-            token_file=Path(token_file) if token_file else None,
+            token=get("TOKEN_FILE", "", _token),
             execution_providers=get(
                 "EXECUTION_PROVIDERS", "CPUExecutionProvider", lambda t: tuple(t.split(","))
             ),
@@ -108,6 +107,19 @@ def _folder(text: str) -> Path:
     if not path.is_dir():
         raise ValueError("is not a folder")
     return path
+
+
+def _token(text: str) -> bytes | None:
+    """The token in the file `text`; an empty one would let everyone ask, so it is refused."""
+    if not text:
+        return None
+    try:
+        token = Path(text).read_bytes().strip()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if not token:
+        raise ValueError("is empty; it must hold the token")
+    return token
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

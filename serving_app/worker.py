@@ -36,8 +36,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     metrics = Metrics(metrics_folder)
     plane = DataPlane(settings, metrics)
     card = plane.model.card
-    token = settings.token_file.read_bytes().strip() if settings.token_file else None
-    app = App(settings, plane, metrics, token, tracer(os.environ, card))
+    app = App(settings, plane, metrics, tracer(os.environ, card))
     listener.listen(_BACKLOG)
     logs.log(
         logging.INFO,
