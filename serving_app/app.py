@@ -80,6 +80,8 @@ class App:
             status, answer_headers, body = await self._infer(headers, request_id, receive)
         else:
             status, answer_headers, body = self._other(scope)
+        if not self._plane.ready:
+            answer_headers = [*answer_headers, (b"connection", b"close")]
         length = str(len(body)).encode()
         await send(
             {
@@ -181,7 +183,7 @@ class App:
         return RefusalError(413, f"the body is longer than {self._max_body_bytes} bytes")
 
     def _other(self, scope: Scope) -> Answer:
-        path, method = scope["path"], scope["method"]
+        path, method = scope["path"].rstrip("/"), scope["method"]
         get = self._gets.get(path)
         if get is None and path not in self._infer_paths:
             return _json(404, {"error": self._unknown(path)})

@@ -25,6 +25,7 @@ class DataPlane:
 
     Attributes:
         ready: whether requests are welcome; False once the end has begun.
+        asked: inference requests so far.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -59,6 +60,7 @@ class DataPlane:
             self.model.providers[0],
         ).set(1)
         self.ready = True
+        self.asked = 0
 
     def server_metadata(self) -> dict[str, Any]:
         return {"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS}
@@ -82,6 +84,7 @@ class DataPlane:
         Raises:
             RefusalError: the request is wrong, or there is too much to do.
         """
+        self.asked += 1
         request = read_request(body, json_bytes, self.model, self._settings.max_batch)
         names = tuple(request.outputs)
         if self._schedule.is_short(request.feeds):
@@ -90,9 +93,13 @@ class DataPlane:
             arrays = await self._schedule.run(request.feeds, names)
         return write_response(self.model, request.id, request.outputs, arrays)
 
-    def close(self) -> None:
-        """Wait for runs that are under way."""
-        self._schedule.close()
+    def give_up(self) -> None:
+        """Refuse what is not answered yet: the time to finish it is over."""
+        self._schedule.give_up()
+
+    def close(self) -> bool:
+        """Start nothing more; whether no run is under way."""
+        return self._schedule.close()
 
     def _observe(self, rows: int, seconds: float) -> None:
         self._batch.observe(rows)

@@ -29,6 +29,7 @@ class _Waiting:
     rows: int
     until: float  # in the loop's time
     answer: "asyncio.Future[list[Array]]"
+    alone: bool  # not to be joined with others
 
 
 class Schedule:
@@ -71,7 +72,7 @@ class Schedule:
         self._observe_run = observe_run
         self._observe_queue = observe_queue
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
-        self._running = 0
+        self._runs: dict[onnxruntime.RunOptions, Sequence[_Waiting]] = {}
         self._waiting: deque[_Waiting] = deque()
 
     def is_short(self, feeds: dict[str, Array]) -> bool:
@@ -106,8 +107,11 @@ class Schedule:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
-        item = _Waiting(feeds, outputs, rows_of(feeds), until, loop.create_future())
-        if self._running < self._threads:
+        rows = rows_of(feeds)
+        # Inputs of different lengths are not all rows: a table among them is nobody else's.
+        alone = self._batch_size == 1 or any(len(array) != rows for array in feeds.values())
+        item = _Waiting(feeds, outputs, rows, until, loop.create_future(), alone)
+        if len(self._runs) < self._threads:
             self._start([item])
         elif len(self._waiting) < self._queue:
             self._waiting.append(item)
@@ -125,35 +129,49 @@ class Schedule:
                 raise overloaded(f"{message}: all threads were busy") from None
             raise RefusalError(504, f"{message}: the model takes longer") from None
 
-    def close(self) -> None:
-        """Wait for the runs that are under way."""
-        self._pool.shutdown()
+    def give_up(self) -> None:
+        """Refuse whatever waits or runs on a thread: nothing is answered with a prediction now."""
+        unanswered = [*self._waiting, *(item for items in self._runs.values() for item in items)]
+        self._waiting.clear()
+        self._observe_queue(0)
+        for item in unanswered:
+            if not item.answer.done():
+                item.answer.set_exception(overloaded("this berth is stopping"))
+        for stop in self._runs:
+            stop.terminate = True
+
+    def close(self) -> bool:
+        """Start nothing more; whether every thread has come to its end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not self._runs
 
     def _start(self, items: Sequence[_Waiting]) -> None:
         """Run `items`, which are of one form, together on a free thread."""
-        self._running += 1
         loop = asyncio.get_running_loop()
         stop = onnxruntime.RunOptions()
+        self._runs[stop] = items
         # A run that nobody waits for any more is ended.
         until = max(item.until for item in items)
         limit = loop.call_at(until, setattr, stop, "terminate", True)
         run = loop.run_in_executor(self._pool, self._joined, items, stop)
-        run.add_done_callback(lambda done: self._finish(items, limit, done))
+        run.add_done_callback(lambda done: self._finish(items, stop, limit, done))
 
     def _finish(
         self,
         items: Sequence[_Waiting],
+        stop: onnxruntime.RunOptions,
         limit: asyncio.TimerHandle,
         done: "asyncio.Future[list[list[Array]]]",
     ) -> None:
         limit.cancel()
-        self._running -= 1
+        del self._runs[stop]
         error = done.exception()
         if error is not None and len(items) > 1:
             # One request's values spoil the run of all: each is run again on its own.
-            for item in items:
-                self._waiting.appendleft(item)
-                item.rows = self._batch_size
+            for item in reversed(items):
+                if not item.answer.done():
+                    item.alone = True
+                    self._waiting.appendleft(item)
         else:
             for at, item in enumerate(items):
                 if item.answer.done():
@@ -162,7 +180,7 @@ class Schedule:
                     item.answer.set_exception(error)
                 else:
                     item.answer.set_result(done.result()[at])
-        while self._waiting and self._running < self._threads:
+        while self._waiting and len(self._runs) < self._threads:
             self._start(self._next())
             self._observe_queue(len(self._waiting))
 
@@ -183,7 +201,11 @@ class Schedule:
         if len(items) == 1:
             return [self._timed(items[0].feeds, outputs, items[0].rows, stop)]
         feeds = {name: np.concatenate([i.feeds[name] for i in items]) for name in items[0].feeds}
-        arrays = self._timed(feeds, outputs, rows_of(feeds), stop)
+        rows = sum(item.rows for item in items)
+        arrays = self._timed(feeds, outputs, rows, stop)
+        if any(array.shape[0] != rows for array in arrays):
+            # Whose rows these are cannot be told; each is run on its own instead.
+            raise RefusalError(400, "the model does not give a row for each row")
         ends = np.cumsum([item.rows for item in items])[:-1]
         parts = [np.split(array, ends) for array in arrays]
         return [[part[at] for part in parts] for at in range(len(items))]
@@ -202,6 +224,8 @@ class Schedule:
 
 
 def _one_form(one: _Waiting, other: _Waiting) -> bool:
-    return one.outputs == other.outputs and all(
-        array.shape[1:] == other.feeds[name].shape[1:] for name, array in one.feeds.items()
+    return (
+        not (one.alone or other.alone)
+        and one.outputs == other.outputs
+        and all(array.shape[1:] == other.feeds[name].shape[1:] for name, array in one.feeds.items())
     )

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import wait
@@ -94,8 +95,17 @@ def _work_in_child(settings: Settings) -> None:
     # Ctrl-C in a terminal reaches every process; the parent decides for its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.set_up(settings.log_level)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with _bind(settings, shared=True) as listener:
         sys.exit(_work(settings, listener, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+
+
+def _end_with_parent() -> None:
+    """Nobody else ends a worker whose parent was killed; it would keep the port."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Workers:
@@ -147,13 +157,16 @@ class _Workers:
                     continue
                 logs.log(logging.ERROR, f"a worker ended with {worker.exitcode}; starting another")
                 time.sleep(max(0.0, _SHORT_LIFE_SECONDS - lived))
-                self._start()
+                if not self._ending:
+                    self._start()
         return status
 
     def _start(self) -> None:
         worker = _SPAWN.Process(target=_work_in_child, args=(self._settings,), name="berth-worker")
         worker.start()
         self._started[worker] = time.monotonic()
+        if self._ending:
+            worker.terminate()  # the signal came before it was among the started
 
     def _end(self, *_: object) -> None:
         self._ending = True

@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 from functools import partial
-from types import FrameType
 
 import numpy as np
 import onnxruntime
@@ -15,6 +14,7 @@ import uvloop
 from serving_app import __version__, logs
 from serving_app.app import App
 from serving_app.data_plane import DataPlane
+from serving_app.drain import DrainingServer
 from serving_app.http1 import Http1
 from serving_app.metrics import Metrics
 from serving_app.settings import Settings
@@ -49,7 +49,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
         onnxruntime=onnxruntime.__version__,
         berth=__version__,
     )
-    server = _Server(
+    server = DrainingServer(
         uvicorn.Config(
             app,
             http=partial(Http1, body_seconds=settings.deadline_seconds),  # type: ignore[arg-type]
@@ -62,22 +62,14 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
             server_header=False,
             date_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
         ),
         plane,
+        settings.grace_seconds,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listener]))
-    plane.close()
+    finished = plane.close()
     logs.log(logging.INFO, f"drained {card.name} {card.version}")
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, plane: DataPlane) -> None:
-        super().__init__(config)
-        self._plane = plane
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """SIGTERM or SIGINT: not ready any more; what is being answered is finished."""
-        self._plane.ready = False
-        self.should_exit = True
+    if not finished:
+        # A single operation inside a run cannot be interrupted, and Python would wait for it.
+        os._exit(0)
