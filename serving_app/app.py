@@ -15,14 +15,15 @@ from serving_app import docs_page, openapi
 from serving_app.data_plane import DataPlane
 from serving_app.logs import log
 from serving_app.metrics import CONTENT_TYPE, Metrics
-from serving_app.refusal import RefusalError
+from serving_app.refusal import RefusalError, overloaded
 from serving_app.response import Headers
 from serving_app.settings import Settings
 from serving_app.tracing import Trace
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Answer = tuple[int, Headers, bytes]
 
 _JSON: Headers = [(b"content-type", b"application/json")]
@@ -47,6 +48,8 @@ class App:
         self._token = settings.token
         self._trace = trace
         self._max_body_bytes = settings.max_body_bytes
+        self._max_arriving = settings.queue + settings.threads
+        self._arriving = 0
         self._infer_paths = {
             f"/v2/models/{card.name}/infer",
             f"/v2/models/{card.name}/versions/{card.version}/infer",
@@ -163,21 +166,32 @@ class App:
         if int(headers.get(b"content-length", b"0")) > self._max_body_bytes:
             raise self._too_long()
         message = await receive()
-        body: bytes = message.get("body", b"")
         if message.get("more_body"):
-            parts, size = [body], len(body)
-            while message.get("more_body"):
-                message = await receive()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > self._max_body_bytes:
-                    raise self._too_long()
-            body = b"".join(parts)
+            return await self._rest_of_body(message, receive)
         if message["type"] == "http.disconnect":
-            raise RefusalError(408, "the client left, or was too slow, before its body was whole")
+            raise _not_whole()
+        body: bytes = message.get("body", b"")
         if len(body) > self._max_body_bytes:
             raise self._too_long()
         return body
+
+    async def _rest_of_body(self, message: Message, receive: Receive) -> bytes:
+        """A body in several parts; only so many arrive at once, since they take memory."""
+        if self._arriving >= self._max_arriving:
+            raise overloaded(f"{self._arriving} bodies are arriving already")
+        self._arriving += 1
+        try:
+            body = bytearray(message.get("body", b""))
+            while message.get("more_body"):
+                message = await receive()
+                body += message.get("body", b"")
+                if len(body) > self._max_body_bytes:
+                    raise self._too_long()
+        finally:
+            self._arriving -= 1
+        if message["type"] == "http.disconnect":
+            raise _not_whole()
+        return bytes(body)
 
     def _too_long(self) -> RefusalError:
         return RefusalError(413, f"the body is longer than {self._max_body_bytes} bytes")
@@ -210,6 +224,10 @@ class App:
 
 def _json(status: int, message: Mapping[str, Any]) -> Answer:
     return status, _JSON, orjson.dumps(message)
+
+
+def _not_whole() -> RefusalError:
+    return RefusalError(408, "the client left, or was too slow, before its body was whole")
 
 
 def _json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int | None:

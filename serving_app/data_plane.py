@@ -91,7 +91,7 @@ class DataPlane:
             arrays = self._schedule.run_now(request.feeds, names)
         else:
             arrays = await self._schedule.run(request.feeds, names)
-        return write_response(self.model, request.id, request.outputs, arrays)
+        return write_response(self.model, request, arrays)
 
     def give_up(self) -> None:
         """Refuse what is not answered yet: the time to finish it is over."""

@@ -27,8 +27,8 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._plane = plane
         self._grace_seconds = grace_seconds
-        self._ends = 0.0
-        self._closes = 0.0
+        self._began: float | None = None
+        self._closes: float | None = None
         self._asked = 0
         self._asked_at = 0.0
 
@@ -44,20 +44,20 @@ class DrainingServer(uvicorn.Server):
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        if not self._ends:
-            margin = min(1.0, self._grace_seconds / 4)
-            self._ends = now + self._grace_seconds - margin
-            loop.call_at(self._ends - margin, self._plane.give_up)
-            self._asked_at = now
+        grace = self._grace_seconds
+        margin = min(1.0, grace / 4)
+        if self._began is None:
+            self._began = self._asked_at = now
+            loop.call_later(grace - 2 * margin, self._plane.give_up)
         if self._plane.asked != self._asked:
             self._asked, self._asked_at = self._plane.asked, now
-        window = min(_WINDOW_SECONDS, self._grace_seconds / 2)
-        over = now >= self._ends - self._grace_seconds + window
-        if not self._closes and (over or now - self._asked_at >= _QUIET_SECONDS):
+        over = now >= self._began + min(_WINDOW_SECONDS, grace / 2)
+        quiet = now >= self._asked_at + _QUIET_SECONDS
+        if self._closes is None and (over or quiet):
             for server in self.servers:
                 server.close()
             self._closes = now + _LAST_CALL_SECONDS
-        if self._closes and now >= self._closes:
-            remaining = max(0.1, self._ends - now)
+        if self._closes is not None and now >= self._closes:
+            remaining = max(0.1, self._began + grace - margin - now)
             self.config.timeout_graceful_shutdown = remaining  # type: ignore[assignment]
             self.should_exit = True

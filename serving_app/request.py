@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -10,7 +11,9 @@ from serving_app.model import Model, Port
 from serving_app.refusal import RefusalError
 from serving_app.tensors import Array, from_binary, from_json
 
-Parameter = bool | int | float | str | None
+# JSON can be read with larger integers than it can be written with.
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Parameter = bool | _Integer | float | str | None
 
 
 class _Input(msgspec.Struct):
@@ -41,9 +44,11 @@ class InferenceRequest:
     """What is to be run.
 
     `outputs` maps each requested output, in the order asked for, to whether it is to be binary.
+    `parameters` are the request's own, without those that only say how to answer.
     """
 
     id: str | None
+    parameters: dict[str, Parameter]
     feeds: dict[str, Array]
     outputs: dict[str, bool]
 
@@ -73,7 +78,8 @@ def read_request(
         raise RefusalError(400, f"not valid JSON: {error}") from None
     feeds = _feeds(message.inputs, tail, model)
     _check_sizes(feeds, model, max_batch)
-    return InferenceRequest(message.id, feeds, _outputs(message, model))
+    parameters = {k: v for k, v in message.parameters.items() if k != "binary_data_output"}
+    return InferenceRequest(message.id, parameters, feeds, _outputs(message, model))
 
 
 def _feeds(inputs: Sequence[_Input], tail: memoryview, model: Model) -> dict[str, Array]:
@@ -191,4 +197,4 @@ def _raw_request(body: bytes, model: Model, max_batch: int) -> InferenceRequest:
         )
     feeds = {port.name: from_binary(memoryview(body), port.name, port.datatype, shape)}
     _check_sizes(feeds, model, max_batch)
-    return InferenceRequest(None, feeds, dict.fromkeys(model.outputs, True))
+    return InferenceRequest(None, {}, feeds, dict.fromkeys(model.outputs, True))

@@ -1,11 +1,12 @@
 """An inference response, as JSON or with the binary tensor data extension."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from serving_app.model import Model
+from serving_app.request import InferenceRequest
 from serving_app.tensors import Array, to_binary, to_json_data
 
 Headers = list[tuple[bytes, bytes]]
@@ -13,15 +14,17 @@ _JSON: Headers = [(b"content-type", b"application/json")]
 
 
 def write_response(
-    model: Model, id_: str | None, outputs: Mapping[str, bool], arrays: Sequence[Array]
+    model: Model, request: InferenceRequest, arrays: Sequence[Array]
 ) -> tuple[Headers, bytes]:
-    """Headers and body for `arrays`, one for each of `outputs` (name -> whether binary)."""
+    """Headers and body for `arrays`, one for each of the request's outputs."""
     message: dict[str, Any] = {"model_name": model.card.name, "model_version": model.card.version}
-    if id_ is not None:
-        message["id"] = id_
+    if request.id is not None:
+        message["id"] = request.id
+    if request.parameters:
+        message["parameters"] = request.parameters
     tensors: list[dict[str, Any]] = []
     parts: list[bytes] = []
-    for (name, binary), array in zip(outputs.items(), arrays, strict=True):
+    for (name, binary), array in zip(request.outputs.items(), arrays, strict=True):
         datatype = model.outputs[name].datatype
         tensor: dict[str, Any] = {
             "name": name,

@@ -23,12 +23,12 @@ def from_json(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[i
     """
     try:
         elements = datatype.json.decode(raw)
-    except msgspec.ValidationError:
-        elements = None
+    except msgspec.ValidationError as error:
+        if "got `array`" not in str(error):
+            raise _undecoded(error, name, datatype, shape) from None
+        return _nested(raw, name, datatype, shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RefusalError(400, f"input {name!r}: data is not valid JSON") from None
-    if elements is None:
-        return _nested(raw, name, datatype, shape)
     count = math.prod(shape)
     if len(elements) != count:
         raise _count(name, shape, len(elements))
@@ -43,11 +43,7 @@ def _nested(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[int
     try:
         elements = _nested_decoder(datatype.element, max(1, len(shape))).decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        if "`array`" in str(error):
-            raise _neither(name, shape) from None
-        raise RefusalError(
-            400, f"input {name!r}: data has an element that is not {datatype.name}"
-        ) from None
+        raise _undecoded(error, name, datatype, shape) from None
     try:
         found = np.array(elements, datatype.numpy)
     except (OverflowError, FloatingPointError):
@@ -137,6 +133,15 @@ def _count(name: str, shape: Sequence[int], found: int) -> RefusalError:
         400,
         f"input {name!r}: data has {found} elements, shape {list(shape)} has {math.prod(shape)}",
     )
+
+
+def _undecoded(
+    error: Exception, name: str, datatype: Datatype, shape: Sequence[int]
+) -> RefusalError:
+    """An element where msgspec wanted an array, or the other way round, is a matter of form."""
+    if "`array`" in str(error) or isinstance(error, RecursionError):
+        return _neither(name, shape)
+    return RefusalError(400, f"input {name!r}: data has an element that is not {datatype.name}")
 
 
 def _neither(name: str, shape: Sequence[int]) -> RefusalError:

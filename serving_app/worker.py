@@ -52,7 +52,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     server = DrainingServer(
         uvicorn.Config(
             app,
-            http=partial(Http1, body_seconds=settings.deadline_seconds),  # type: ignore[arg-type]
+            http=partial(Http1, request_seconds=settings.deadline_seconds),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",
