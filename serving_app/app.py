@@ -13,7 +13,7 @@ import orjson
 
 from serving_app import docs_page, openapi
 from serving_app.data_plane import DataPlane
-from serving_app.logs import log
+from serving_app.logs import AnswerLog, log
 from serving_app.metrics import CONTENT_TYPE, Metrics
 from serving_app.refusal import RefusalError, overloaded
 from serving_app.response import Headers
@@ -50,6 +50,7 @@ class App:
         self._max_body_bytes = settings.max_body_bytes
         self._max_arriving = settings.queue + settings.threads
         self._arriving = 0
+        self._answer_log = AnswerLog()
         self._infer_paths = {
             f"/v2/models/{card.name}/infer",
             f"/v2/models/{card.name}/versions/{card.version}/infer",
@@ -120,8 +121,10 @@ class App:
         self._in_flight.dec()
         seconds = time.perf_counter() - started
         self._latency.observe(seconds)
+        shadow = headers.get(b"x-berth-shadow") == b"1"
         if status == 200:
             self._answered.inc()
+            self._answer_log.write(request_id, seconds, shadow)
         else:
             self._metrics.requests.labels(*self._names, str(status)).inc()
             log(
@@ -130,6 +133,7 @@ class App:
                 request_id=request_id.decode(),
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
+                **({"shadow": True} if shadow else {}),
             )
         return answer
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +41,24 @@ def test_logs_have_the_request_id_and_no_payload(berth: Berth) -> None:
     assert [(line["level"], line["status"]) for line in logged] == [("warning", 400)]
     assert secret not in berth.log.read_text()
     assert "7777" not in berth.log.read_text()
+
+
+def test_each_answer_is_logged_and_a_shadow_as_such(berth: Berth) -> None:
+    berth.infer(REQUEST, headers={"x-request-id": "plain"})
+    berth.infer(REQUEST, headers={"x-request-id": "copied", "x-berth-shadow": "1"})
+    berth.infer(b"{", headers={"x-request-id": "wrong", "x-berth-shadow": "1"})
+    deadline = time.monotonic() + 10
+    wanted = {"plain": (200, None), "copied": (200, True), "wrong": (400, True)}
+    while True:
+        found = {
+            str(line["request_id"]): (line["status"], line.get("shadow"))
+            for line in berth.logged()
+            if line.get("request_id") in wanted
+        }
+        if found == wanted:
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
 
 
 def test_docs_need_nothing_from_the_network(berth: Berth) -> None:
