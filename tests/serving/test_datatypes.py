@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from onnx import helper
 
-from tests.serving.berth import identity, running
+from tests.serving.berth import identity, running, write_model
 
 CASES: dict[str, tuple[Any, list[Any]]] = {
     "BOOL": (np.bool_, [True, False, True]),
@@ -84,3 +86,30 @@ def test_not_a_number_is_null_in_json_and_itself_in_binary(tmp_path: Path, log: 
         headers = {"inference-header-content-length": str(len(header))}
         answer = berth.infer(header + raw, headers=headers)
         assert answer.json()["outputs"][0]["data"] == [None, None, 1.0]
+
+
+def test_nested_text_is_read_as_flat_text_is(tmp_path: Path, log: Path) -> None:
+    model = write_model(
+        tmp_path,
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", "BYTES", ["n", "k"])],
+        [("y", "BYTES", ["n", "k"])],
+        {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 1], "data": ["a"]}]},
+    )
+    with running(model, log) as berth:
+
+        def ask(data: Any, shape: list[int]) -> httpx.Response:
+            tensor = {"name": "x", "datatype": "BYTES", "shape": shape, "data": data}
+            return berth.infer({"inputs": [tensor]})
+
+        ends_in_nul = [["a\0", ""], ["\0", "naïve ☃\0\0"]]
+        answer = ask(ends_in_nul, [2, 2]).json()["outputs"][0]["data"]
+        assert answer == [text for row in ends_in_nul for text in row]
+        # One long text beside many short ones takes no more memory than it has.
+        assert ask([["x" * 1_000_000] + ["y"] * 50_000], [1, 50_001]).status_code == 200
+        wrong_element: list[Any] = [[["a", 1]], [["a", None]]]
+        for data in wrong_element:
+            assert "not BYTES" in ask(data, [1, 2]).json()["error"]
+        wrong_form: list[Any] = [[["a"], ["b", "c"]], [["a", ["b"]]], [[["a", "b"]]], [[]]]
+        for data in wrong_form:
+            assert ask(data, [1, 2]).status_code == 400

@@ -62,8 +62,8 @@ def test_not_ready_on_a_connection_that_is_open(tmp_path: Path, log: Path) -> No
         assert berth.process.wait(timeout=20) == 0
 
 
-def test_sigterm_under_load_fails_no_request_that_was_taken(echo: Path, log: Path) -> None:
-    """A request is answered, or its connection was closed before any of it was read."""
+def test_sigterm_under_load_fails_no_request(echo: Path, log: Path) -> None:
+    """Each client is told to go by an answer that closes its connection, and by nothing else."""
     with running(echo, log) as berth:
         body = json.dumps(REQUEST)
         wrong: list[object] = []
@@ -74,11 +74,14 @@ def test_sigterm_under_load_fails_no_request_that_was_taken(echo: Path, log: Pat
                 while True:
                     try:
                         response = client.post(berth.infer_path, content=body)
-                    except httpx.TransportError:
+                    except httpx.TransportError as error:
+                        wrong.append(error)
                         return
                     answered[0] += 1
                     if response.status_code != 200:
                         wrong.append(response.text)
+                    if response.headers.get("connection") == "close":
+                        return
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
@@ -91,6 +94,36 @@ def test_sigterm_under_load_fails_no_request_that_was_taken(echo: Path, log: Pat
         assert berth.process.wait(timeout=20) == 0
         counted = [line for line in berth.logged() if line["message"] == "refused"]
         assert counted == []
+
+
+def test_ready_is_refused_while_requests_are_still_taken(echo: Path, log: Path) -> None:
+    with running(echo, log, grace_seconds="4") as berth:
+        berth.process.send_signal(signal.SIGTERM)
+        answers: list[tuple[int, int]] = []
+        with contextlib.suppress(httpx.TransportError):
+            while True:
+                taken = berth.infer(REQUEST).status_code
+                answers.append((taken, berth.client.get("/v2/health/ready").status_code))
+        # The first ready may have been asked before the signal came through.
+        assert {taken for taken, _ in answers} == {200}
+        assert answers[-1] == (200, 503)
+        assert berth.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_not_finished_in_the_grace_period_is_refused(
+    tmp_path: Path, log: Path, workers: str
+) -> None:
+    settings = {"threads": "1", "loop_threshold_ms": "0", "grace_seconds": "2"}
+    with running(slow(tmp_path), log, workers=workers, **settings) as berth:
+        with ThreadPoolExecutor(1) as pool:
+            endless = pool.submit(berth.infer, slow_request(10**12))
+            _until(lambda: berth.metric("berth_in_flight_requests") == 1)
+            berth.process.send_signal(signal.SIGTERM)
+            answer = endless.result()
+        assert answer.status_code == 503
+        assert "stopping" in answer.json()["error"]
+        assert berth.process.wait(timeout=20) == 0
 
 
 def _workers(berth: Berth) -> list[int]:
@@ -123,3 +156,16 @@ def test_metrics_of_several_workers_are_summed(echo: Path, log: Path) -> None:
                 fresh.post(berth.infer_path, json=REQUEST)
         assert berth.metric("berth_requests_total", 'code="200"') == 40
         assert berth.metric("berth_model_info") == 1
+
+
+def test_workers_end_with_their_parent(echo: Path, log: Path) -> None:
+    """They would keep the port, and whoever is started in its place could not have it."""
+    with running(echo, log, workers="2") as berth:
+        _until(lambda: sum("serving m 1" in line["message"] for line in berth.logged()) == 2)
+        orphans = _workers(berth)
+        assert len(orphans) == 2
+        berth.process.kill()
+        berth.process.wait()
+        _until(lambda: not any(psutil.pid_exists(orphan) for orphan in orphans))
+        with socket.create_server(("127.0.0.1", berth.port)):
+            pass

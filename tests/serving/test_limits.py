@@ -51,6 +51,46 @@ def test_body_that_does_not_come(echo: Path, log: Path) -> None:
         assert berth.infer(REQUEST).status_code == 200
 
 
+def test_head_that_does_not_come(echo: Path, log: Path) -> None:
+    with running(echo, log, deadline_seconds="0.2") as berth:
+        with socket.create_connection(("127.0.0.1", berth.port), timeout=10) as connection:
+            connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nhost:")
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert berth.infer(REQUEST).status_code == 200
+
+
+@pytest.mark.parametrize("lines", [1, 500])
+def test_head_that_is_too_long(berth: Berth, lines: int) -> None:
+    with socket.create_connection(("127.0.0.1", berth.port), timeout=10) as connection:
+        head = b"GET /v2 HTTP/1.1\r\nhost: x\r\n"
+        for number in range(lines):
+            head += b"x-%d: %s\r\n" % (number, b"a" * (70_000 // lines))
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_bodies_that_arrive_at_once(echo: Path, log: Path) -> None:
+    """Each takes memory until it is whole, so only so many may."""
+    with running(echo, log, queue="0", threads="1") as berth:
+        body = json.dumps(REQUEST).encode()
+        head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (
+            berth.infer_path.encode(),
+            len(body),
+        )
+        with socket.create_connection(("127.0.0.1", berth.port), timeout=10) as first:
+            first.sendall(head + body[:20])
+            deadline = time.monotonic() + 10
+            while berth.metric("berth_in_flight_requests") < 1:
+                assert time.monotonic() < deadline
+            with socket.create_connection(("127.0.0.1", berth.port), timeout=10) as second:
+                second.sendall(head + body[:20])
+                answer = second.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1" in answer
+            first.sendall(body[20:])
+            assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 def test_compressed_body(berth: Berth) -> None:
     response = berth.infer(REQUEST, headers={"content-encoding": "gzip"})
     assert response.status_code == 415

@@ -15,6 +15,7 @@ REQUEST: dict[str, Any] = {"inputs": [A, B]}
     ("path", "expected"),
     [
         ("/v2", {"name": "berth", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
+        ("/v2/", {"name": "berth", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models/m/ready", {"name": "m", "ready": True}),
@@ -76,6 +77,14 @@ def test_no_rows_is_a_request_too(berth: Berth) -> None:
     empty = {"datatype": "FP32", "shape": [0, 2], "data": []}
     answer = berth.infer({"inputs": [{"name": "a", **empty}, {"name": "b", **empty}]})
     assert answer.json()["outputs"][0] == {"name": "sum", **empty}
+
+
+def test_parameters_come_back(berth: Berth) -> None:
+    own = {"x": 1, "y": True, "z": "s", "f": 1.5}
+    assert berth.infer(REQUEST | {"parameters": own}).json()["parameters"] == own
+    how = {"binary_data_output": False}
+    assert berth.infer(REQUEST | {"parameters": own | how}).json()["parameters"] == own
+    assert "parameters" not in berth.infer(REQUEST | {"parameters": how}).json()
 
 
 def test_parameters_that_nobody_defined_are_no_error(berth: Berth) -> None:

@@ -30,6 +30,20 @@ def test_setting(echo: Path, log: Path, name: str, value: str, said: str) -> Non
     assert len(logged.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (" \n", "is empty")])
+def test_token_that_is_not_there(
+    echo: Path, log: Path, tmp_path: Path, content: str | None, said: str
+) -> None:
+    """A berth that is to ask for a token must not start open."""
+    token = tmp_path / "token"
+    if content is not None:
+        token.write_text(content)
+    status, logged = refused(echo, log, token_file=str(token))
+    assert status == 2
+    assert said in logged
+    assert len(logged.splitlines()) == 1
+
+
 def test_model_that_was_tampered_with(tmp_path: Path, log: Path) -> None:
     model = identity(tmp_path / "model", "FP32", ["n"], [1.0])
     path = model / "model.onnx"

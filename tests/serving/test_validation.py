@@ -124,3 +124,15 @@ def test_no_json_makes_it_fail(berth: Berth, request: Any) -> None:
 def test_no_bytes_make_it_fail(berth: Berth, body: bytes, length: int | str) -> None:
     headers = {"inference-header-content-length": str(length)}
     assert berth.infer(body, headers=headers).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "9" * 5000])
+def test_header_length_of_many_digits(berth: Berth, digits: str) -> None:
+    response = berth.infer(REQUEST, headers={"inference-header-content-length": digits})
+    assert response.status_code == 400
+    assert "Inference-Header-Content-Length" in response.json()["error"]
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_integer_that_could_not_be_written_back(berth: Berth, number: int) -> None:
+    assert berth.infer(REQUEST | {"parameters": {"k": number}}).status_code == 400
