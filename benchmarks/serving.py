@@ -191,11 +191,7 @@ def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) ->
         running = {}
         for name, (command, request) in servers.items():
             (port,) = free_ports(1)
-            settings = {
-                "BERTH_MODEL_DIR": str(folder),
-                "BERTH_PORT": str(port),
-                "BERTH_LOG_LEVEL": "error",
-            }
+            settings = {"BERTH_MODEL_DIR": str(folder), "BERTH_PORT": str(port)}
             process = stack.enter_context(server(command, settings, port))
             running[name] = (process, port, request)
         for connections in loads:
