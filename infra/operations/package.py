@@ -66,8 +66,8 @@ def package_model(
     """Package one model version as `into/<name>/<version>/`.
 
     The model is converted to ONNX, passed by ONNX's checker and by onnxruntime, and its answers
-    to real rows are compared with the framework's own: labels must be equal, numbers equal to five
-    digits. The same input gives the same bytes. On the command line:
+    to real rows are compared with the framework's own: labels must be equal, numbers as near as
+    `compare.TOLERANCE` says. The same input gives the same bytes. On the command line:
 
         berth package model.onnx --name wine --version 1 --rows rows.npy
         berth package train.py:build --name digits --version 2
@@ -163,6 +163,14 @@ def _convert(model: object, rows: object, framework: str | None) -> Converted:
 def _write_model(converted: Converted, stage: Path) -> None:
     (stage / MODEL_FILE).write_bytes(converted.model)
     for location, path in converted.data_files.items():
+        parts = Path(location).parts
+        if Path(location).is_absolute() or ".." in parts:
+            raise PackageError(
+                f"{location}: is external data outside the model's directory; a version holds "
+                "all of its files, so save the model with its data beside or below it"
+            )
+        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,)]:
+            raise PackageError(f"{location}: external data must not be called {parts[0]}")
         copy = stage / location
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
@@ -198,10 +206,14 @@ def _row_count(feeds: dict[str, Array]) -> int:
 
 
 def _checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    checked = {str(key): float(value) for key, value in metrics.items()}
-    for key, value in checked.items():
-        if not math.isfinite(value):
-            raise PackageError(f"metric {key!r}: is {value}; a metric is a finite number")
+    checked: dict[str, float] = {}
+    for key, value in metrics.items():
+        try:
+            checked[str(key)] = float(value)
+        except (TypeError, ValueError):
+            raise PackageError(f"metric {key!r}: is {value!r}; a metric is a number") from None
+        if not key or not math.isfinite(checked[str(key)]):
+            raise PackageError(f"metric {key!r}: is {value}; a metric is a named, finite number")
     return checked
 
 

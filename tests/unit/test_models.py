@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
+from models import make
 from serving_app.card import CARD_FILE, digest, read_card, verify_files
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -36,3 +38,19 @@ def test_table_tells_the_cards_metrics_and_digest(folder: Path) -> None:
     assert digest(folder).removeprefix("sha256:")[:12] in row
     for name, value in read_card(folder).metrics.items():
         assert f"{name} {value:.4f}" in row
+
+
+@pytest.mark.parametrize("recipe", make.RECIPES, ids=lambda r: f"{r.name}-{r.version}")
+def test_metrics_are_those_of_the_committed_file_on_the_held_out_rows(recipe: make.Recipe) -> None:
+    """Measured on what is served, with no training: model.onnx answers the data's held-out rows."""
+    folder = MODELS / recipe.name / recipe.version
+    _, held_out, _, truth = make.split(*recipe.data())
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    rows = held_out if held_out.dtype == object else held_out.astype("float32")
+    labels, probabilities = session.run(["label", "probabilities"], {"input": rows})
+    measured = make.measure(labels, probabilities, truth)
+    assert measured == pytest.approx(read_card(folder).metrics, abs=1e-4)
+
+
+def test_every_version_has_a_recipe() -> None:
+    assert {MODELS / recipe.name / recipe.version for recipe in make.RECIPES} == set(VERSIONS)

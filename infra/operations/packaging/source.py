@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -63,11 +63,12 @@ def _onnx_file(path: Path) -> Path:
 
 
 def _call(source: str, module: str, function: str) -> Found:
-    build = _function(source, module, function)
-    try:
-        result = build()
-    except Exception as error:
-        raise PackageError(f"{source}: failed with {type(error).__name__}: {error}") from error
+    with _at_home(module):
+        build = _function(source, module, function)
+        try:
+            result = build()
+        except (Exception, SystemExit) as error:
+            raise PackageError(f"{source}: failed with {type(error).__name__}: {error}") from error
     match result:
         case (model, rows):
             return Found(model, rows)
@@ -81,10 +82,11 @@ def _call(source: str, module: str, function: str) -> Found:
 
 def _function(source: str, module: str, function: str) -> Callable[[], Any]:
     try:
-        loaded = _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+        is_file = module.endswith(".py")
+        loaded = _load_file(Path(module)) if is_file else importlib.import_module(module)
     except PackageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PackageError(
             f"{source}: importing it failed with {type(error).__name__}: {error}"
         ) from error
@@ -102,22 +104,24 @@ def _load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PackageError(f"{path}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    with _importable(path.parent):
-        spec.loader.exec_module(module)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up there
+    spec.loader.exec_module(module)
     return module
 
 
-def _load_module(name: str) -> ModuleType:
-    with _importable(Path()):
-        return importlib.import_module(name)
-
-
 @contextmanager
-def _importable(directory: Path) -> Iterator[None]:
-    """Let imports find what lies in `directory`, as `python file.py` there would."""
-    entry = str(directory.resolve())
+def _at_home(module: str) -> Iterator[None]:
+    """Run a source's code the way `python file.py` beside it would, early and late imports alike;
+    what it prints goes to stderr, because stdout is the command's answer."""
+    is_file = module.endswith(".py")
+    entry = str((Path(module).parent if is_file else Path()).resolve())
+    before = sys.modules.get(Path(module).stem)
     sys.path.insert(0, entry)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.path.remove(entry)
+        with suppress(ValueError):
+            sys.path.remove(entry)
+        if is_file and before is None:
+            sys.modules.pop(Path(module).stem, None)

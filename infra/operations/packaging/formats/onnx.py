@@ -8,7 +8,6 @@ from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
 from infra.operations.packaging.pickles import refuse_pickle
 from infra.operations.packaging.rows import Array, Rows
-from serving_app.card import CARD_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -102,15 +101,13 @@ def _external_data(proto: "ModelProto", folder: Path | None, where: str) -> dict
                 "save the model, and package the .onnx file with its data beside it"
             )
         path = folder / location
-        if Path(location).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+        if not path.resolve().is_relative_to(folder.resolve()):
             raise PackageError(
                 f"{where}: tensor {tensor.name!r} lies in {location}, outside the model's "
                 "directory; a version holds all of its files, so put it beside the model"
             )
         if not path.is_file():
             raise PackageError(f"{where}: tensor {tensor.name!r} lies in {path}, which is no file")
-        if location in (MODEL_FILE, CARD_FILE):
-            raise PackageError(f"{where}: external data must not be called {location}")
         if location not in files:
             refuse_pickle(path)
             files[location] = path

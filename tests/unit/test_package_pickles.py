@@ -1,0 +1,70 @@
+"""Pickles are told by what a file holds, and raw numbers are not taken for one."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.pickles import refuse_pickle
+from infra.operations.packaging.rows import read_rows
+
+
+def _archive(path: Path, member: str, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, content)
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol(protocol: int, tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(pickle.dumps(LinearRegression(), protocol))
+    with pytest.raises(PackageError, match="is a pickle"):
+        refuse_pickle(path)
+    path.write_bytes(path.read_bytes() + b"trailing")
+    with pytest.raises(PackageError, match="is a pickle"):
+        refuse_pickle(path)
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("bz2", 3), ("xz", 3), ("lzma", 3)])
+def test_joblib_with_arrays_inside(compress: int | tuple[str, int], tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    joblib.dump({"weights": np.arange(1000.0)}, path, compress=compress)
+    with pytest.raises(PackageError, match=r"joblib stores pickles|is a pickle"):
+        refuse_pickle(path)
+
+
+@pytest.mark.parametrize("member", ["archive/data.pkl", "weights.bin", "innocent.npy"])
+def test_member_of_an_archive(member: str, tmp_path: Path) -> None:
+    path = _archive(tmp_path / "rows.npz", member, pickle.dumps(LinearRegression()))
+    with pytest.raises(PackageError, match="an archive that holds a pickle"):
+        read_rows(path)
+
+
+def test_objects_in_an_npz(tmp_path: Path) -> None:
+    held = io.BytesIO()
+    np.save(held, np.array([LinearRegression()], object), allow_pickle=True)
+    path = _archive(tmp_path / "rows.npz", "x.npy", held.getvalue())
+    with pytest.raises(PackageError, match="without unpickling"):
+        read_rows(path)
+
+
+def test_npz_of_numbers_and_text(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "rows.npz", x=np.eye(3), words=np.array(["a", "b"]))
+    rows = read_rows(tmp_path / "rows.npz")
+    assert isinstance(rows, dict)
+    assert rows["x"].tolist() == np.eye(3).tolist()
+    assert rows["words"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("opcodes", [b".", b"N.", b"]", b"(.", b"K\x01."])
+def test_raw_numbers_that_begin_as_a_pickle_could(opcodes: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(opcodes + np.linspace(0.1, 1, 64, dtype=np.float32).tobytes())
+    refuse_pickle(path)

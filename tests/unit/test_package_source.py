@@ -1,0 +1,103 @@
+"""The user's function: run as `python file.py` would, and `berth package` survives what it does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.source import find_source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TRAIN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LinearRegression
+
+@dataclass
+class Settings:
+    rows: int = 20
+
+def build():
+    print("training")
+    from columns_beside import COLUMNS  # found late, beside the script
+    rows, labels = load_wine(return_X_y=True)
+    rows = rows[:, :COLUMNS]
+    return LinearRegression().fit(rows, labels), rows[: Settings().rows]
+
+def word_for_a_metric():
+    return *build(), {"accuracy": "high"}
+
+def leaves():
+    raise SystemExit(0)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "columns_beside.py").write_text("COLUMNS = 4\n")
+    path = tmp_path / "train_berth_model.py"
+    path.write_text(TRAIN)
+    return path
+
+
+def _package(source: str, into: Path) -> subprocess.CompletedProcess[str]:
+    """`berth package` as a process of its own, for what it leaves on stdout and its exit code."""
+    command = [sys.executable, "-m", "infra.cli", "package", source, "--name", "m"]
+    return subprocess.run(
+        [*command, "--version", "1", "--into", str(into), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_stdout_is_one_json_document_whatever_the_script_prints(
+    script: Path, tmp_path: Path
+) -> None:
+    done = _package(f"{script}:build", tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows_compared"] == 20
+    assert "training" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("leaves", "failed with SystemExit: 0"),
+        ("word_for_a_metric", "metric 'accuracy': is 'high'"),
+    ],
+)
+def test_refused_with_2(function: str, said: str, script: Path, tmp_path: Path) -> None:
+    done = _package(f"{script}:{function}", tmp_path / "models")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_script_that_exits_as_it_is_imported(tmp_path: Path) -> None:
+    path = tmp_path / "train_and_leave.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(PackageError, match="importing it failed with SystemExit: 0"):
+        find_source(f"{path}:build")
+
+
+def test_interpreter_is_left_as_it_was(script: Path) -> None:
+    path, modules = list(sys.path), set(sys.modules)
+    find_source(f"{script}:build")
+    assert sys.path == path
+    assert script.stem not in set(sys.modules) - modules
+
+
+def test_script_named_as_a_loaded_module_does_not_replace_it(tmp_path: Path) -> None:
+    path = tmp_path / "json.py"
+    path.write_text("def build():\n    return 1, [2]\n")
+    assert find_source(f"{path}:build").model == 1
+    assert sys.modules["json"] is json
