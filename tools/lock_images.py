@@ -21,10 +21,27 @@ ROOT = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"
 # What Python needs to run, and nothing to start a shell, install a package or gain a right.
 PACKAGES = (
-    "base-files ca-certificates libbz2-1.0 libc6 libcrypt1 libexpat1 libffi8 libgcc-s1 liblzma5 "
-    "libpython3.11-minimal libpython3.11-stdlib libsqlite3-0 libssl3 libstdc++6 libuuid1 "
-    "media-types netbase python3.11-minimal tzdata zlib1g"
-).split()
+    "base-files",
+    "ca-certificates",
+    "libbz2-1.0",
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "liblzma5",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libsqlite3-0",
+    "libssl3",
+    "libstdc++6",
+    "libuuid1",
+    "media-types",
+    "netbase",
+    "python3.11-minimal",
+    "tzdata",
+    "zlib1g",
+)
 # The newest on PyPI, one behind the CPU package of requirements.txt.
 _ONNXRUNTIME_GPU = "1.31.1"
 _LISTS = (
@@ -88,7 +105,7 @@ def _newest(architecture: str) -> list[dict[str, Any]]:
 
 
 def _is_newer(version: str, than: str) -> bool:
-    compared = subprocess.run(["dpkg", "--compare-versions", version, "gt", than], check=False)  # noqa: S607
+    compared = subprocess.run(["dpkg", "--compare-versions", version, "gt", than], check=False)
     return compared.returncode == 0
 
 
@@ -96,7 +113,8 @@ def lock_wheels() -> dict[str, dict[str, list[dict[str, str]]]]:
     """The wheels of each runtime, for each architecture, as pip resolves them."""
     return {
         runtime: {
-            architecture: _wheels(complete, architecture) + _wheels(alone, architecture, "--no-deps")
+            architecture: _wheels(complete, architecture)
+            + _wheels(alone, architecture, "--no-deps")
             for architecture in PLATFORMS
             if architecture == "amd64" or runtime not in _ONLY_AMD64
         }
@@ -115,7 +133,7 @@ def _wheels(names: list[str], architecture: str, *options: str) -> list[dict[str
     with tempfile.TemporaryDirectory() as folder:
         constraints, report = Path(folder, "constraints.txt"), Path(folder, "report.json")
         constraints.write_text("\n".join(pins))
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [
                 sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", *options,
                 "--ignore-installed", "--only-binary=:all:", "--implementation=cp",

@@ -1,5 +1,6 @@
 """Build: from what an image shall have to its digest in the registry."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -80,7 +81,9 @@ def build(image: Image, *, form: Format, scan: Scan) -> Built:
         report = report_of(contents, {"config": {"User": image.run.user}}, compressed)
         wrong = list(shortcomings(report))
         if wrong:
-            raise GateError(f"image for {image.repository.name} ({architecture}) {'; '.join(wrong)}")
+            raise GateError(
+                f"image for {image.repository.name} ({architecture}) {'; '.join(wrong)}"
+            )
         name = f"{image.repository.name}@{manifest.digest}"
         boms[architecture] = sbom(form, name, contents.packages)
         reports[architecture] = asdict(report)
@@ -117,8 +120,6 @@ def _below(image: Image, architecture: str) -> tuple[list[dict[str, Any]], dict[
 
 
 def _json(document: Document) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(document.data)
     return found
 

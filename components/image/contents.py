@@ -87,8 +87,7 @@ def _forget(files: dict[str, InFile], whiteout: PurePosixPath) -> None:
 
 def _tells_of_packages(path: str) -> bool:
     return (
-        path.startswith("var/lib/dpkg/status.d/")
-        and not path.endswith(".md5sums")
+        (path.startswith("var/lib/dpkg/status.d/") and not path.endswith(".md5sums"))
         or path == "var/lib/dpkg/status"
         or path.endswith(_KEPT_WHOLE)
     )

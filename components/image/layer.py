@@ -39,11 +39,14 @@ def write_layer(tree: Tree, path: Path) -> Layer:
     """Write `tree` to `path`: entries in name order, owned by root, with one fixed time."""
     unpacked = 0
     whole = {**{name: folder(EXECUTABLE) for name in implied_folders(tree)}, **tree}
-    with path.open("wb") as file, _Compressed(file) as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            # In name order a folder comes before what it holds.
-            for name in sorted(whole):
-                unpacked += _add(tar, name, whole[name])
+    with (
+        path.open("wb") as file,
+        _Compressed(file) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        # In name order a folder comes before what it holds.
+        for name in sorted(whole):
+            unpacked += _add(tar, name, whole[name])
     return Layer(
         path=path,
         digest=f"sha256:{stream.compressed.hexdigest()}",

@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from components.image.base import base_tree
+from components.image.base import USER, base_tree
 from components.image.cache import cache_folder, written_whole
 from components.image.debian import unpack
 from components.image.fetch import fetch_package
 from components.image.layer import Layer, write_layer
 from components.image.lock import read_lock
 from components.image.tree import Tree, of_folder
+from components.image.wheels import LIBRARIES as LIBRARIES
 from components.image.wheels import fetch_wheels, libraries_tree, read_wheel_lock
 from components.source_digest import source_digest
 
-_PROJECT = Path(__file__).resolve().parents[2]
+_HERE = Path(__file__).resolve().parent
+_PROJECT = _HERE.parents[1]
 BASE_LOCK = _PROJECT / "images" / "base.lock.json"
 WHEEL_LOCK = _PROJECT / "images" / "wheels.lock.json"
 
@@ -25,6 +27,28 @@ PROGRAMS = "opt/berth/app"
 """Where Berth's own programs lie in the image; PYTHONPATH names it."""
 MODEL = "opt/berth/model"
 """Where the one model version lies in the image."""
+USER_AND_GROUP = f"{USER}:{USER}"
+
+
+def base_digest() -> str:
+    """Of all that decides what the base has: the list of Debian packages, and the recipe."""
+    return _digest(json.loads(BASE_LOCK.read_text())["packages"], "base.py", "debian.py")
+
+
+def runtime_digest(runtime: str) -> str:
+    """Of all that decides what a runtime has: its list of wheels, and what is taken of them."""
+    return _digest(json.loads(WHEEL_LOCK.read_text())[runtime], "wheels.py")
+
+
+def program_digest(package: str) -> str:
+    """Of the source of one of Berth's programs."""
+    return source_digest(_PROJECT / package)
+
+
+def _digest(inputs: object, *recipe: str) -> str:
+    sources = [(_HERE / name).read_text() for name in (*recipe, "layer.py", "tree.py")]
+    told = json.dumps([inputs, sources], sort_keys=True)
+    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}"
 
 
 def base_layer(architecture: str, mirrors: Sequence[str]) -> Layer:
@@ -37,7 +61,7 @@ def base_layer(architecture: str, mirrors: Sequence[str]) -> Layer:
             [unpack(package.path, fetch_package(lock, package, mirrors)) for package in packages]
         )
 
-    return _cached("base", [asdict(package) for package in packages], tree)
+    return _cached("base", [base_digest(), architecture], tree)
 
 
 def runtime_layer(runtime: str, architecture: str) -> Layer:
@@ -45,7 +69,7 @@ def runtime_layer(runtime: str, architecture: str) -> Layer:
     wheels = read_wheel_lock(WHEEL_LOCK, runtime, architecture)
     return _cached(
         runtime,
-        [asdict(wheel) for wheel in wheels],
+        [runtime_digest(runtime), architecture],
         lambda: libraries_tree(fetch_wheels(wheels, architecture)),
     )
 
@@ -65,15 +89,9 @@ def model_layer(model_dir: Path, digest: str) -> Layer:
     return _cached("model", digest, lambda: of_folder(model_dir, under=MODEL))
 
 
-def recipe_digest() -> str:
-    """Of everything that decides what a layer has besides its own inputs."""
-    return source_digest(Path(__file__).parent)
-
-
 def _cached(kind: str, inputs: object, tree: Callable[[], Tree]) -> Layer:
     """The layer for `inputs`. Two builds that need the same one wait for one another."""
-    told = json.dumps([recipe_digest(), kind, inputs], sort_keys=True)
-    key = f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+    key = f"{kind}-{_digest(inputs).removeprefix('sha256:')[:32]}"
     folder = cache_folder("layers")
     archive, facts = folder / f"{key}.tar.gz", folder / f"{key}.json"
     with (folder / f".{key}.lock").open("w") as lock:

@@ -102,9 +102,7 @@ def manifest_on(
     annotations: Mapping[str, str],
 ) -> Document:
     """The manifest of an image; `below` are the layer descriptors of the one under it."""
-    added = [
-        {"mediaType": LAYER, "digest": layer.digest, "size": layer.size} for layer in layers
-    ]
+    added = [{"mediaType": LAYER, "digest": layer.digest, "size": layer.size} for layer in layers]
     return document(
         MANIFEST,
         {

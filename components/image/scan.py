@@ -42,7 +42,7 @@ def run_scan(scan: Scan, image: str) -> str:
     if not command:
         return NONE_AT_HAND
     try:
-        done = subprocess.run(  # noqa: S603 - the stack's own configuration names it
+        done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -52,8 +52,8 @@ def run_scan(scan: Scan, image: str) -> str:
     if done.returncode and scan.fail_on != "never":
         said = (done.stdout + done.stderr).strip()[-_SHOWN_CHARACTERS:]
         raise ScanError(
-            f"{command[0]} holds {image} back (exit status {done.returncode}); update what it "
-            f"names, or set images.scan.fail_on. It said:\n{said}"
+            f"{command[0]} holds {image} back (exit status {done.returncode}); mend what it names, "
+            f"or see images.scan in the specification. It said:\n{said}"
         )
     return command[0]
 

@@ -59,9 +59,6 @@ def of_folder(folder: Path, *, under: str, pattern: str = "**/*") -> Tree:
 def implied_folders(tree: Tree) -> Iterator[str]:
     """The folders that entries of `tree` lie in and that are no entries, outer before inner."""
     found = {
-        str(parent)
-        for path in tree
-        for parent in PurePosixPath(path).parents
-        if str(parent) != "."
+        str(parent) for path in tree for parent in PurePosixPath(path).parents if str(parent) != "."
     }
     yield from sorted(found - tree.keys())

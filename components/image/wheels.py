@@ -67,7 +67,7 @@ def fetch_wheels(wheels: list[LockedWheel], architecture: str) -> list[Path]:
             f"--python-version={PYTHON_VERSION}", f"--dest={folder}", f"--requirement={wanted}",
             *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise FetchError(f"wheels of the image cannot be had:\n{done.stderr.strip()}")
     return [folder / wheel.file for wheel in wheels]

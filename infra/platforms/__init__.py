@@ -8,7 +8,10 @@ import pulumi
 from infra.spec import HostingSpec, SpecError
 
 # Imported only when chosen: the cloud SDKs cost seconds at every preview.
-_PLATFORMS = {"local": "infra.platforms.local"}
+_PLATFORMS = {
+    "local": "infra.platforms.local",
+    "kubernetes": "infra.platforms.kubernetes",
+}
 
 
 def require_platform(spec: HostingSpec) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pulumi
 
-from components.local.api_key import ApiKey, key_sha256
+from components.api_key import key_sha256
 from components.local.berth import Berth, BerthArgs
 from components.local.gateway import Client, Gateway, GatewayArgs, Route
 from components.local.supervisor import Supervisor
 from components.serving_settings import ServingSettings
 from infra.model_store import version_directory
+from infra.platforms.keys import client_keys
 from infra.spec import ClientSpec, HostingSpec, ModelSpec
 from serving_app.card import digest
 
@@ -43,7 +44,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         for version, entry in model_spec.versions.items()
     }
 
-    keys = {name: _key(name, client) for name, client in spec.gateway.clients.items()}
+    keys = client_keys(spec.gateway.clients)
     gateway = Gateway(
         "gateway",
         GatewayArgs(
@@ -85,13 +86,6 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             for model, model_spec in spec.models.items()
         },
     }
-
-
-def _key(name: str, client: ClientSpec) -> pulumi.Output[str]:
-    """The client's key: the one in the configuration, else one made for it."""
-    if client.key is not None:
-        return pulumi.Output.secret(client.key)
-    return ApiKey(name, client=name).key
 
 
 def _client(client: ClientSpec, *, sha256: pulumi.Output[str]) -> Client:

@@ -9,6 +9,13 @@ from infra.spec.text import Text
 
 Architecture = Literal["amd64", "arm64"]
 
+Mirror = Annotated[
+    str,
+    Text(
+        r"https?:\/\/[A-Za-z0-9][A-Za-z0-9.:\/_-]{0,500}",
+        "http:// or https:// and the folder above debian/ and debian-security/",
+    ),
+]
 ImageByDigest = Annotated[
     str,
     Text(
@@ -40,6 +47,9 @@ class ImageSpec(Section):
     """Base image for `compute: cpu`; when omitted, the one that the project's recipe builds."""
     base_gpu: ImageByDigest | None = None
     """Base image for `compute: gpu`; when omitted, the one that the project's recipe builds."""
+    debian_mirrors: list[Mirror] = Field(default=[], max_length=10)
+    """Where the project's recipe has Debian packages from; Debian's own servers when empty. Every
+    package is held against the sha256 in `images/base.lock.json`."""
     architectures: list[Architecture] = Field(default=["amd64"], min_length=1, max_length=2)
     """The processors that images are built for."""
     sbom: Literal["spdx", "cyclonedx"] = "spdx"

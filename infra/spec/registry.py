@@ -31,6 +31,8 @@ class RegistrySpec(Section):
     url: RegistryUrl | None = None
     """Registry and path to push to. Needed on the platform kubernetes; on aws it is the ECR
     registry of the stack, and not given."""
+    plain_http: bool = False
+    """kubernetes: whether the registry is without TLS, as on a laptop."""
     source_stack: StackName | None = None
     """aws: the stack whose registry this one pulls from, so that both run the same digests; the
     stack has a registry of its own when omitted."""

@@ -1,0 +1,96 @@
+"""What all of Berth's Kubernetes objects have in common: labels, and the most careful pod."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+PART_OF = "berth"
+USER = 65532
+_TMP = "tmp"
+
+
+def labels(component: str, instance: str, **more: str) -> dict[str, str]:
+    """The labels that Kubernetes recommends, and Berth's own (`berth/<key>`).
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+    """
+    return {
+        "app.kubernetes.io/name": component,
+        "app.kubernetes.io/instance": instance,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/part-of": PART_OF,
+        "app.kubernetes.io/managed-by": "pulumi",
+        **{f"berth/{key}": value for key, value in more.items()},
+    }
+
+
+def restricted_pod(
+    containers: list[dict[str, Any]],
+    *,
+    service_account: pulumi.Input[str],
+    token: bool = False,
+    tmp: str = "16Mi",
+    volumes: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A pod that Pod Security `restricted` admits, with nothing writable but /tmp in memory.
+
+    Args:
+        token: whether it may talk to the cluster's API.
+        tmp: size of /tmp.
+        more: further fields of the pod.
+    """
+    return {
+        "service_account_name": service_account,
+        "automount_service_account_token": token,
+        "enable_service_links": False,
+        "security_context": {
+            "run_as_non_root": True,
+            "run_as_user": USER,
+            "run_as_group": USER,
+            "fs_group": USER,
+            "seccomp_profile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_restricted(container) for container in containers],
+        "volumes": [
+            {"name": _TMP, "empty_dir": {"medium": "Memory", "size_limit": tmp}},
+            *(volumes or []),
+        ],
+        **more,
+    }
+
+
+def _restricted(container: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **container,
+        "security_context": {
+            "allow_privilege_escalation": False,
+            "read_only_root_filesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volume_mounts": [
+            {"name": _TMP, "mount_path": "/tmp"},  # noqa: S108
+            *container.get("volume_mounts", []),
+        ],
+    }
+
+
+def in_namespace(
+    namespace: pulumi.Input[str],
+    name: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
+) -> dict[str, Any]:
+    """An object's metadata. Names are fixed, so that a person finds what the stack says."""
+    return {
+        "namespace": namespace,
+        "name": name,
+        "labels": dict(labels),
+        "annotations": dict(annotations or {}),
+    }
+
+
+def made(resource: pulumi.CustomResource, name: str) -> pulumi.Output[str]:
+    """`name`, once the object that carries it is there: who uses it comes after the object."""
+    return resource.id.apply(lambda _: name)

@@ -1,0 +1,148 @@
+"""Hosting on one cluster: what the stack's own cluster and every edge site have alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+
+from components.api_key import key_sha256
+from components.berth import HTTP_PORT, Berth, BerthArgs
+from components.berth_plan import Gpu
+from components.front import Front, FrontArgs
+from components.gate import MARKS as GATE
+from components.gate import PUBLIC_PORT, Gate, GateArgs
+from components.hosting_namespace import HostingNamespace, HostingNamespaceArgs
+from components.traefik import MARKS as CONTROLLER
+from components.traefik import Traefik, TraefikArgs
+from components.traffic import Traffic, TrafficArgs
+from components.traffic_plan import ModelTraffic
+from infra.model_store import version_directory
+from infra.platforms.berth_arguments import in_use, plan_of, serving_settings
+from infra.platforms.table import gate_table
+from infra.spec import HostingSpec
+from serving_app.card import digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """What is run: (model, version) -> serving image, and the gate's image."""
+
+    serving: Mapping[tuple[str, str], pulumi.Input[str]]
+    gateway: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosted:
+    """What came of it."""
+
+    berths: Mapping[tuple[str, str], Berth]
+    controller: Traefik
+    namespace: HostingNamespace
+
+
+def host(
+    spec: HostingSpec,
+    *,
+    stack: str,
+    namespace: str,
+    images: Images,
+    keys: Mapping[str, pulumi.Output[str]],
+    root: Path,
+    opts: pulumi.ResourceOptions,
+    prefix: str = "",
+) -> Hosted:
+    """Namespace -> one berth per model version -> gate -> controller -> one route per model.
+
+    Args:
+        spec: what the cluster runs; of an edge site, with its models alone.
+        prefix: of the resources' names in the stack.
+        opts: with the cluster's provider.
+    """
+    space = HostingNamespace(
+        f"{prefix}namespace", HostingNamespaceArgs(namespace=namespace, stack=stack), opts
+    )
+    berths = {
+        (model, version): Berth(
+            f"{prefix}{model}-{version}",
+            BerthArgs(
+                namespace=space.name,
+                model=model,
+                version=version,
+                digest=digest(version_directory(root, model, version, entry.path)),
+                image=images.serving[model, version],
+                plan=plan_of(model_spec, version),
+                serving=serving_settings(spec, model_spec),
+                priority=space.exposed_priority
+                if in_use(model_spec, version)
+                else space.standby_priority,
+                callers=[CONTROLLER, GATE],
+                metrics_namespace=spec.kubernetes.metrics_namespace,
+                ready_seconds=spec.kubernetes.ready_seconds,
+                gpu=Gpu(**spec.kubernetes.gpu.model_dump()),
+            ),
+            opts,
+        )
+        for model, model_spec in spec.models.items()
+        for version, entry in model_spec.versions.items()
+    }
+    hashes = {name: pulumi.Output.unsecret(key.apply(key_sha256)) for name, key in keys.items()}
+    gate = Gate(
+        f"{prefix}gate",
+        GateArgs(
+            namespace=space.name,
+            image=images.gateway,
+            table=gate_table(spec, hashes, {pair: berth.url for pair, berth in berths.items()}),
+            callers=[CONTROLLER],
+            metrics_namespace=spec.kubernetes.metrics_namespace,
+        ),
+        opts,
+    )
+    controller = Traefik(
+        f"{prefix}traefik",
+        TraefikArgs(
+            namespace=space.name,
+            namespace_name=namespace,
+            image=spec.kubernetes.controller_image,
+            service_type=spec.kubernetes.service.type,
+            node_port=spec.kubernetes.service.node_port,
+            tls_secret=spec.kubernetes.tls_secret,
+            timeout_seconds=spec.gateway.timeout_seconds,
+            metrics_namespace=spec.kubernetes.metrics_namespace,
+        ),
+        opts,
+    )
+    Front(
+        f"{prefix}front",
+        FrontArgs(
+            namespace=space.name,
+            gateway=controller.gateway,
+            hostnames=spec.kubernetes.hostnames,
+            service=gate.service,
+            port=PUBLIC_PORT,
+        ),
+        opts,
+    )
+    filters = controller.inference_filters(gate.authorize_url)
+    for model, model_spec in spec.models.items():
+        Traffic(
+            f"{prefix}{model}",
+            TrafficArgs(
+                namespace=space.name,
+                plan=ModelTraffic(
+                    model=model,
+                    services={
+                        version: (berths[model, version].service, HTTP_PORT)
+                        for version in model_spec.versions
+                    },
+                    exposed=model_spec.exposed_versions,
+                    traffic=model_spec.traffic,
+                    shadow=model_spec.shadow,
+                ),
+                gateway=controller.gateway,
+                hostnames=spec.kubernetes.hostnames,
+                filters=filters,
+            ),
+            opts,
+        )
+    return Hosted(berths=berths, controller=controller, namespace=space)

@@ -1,0 +1,128 @@
+"""The kubernetes platform: the same images and berths on any cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes import Provider
+
+from components.base_image import HardenedBaseImage, HardenedBaseImageArgs
+from components.gateway_image import GatewayImage, GatewayImageArgs
+from components.serving_image import ServingImage, ServingImageArgs
+from components.traefik import Traefik
+from infra.model_store import version_directory
+from infra.platforms.berth_arguments import image_settings
+from infra.platforms.cluster import access_of, require_cluster
+from infra.platforms.hosting import Hosted, Images, host
+from infra.platforms.keys import client_keys
+from infra.spec import HostingSpec
+from serving_app.card import digest
+
+
+def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    """Images -> everything on the cluster."""
+    access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+    api_host = require_cluster(access)
+    provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
+    images, reports = build_images(spec, root)
+    keys = client_keys(spec.gateway.clients)
+    hosted = host(
+        spec,
+        stack=stack,
+        namespace=spec.kubernetes.namespace,
+        images=images,
+        keys=keys,
+        root=root,
+        opts=pulumi.ResourceOptions(provider=provider),
+    )
+    return {
+        "endpoint": endpoint(spec, api_host, hosted.controller),
+        "namespace": hosted.namespace.name,
+        "api_keys": pulumi.Output.secret(keys),
+        "images": reports,
+        "models": _models(spec, hosted, root),
+    }
+
+
+def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]:
+    """The images of the stack, and what is inside each."""
+    settings = image_settings(spec)
+    bases = {
+        compute: HardenedBaseImage(
+            f"base-{compute}",
+            HardenedBaseImageArgs(
+                runtime="serving-cuda" if compute == "gpu" else "serving-cpu",
+                settings=settings,
+                base=spec.images.base_gpu if compute == "gpu" else spec.images.base,
+            ),
+        )
+        for compute in sorted({model.compute for model in spec.models.values()})
+    }
+    serving: dict[tuple[str, str], pulumi.Input[str]] = {}
+    reports: dict[str, Any] = {f"base-{compute}": base.report for compute, base in bases.items()}
+    for model, model_spec in spec.models.items():
+        for version, entry in model_spec.versions.items():
+            if entry.image is not None:
+                serving[model, version] = f"{settings.registry}/{model}@{entry.image}"
+                continue
+            model_dir = version_directory(root, model, version, entry.path)
+            image = ServingImage(
+                f"{model}-{version}",
+                ServingImageArgs(
+                    model=model,
+                    version=version,
+                    model_dir=model_dir,
+                    digest=digest(model_dir),
+                    base=bases[model_spec.compute].reference,
+                    settings=settings,
+                ),
+            )
+            serving[model, version] = image.reference
+            reports[f"{model}-{version}"] = image.report
+    gateway = GatewayImage("gateway", GatewayImageArgs(settings=settings, base=spec.images.base))
+    return Images(serving=serving, gateway=gateway.reference), reports
+
+
+def endpoint(spec: HostingSpec, api_host: str, controller: Traefik) -> pulumi.Output[str]:
+    """The URL under which clients outside reach the gateway."""
+    scheme = "https" if spec.kubernetes.tls_secret else "http"
+    service = spec.kubernetes.service
+    if spec.kubernetes.hostnames:
+        name: pulumi.Input[str] = spec.kubernetes.hostnames[0]
+    elif service.type == "NodePort":
+        name = service.address or api_host
+    elif service.type == "LoadBalancer":
+        name = controller.service.status.load_balancer.ingress[0].apply(
+            lambda ingress: ingress.hostname or ingress.ip
+        )
+    else:
+        name = controller.service.spec.cluster_ip
+    return pulumi.Output.all(name=name, port=controller.port).apply(
+        lambda known: _url(scheme, known["name"], known["port"])
+    )
+
+
+def _url(scheme: str, name: str, port: float | None) -> str:
+    """A preview does not know the port that the cluster will choose."""
+    if port == (443 if scheme == "https" else 80):
+        return f"{scheme}://{name}"
+    return f"{scheme}://{name}:{int(port) if port else '<port>'}"
+
+
+def _models(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:
+    return {
+        model: {
+            "versions": {
+                version: {
+                    "digest": digest(version_directory(root, model, version, entry.path)),
+                    "image": hosted.berths[model, version].image,
+                    "service": hosted.berths[model, version].service,
+                    "traffic": model_spec.traffic.get(version, 0),
+                    "exposed": version in model_spec.exposed_versions,
+                }
+                for version, entry in model_spec.versions.items()
+            },
+            "shadow": model_spec.shadow,
+        }
+        for model, model_spec in spec.models.items()
+    }
