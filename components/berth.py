@@ -240,14 +240,17 @@ def _policy(args: BerthArgs, chosen: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+# A policy sees the port of the pod behind the Service: 53, or where a name server without the right
+# to low ports listens (1053, OpenShift 5353).
 NAME_SERVICE: dict[str, Any] = {
     "to": [
-        {
-            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
-        }
+        {"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}}}
     ],
-    "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+    "ports": [
+        {"port": port, "protocol": protocol}
+        for port in (53, 1053, 5353)
+        for protocol in ("UDP", "TCP")
+    ],
 }
 
 

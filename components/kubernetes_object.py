@@ -87,7 +87,7 @@ def in_namespace(
         "namespace": namespace,
         "name": name,
         "labels": dict(labels),
-        "annotations": dict(annotations or {}),
+        **({"annotations": dict(annotations)} if annotations else {}),
     }
 
 

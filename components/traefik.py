@@ -243,6 +243,8 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             f"--providers.kubernetesgateway.labelselector={class_key}={class_value}",
             "--providers.kubernetescrd=true",
             f"--providers.kubernetescrd.namespaces={only_here}",
+            # Nodes and ingress classes are none of its business.
+            "--providers.kubernetescrd.disableclusterscoperesources=true",
             "--serverstransport.forwardingtimeouts.responseheadertimeout="
             f"{args.timeout_seconds:g}s",
             "--serverstransport.maxidleconnsperhost=256",

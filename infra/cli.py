@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from infra.engine import EngineError, ensure_engine
+from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
 from infra.operations import invoke as invoking
-from infra.operations import lifecycle
+from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
 from infra.operations.packaging.errors import PackageError
 from infra.operations.stack import OperationError, Stack
-from infra.platforms import local_state, require_platform
-from infra.platforms.local import run_folder
+from infra.platforms import require_platform, state_of
+from infra.platforms.place import Place
 from infra.spec import HostingSpec, SpecError, check_models, load_file
 from serving_app.card import CardError, read_card
 
@@ -44,8 +44,16 @@ def _show(document: Any, as_json: bool, text: Callable[[], str]) -> None:
 
 
 def _stack(name: str, *, as_json: bool = False) -> Stack:
+    """To look at."""
     engine = ensure_engine(say)
     return Stack(name, ROOT, engine.environment(ROOT), to_stderr=as_json)
+
+
+def _stack_of(spec: HostingSpec, name: str, *, as_json: bool = False) -> Stack:
+    """To change: with what its platform needs."""
+    stack = _stack(name, as_json=as_json)
+    ensure_providers(spec.platform, stack.environment, say)
+    return stack
 
 
 def _checked(name: str, path: Path | None = None) -> HostingSpec:
@@ -55,6 +63,10 @@ def _checked(name: str, path: Path | None = None) -> HostingSpec:
     require_platform(spec)
     check_models(spec, ROOT, source)
     return spec
+
+
+def _place(name: str) -> Place:
+    return Place(root=ROOT, stack=name, spec=load_file(ROOT / f"Pulumi.{name}.yaml"))
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     """Bring the stack to what its configuration says."""
     _require_yes(yes, as_json)
     spec = _checked(name)
-    stack = _stack(name, as_json=as_json)
+    stack = _stack_of(spec, name, as_json=as_json)
     code = lifecycle.up(stack, yes=yes)
     if code:
         sys.exit(code)
@@ -116,8 +128,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
 @json_option
 def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     """Show what `up` would change; change nothing."""
-    _checked(name)
-    stack = _stack(name)
+    stack = _stack_of(_checked(name), name)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
     if as_json:
@@ -135,7 +146,8 @@ def status(name: str, as_json: bool) -> None:
     """What runs: endpoint, versions, their state, traffic and digest."""
     stack = _stack(name)
     outputs = _outputs(stack)
-    found = lifecycle.shown(stack, outputs) | local_state.observe(run_folder(ROOT, name), outputs)
+    place = _place(name)
+    found = lifecycle.shown(stack, outputs) | state_of(place.spec).observe(place, outputs)
     _show(found, as_json, lambda: lifecycle.status_table(found))
 
 
@@ -199,17 +211,18 @@ def logs(
 ) -> None:
     """Print what the processes of the stack, or of one model, wrote."""
     outputs = _outputs(_stack(name))
-    paths = local_state.log_files(run_folder(ROOT, name), outputs, model, version)
-    if not paths:
-        raise OperationError(f"stack {name} has no logs of {model} {version or ''}".rstrip())
-    shown = local_state.as_json if as_json else local_state.as_text
-    for path in paths:
-        for line in local_state.last_lines(path, lines):
-            click.echo(shown(path, line))
-    if follow:
-        with contextlib.suppress(KeyboardInterrupt):
-            for path, line in local_state.follow(paths):
-                click.echo(shown(path, line))
+    place = _place(name)
+    shown = log_text.as_json if as_json else log_text.as_text
+    found = state_of(place.spec).log_lines(
+        place, outputs, model=model, version=version, last=lines, follow=follow
+    )
+    some = False
+    with contextlib.suppress(KeyboardInterrupt):
+        for process, line in found:
+            some = True
+            click.echo(shown(process, line))
+    if not some:
+        raise OperationError(f"stack {name} has no logs of {model or 'anything'} {version or ''}")
 
 
 @main.command()
@@ -233,7 +246,7 @@ def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: 
         stack,
         update,
         program=program,
-        check=lambda path: (_checked(name, path), None)[1],
+        check=lambda path: ensure_providers(_checked(name, path).platform, stack.environment, say),
         confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
     )
     if code:
@@ -254,7 +267,7 @@ def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: 
 def destroy(name: str, yes: bool, as_json: bool) -> None:
     """Remove everything that the stack made. Its history and configuration stay."""
     _require_yes(yes, as_json)
-    stack = _stack(name, as_json=as_json)
+    stack = _stack_of(load_file(ROOT / f"Pulumi.{name}.yaml"), name, as_json=as_json)
     code = lifecycle.destroy(stack, yes=yes)
     if code == 0 and as_json:
         click.echo(json.dumps({"stack": name, "result": "destroyed"}))

@@ -2,5 +2,6 @@
 
 from infra.engine.ensure import EngineError, ensure_engine
 from infra.engine.environment import Engine
+from infra.engine.provider import ensure_providers
 
-__all__ = ["Engine", "EngineError", "ensure_engine"]
+__all__ = ["Engine", "EngineError", "ensure_engine", "ensure_providers"]

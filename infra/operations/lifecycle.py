@@ -2,14 +2,18 @@
 
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
 from infra.model_store import version_directory
-from infra.operations.invoke import invoke
-from infra.operations.stack import Stack
+from infra.operations.invoke import Answer, invoke
+from infra.operations.stack import OperationError, Stack
 from infra.spec import HostingSpec
 from serving_app.card import read_card
+
+_FIRST_CALL_SECONDS = 15.0
+_AGAIN_SECONDS = 0.25
 
 
 def up(stack: Stack, *, yes: bool) -> int:
@@ -31,7 +35,7 @@ def shown(stack: Stack, outputs: dict[str, Any]) -> dict[str, Any]:
     return {
         "stack": stack.name,
         "endpoint": outputs["endpoint"],
-        "metrics": outputs["metrics"],
+        "metrics": outputs.get("metrics", "in the cluster, for its own scraper"),
         "update": {
             "number": latest.number,
             "result": "succeeded" if latest.succeeded else "failed",
@@ -49,7 +53,7 @@ def first_call(root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack:
     request = read_card(
         version_directory(root, model, version, entry.versions[version].path)
     ).example
-    answer = invoke(outputs, model, request)
+    answer = _answered(outputs, model, request)
     key = "./berth key" + ("" if stack == "local" else f" -s {stack}")
     return "\n".join(
         [
@@ -63,6 +67,23 @@ def first_call(root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack:
             json.dumps(answer.body),
         ]
     )
+
+
+def _answered(outputs: dict[str, Any], model: str, request: dict[str, Any]) -> Answer:
+    """The answer; asked again for a while, since a cluster's gateway learns of a route, and its
+    nodes of an address, a moment after they are made."""
+    give_up = time.monotonic() + _FIRST_CALL_SECONDS
+    while True:
+        last = time.monotonic() > give_up
+        try:
+            answer = invoke(outputs, model, request)
+        except OperationError:
+            if last:
+                raise
+        else:
+            if answer.status == 200 or last:
+                return answer
+        time.sleep(_AGAIN_SECONDS)
 
 
 def status_table(found: dict[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pulumi
 
 from infra.spec import HostingSpec, SpecError
 
+# Each with a module beside it, `<name>_state`, that tells what of a stack runs and what it wrote.
 # Imported only when chosen: the cloud SDKs cost seconds at every preview.
 _PLATFORMS = {
     "local": "infra.platforms.local",
@@ -21,6 +23,12 @@ def require_platform(spec: HostingSpec) -> None:
             f"berth:platform: {spec.platform} is not part of this version; "
             f"available: {', '.join(_PLATFORMS)}"
         )
+
+
+def state_of(spec: HostingSpec) -> ModuleType:
+    """The module that looks at a running stack: `observe` and `log_lines`."""
+    require_platform(spec)
+    return importlib.import_module(f"{_PLATFORMS[spec.platform]}_state")
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, pulumi.Input[object]]:

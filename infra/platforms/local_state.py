@@ -1,7 +1,6 @@
 """What of a local stack runs right now, and what it wrote."""
 
 import http.client
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +10,19 @@ from urllib.parse import urlsplit
 from components.local import supervisord
 from components.local.readiness import get_json
 from components.local.run_dir import RunDir
+from infra.platforms.local import run_folder
+from infra.platforms.place import Place
 
 _FOLLOW_SECONDS = 0.2
 
 
-def observe(run_dir: Path, outputs: dict[str, Any]) -> dict[str, Any]:
+def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
     """The stack's models with the state of each version, and the gateway's.
 
     A state is `ready`, `not ready` (running, not answering or still loading), `restarting` (it
     crashed and the supervisor starts it again) or `stopped` (the next `up` mends it).
     """
-    states = supervisord.states(RunDir(run_dir))
+    states = supervisord.states(_run_dir(place))
     models = {
         model: {
             "versions": {
@@ -43,40 +44,42 @@ def observe(run_dir: Path, outputs: dict[str, Any]) -> dict[str, Any]:
     return {"gateway": gateway, "models": models}
 
 
-def log_files(
-    run_dir: Path, outputs: dict[str, Any], model: str | None, version: str | None
+def log_lines(
+    place: Place,
+    outputs: dict[str, Any],
+    *,
+    model: str | None,
+    version: str | None,
+    last: int,
+    follow: bool,
+) -> Iterator[tuple[str, str]]:
+    """The process and a line of its log, for the last lines of each and, to `follow`, all that
+    are written from now on."""
+    paths = _log_files(_run_dir(place), outputs, model, version)
+    for path in paths:
+        for line in path.read_text(errors="replace").splitlines()[-last:]:
+            yield path.stem, line
+    if follow and paths:
+        yield from _written(paths)
+
+
+def _run_dir(place: Place) -> RunDir:
+    return RunDir(run_folder(place.root, place.stack))
+
+
+def _log_files(
+    run_dir: RunDir, outputs: dict[str, Any], model: str | None, version: str | None
 ) -> list[Path]:
     """The logs of a model version, of all of a model's versions, or of everything that runs."""
     if model is None:
-        return sorted(RunDir(run_dir).logs.glob("*.log"))
+        return sorted(run_dir.logs.glob("*.log"))
     versions = outputs["models"].get(model, {"versions": {}})["versions"]
     chosen = [berth for name, berth in versions.items() if version in (None, name)]
-    paths = [RunDir(run_dir).log(berth["process"]) for berth in chosen]
+    paths = [run_dir.log(berth["process"]) for berth in chosen]
     return [path for path in paths if path.exists()]
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a log."""
-    return path.read_text(errors="replace").splitlines()[-count:]
-
-
-def as_text(path: Path, line: str) -> str:
-    """A line of the log in `path`, with the process that wrote it."""
-    return f"{path.stem}: {line}"
-
-
-def as_json(path: Path, line: str) -> str:
-    """The same as one JSON object; a line that is none itself becomes its `message`."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        record = {"message": line}
-    return json.dumps({"process": path.stem, **record})
-
-
-def follow(paths: list[Path]) -> Iterator[tuple[Path, str]]:
+def _written(paths: list[Path]) -> Iterator[tuple[str, str]]:
     """Lines as they are written, from now on, without end."""
     positions = {path: path.stat().st_size for path in paths}
     while True:
@@ -88,7 +91,7 @@ def follow(paths: list[Path]) -> Iterator[tuple[Path, str]]:
                 with path.open(errors="replace") as stream:
                     stream.seek(positions[path])
                     for line in stream:
-                        yield path, line.rstrip("\n")
+                        yield path.stem, line.rstrip("\n")
                     positions[path] = stream.tell()
             except FileNotFoundError:
                 continue  # its process was removed meanwhile

@@ -24,27 +24,29 @@ from components.local import supervisord
 from components.local.run_dir import RunDir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_COPIED = ("infra", "components", "serving_app", "gateway_app", "models", "tools")
+_COPIED = ("infra", "components", "serving_app", "gateway_app", "images", "models", "tools")
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
 _COMMAND_SECONDS = 240
+_WITHOUT_STACK = ("package", "test")
 
 
 @dataclass
 class Project:
-    """The project under `root`, with the stack `local`."""
+    """The project under `root`, and the stack of it that is worked with."""
 
     root: Path
+    stack: str = "local"
     environment: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def copy_to(cls, root: Path) -> "Project":
+    def copy_to(cls, root: Path, stack: str = "local") -> "Project":
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         for name in _COPIED:
             if (REPOSITORY / name).is_dir():
                 shutil.copytree(REPOSITORY / name, root / name, ignore=ignored)
         for name in _COPIED_FILES:
             shutil.copy2(REPOSITORY / name, root / name)
-        project = cls(root)
+        project = cls(root, stack)
         project.environment = {
             key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")
         }
@@ -52,12 +54,12 @@ class Project:
 
     @property
     def run_dir(self) -> RunDir:
-        return RunDir(self.root / ".berth" / "run" / "local")
+        return RunDir(self.root / ".berth" / "run" / self.stack)
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """`berth ARGUMENTS`, in the background."""
         return subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", *arguments],
+            [sys.executable, "-m", "infra.cli", *arguments, *self._stack_option(arguments)],
             cwd=self.root,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -66,6 +68,10 @@ class Project:
             text=True,
             **options,
         )
+
+    def _stack_option(self, arguments: tuple[str, ...]) -> list[str]:
+        named = self.stack == "local" or "-s" in arguments or arguments[0] in _WITHOUT_STACK
+        return [] if named else ["-s", self.stack]
 
     def berth(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """`berth ARGUMENTS`, expected to exit with `code`."""
@@ -85,7 +91,7 @@ class Project:
         self, *arguments: str, stdin: str = "", code: int | None = 0
     ) -> "subprocess.CompletedProcess[str]":
         """`pulumi ARGUMENTS` on the stack, as a user types it; `code` None takes any."""
-        stack = [] if arguments[:2] == ("stack", "init") else ["--stack", "local"]
+        stack = [] if arguments[:2] == ("stack", "init") else ["--stack", self.stack]
         finished = subprocess.run(
             ["pulumi", *arguments, *stack, "--non-interactive"],
             cwd=self.root,
@@ -129,7 +135,7 @@ class Project:
 
     def edit(self, change: Callable[[Any], None]) -> None:
         """Change the configuration of the stack, as a person with an editor does."""
-        path = self.root / "Pulumi.local.yaml"
+        path = self.root / f"Pulumi.{self.stack}.yaml"
         yaml = YAML()
         yaml.width = 1000
         document = yaml.load(path.read_text())
