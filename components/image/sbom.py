@@ -3,6 +3,7 @@
 import json
 import uuid
 from typing import Any, Literal
+from urllib.parse import quote
 
 from components.image.contents import InPackage
 from components.image.oci import CREATED
@@ -26,9 +27,10 @@ def sbom(form: Format, image: str, packages: list[InPackage]) -> bytes:
 def package_url(package: InPackage) -> str:
     """https://github.com/package-url/purl-spec"""
     if package.kind == "deb":
-        return f"pkg:deb/debian/{package.name}@{package.version.replace('+', '%2B')}"
-    name = package.name.lower().replace("_", "-").replace(".", "-")
-    return f"pkg:pypi/{name}@{package.version.replace('+', '%2B')}"
+        kind, name = "deb/debian", package.name
+    else:
+        kind, name = "pypi", package.name.lower().replace("_", "-").replace(".", "-")
+    return f"pkg:{kind}/{quote(name, safe='')}@{quote(package.version, safe='')}"
 
 
 def _identity(image: str) -> uuid.UUID:

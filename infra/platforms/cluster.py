@@ -42,17 +42,22 @@ class ClusterAccess:
         Raises:
             SpecError: there is no such file or context.
         """
-        from kubernetes import config
+        from kubernetes import client, config
         from kubernetes.config import ConfigException
 
         where = self.kubeconfig or "KUBECONFIG or ~/.kube/config"
+        configuration = client.Configuration()
+        configuration.retries = False  # who waits shall know after one timeout, not after four
         try:
-            return config.new_client_from_config(self.kubeconfig, self.context)
+            config.load_kube_config(
+                self.kubeconfig, self.context, client_configuration=configuration
+            )
         except (ConfigException, OSError) as error:
             raise SpecError.of(
                 f"berth:kubernetes: {where} does not lead to a cluster: {error}; set "
                 "kubernetes.kubeconfig and kubernetes.context, or KUBECONFIG"
             ) from error
+        return client.ApiClient(configuration)
 
 
 def require_cluster(access: ClusterAccess) -> str:

@@ -1,0 +1,154 @@
+"""Layers: trees become archives whose bytes depend on the tree alone."""
+
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from components.image.base import USER, base_tree
+from components.image.debian import Package, PackageError, unpack
+from components.image.layer import EPOCH, write_layer
+from components.image.tree import Entry, Tree, folder, link, of_folder, text
+from components.image.wheels import LIBRARIES, libraries_tree
+
+
+def _tar_xz(
+    files: dict[str, bytes], links: dict[str, str] | None = None, mode: int = 0o644
+) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+    return lzma.compress(stream.getvalue())
+
+
+def _deb(control: str, data: bytes) -> bytes:
+    def member(name: str, content: bytes) -> bytes:
+        head = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        return head + content + b"\n" * (len(content) % 2)
+
+    return (
+        b"!<arch>\n"
+        + member("debian-binary", b"2.0\n")
+        + member("control.tar.xz", _tar_xz({"control": control.encode()}))
+        + member("data.tar.xz", data)
+    )
+
+
+def _package(name: str, files: dict[str, bytes], mode: int = 0o644) -> Package:
+    control = f"Package: {name}\nVersion: 1.0\n"
+    return unpack(name, _deb(control, _tar_xz(files, mode=mode)))
+
+
+def _content(tree: Tree, path: str) -> bytes:
+    read = tree[path].read
+    assert read is not None
+    return read()
+
+
+def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
+    entries = {"b/two": text("2"), "a": link("b/two"), "tmp": folder(0o1777)}
+    first = write_layer(entries, tmp_path / "first")
+    second = write_layer(dict(reversed(entries.items())), tmp_path / "second")
+    assert first.digest == second.digest
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_what_a_layer_says_of_itself(tmp_path: Path) -> None:
+    import gzip
+    import hashlib
+
+    layer = write_layer({"etc/name": text("content")}, tmp_path / "layer")
+    data = layer.path.read_bytes()
+    assert layer.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert layer.diff_id == f"sha256:{hashlib.sha256(gzip.decompress(data)).hexdigest()}"
+    assert (layer.size, layer.unpacked) == (len(data), len("content"))
+
+
+def test_files_are_roots_with_one_time_and_their_modes(tmp_path: Path) -> None:
+    tree = {"bin/tool": Entry(mode=0o755, read=lambda: b"x"), "tmp": folder(0o1777)}
+    with tarfile.open(write_layer(tree, tmp_path / "layer").path) as tar:
+        found = {member.name: member for member in tar}
+    assert list(found) == ["bin", "bin/tool", "tmp"]
+    assert {(m.uid, m.gid, m.mtime) for m in found.values()} == {(0, 0, EPOCH)}
+    assert [oct(m.mode) for m in found.values()] == ["0o755", "0o755", "0o1777"]
+
+
+def test_a_checkouts_modes_do_not_matter(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.py").write_text("a")
+    before = write_layer(of_folder(source, under="app"), tmp_path / "before")
+    (source / "a.py").chmod(0o600)
+    os.utime(source / "a.py", (1, 1))
+    after = write_layer(of_folder(source, under="app"), tmp_path / "after")
+    assert before.digest == after.digest
+
+
+def test_a_package_is_unpacked_without_dpkg() -> None:
+    data = _tar_xz({"usr/lib/x.so": b"odd"}, {"usr/lib/y.so": "x.so"})
+    package = unpack("x", _deb("Package: x\nVersion: 1\n", data))
+    assert package.control.startswith("Package: x")
+    assert _content(package.files, "usr/lib/x.so") == b"odd"
+    assert package.files["usr/lib/y.so"].target == "x.so"
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"!<arch>\n"])
+def test_what_is_no_package_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(PackageError, match=r"^x\.deb: "):
+        unpack("x.deb", data)
+
+
+def test_the_base_keeps_what_runs_and_drops_what_can_be_misused() -> None:
+    files = {
+        "bin/sh": b"", "usr/bin/dpkg": b"", "usr/bin/python3.11": b"python", "sbin/ldconfig": b"",
+        "lib/x86_64-linux-gnu/libc.so.6": b"c", "usr/lib/python3.11/os.py": b"",
+        "usr/lib/python3.11/ensurepip/__init__.py": b"", "usr/share/man/man1/x.1": b"",
+        "usr/share/doc/x/copyright": b"free", "usr/share/doc/x/changelog.gz": b"",
+        "usr/share/zoneinfo/UTC": b"", "var/lib/x": b"", "etc/profile": b"", "etc/os-release": b"",
+        "usr/share/ca-certificates/mozilla/B.crt": b"B",
+        "usr/share/ca-certificates/mozilla/A.crt": b"A\n",
+    }  # fmt: skip
+    tree = base_tree([_package("x", files)])
+    assert {
+        "usr/bin/python3.11", "usr/bin/python3", "usr/lib/x86_64-linux-gnu/libc.so.6",
+        "usr/lib/python3.11/os.py", "usr/share/doc/x/copyright", "usr/share/zoneinfo/UTC",
+        "etc/os-release", "var/lib/dpkg/status.d/x",
+    } <= tree.keys()  # fmt: skip
+    gone = (
+        "bin/sh", "usr/bin/sh", "usr/bin/dpkg", "usr/sbin/ldconfig", "var/lib/x", "etc/profile",
+        "usr/lib/python3.11/ensurepip/__init__.py", "usr/share/man/man1/x.1",
+        "usr/share/doc/x/changelog.gz",
+    )  # fmt: skip
+    assert not tree.keys() & set(gone)
+    assert tree["lib"].target == "usr/lib"
+    assert _content(tree, "etc/ssl/certs/ca-certificates.crt") == b"A\nB\n"
+    assert f"{USER}:{USER}".encode() in _content(tree, "etc/passwd")
+
+
+def test_libraries_come_without_tests_scripts_and_type_stubs(tmp_path: Path) -> None:
+    path = tmp_path / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (
+            "x/__init__.py", "x/fast.so", "x/tests/test_x.py", "x/__init__.pyi",
+            "x-1.data/scripts/run", "x-1.data/purelib/y.py", "x-1.dist-info/METADATA",
+            "x-1.dist-info/RECORD",
+        ):  # fmt: skip
+            archive.writestr(name, name)
+    tree = libraries_tree([path])
+    assert set(tree) == {
+        f"{LIBRARIES}/{name}"
+        for name in ("x/__init__.py", "x/fast.so", "y.py", "x-1.dist-info/METADATA")
+    }
+    assert tree[f"{LIBRARIES}/x/fast.so"].mode == 0o755
+    assert _content(tree, f"{LIBRARIES}/y.py") == b"x-1.data/purelib/y.py"
