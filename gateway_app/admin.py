@@ -1,4 +1,4 @@
-"""The admin app: which table is in force, and metrics; for this machine only."""
+"""The admin app: which table is in force, and metrics; for the platform, not for clients."""
 
 from typing import Any
 

@@ -19,17 +19,16 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # `host`, `content-length` and `expect` belong to the connection a request came on; the rest
-# is between client and gateway, or between gateway and berth, and nobody else may set it.
+# is between client and gateway, or between gateway and berth, and nobody else may set it. The
+# same is true of all that begins with _BERTHS.
 _NOT_TO_BERTH = _HOP_BY_HOP | {
     b"host",
     b"content-length",
     b"expect",
     b"x-api-key",
-    b"x-berth-token",
-    b"x-berth-shadow",
-    b"x-berth-version",
     b"x-request-id",
 }
+_BERTHS = b"x-berth-"
 _NOT_TO_CLIENT = _HOP_BY_HOP | {b"date", b"server", b"x-berth-version", b"x-request-id"}
 
 
@@ -42,7 +41,7 @@ def to_berth(headers: RawHeaders, request_id: str, token: str | None) -> list[tu
     kept = [("x-request-id", request_id)]
     dropped = _NOT_TO_BERTH | _named_by_connection(headers)
     for name, value in headers:
-        if name not in dropped:
+        if name not in dropped and not name.startswith(_BERTHS):
             try:
                 kept.append((name.decode("ascii"), value.decode()))
             except UnicodeDecodeError as error:

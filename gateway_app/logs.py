@@ -24,5 +24,5 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # Its informational lines tell of its own steps, twice: there are two servers.
+    # Its informational lines tell of its own steps, once for each server.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

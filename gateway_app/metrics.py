@@ -20,6 +20,8 @@ class Metrics:
     Attributes:
         in_flight: requests being answered.
         refused: by client and `reason`: throttle or quota.
+        authorized: inference requests that a controller was told to let pass, by client and
+            model; what became of them is not known here.
         reloads: of the table, by `outcome`: taken or refused.
     """
 
@@ -47,9 +49,15 @@ class Metrics:
             ("client", "reason"),
             registry=self._registry,
         )
+        self.authorized = Counter(
+            "berth_gateway_authorized_total",
+            "Inference requests that a controller was told to let pass",
+            ("client", "model"),
+            registry=self._registry,
+        )
         self.reloads = Counter(
             "berth_gateway_reloads_total",
-            "Tables read on SIGHUP",
+            "Tables read again",
             ("outcome",),
             registry=self._registry,
         )

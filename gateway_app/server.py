@@ -17,10 +17,12 @@ import uvloop
 from gateway_app import logs
 from gateway_app.admin import Admin
 from gateway_app.app import Gateway
+from gateway_app.authorize import Authorize
 from gateway_app.http1 import Http1
-from gateway_app.in_force import InForce, load
+from gateway_app.in_force import InForce
 from gateway_app.quota import Quotas
 from gateway_app.quota_file import keep_counters, read_counters
+from gateway_app.reload import TableFiles, reload, watch
 from gateway_app.settings import Settings, SettingsError, read_settings
 from gateway_app.shadow import Shadows
 from gateway_app.table import TableError
@@ -30,7 +32,6 @@ from gateway_app.upstream import Upstream
 EXIT_BAD_CONFIGURATION = 2
 EXIT_PORT_IN_USE = 4
 
-_ADMIN_HOST = "127.0.0.1"
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 # What of the grace is left to close connections and files after the last request.
@@ -45,26 +46,34 @@ def run(environment: Mapping[str, str]) -> int:
     """
     try:
         settings = read_settings(environment)
-        in_force = load(settings.table, settings.token_file, None)
+        files = TableFiles(settings.table, settings.token_file)
+        in_force = files.load(None)
     except (SettingsError, TableError) as error:
         return _fail(EXIT_BAD_CONFIGURATION, str(error))
     logs.set_up(settings.log_level)
-    sockets: list[socket.socket] = []
-    for host, port in ((settings.host, settings.port), (_ADMIN_HOST, settings.admin_port)):
+    doors = {
+        "public": (settings.host, settings.port),
+        "authorize": (settings.host, settings.authorize_port),
+        "admin": (settings.admin_host, settings.admin_port),
+    }
+    sockets: dict[str, socket.socket] = {}
+    for name, (host, port) in doors.items():
+        if port is None:
+            continue
         try:
-            sockets.append(_listen(host, port))
+            sockets[name] = _listen(host, port)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return _fail(
                     EXIT_PORT_IN_USE, f"port {port} of {host} is in use by another program"
                 )
             return _fail(EXIT_BAD_CONFIGURATION, f"cannot listen on {host}:{port}: {error}")
-    uvloop.run(_serve(settings, in_force, *sockets))
+    uvloop.run(_serve(settings, files, in_force, sockets))
     return 0
 
 
 async def _serve(
-    settings: Settings, in_force: InForce, public: socket.socket, admin: socket.socket
+    settings: Settings, files: TableFiles, in_force: InForce, sockets: Mapping[str, socket.socket]
 ) -> None:
     loop = asyncio.get_running_loop()
     quota_file = settings.state_dir / "quotas.json"
@@ -78,49 +87,49 @@ async def _serve(
             quotas,
             access_log=_LOG.isEnabledFor(logging.INFO),
         )
-        public_server = _server(gateway, max(settings.grace_seconds - _CLOSING_SECONDS, 0.1))
+        grace = max(settings.grace_seconds - _CLOSING_SECONDS, 0.1)
+        servers = {
+            "public": _server(gateway, grace),
+            "authorize": _server(Authorize(gateway), grace),
+        }
+        doors = {name: server for name, server in servers.items() if name in sockets}
         admin_server = _server(Admin(gateway), 0.1)
 
         def end() -> None:
             gateway.draining = True
-            public_server.should_exit = True
+            for server in doors.values():
+                server.should_exit = True
 
-        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, settings)
+        loop.add_signal_handler(signal.SIGHUP, reload, gateway, files)
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, end)
         ended = asyncio.Event()
-        keeping = asyncio.create_task(keep_counters(quotas, quota_file, ended))
-        serving_admin = asyncio.create_task(admin_server.serve(sockets=[admin]))
+        beside = [
+            asyncio.create_task(keep_counters(quotas, quota_file, ended)),
+            asyncio.create_task(admin_server.serve(sockets=[sockets["admin"]])),
+        ]
+        if settings.watch_seconds:
+            beside.append(asyncio.create_task(watch(gateway, files, settings.watch_seconds, ended)))
         _LOG.info(
             "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
         )
-        await public_server.serve(sockets=[public])
+        await asyncio.gather(
+            *(server.serve(sockets=[sockets[name]]) for name, server in doors.items())
+        )
         ended.set()
         admin_server.should_exit = True
-        await asyncio.gather(keeping, serving_admin)
-
-
-def _reload(gateway: Gateway, settings: Settings) -> None:
-    try:
-        in_force = load(settings.table, settings.token_file, gateway.in_force)
-    except TableError as error:
-        gateway.metrics.reloads.labels("refused").inc()
-        _LOG.error("the table in force stays, the new one cannot be used: %s", error)
-    else:
-        gateway.take_over(in_force)
-        gateway.metrics.reloads.labels("taken").inc()
-        _LOG.info("table %s is in force", in_force.table_sha256)
+        await asyncio.gather(*beside)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: two servers share this process's signals."""
+    """uvicorn without its signal handlers: all servers share this process's signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def _server(app: Gateway | Admin, grace_seconds: float) -> _Server:
+def _server(app: Gateway | Authorize | Admin, grace_seconds: float) -> _Server:
     config = uvicorn.Config(
         app,
         http=Http1,

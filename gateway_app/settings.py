@@ -20,8 +20,12 @@ class Settings:
     Attributes:
         host: address that clients reach.
         port: TCP port on `host`.
-        admin_port: TCP port on 127.0.0.1 of health and metrics.
+        authorize_port: TCP port on `host` where a controller asks whether an inference request
+            may pass; None when none does.
+        admin_host: address of health and metrics.
+        admin_port: TCP port on `admin_host`.
         table: file with clients, limits and routes; read again on SIGHUP.
+        watch_seconds: how often to look whether table or token are other ones; 0 for never.
         state_dir: folder where quota counters outlive the process.
         token_file: file whose content the berths want as `x-berth-token`; None sends none.
         grace_seconds: from SIGTERM to exit, at most.
@@ -30,8 +34,11 @@ class Settings:
 
     host: str
     port: int
+    authorize_port: int | None
+    admin_host: str
     admin_port: int
     table: Path
+    watch_seconds: float
     state_dir: Path
     token_file: Path | None
     grace_seconds: float
@@ -57,8 +64,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         host=environment.get("GATEWAY_HOST", "127.0.0.1"),
         port=_port(environment, "GATEWAY_PORT"),
+        authorize_port=(
+            _port(environment, "GATEWAY_AUTHORIZE_PORT")
+            if environment.get("GATEWAY_AUTHORIZE_PORT")
+            else None
+        ),
+        admin_host=environment.get("GATEWAY_ADMIN_HOST", "127.0.0.1"),
         admin_port=_port(environment, "GATEWAY_ADMIN_PORT"),
         table=table,
+        watch_seconds=_seconds(environment, "GATEWAY_WATCH_SECONDS", "0", or_zero=True),
         state_dir=state_dir,
         token_file=Path(token_file) if token_file else None,
         grace_seconds=_seconds(environment, "GATEWAY_GRACE_SECONDS", "30"),
@@ -80,12 +94,17 @@ def _port(environment: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: str) -> float:
+def _seconds(
+    environment: Mapping[str, str], name: str, default: str, *, or_zero: bool = False
+) -> float:
     value = environment.get(name, default)
     try:
         seconds = float(value)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= 3600:
-        raise SettingsError(f"{name}={value}: must be a number of seconds above 0, up to 3600")
+    if not (0 < seconds <= 3600 or (or_zero and seconds == 0)):
+        zero = ", or 0" if or_zero else ""
+        raise SettingsError(
+            f"{name}={value}: must be a number of seconds above 0, up to 3600{zero}"
+        )
     return seconds

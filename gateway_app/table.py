@@ -93,6 +93,8 @@ def parse_table(text: bytes) -> Table:
         raise TableError(str(error)) from error
     except msgspec.DecodeError as error:
         raise TableError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise TableError("nested too deeply") from error
     _check_clients(table.clients)
     for name, model in table.models.items():
         _check_model(f"models.{name}", model)

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -17,6 +18,7 @@ from serving_app.logs import AnswerLog, log
 from serving_app.metrics import CONTENT_TYPE, Metrics
 from serving_app.refusal import RefusalError, overloaded
 from serving_app.response import Headers
+from serving_app.returned import ASKED_BY, returned
 from serving_app.settings import Settings
 from serving_app.tracing import Trace
 
@@ -68,6 +70,8 @@ class App:
             self._gets[f"{path}/ready"] = lambda: _json(
                 200 if plane.ready else 503, {"name": card.name, "ready": plane.ready}
             )
+        # Quoted as in a path: nothing but the card says what a version may look like.
+        self._version = (b"x-berth-version", quote(card.version).encode())
         self._names = names = (card.name, card.version)
         self._answered = metrics.requests.labels(*names, "200")
         self._latency = metrics.latency.labels(*names)
@@ -86,18 +90,14 @@ class App:
             status, answer_headers, body = self._other(scope)
         if not self._plane.ready:
             answer_headers = [*answer_headers, (b"connection", b"close")]
-        length = str(len(body)).encode()
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *answer_headers,
-                    (b"content-length", length),
-                    (b"x-request-id", request_id),
-                ],
-            }
-        )
+        head = [*answer_headers, (b"content-length", str(len(body)).encode())]
+        if scope["path"].startswith("/v2/models/"):
+            head.append(self._version)
+        if headers.keys().isdisjoint(ASKED_BY):
+            head.append((b"x-request-id", request_id))
+        else:
+            head += ({b"x-request-id": request_id} | returned(headers)).items()
+        await send({"type": "http.response.start", "status": status, "headers": head})
         await send(
             {
                 "type": "http.response.body",

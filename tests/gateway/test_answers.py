@@ -82,6 +82,24 @@ def test_model_metadata_is_the_berths_with_the_exposed_versions(up: GatewayProce
     assert content == {"name": "digits", "versions": ["1"], "platform": "onnx", "inputs": ["x"]}
 
 
+def test_model_metadata_is_that_of_the_first_exposed_version_that_answers(
+    up: GatewayProcess, one: FakeBerth, two: FakeBerth
+) -> None:
+    two.behave = lambda handler, _: handler.answer(200, b'{"platform": "two", "versions": ["2"]}')
+    versions = {"0": "http://127.0.0.1:1", "1": one.url, "2": two.url}
+    up.reload(table(models={"digits": model(versions, {"0": 100, "1": 0, "2": 0})}))
+    with up.client() as http:
+        for behave, platform in (
+            (one.behave, "onnx"),
+            (lambda handler, _: handler.answer(503, b"{}"), "two"),
+            (lambda handler, _: handler.answer(200, b"no JSON"), "two"),
+        ):
+            one.behave = behave
+            content = http.get("/v2/models/digits").json()
+            assert (content["platform"], content["versions"]) == (platform, ["0", "1", "2"])
+    assert "version 1: status 503" in up.messages()
+
+
 def test_model_metadata_without_a_berth_is_what_the_table_knows(gateway: GatewayProcess) -> None:
     gateway.start(table(models={"m": model({"1": "http://127.0.0.1:1"}, {"1": 100})}))
     with gateway.client() as http:
@@ -89,14 +107,15 @@ def test_model_metadata_without_a_berth_is_what_the_table_knows(gateway: Gateway
     assert (response.status_code, response.json()) == (200, {"name": "m", "versions": ["1"]})
 
 
-def test_a_model_is_ready_when_each_version_with_traffic_is(
+def test_a_model_is_ready_when_each_exposed_version_is(
     up: GatewayProcess, one: FakeBerth, two: FakeBerth
 ) -> None:
+    """Whether it has traffic or not."""
     path = "/v2/models/digits/ready"
     two.behave = lambda handler, _: handler.answer(503, b"{}")
     with up.client() as http:
         assert http.get(path).json() == {"name": "digits", "ready": True}
-        traffic = {"1": 50, "2": 50}
+        traffic = {"1": 100, "2": 0}
         up.reload(
             table(models={"digits": model({"1": one.url, "2": two.url}, traffic)}),
         )

@@ -26,6 +26,9 @@ def digits(berth: FakeBerth) -> dict[str, Any]:
         ({"GATEWAY_PORT": ""}, "GATEWAY_PORT: must be set"),
         ({"GATEWAY_PORT": "http"}, "GATEWAY_PORT=http: must be a TCP port"),
         ({"GATEWAY_ADMIN_PORT": "70000"}, "GATEWAY_ADMIN_PORT=70000: must be a TCP port"),
+        ({"GATEWAY_AUTHORIZE_PORT": "0"}, "GATEWAY_AUTHORIZE_PORT=0: must be a TCP port"),
+        ({"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1:"),
+        ({"GATEWAY_WATCH_SECONDS": "-1"}, "GATEWAY_WATCH_SECONDS=-1: must be a number"),
         ({"GATEWAY_TABLE": "/nowhere/table.json"}, "/nowhere/table.json: No such file"),
         ({"GATEWAY_STATE_DIR": "/nowhere"}, "GATEWAY_STATE_DIR=/nowhere: must be a folder"),
         ({"GATEWAY_TOKEN_FILE": "/nowhere"}, "/nowhere: No such file"),
@@ -51,7 +54,7 @@ def test_a_bad_table(gateway: GatewayProcess, content: bytes) -> None:
     assert len(gateway.messages().splitlines()) == 1
 
 
-@pytest.mark.parametrize("which", ["GATEWAY_PORT", "GATEWAY_ADMIN_PORT"])
+@pytest.mark.parametrize("which", ["GATEWAY_PORT", "GATEWAY_AUTHORIZE_PORT", "GATEWAY_ADMIN_PORT"])
 def test_a_port_in_use(gateway: GatewayProcess, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

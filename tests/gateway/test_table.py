@@ -51,6 +51,7 @@ def test_a_table_without_models_or_clients_is_one() -> None:
         (b"", "JSON"),
         (b"{", "JSON"),
         (b"[]", "object"),
+        (b"[" * 100_000, "nested too deeply"),
         (text(extra=1), "unknown field `extra`"),
         (text(max_body_bytes=0.5), "int"),
         (text(max_body_bytes=0), ">= 1"),

@@ -1,0 +1,65 @@
+"""The authorize app: may this inference request pass? For a controller that carries requests
+to the berths itself, and asks about each one before (Traefik calls it forwardAuth)."""
+
+from typing import Any
+
+from gateway_app.answer import send_head, send_part
+from gateway_app.app import Gateway
+from gateway_app.exchange import Exchange, RawHeaders, Receive, Send
+from gateway_app.forwarded_request import forwarded_method, forwarded_path
+from gateway_app.refusal import RefusalError
+from gateway_app.request_id import request_id
+from gateway_app.routes import Ask, route_of
+from gateway_app.settle import settle
+
+_CLIENT = "x-berth-client"
+_RETURN = "x-berth-return-"
+"""A berth sends what it gets as `x-berth-return-<name>` back as `<name>`."""
+
+
+class Authorize:
+    """Answers 200, without a body, for a request that may pass, and else what the client is to get.
+
+    The headers of a 200 are for the request on its way to the berth: `x-request-id`,
+    `x-berth-client`, and under `x-berth-return-...` what the client is to find on its answer.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        headers: RawHeaders = scope["headers"]
+        exchange = Exchange(
+            method=scope["method"],
+            path=scope["path"],
+            headers=headers,
+            receive=receive,
+            send=send,
+            request_id=request_id(headers),
+        )
+        exchange.answer_headers["x-request-id"] = exchange.request_id
+        await settle(exchange, self._judge(exchange))
+        if exchange.status == 200:
+            # Its answer is the berth's, and is logged and measured there and by the controller.
+            self._gateway.metrics.authorized.labels(exchange.client, exchange.model).inc()
+        else:
+            self._gateway.ended(exchange)
+
+    async def _judge(self, exchange: Exchange) -> None:
+        exchange.method = forwarded_method(exchange.headers)
+        exchange.path = forwarded_path(exchange.headers)
+        admission = self._gateway.admission
+        route = route_of(exchange.path)
+        asked = admission.admit(self._gateway.in_force, exchange, route)
+        if asked.route.ask is not Ask.INFER:
+            # A controller that sends anything else past the gateway is set up wrongly.
+            raise RefusalError(404, "only inference requests are let through here")
+        admission.spend(exchange, asked.client)
+        returned = exchange.answer_headers
+        exchange.answer_headers = {
+            "x-request-id": exchange.request_id,
+            _CLIENT: exchange.client,
+            **{_RETURN + name: value for name, value in returned.items()},
+        }
+        await send_head(exchange, 200, [(b"content-length", b"0")])
+        await send_part(exchange, b"", last=True)
