@@ -196,6 +196,32 @@ class Traefik(pulumi.ComponentResource):
             for name in (judged, bare, again)
         ]
 
+    def copying(
+        self, berth: str, service: pulumi.Input[str], shadow: pulumi.Input[str], port: int
+    ) -> dict[str, Any]:
+        """Where requests for the berth `berth` go so that the Service `shadow` gets copies.
+
+        A rule's own RequestMirror filter would be the standard's way; Traefik 3.6 refuses it, and
+        with it the whole route.
+        """
+        name = f"{berth}-copied"
+        made_of = CustomResource(
+            f"{self._name}-{name}",
+            api_version=_API,
+            kind="TraefikService",
+            metadata=in_namespace(self._namespace, name, labels("traefik", name)),
+            spec={
+                "mirroring": {
+                    "kind": "Service",
+                    "name": service,
+                    "port": port,
+                    "mirrors": [{"kind": "Service", "name": shadow, "port": port, "percent": 100}],
+                }
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return {"group": "traefik.io", "kind": "TraefikService", "name": made(made_of, name)}
+
     def _middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
             f"{self._name}-{name}",

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+BackendRef = Mapping[str, Any]
+"""What a rule sends requests to: a Service, or an object that the controller knows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTraffic:
@@ -11,17 +14,21 @@ class ModelTraffic:
 
     Attributes:
         model: its name.
-        services: version -> name and port of its Service, for all that are deployed.
-        exposed: versions that clients may ask for by name.
-        traffic: version -> percent of the requests that name no version; the sum is 100.
-        shadow: the version that gets copies of those requests.
+        shared: version -> where its share of the requests that name no version goes; where there
+            is a shadow version, by way of what copies them.
+        traffic: version -> percent of those; the sum is 100.
+        named: exposed version -> where the requests that name it go.
     """
 
     model: str
-    services: Mapping[str, tuple[Any, int]]
-    exposed: Sequence[str]
+    shared: Mapping[str, BackendRef]
     traffic: Mapping[str, int]
-    shadow: str | None
+    named: Mapping[str, BackendRef]
+
+
+def service_ref(name: Any, port: int) -> BackendRef:
+    """A Service as what a rule sends requests to; `name` may be a Pulumi output."""
+    return {"name": name, "port": port}
 
 
 def route_rules(plan: ModelTraffic, filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -33,39 +40,22 @@ def route_rules(plan: ModelTraffic, filters: Sequence[Mapping[str, Any]]) -> lis
     A weight of 0 is left out: Gateway API would allow it, and an answer from there is an error.
     """
     split = [
-        _backend(plan, version, percent) for version, percent in plan.traffic.items() if percent
+        {**plan.shared[version], "weight": percent}
+        for version, percent in plan.traffic.items()
+        if percent
     ]
-    mirror = (
-        [
-            {
-                "type": "RequestMirror",
-                "requestMirror": {"backendRef": _backend(plan, plan.shadow)},
-            }
-        ]
-        if plan.shadow
-        else []
-    )
     return [
-        _rule(f"/v2/models/{plan.model}/infer", split, [*filters, *mirror]),
+        _rule(f"/v2/models/{plan.model}/infer", split, filters),
         *(
-            _rule(
-                f"/v2/models/{plan.model}/versions/{version}/infer",
-                [_backend(plan, version)],
-                list(filters),
-            )
-            for version in plan.exposed
+            _rule(f"/v2/models/{plan.model}/versions/{version}/infer", [dict(backend)], filters)
+            for version, backend in plan.named.items()
         ),
     ]
 
 
 def _rule(
-    path: str, backends: list[dict[str, Any]], filters: list[Mapping[str, Any]]
+    path: str, backends: list[dict[str, Any]], filters: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     # Only what infers: every other path, and every other method, is the gate's to answer.
     match = {"path": {"type": "Exact", "value": path}, "method": "POST"}
-    return {"matches": [match], "filters": filters, "backendRefs": backends}
-
-
-def _backend(plan: ModelTraffic, version: str, weight: int | None = None) -> dict[str, Any]:
-    name, port = plan.services[version]
-    return {"name": name, "port": port, **({} if weight is None else {"weight": weight})}
+    return {"matches": [match], "filters": list(filters), "backendRefs": backends}

@@ -16,7 +16,7 @@ from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
 from infra.operations.packaging.errors import PackageError
 from infra.operations.stack import OperationError, Stack
-from infra.platforms import require_platform, state_of
+from infra.platforms import require_platform, require_target, state_of
 from infra.platforms.place import Place
 from infra.spec import HostingSpec, SpecError, check_models, load_file
 from serving_app.card import CardError, read_card
@@ -62,6 +62,7 @@ def _checked(name: str, path: Path | None = None) -> HostingSpec:
     spec = load_file(source)
     require_platform(spec)
     check_models(spec, ROOT, source)
+    require_target(spec, ROOT)
     return spec
 
 
@@ -116,6 +117,8 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     stack = _stack_of(spec, name, as_json=as_json)
     code = lifecycle.up(stack, yes=yes)
     if code:
+        for line in state_of(spec).explain(Place(root=ROOT, stack=name, spec=spec)):
+            say(line)
         sys.exit(code)
     outputs = stack.outputs()
     shown = lifecycle.shown(stack, outputs)

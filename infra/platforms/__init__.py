@@ -25,8 +25,18 @@ def require_platform(spec: HostingSpec) -> None:
         )
 
 
+def require_target(spec: HostingSpec, root: Path) -> None:
+    """Raise SpecError when the place where `spec` is to run cannot be reached or lacks something.
+
+    Asked before the engine starts, which would wait longer and say it less clearly.
+    """
+    require_platform(spec)
+    platform = importlib.import_module(_PLATFORMS[spec.platform])
+    platform.require_target(spec, root)
+
+
 def state_of(spec: HostingSpec) -> ModuleType:
-    """The module that looks at a running stack: `observe` and `log_lines`."""
+    """The module that looks at a running stack: `observe`, `log_lines` and `explain`."""
     require_platform(spec)
     return importlib.import_module(f"{_PLATFORMS[spec.platform]}_state")
 

@@ -8,7 +8,7 @@ import pulumi
 
 from components.api_key import key_sha256
 from components.berth import HTTP_PORT, Berth, BerthArgs
-from components.berth_plan import Gpu
+from components.berth_plan import Gpu, berth_name
 from components.front import Front, FrontArgs
 from components.gate import MARKS as GATE
 from components.gate import PUBLIC_PORT, Gate, GateArgs
@@ -16,7 +16,7 @@ from components.hosting_namespace import HostingNamespace, HostingNamespaceArgs
 from components.traefik import MARKS as CONTROLLER
 from components.traefik import Traefik, TraefikArgs
 from components.traffic import Traffic, TrafficArgs
-from components.traffic_plan import ModelTraffic
+from components.traffic_plan import BackendRef, ModelTraffic, service_ref
 from infra.model_store import version_directory
 from infra.platforms.berth_arguments import in_use, plan_of, serving_settings
 from infra.platforms.table import gate_table
@@ -125,19 +125,23 @@ def host(
     )
     filters = controller.inference_filters(gate.authorize_url)
     for model, model_spec in spec.models.items():
+        services = {version: berths[model, version].service for version in model_spec.versions}
         Traffic(
             f"{prefix}{model}",
             TrafficArgs(
                 namespace=space.name,
                 plan=ModelTraffic(
                     model=model,
-                    services={
-                        version: (berths[model, version].service, HTTP_PORT)
-                        for version in model_spec.versions
+                    shared={
+                        version: _shared(controller, model, version, services, model_spec.shadow)
+                        for version, percent in model_spec.traffic.items()
+                        if percent
                     },
-                    exposed=model_spec.exposed_versions,
                     traffic=model_spec.traffic,
-                    shadow=model_spec.shadow,
+                    named={
+                        version: service_ref(services[version], HTTP_PORT)
+                        for version in model_spec.exposed_versions
+                    },
                 ),
                 gateway=controller.gateway,
                 hostnames=spec.kubernetes.hostnames,
@@ -146,3 +150,18 @@ def host(
             opts,
         )
     return Hosted(berths=berths, controller=controller, namespace=space)
+
+
+def _shared(
+    controller: Traefik,
+    model: str,
+    version: str,
+    services: Mapping[str, pulumi.Output[str]],
+    shadow: str | None,
+) -> BackendRef:
+    """Where a version's share goes: to its Service, and where there is a shadow to that too."""
+    if shadow is None:
+        return service_ref(services[version], HTTP_PORT)
+    return controller.copying(
+        berth_name(model, version), services[version], services[shadow], HTTP_PORT
+    )

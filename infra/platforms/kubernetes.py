@@ -19,10 +19,19 @@ from infra.spec import HostingSpec
 from serving_app.card import digest
 
 
+def require_target(spec: HostingSpec, root: Path) -> str:
+    """Hold the cluster against what is needed of it; its API's host.
+
+    Raises:
+        SpecError: it cannot be reached, or lacks something.
+    """
+    return require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
+
+
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Images -> everything on the cluster."""
     access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
-    api_host = require_cluster(access)
+    api_host = require_target(spec, root)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     images, reports = build_images(spec, root)
     keys = client_keys(spec.gateway.clients)
@@ -47,6 +56,11 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
 def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]:
     """The images of the stack, and what is inside each."""
     settings = image_settings(spec)
+    needed = {
+        model.compute
+        for model in spec.models.values()
+        if any(version.image is None for version in model.versions.values())
+    }
     bases = {
         compute: HardenedBaseImage(
             f"base-{compute}",
@@ -56,7 +70,7 @@ def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]
                 base=spec.images.base_gpu if compute == "gpu" else spec.images.base,
             ),
         )
-        for compute in sorted({model.compute for model in spec.models.values()})
+        for compute in sorted(needed)
     }
     serving: dict[tuple[str, str], pulumi.Input[str]] = {}
     reports: dict[str, Any] = {f"base-{compute}": base.report for compute, base in bases.items()}

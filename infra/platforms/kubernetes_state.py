@@ -1,11 +1,13 @@
 """What of a stack runs in its cluster right now, and what it wrote."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from components.berth_plan import berth_name
+from infra.platforms import kubernetes_diagnosis as diagnosis
 from infra.platforms.cluster import access_of, require_cluster
 from infra.platforms.place import Place
 
@@ -85,6 +87,39 @@ def log_lines(
         yield from _written(core, namespace, pods)
 
 
+def explain(place: Place) -> list[str]:
+    """What keeps berths of the stack from being ready, and what to do, a line each."""
+    core, apps = _apis(place)
+    namespace = place.spec.kubernetes.namespace
+    found: list[diagnosis.Hindrance] = []
+    for deployment in apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items:
+        name = deployment.metadata.name
+        hindered = diagnosis.of_deployment(name, _plain(deployment))
+        if hindered is not None:
+            found.append(hindered)
+    for pod in core.list_namespaced_pod(namespace, _request_timeout=_SECONDS).items:
+        name = pod.metadata.labels.get("app.kubernetes.io/instance", pod.metadata.name)
+        hindered = diagnosis.of_pod(name, _plain(pod), _last_words(core, pod))
+        if hindered is not None:
+            found.append(hindered)
+    return sorted({str(hindered) for hindered in found})
+
+
+def _last_words(core: Any, pod: Any) -> str:
+    """The last line that the container wrote before it ended; empty when it never ran."""
+    from kubernetes.client import ApiException
+
+    for previous in (True, False):
+        with contextlib.suppress(ApiException):
+            answer = core.read_namespaced_pod_log(
+                pod.metadata.name, pod.metadata.namespace, tail_lines=1, previous=previous,
+                _preload_content=False, _request_timeout=_SECONDS,
+            )  # fmt: skip
+            if line := answer.data.decode(errors="replace").strip():
+                return str(line)
+    return ""
+
+
 def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, str]]:
     """Lines as they are written, until the last of the pods has ended."""
     lines: queue.Queue[tuple[str, str] | None] = queue.Queue()
@@ -136,17 +171,14 @@ def _state(deployment: Any, pods: list[Any]) -> str:
     whole = (status.updated_replicas or 0) == (status.replicas or 0) == (status.ready_replicas or 0)
     if current and whole and status.ready_replicas:
         return "ready"
-    return _hindrance(pods) or "not ready"
+    newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp), default=None)
+    found = diagnosis.of_pod("", _plain(newest), "") if newest is not None else None
+    return found.reason if found is not None else "not ready"
 
 
-def _hindrance(pods: list[Any]) -> str | None:
-    """What keeps the newest pod from running."""
-    for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp), reverse=True):
-        for container in pod.status.container_statuses or []:
-            waiting = container.state.waiting
-            if waiting is not None and waiting.reason not in (None, "ContainerCreating"):
-                return str(waiting.reason)
-        for condition in pod.status.conditions or []:
-            if condition.type == "PodScheduled" and condition.status == "False":
-                return str(condition.reason)
-    return None
+def _plain(thing: Any) -> dict[str, Any]:
+    """An object of the client as the cluster's API gives it."""
+    from kubernetes import client
+
+    found: dict[str, Any] = client.ApiClient().sanitize_for_serialization(thing)
+    return found

@@ -63,6 +63,11 @@ def log_lines(
         yield from _written(paths)
 
 
+def explain(_place: Place) -> list[str]:
+    """Nothing: here the resource itself says what its process wrote last."""
+    return []
+
+
 def _run_dir(place: Place) -> RunDir:
     return RunDir(run_folder(place.root, place.stack))
 

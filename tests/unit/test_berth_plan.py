@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from components.berth_plan import BerthPlan, berth_name, copies
-from components.traffic_plan import ModelTraffic, route_rules
+from components.traffic_plan import ModelTraffic, route_rules, service_ref
 
 _FILTER = {"type": "ExtensionRef"}
 
@@ -43,12 +43,13 @@ def test_names_have_no_dots() -> None:
     assert berth_name("digits", "1.10") == "digits-1-10"
 
 
-def _traffic(
-    traffic: dict[str, int], exposed: list[str], shadow: str | None = None
-) -> ModelTraffic:
-    services = {version: (f"digits-{version}", 8080) for version in ("1", "2", "3")}
+def _traffic(traffic: dict[str, int], exposed: list[str]) -> ModelTraffic:
+    services = {version: service_ref(f"digits-{version}", 8080) for version in ("1", "2", "3")}
     return ModelTraffic(
-        model="digits", services=services, exposed=exposed, traffic=traffic, shadow=shadow
+        model="digits",
+        shared=services,
+        traffic=traffic,
+        named={version: services[version] for version in exposed},
     )
 
 
@@ -68,13 +69,10 @@ def test_each_exposed_version_can_be_named() -> None:
     _, *named = route_rules(_traffic({"1": 100}, ["1", "3"]), [_FILTER])
     paths = [rule["matches"][0]["path"]["value"] for rule in named]
     assert paths == [f"/v2/models/digits/versions/{version}/infer" for version in ("1", "3")]
-    assert [rule["backendRefs"][0]["name"] for rule in named] == ["digits-1", "digits-3"]
-
-
-def test_the_shadow_gets_copies_of_what_names_no_version() -> None:
-    first, named = route_rules(_traffic({"1": 100}, ["1"], shadow="2"), [_FILTER])
-    assert first["filters"][-1]["requestMirror"]["backendRef"] == {"name": "digits-2", "port": 8080}
-    assert named["filters"] == [_FILTER]
+    assert [rule["backendRefs"] for rule in named] == [
+        [{"name": "digits-1", "port": 8080}],
+        [{"name": "digits-3", "port": 8080}],
+    ]
 
 
 def test_changed_weights_change_weights_alone() -> None:

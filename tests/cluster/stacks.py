@@ -11,14 +11,10 @@ from tests.cluster.cluster import Cluster, start, why_not
 from tests.engine.project import Project
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := why_not():
+        pytest.skip(reason)
     # Not below pytest's folder: a socket's path may have 107 characters.
     folder = Path("/tmp/berth-test-cluster")
     found = start(folder, "--kwok", "--gpus", "2")
@@ -44,6 +40,7 @@ def stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, An
             "clients": {
                 "default": {"rate_per_second": 100000, "burst": 100000},
                 "slow": {"rate_per_second": 1, "burst": 5},
+                "few": {"quota": {"requests": 3, "period": "month"}},
             }
         },
         "kubernetes": {
