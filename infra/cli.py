@@ -16,8 +16,8 @@ from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
 from infra.operations.packaging.errors import PackageError
 from infra.operations.stack import OperationError, Stack
-from infra.platforms import require_platform, require_target, state_of
-from infra.platforms.place import Place
+from infra.platforms import left_out, require_platform, require_target, state_of
+from infra.platforms.place import LeftOut, Place
 from infra.spec import HostingSpec, SpecError, check_models, load_file
 from serving_app.card import CardError, read_card
 
@@ -64,6 +64,24 @@ def _checked(name: str, path: Path | None = None) -> HostingSpec:
     check_models(spec, ROOT, source)
     require_target(spec, ROOT)
     return spec
+
+
+def _left_out(spec: HostingSpec) -> list[LeftOut]:
+    """The parts that cannot be reached, told."""
+    parts = left_out(spec, ROOT)
+    for part in parts:
+        say(f"{part.name} is left as it is: {part.why}")
+    return parts
+
+
+def _exit_for(parts: list[LeftOut], name: str) -> None:
+    """The rest is done, but not all is: say so, with an exit code that says so too."""
+    if parts:
+        say(
+            f"left as they are: {', '.join(part.name for part in parts)}; once they answer, the "
+            f"same command on stack {name} does the rest"
+        )
+        sys.exit(1)
 
 
 def _place(name: str) -> Place:
@@ -115,7 +133,8 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     _require_yes(yes, as_json)
     spec = _checked(name)
     stack = _stack_of(spec, name, as_json=as_json)
-    code = lifecycle.up(stack, yes=yes)
+    parts = _left_out(spec)
+    code = lifecycle.up(stack, yes=yes, parts_left_out=parts)
     if code:
         for line in state_of(spec).explain(Place(root=ROOT, stack=name, spec=spec)):
             say(line)
@@ -123,6 +142,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     outputs = stack.outputs()
     shown = lifecycle.shown(stack, outputs)
     _show(shown, as_json, lambda: lifecycle.first_call(ROOT, spec, outputs, stack=name))
+    _exit_for(parts, name)
 
 
 @main.command()
@@ -131,9 +151,11 @@ def up(name: str, yes: bool, as_json: bool) -> None:
 @json_option
 def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     """Show what `up` would change; change nothing."""
-    stack = _stack_of(_checked(name), name)
+    spec = _checked(name)
+    stack = _stack_of(spec, name)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
+    arguments += lifecycle.exclusions(_left_out(spec))
     if as_json:
         code, document = stack.preview_json(*arguments)
         click.echo(json.dumps(document, indent=2))
@@ -270,8 +292,12 @@ def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: 
 def destroy(name: str, yes: bool, as_json: bool) -> None:
     """Remove everything that the stack made. Its history and configuration stay."""
     _require_yes(yes, as_json)
-    stack = _stack_of(load_file(ROOT / f"Pulumi.{name}.yaml"), name, as_json=as_json)
-    code = lifecycle.destroy(stack, yes=yes)
+    spec = load_file(ROOT / f"Pulumi.{name}.yaml")
+    stack = _stack_of(spec, name, as_json=as_json)
+    parts = _left_out(spec)
+    code = lifecycle.destroy(stack, yes=yes, parts_left_out=parts)
+    if code == 0:
+        _exit_for(parts, name)
     if code == 0 and as_json:
         click.echo(json.dumps({"stack": name, "result": "destroyed"}))
     sys.exit(code)

@@ -3,12 +3,14 @@
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.model_store import version_directory
 from infra.operations.invoke import Answer, invoke
 from infra.operations.stack import OperationError, Stack
+from infra.platforms.place import LeftOut
 from infra.spec import HostingSpec
 from serving_app.card import read_card
 
@@ -16,17 +18,27 @@ _FIRST_CALL_SECONDS = 15.0
 _AGAIN_SECONDS = 0.25
 
 
-def up(stack: Stack, *, yes: bool) -> int:
+def up(stack: Stack, *, yes: bool, parts_left_out: Sequence[LeftOut] = ()) -> int:
     """Bring the stack to its configuration; the engine's exit code."""
     stack.create()
-    return stack.up("--yes") if yes else stack.up()
+    return stack.up(*_arguments(yes, parts_left_out))
 
 
-def destroy(stack: Stack, *, yes: bool) -> int:
+def destroy(stack: Stack, *, yes: bool, parts_left_out: Sequence[LeftOut] = ()) -> int:
     """Remove what the stack made; the engine's exit code. A stack that never was is no error."""
     if not stack.exists():
         return 0
-    return stack.destroy("--yes") if yes else stack.destroy()
+    return stack.destroy(*_arguments(yes, parts_left_out))
+
+
+def exclusions(parts: Sequence[LeftOut]) -> list[str]:
+    """The engine's arguments that leave `parts`, and what hangs on them, as they are."""
+    found = [argument for part in parts for argument in ("--exclude", part.urns)]
+    return [*found, "--exclude-dependents"] if found else []
+
+
+def _arguments(yes: bool, parts: Sequence[LeftOut]) -> list[str]:
+    return [*(["--yes"] if yes else []), *exclusions(parts)]
 
 
 def shown(stack: Stack, outputs: dict[str, Any]) -> dict[str, Any]:

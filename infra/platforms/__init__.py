@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pulumi
 
+from infra.platforms.place import LeftOut
 from infra.spec import HostingSpec, SpecError
 
 # Each with a module beside it, `<name>_state`, that tells what of a stack runs and what it wrote.
@@ -33,6 +34,15 @@ def require_target(spec: HostingSpec, root: Path) -> None:
     require_platform(spec)
     platform = importlib.import_module(_PLATFORMS[spec.platform])
     platform.require_target(spec, root)
+
+
+def left_out(spec: HostingSpec, root: Path) -> list[LeftOut]:
+    """The parts of the stack that cannot be reached now: an update leaves them as they are."""
+    if not spec.edge.sites:
+        return []
+    from infra.platforms.sites import unreachable
+
+    return unreachable(spec, root)
 
 
 def state_of(spec: HostingSpec) -> ModuleType:

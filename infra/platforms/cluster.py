@@ -60,8 +60,17 @@ class ClusterAccess:
         return client.ApiClient(configuration)
 
 
-def require_cluster(access: ClusterAccess) -> str:
+def api_host(access: ClusterAccess) -> str:
+    """The host of the cluster's API, whether or not it answers."""
+    address = str(access.client().configuration.host)
+    return urlsplit(address).hostname or address
+
+
+def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> str:
     """Hold the cluster against what Berth needs of it; the result is its API's host.
+
+    Args:
+        key: of the specification that names the cluster.
 
     Raises:
         SpecError: it cannot be reached within seconds, is too old, or lacks a kind of resource.
@@ -73,13 +82,13 @@ def require_cluster(access: ClusterAccess) -> str:
         groups = {group["name"] for group in _get(client, "/apis")["groups"]}
     except Exception as error:
         raise SpecError.of(
-            f"berth:kubernetes: no answer from the cluster at {host}: {_reason(error)}; is it up, "
+            f"berth:{key}: no answer from the cluster at {host}: {_reason(error)}; is it up, "
             "and is the context right? (kubectl get nodes asks the same)"
         ) from error
     problems = list(_problems(found, groups))
     if problems:
-        raise SpecError([f"berth:kubernetes: the cluster at {host} {text}" for text in problems])
-    return urlsplit(host).hostname or host
+        raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
+    return api_host(access)
 
 
 def _problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:

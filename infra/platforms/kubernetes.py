@@ -9,12 +9,13 @@ from pulumi_kubernetes import Provider
 from components.base_image import HardenedBaseImage, HardenedBaseImageArgs
 from components.gateway_image import GatewayImage, GatewayImageArgs
 from components.serving_image import ServingImage, ServingImageArgs
-from components.traefik import Traefik
 from infra.model_store import version_directory
 from infra.platforms.berth_arguments import image_settings
 from infra.platforms.cluster import access_of, require_cluster
+from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, Images, host
 from infra.platforms.keys import client_keys
+from infra.platforms.sites import deploy_site
 from infra.spec import HostingSpec
 from serving_app.card import digest
 
@@ -44,12 +45,17 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         root=root,
         opts=pulumi.ResourceOptions(provider=provider),
     )
+    sites = {
+        name: deploy_site(name, spec, stack=stack, images=images, keys=keys, root=root)
+        for name in spec.edge.sites
+    }
     return {
         "endpoint": endpoint(spec, api_host, hosted.controller),
         "namespace": hosted.namespace.name,
         "api_keys": pulumi.Output.secret(keys),
         "images": reports,
         "models": _models(spec, hosted, root),
+        **({"sites": sites} if sites else {}),
     }
 
 
@@ -95,32 +101,6 @@ def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]
             reports[f"{model}-{version}"] = image.report
     gateway = GatewayImage("gateway", GatewayImageArgs(settings=settings, base=spec.images.base))
     return Images(serving=serving, gateway=gateway.reference), reports
-
-
-def endpoint(spec: HostingSpec, api_host: str, controller: Traefik) -> pulumi.Output[str]:
-    """The URL under which clients outside reach the gateway."""
-    scheme = "https" if spec.kubernetes.tls_secret else "http"
-    service = spec.kubernetes.service
-    if spec.kubernetes.hostnames:
-        name: pulumi.Input[str] = spec.kubernetes.hostnames[0]
-    elif service.type == "NodePort":
-        name = service.address or api_host
-    elif service.type == "LoadBalancer":
-        name = controller.service.status.load_balancer.ingress[0].apply(
-            lambda ingress: ingress.hostname or ingress.ip
-        )
-    else:
-        name = controller.service.spec.cluster_ip
-    return pulumi.Output.all(name=name, port=controller.port).apply(
-        lambda known: _url(scheme, known["name"], known["port"])
-    )
-
-
-def _url(scheme: str, name: str, port: float | None) -> str:
-    """A preview does not know the port that the cluster will choose."""
-    if port == (443 if scheme == "https" else 80):
-        return f"{scheme}://{name}"
-    return f"{scheme}://{name}:{int(port) if port else '<port>'}"
 
 
 def _models(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Place: which stack of which project is looked at."""
+"""Place: which stack of which project is looked at, and what of it is left out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,3 +13,18 @@ class Place:
     root: Path
     stack: str
     spec: HostingSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A part of a stack that an update leaves as it is, since it cannot be reached.
+
+    Attributes:
+        name: of the part, such as an edge site.
+        why: what is wrong, where, and what would be right.
+        urns: a pattern of the URNs of all that it has in the stack.
+    """
+
+    name: str
+    why: str
+    urns: str
