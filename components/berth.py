@@ -1,6 +1,6 @@
 """Berth: one model version, running in a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth_plan import BerthPlan, Gpu, berth_name
+from components.data_mount import DataMount
 from components.kubernetes_object import in_namespace, labels, restricted_pod
 from components.serving_settings import ServingSettings
 
@@ -39,6 +40,7 @@ class BerthArgs:
         metrics_namespace: the namespace whose pods may read its metrics.
         ready_seconds: what a new copy gets to become ready.
         gpu: how a pod with graphics processors finds its node.
+        data: sets of data that the model reads, at `/data/<name>`.
     """
 
     namespace: pulumi.Input[str]
@@ -53,6 +55,7 @@ class BerthArgs:
     metrics_namespace: str
     ready_seconds: int
     gpu: Gpu = field(default_factory=Gpu)
+    data: Sequence[DataMount] = ()
 
 
 class Berth(pulumi.ComponentResource):
@@ -184,9 +187,12 @@ def _pod(args: BerthArgs, chosen: Mapping[str, str], account: pulumi.Input[str])
         "readiness_probe": _probe("ready", period=2, failures=2),
         "liveness_probe": _probe("live", period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVING_SECONDS}}},
+        "volume_mounts": [data.mount() for data in args.data],
     }
     return restricted_pod(
         [container],
+        init_containers=[data.init_container() for data in args.data],
+        volumes=[data.volume() for data in args.data],
         service_account=account,
         priority_class_name=args.priority,
         termination_grace_period_seconds=int(grace),

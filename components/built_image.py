@@ -51,8 +51,8 @@ class ImageLayer:
     """One layer by what it is made of.
 
     Attributes:
-        kind: `base`, `runtime`, `program` or `model`.
-        name: the runtime's or program's; empty for others.
+        kind: `base`, `runtime`, `program`, `model` or `data`.
+        name: the runtime's or program's, or the repository of data; empty for others.
         digest: of what goes in.
         folder: of a model version.
     """
@@ -140,6 +140,9 @@ def _build(props: dict[str, Any]) -> dict[str, Any]:
                 return name, layers.runtime_layer(entry["name"], architecture)
             case "program":
                 return name, layers.program_layer(entry["name"])
+            case "data":
+                there = Repository(name=entry["name"], plain_http=props["plain_http"])
+                return name, layers.data_layer(there, entry["digest"])
             case _:
                 return name, layers.model_layer(Path(entry["folder"]), entry["digest"])
 

@@ -1,6 +1,6 @@
 """What all of Berth's Kubernetes objects have in common: labels, and the most careful pod."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -26,12 +26,13 @@ def labels(component: str, instance: str, **more: str) -> dict[str, str]:
 
 
 def restricted_pod(
-    containers: list[dict[str, Any]],
+    containers: Sequence[Mapping[str, Any]],
     *,
     service_account: pulumi.Input[str],
     token: bool = False,
     tmp: str = "16Mi",
-    volumes: list[dict[str, Any]] | None = None,
+    init_containers: Sequence[Mapping[str, Any]] = (),
+    volumes: Sequence[Mapping[str, Any]] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """A pod that Pod Security `restricted` admits, with nothing writable but /tmp in memory.
@@ -52,10 +53,15 @@ def restricted_pod(
             "fs_group": USER,
             "seccomp_profile": {"type": "RuntimeDefault"},
         },
+        **(
+            {"init_containers": [_restricted(x) for x in init_containers]}
+            if init_containers
+            else {}
+        ),
         "containers": [_restricted(container) for container in containers],
         "volumes": [
             {"name": _TMP, "empty_dir": {"medium": "Memory", "size_limit": tmp}},
-            *(volumes or []),
+            *volumes,
         ],
         **more,
     }

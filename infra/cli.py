@@ -11,6 +11,7 @@ import click
 
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
+from infra.operations import data as data_sets
 from infra.operations import invoke as invoking
 from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
@@ -301,6 +302,51 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     if code == 0 and as_json:
         click.echo(json.dumps({"stack": name, "result": "destroyed"}))
     sys.exit(code)
+
+
+@main.group()
+def data() -> None:
+    """Sets of reference data: versioned and promoted apart from the models."""
+
+
+@data.command("push")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target")
+@click.option("--version", required=True, help="The version; one that exists is never changed.")
+@click.option("--plain-http", is_flag=True, help="For a registry without TLS.")
+@json_option
+def data_push(folder: Path, target: str, version: str, plain_http: bool, as_json: bool) -> None:
+    """Put FOLDER as a version of the set at TARGET: oci://registry/name, or a folder of a claim."""
+    say(f"pushing {folder} as version {version} of {target}")
+    digest = data_sets.push(folder, target, version, plain_http=plain_http)
+    _show({"target": target, "version": version, "digest": digest}, as_json, lambda: digest)
+
+
+@data.command("list")
+@stack_option
+@json_option
+def data_list(name: str, as_json: bool) -> None:
+    """The sets that the stack reads, and their versions."""
+    found = data_sets.listed(load_file(ROOT / f"Pulumi.{name}.yaml"))
+    _show(found, as_json, lambda: data_sets.as_text(found))
+
+
+@data.command("promote")
+@click.argument("set_name", metavar="SET")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@json_option
+def data_promote(set_name: str, source: str, target: str, as_json: bool) -> None:
+    """Write the version of SET that stack FROM reads into the configuration of stack TO."""
+    found = data_sets.promote(set_name, ROOT, source=source, target=target)
+    _show(
+        found,
+        as_json,
+        lambda: (
+            f"Pulumi.{target}.yaml: {set_name} {found['from']} -> {found['to']}; commit it, then "
+            f"`berth up -s {target}`"
+        ),
+    )
 
 
 @main.command()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from components.image.artifact import data_tree
 from components.image.base import USER, base_tree
 from components.image.cache import cache_folder, written_whole
 from components.image.debian import unpack
 from components.image.fetch import fetch_package
 from components.image.layer import Layer, write_layer
 from components.image.lock import read_lock
+from components.image.registry import Repository
 from components.image.tree import Tree, of_folder
 from components.image.wheels import LIBRARIES as LIBRARIES
 from components.image.wheels import fetch_wheels, libraries_tree, read_wheel_lock
@@ -87,6 +89,11 @@ def program_layer(package: str) -> Layer:
 def model_layer(model_dir: Path, digest: str) -> Layer:
     """One model version: its card and the files that the card names."""
     return _cached("model", digest, lambda: of_folder(model_dir, under=MODEL))
+
+
+def data_layer(repository: Repository, digest: str) -> Layer:
+    """One version of a set of data, from its artifact."""
+    return _cached("data", digest, lambda: data_tree(repository, digest))
 
 
 def _cached(kind: str, inputs: object, tree: Callable[[], Tree]) -> Layer:

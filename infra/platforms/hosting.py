@@ -1,6 +1,6 @@
 """Hosting on one cluster: what the stack's own cluster and every edge site have alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pulumi
 from components.api_key import key_sha256
 from components.berth import HTTP_PORT, Berth, BerthArgs
 from components.berth_plan import Gpu, berth_name
+from components.data_mount import DataMount
 from components.front import Front, FrontArgs
 from components.gate import MARKS as GATE
 from components.gate import PUBLIC_PORT, Gate, GateArgs
@@ -26,10 +27,12 @@ from serving_app.card import digest
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """What is run: (model, version) -> serving image, and the gate's image."""
+    """What is run: (model, version) -> serving image, the gate's image, and model -> the sets of
+    data that it reads."""
 
     serving: Mapping[tuple[str, str], pulumi.Input[str]]
     gateway: pulumi.Input[str]
+    data: Mapping[str, Sequence[DataMount]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ def host(
                 metrics_namespace=spec.kubernetes.metrics_namespace,
                 ready_seconds=spec.kubernetes.ready_seconds,
                 gpu=Gpu(**spec.kubernetes.gpu.model_dump()),
+                data=images.data[model],
             ),
             opts,
         )

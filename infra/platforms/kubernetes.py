@@ -7,11 +7,13 @@ import pulumi
 from pulumi_kubernetes import Provider
 
 from components.base_image import HardenedBaseImage, HardenedBaseImageArgs
+from components.berth_plan import berth_name
 from components.gateway_image import GatewayImage, GatewayImageArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from infra.model_store import version_directory
 from infra.platforms.berth_arguments import image_settings
 from infra.platforms.cluster import access_of, require_cluster
+from infra.platforms.data_sets import data_mounts
 from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, Images, host
 from infra.platforms.keys import client_keys
@@ -100,9 +102,12 @@ def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]
             serving[model, version] = image.reference
             reports[f"{model}-{version}"] = image.report
     gateway = GatewayImage("gateway", GatewayImageArgs(settings=settings, base=spec.images.base))
-    return Images(serving=serving, gateway=gateway.reference), reports
+    data = data_mounts(spec, settings)
+    return Images(serving=serving, gateway=gateway.reference, data=data), reports
 
 
+# Nothing here waits for a berth to be ready: an update that fails because one is not has its
+# outputs then, and the stack, which goes on serving, can be looked at and asked.
 def _models(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:
     return {
         model: {
@@ -110,7 +115,7 @@ def _models(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:
                 version: {
                     "digest": digest(version_directory(root, model, version, entry.path)),
                     "image": hosted.berths[model, version].image,
-                    "service": hosted.berths[model, version].service,
+                    "service": berth_name(model, version),
                     "traffic": model_spec.traffic.get(version, 0),
                     "exposed": version in model_spec.exposed_versions,
                 }

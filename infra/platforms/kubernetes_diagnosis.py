@@ -25,12 +25,14 @@ class Hindrance:
         berth: its name in the cluster.
         reason: the cluster's word for it, such as `ImagePullBackOff`.
         message: what the cluster says.
-        last_words: the last line that the container wrote; empty when none is known.
+        container: that ended; empty when none did.
+        last_words: the last line that it wrote; empty when none is known.
     """
 
     berth: str
     reason: str
     message: str
+    container: str = ""
     last_words: str = ""
 
     def __str__(self) -> str:
@@ -40,24 +42,33 @@ class Hindrance:
         return f"{self.berth}: {self.reason}: {message}.{said} To do: {remedy}."
 
 
-def of_pod(berth: str, pod: Mapping[str, object], last_words: str) -> Hindrance | None:
+def of_pod(berth: str, pod: Mapping[str, object]) -> Hindrance | None:
     """What keeps a pod (as the cluster's API gives it) from being ready; None for nothing known."""
     status = _map(pod.get("status"))
     for condition in _maps(status.get("conditions")):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _hindrance(berth, condition)
-    for container in _maps(status.get("containerStatuses")):
-        waiting = _map(_map(container.get("state")).get("waiting"))
-        ended = _map(_map(container.get("lastState")).get("terminated")) or _map(
-            _map(container.get("state")).get("terminated")
-        )
-        if ended.get("reason") == "OOMKilled":
-            return Hindrance(berth=berth, reason="OOMKilled", message="it used up its memory")
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return _hindrance(berth, waiting, last_words if ended else "")
-        if ended.get("reason") == "Error":
-            text = f"it ended with status {ended.get('exitCode')}"
-            return Hindrance(berth=berth, reason="Error", message=text, last_words=last_words)
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in _maps(status.get(kind)):
+            if found := _of_container(berth, container):
+                return found
+    return None
+
+
+def _of_container(berth: str, container: Mapping[str, object]) -> Hindrance | None:
+    state = _map(container.get("state"))
+    waiting = _map(state.get("waiting"))
+    ended = _map(_map(container.get("lastState")).get("terminated")) or _map(
+        state.get("terminated")
+    )
+    name = str(container.get("name"))
+    if ended.get("reason") == "OOMKilled":
+        return Hindrance(berth=berth, reason="OOMKilled", message="it used up its memory")
+    if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+        return _hindrance(berth, waiting, name if ended else "")
+    if ended.get("reason") == "Error":
+        text = f"it ended with status {ended.get('exitCode')}"
+        return Hindrance(berth=berth, reason="Error", message=text, container=name)
     return None
 
 
@@ -69,12 +80,12 @@ def of_deployment(berth: str, deployment: Mapping[str, object]) -> Hindrance | N
     return None
 
 
-def _hindrance(berth: str, said: Mapping[str, object], last_words: str = "") -> Hindrance:
+def _hindrance(berth: str, said: Mapping[str, object], container: str = "") -> Hindrance:
     return Hindrance(
         berth=berth,
         reason=str(said.get("reason")),
         message=str(said.get("message") or "no more is said"),
-        last_words=last_words,
+        container=container,
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from components.berth_plan import berth_name
@@ -99,21 +100,22 @@ def explain(place: Place) -> list[str]:
             found.append(hindered)
     for pod in core.list_namespaced_pod(namespace, _request_timeout=_SECONDS).items:
         name = pod.metadata.labels.get("app.kubernetes.io/instance", pod.metadata.name)
-        hindered = diagnosis.of_pod(name, _plain(pod), _last_words(core, pod))
+        hindered = diagnosis.of_pod(name, _plain(pod))
         if hindered is not None:
-            found.append(hindered)
+            words = _last_words(core, pod, hindered.container) if hindered.container else ""
+            found.append(replace(hindered, last_words=words))
     return sorted({str(hindered) for hindered in found})
 
 
-def _last_words(core: Any, pod: Any) -> str:
-    """The last line that the container wrote before it ended; empty when it never ran."""
+def _last_words(core: Any, pod: Any, container: str) -> str:
+    """The last line that the container wrote before it ended; empty when there is none."""
     from kubernetes.client import ApiException
 
     for previous in (True, False):
         with contextlib.suppress(ApiException):
             answer = core.read_namespaced_pod_log(
-                pod.metadata.name, pod.metadata.namespace, tail_lines=1, previous=previous,
-                _preload_content=False, _request_timeout=_SECONDS,
+                pod.metadata.name, pod.metadata.namespace, container=container, tail_lines=1,
+                previous=previous, _preload_content=False, _request_timeout=_SECONDS,
             )  # fmt: skip
             if line := answer.data.decode(errors="replace").strip():
                 return str(line)
@@ -172,7 +174,7 @@ def _state(deployment: Any, pods: list[Any]) -> str:
     if current and whole and status.ready_replicas:
         return "ready"
     newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp), default=None)
-    found = diagnosis.of_pod("", _plain(newest), "") if newest is not None else None
+    found = diagnosis.of_pod("", _plain(newest)) if newest is not None else None
     return found.reason if found is not None else "not ready"
 
 

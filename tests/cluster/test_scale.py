@@ -89,6 +89,7 @@ def test_gpu_berths_go_to_gpu_nodes_and_nothing_else_does(stack: Project, cluste
         "3", "--prefix", "gpu", "--gpu", "4", "--label", "pool=gpu",
         "--taint", "nvidia.com/gpu=present:NoSchedule",
     )  # fmt: skip
+    cluster.run("taint", "nodes", "-l", "pool=gpu", "kwok.x-k8s.io/node-")  # that they are fake
     image = stack.json("status")["models"]["breast-cancer"]["versions"]["1"]["image"]
 
     def change(config: Any) -> None:

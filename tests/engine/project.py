@@ -24,10 +24,19 @@ from components.local import supervisord
 from components.local.run_dir import RunDir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_COPIED = ("infra", "components", "serving_app", "gateway_app", "images", "models", "tools")
+_COPIED = (
+    "infra",
+    "components",
+    "serving_app",
+    "gateway_app",
+    "data_app",
+    "images",
+    "models",
+    "tools",
+)
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
 _COMMAND_SECONDS = 240
-_WITHOUT_STACK = ("package", "test")
+_WITHOUT_STACK = ("package", "test", "data")
 
 
 @dataclass
