@@ -53,7 +53,7 @@ class Gateway:
     def take_over(self, in_force: InForce) -> None:
         """Put a new table in force; a request under way keeps the one it began with."""
         self.in_force = in_force
-        self._throttle.forget_all_but({client.name for client in in_force.table.clients})
+        self._throttle.forget_all_but(in_force.clients)
 
     def ended(self, exchange: Exchange, *, logged: bool = True) -> None:
         """Count a request that has its answer, and write it into the access log."""

@@ -16,6 +16,7 @@ class InForce:
     Attributes:
         table: clients, limits and routes.
         table_sha256: of the file's bytes, which tells a platform that its table is the one.
+        clients: by name.
         owners: sha256 (hex) of a key -> its client.
         splits: model -> its traffic.
         token: what berths want as `x-berth-token`; None when they want none.
@@ -23,6 +24,7 @@ class InForce:
 
     table: Table
     table_sha256: str
+    clients: dict[str, Client]
     owners: dict[str, Client]
     splits: dict[str, Split]
     token: str | None
@@ -48,6 +50,7 @@ def load(table_file: Path, token_file: Path | None, before: InForce | None) -> I
     return InForce(
         table=table,
         table_sha256=hashlib.sha256(text).hexdigest(),
+        clients={client.name: client for client in table.clients},
         owners=clients_by_digest(table.clients),
         splits=splits,
         token=_token(token_file) if token_file is not None else None,

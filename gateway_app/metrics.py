@@ -23,6 +23,7 @@ class Metrics:
         authorized: inference requests that a controller was told to let pass, by client and
             model; what became of them is not known here.
         reloads: of the table, by `outcome`: taken or refused.
+        peer_messages: to other gateways, by `outcome`: told or failed.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,13 @@ class Metrics:
         self.reloads = Counter(
             "berth_gateway_reloads_total",
             "Tables read again",
+            ("outcome",),
+            registry=self._registry,
+        )
+
+        self.peer_messages = Counter(
+            "berth_gateway_peer_messages_total",
+            "Messages to other gateways about limits used",
             ("outcome",),
             registry=self._registry,
         )

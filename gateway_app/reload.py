@@ -64,8 +64,11 @@ def reload(gateway: Gateway, files: TableFiles) -> None:
 
 
 async def watch(gateway: Gateway, files: TableFiles, seconds: float, stop: asyncio.Event) -> None:
-    """Reload whenever the files hold something else, looking every `seconds`, until `stop`."""
-    while not stop.is_set():
+    """Reload whenever the files hold something else, looking every `seconds`, until `stop`.
+
+    0 is for never.
+    """
+    while seconds and not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)
         if not stop.is_set() and files.changed():

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import errno
 import logging
+import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -20,11 +22,15 @@ from gateway_app.app import Gateway
 from gateway_app.authorize import Authorize
 from gateway_app.http1 import Http1
 from gateway_app.in_force import InForce
+from gateway_app.metrics import Metrics
+from gateway_app.peer_door import PeerDoor
+from gateway_app.peers import Peers
 from gateway_app.quota import Quotas
 from gateway_app.quota_file import keep_counters, read_counters
 from gateway_app.reload import TableFiles, reload, watch
 from gateway_app.settings import Settings, SettingsError, read_settings
 from gateway_app.shadow import Shadows
+from gateway_app.sharing import Sharing
 from gateway_app.table import TableError
 from gateway_app.throttle import Throttle
 from gateway_app.upstream import Upstream
@@ -37,6 +43,7 @@ _KEEP_ALIVE_SECONDS = 75
 # What of the grace is left to close connections and files after the last request.
 _CLOSING_SECONDS = 1.0
 _LOG = logging.getLogger("gateway")
+_App = Gateway | Authorize | Admin | PeerDoor
 
 
 def run(environment: Mapping[str, str]) -> int:
@@ -55,6 +62,7 @@ def run(environment: Mapping[str, str]) -> int:
         "public": (settings.host, settings.port),
         "authorize": (settings.host, settings.authorize_port),
         "admin": (settings.admin_host, settings.admin_port),
+        "peer": (settings.host, settings.peer_port),
     }
     sockets: dict[str, socket.socket] = {}
     for name, (host, port) in doors.items():
@@ -78,22 +86,19 @@ async def _serve(
     loop = asyncio.get_running_loop()
     quota_file = settings.state_dir / "quotas.json"
     quotas = Quotas(lambda: datetime.now(UTC), read_counters(quota_file))
+    throttle = Throttle(time.monotonic)
     async with Upstream() as upstream, Shadows(upstream) as shadows:
         gateway = Gateway(
             in_force,
             upstream,
             shadows,
-            Throttle(time.monotonic),
+            throttle,
             quotas,
             access_log=_LOG.isEnabledFor(logging.INFO),
         )
         grace = max(settings.grace_seconds - _CLOSING_SECONDS, 0.1)
-        servers = {
-            "public": _server(gateway, grace),
-            "authorize": _server(Authorize(gateway), grace),
-        }
-        doors = {name: server for name, server in servers.items() if name in sockets}
-        admin_server = _server(Admin(gateway), 0.1)
+        apps: dict[str, _App] = {"public": gateway, "authorize": Authorize(gateway)}
+        doors = {name: _server(app, grace) for name, app in apps.items() if name in sockets}
 
         def end() -> None:
             gateway.draining = True
@@ -103,22 +108,64 @@ async def _serve(
         loop.add_signal_handler(signal.SIGHUP, reload, gateway, files)
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, end)
-        ended = asyncio.Event()
-        beside = [
-            asyncio.create_task(keep_counters(quotas, quota_file, ended)),
-            asyncio.create_task(admin_server.serve(sockets=[sockets["admin"]])),
-        ]
-        if settings.watch_seconds:
-            beside.append(asyncio.create_task(watch(gateway, files, settings.watch_seconds, ended)))
-        _LOG.info(
-            "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
+        sharing = Sharing(
+            secrets.token_hex(8), throttle, quotas, lambda name: gateway.in_force.clients.get(name)
         )
-        await asyncio.gather(
-            *(server.serve(sockets=[sockets[name]]) for name, server in doors.items())
-        )
+        async with (
+            _shared(settings, sharing, gateway.metrics, sockets.get("peer")),
+            _beside(Admin(gateway), sockets["admin"]),
+            _until_end(lambda ended: keep_counters(quotas, quota_file, ended)),
+            _until_end(lambda ended: watch(gateway, files, settings.watch_seconds, ended)),
+        ):
+            _LOG.info(
+                "listening on %s:%d, table %s", settings.host, settings.port, in_force.table_sha256
+            )
+            await asyncio.gather(
+                *(server.serve(sockets=[sockets[name]]) for name, server in doors.items())
+            )
+
+
+@contextlib.asynccontextmanager
+async def _shared(
+    settings: Settings, sharing: Sharing, metrics: Metrics, listener: socket.socket | None
+) -> AsyncIterator[None]:
+    """Share the limits with the peers, if there are any; begin with what they know."""
+    if listener is None or settings.peer_port is None:
+        yield
+        return
+    async with (
+        _beside(PeerDoor(sharing), listener),
+        Peers(settings.peers, settings.peer_port, sharing, metrics.peer_messages) as peers,
+    ):
+        await peers.join()
+        async with _until_end(peers.run):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _beside(app: _App, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app`, which no client waits for, until the end of the block."""
+    server = _server(app, 0.1)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def _until_end(
+    work: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+) -> AsyncIterator[None]:
+    """Do `work`, which ends itself once its event is set, as it is at the end of the block."""
+    ended = asyncio.Event()
+    working = asyncio.create_task(work(ended))
+    try:
+        yield
+    finally:
         ended.set()
-        admin_server.should_exit = True
-        await asyncio.gather(*beside)
+        await working
 
 
 class _Server(uvicorn.Server):
@@ -129,7 +176,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: Gateway | Authorize | Admin, grace_seconds: float) -> _Server:
+def _server(app: _App, grace_seconds: float) -> _Server:
     config = uvicorn.Config(
         app,
         http=Http1,

@@ -2,10 +2,12 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_HOST = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -29,6 +31,10 @@ class Settings:
         state_dir: folder where quota counters outlive the process.
         token_file: file whose content the berths want as `x-berth-token`; None sends none.
         grace_seconds: from SIGTERM to exit, at most.
+        peers: names, or addresses, of the other gateways that serve the same clients; this one
+            may be among them.
+        peer_port: TCP port on `host` where peers tell what they let through, and on theirs; None
+            when there are no peers.
         log_level: one of LOG_LEVELS; the access log is written at `info`.
     """
 
@@ -42,6 +48,8 @@ class Settings:
     state_dir: Path
     token_file: Path | None
     grace_seconds: float
+    peers: tuple[str, ...]
+    peer_port: int | None
     log_level: str
 
 
@@ -61,6 +69,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(
             f"GATEWAY_LOG_LEVEL={log_level}: must be one of {', '.join(LOG_LEVELS)}"
         )
+    peers = _names(environment, "GATEWAY_PEERS")
     return Settings(
         host=environment.get("GATEWAY_HOST", "127.0.0.1"),
         port=_port(environment, "GATEWAY_PORT"),
@@ -76,6 +85,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         state_dir=state_dir,
         token_file=Path(token_file) if token_file else None,
         grace_seconds=_seconds(environment, "GATEWAY_GRACE_SECONDS", "30"),
+        peers=peers,
+        peer_port=_port(environment, "GATEWAY_PEER_PORT") if peers else None,
         log_level=log_level,
     )
 
@@ -85,6 +96,15 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name}: must be set")
     return value
+
+
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    value = environment.get(name, "")
+    names = tuple(value.split(",")) if value else ()
+    for each in names:
+        if not _HOST.fullmatch(each):
+            raise SettingsError(f"{name}={value}: must be names or addresses, with commas between")
+    return names
 
 
 def _port(environment: Mapping[str, str], name: str) -> int:

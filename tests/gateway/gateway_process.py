@@ -72,10 +72,11 @@ class GatewayProcess:
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     admin_port: int = 0
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -99,6 +100,7 @@ class GatewayProcess:
                 cwd=REPOSITORY,
                 env={
                     **{n: v for n, v in os.environ.items() if not n.startswith("GATEWAY_")},
+                    "GATEWAY_HOST": self.host,
                     "GATEWAY_PORT": str(self.port),
                     "GATEWAY_ADMIN_PORT": str(self.admin_port),
                     "GATEWAY_TABLE": str(self.folder / "table.json"),
@@ -113,6 +115,10 @@ class GatewayProcess:
         """Start with this table and wait until it is in force."""
         self.write_table(content)
         self.spawn()
+        self.wait_for_start()
+
+    def wait_for_start(self) -> None:
+        """Return once the table is in force."""
         wait_until(self._in_force, "the gateway's first table in force")
 
     def reload(self, content: dict[str, Any] | bytes) -> None:

@@ -1,0 +1,54 @@
+"""The peer app: where other gateways tell what they let through, and ask what is known."""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from gateway_app.answer import send_error, send_json
+from gateway_app.body import read_body
+from gateway_app.exchange import Exchange, Receive, Send
+from gateway_app.peers import Known
+from gateway_app.refusal import RefusalError
+from gateway_app.settle import settle
+from gateway_app.sharing import Sharing, Told
+
+_MAX_BYTES = 16 << 20
+_SECONDS = 5.0
+_LOG = logging.getLogger("gateway")
+
+
+class PeerDoor:
+    """Answers POST / with a `Told`, and GET /; both answers are a `Known`."""
+
+    def __init__(self, sharing: Sharing) -> None:
+        self._sharing = sharing
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        exchange = Exchange(
+            method=scope["method"],
+            path=scope["path"],
+            headers=scope["headers"],
+            receive=receive,
+            send=send,
+            request_id="from a peer",
+        )
+        await settle(exchange, self._answer(exchange))
+
+    async def _answer(self, exchange: Exchange) -> None:
+        origin = self._sharing.origin
+        if exchange.method == "POST":
+            body = await read_body(exchange.receive, _MAX_BYTES, _SECONDS)
+            try:
+                told = msgspec.json.decode(body, type=Told)
+            except msgspec.MsgspecError as error:
+                _LOG.warning("a peer's message cannot be read: %s", error)
+                raise RefusalError(400, str(error)) from error
+            self._sharing.hear(told)
+            await send_json(exchange, 200, Known(origin=origin))
+        elif exchange.method == "GET":
+            state = self._sharing.state() if self._sharing.begun else None
+            await send_json(exchange, 200, Known(origin=origin, state=state))
+        else:
+            exchange.answer_headers["allow"] = "GET, POST"
+            await send_error(exchange, 405, "use GET or POST")
