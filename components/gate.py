@@ -18,7 +18,9 @@ from components.kubernetes_object import PART_OF, in_namespace, labels, restrict
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
 METRICS_PORT = 9090
+PEER_PORT = 8082
 SERVICE = "gate"
+_PEERS = "gate-peers"
 MARKS = {"app.kubernetes.io/name": "gate", "app.kubernetes.io/part-of": PART_OF}
 _TABLE = "/etc/gate"
 _STATE = "/tmp/state"  # noqa: S108
@@ -37,7 +39,7 @@ class GateArgs:
         table: its table as gateway_app.table.Table describes it.
         callers: labels of the pods that ask it.
         metrics_namespace: the namespace whose pods may read its metrics.
-        copies: pods.
+        copies: pods, which share the clients' limits.
     """
 
     namespace: pulumi.Input[str]
@@ -45,7 +47,7 @@ class GateArgs:
     table: pulumi.Input[Mapping[str, Any]]
     callers: list[Mapping[str, str]]
     metrics_namespace: str
-    copies: int = 1
+    copies: int = 2
 
 
 class Gate(pulumi.ComponentResource):
@@ -98,6 +100,18 @@ class Gate(pulumi.ComponentResource):
             },
             opts=inside,
         )
+        peers = Service(
+            f"{name}-peers",
+            metadata=in_namespace(args.namespace, _PEERS, marks),
+            spec={
+                "selector": MARKS,
+                "cluster_ip": "None",
+                # One that starts asks the others before it is ready itself.
+                "publish_not_ready_addresses": True,
+                "ports": [{"name": "peer", "port": PEER_PORT, "target_port": "peer"}],
+            },
+            opts=inside,
+        )
         deployment = Deployment(
             name,
             metadata=metadata(),
@@ -115,7 +129,9 @@ class Gate(pulumi.ComponentResource):
                     "spec": _pod(args, account.metadata.name, table.metadata.name),
                 },
             },
-            opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=[service])),
+            opts=pulumi.ResourceOptions.merge(
+                inside, pulumi.ResourceOptions(depends_on=[service, peers])
+            ),
         )
         PodDisruptionBudget(
             name,
@@ -140,6 +156,8 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
         "GATEWAY_TABLE": f"{_TABLE}/table.json",
         "GATEWAY_STATE_DIR": "/tmp",  # noqa: S108
         "GATEWAY_GRACE_SECONDS": str(_GRACE_SECONDS),
+        "GATEWAY_PEERS": _PEERS,
+        "GATEWAY_PEER_PORT": str(PEER_PORT),
     }
     amounts = {"cpu": "250m", "memory": "128Mi"}
     probe = {"period_seconds": 2, "timeout_seconds": 5, "failure_threshold": 2}
@@ -150,6 +168,7 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
             {"name": "public", "container_port": PUBLIC_PORT},
             {"name": "authorize", "container_port": AUTHORIZE_PORT},
             {"name": "metrics", "container_port": METRICS_PORT},
+            {"name": "peer", "container_port": PEER_PORT},
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {"requests": amounts, "limits": {"cpu": "1", "memory": "256Mi"}},
@@ -185,6 +204,7 @@ def _policy(args: GateArgs) -> dict[str, Any]:
     from_controller = [{"pod_selector": {"match_labels": dict(x)}} for x in args.callers]
     scraper = {"match_labels": {"kubernetes.io/metadata.name": args.metrics_namespace}}
     berths = {"match_labels": {"app.kubernetes.io/name": "berth"}}
+    gates = {"pod_selector": {"match_labels": MARKS}}
     return {
         "pod_selector": {"match_labels": MARKS},
         "policy_types": ["Ingress", "Egress"],
@@ -200,6 +220,7 @@ def _policy(args: GateArgs) -> dict[str, Any]:
                 "from_": [{"namespace_selector": scraper}],
                 "ports": [{"port": "metrics", "protocol": "TCP"}],
             },
+            {"from_": [gates], "ports": [{"port": "peer", "protocol": "TCP"}]},
         ],
         "egress": [
             NAME_SERVICE,
@@ -207,5 +228,6 @@ def _policy(args: GateArgs) -> dict[str, Any]:
                 "to": [{"pod_selector": berths}],
                 "ports": [{"port": BERTH_PORT, "protocol": "TCP"}],
             },
+            {"to": [gates], "ports": [{"port": PEER_PORT, "protocol": "TCP"}]},
         ],
     }

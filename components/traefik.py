@@ -67,7 +67,7 @@ class TraefikArgs:
     tls_secret: str | None
     timeout_seconds: float
     metrics_namespace: str
-    copies: int = 1
+    copies: int = 2
 
 
 class Traefik(pulumi.ComponentResource):
