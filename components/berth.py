@@ -275,7 +275,7 @@ def _autoscaler(plan: BerthPlan, deployment: str) -> dict[str, Any]:
             {
                 "type": "Pods",
                 "pods": {
-                    "metric": {"name": "berth_in_flight"},
+                    "metric": {"name": "berth_in_flight_requests"},
                     "target": {
                         "type": "AverageValue",
                         "average_value": str(plan.target_in_flight),

@@ -12,6 +12,7 @@ import click
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
 from infra.operations import data as data_sets
+from infra.operations import images as image_reports
 from infra.operations import invoke as invoking
 from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
@@ -302,6 +303,15 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     if code == 0 and as_json:
         click.echo(json.dumps({"stack": name, "result": "destroyed"}))
     sys.exit(code)
+
+
+@main.command()
+@stack_option
+@json_option
+def images(name: str, as_json: bool) -> None:
+    """What is inside the stack's images: size, packages, user, and what must not be there."""
+    found = image_reports.reports(_outputs(_stack(name)))
+    _show(found, as_json, lambda: image_reports.as_text(found))
 
 
 @main.group()

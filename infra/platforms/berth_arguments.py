@@ -11,8 +11,13 @@ def in_use(model: ModelSpec, version: str) -> bool:
     return version in model.exposed_versions or version == model.shadow
 
 
-def plan_of(model: ModelSpec, version: str) -> BerthPlan:
-    """How many copies a version has, and what each of them has."""
+def plan_of(model: ModelSpec, version: str, *, pod_metrics: bool) -> BerthPlan:
+    """How many copies a version has, and what each of them has.
+
+    Args:
+        pod_metrics: whether the cluster serves metrics of pods. An autoscaler that waits for one
+            that is not there never takes copies away.
+    """
     at_rest, most = copies(
         fewest=model.replicas.min,
         most=model.replicas.max,
@@ -23,7 +28,7 @@ def plan_of(model: ModelSpec, version: str) -> BerthPlan:
         copies=at_rest,
         most_copies=most,
         target_cpu_percent=model.replicas.target_cpu_percent,
-        target_in_flight=model.replicas.target_in_flight,
+        target_in_flight=model.replicas.target_in_flight if pod_metrics else None,
         cpu=model.resources.cpu,
         memory=model.resources.memory,
         gpus=model.resources.gpu,

@@ -11,6 +11,7 @@ from infra.spec import SpecError
 # The oldest release whose pods can wait before they end without a shell (lifecycle sleep).
 OLDEST = (1, 30)
 _SECONDS = 5.0
+_POD_METRICS = "custom.metrics.k8s.io"
 _NEEDED = {
     "gateway.networking.k8s.io": (
         "the Gateway API: kubectl apply -f https://github.com/kubernetes-sigs/gateway-api/releases/"
@@ -60,14 +61,28 @@ class ClusterAccess:
         return client.ApiClient(configuration)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterFacts:
+    """What is known of a cluster that answers.
+
+    Attributes:
+        host: of its API.
+        pod_metrics: whether it serves metrics of pods beside processor and memory, which an
+            autoscaler can then go by.
+    """
+
+    host: str
+    pod_metrics: bool
+
+
 def api_host(access: ClusterAccess) -> str:
     """The host of the cluster's API, whether or not it answers."""
     address = str(access.client().configuration.host)
     return urlsplit(address).hostname or address
 
 
-def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> str:
-    """Hold the cluster against what Berth needs of it; the result is its API's host.
+def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> ClusterFacts:
+    """Hold the cluster against what Berth needs of it.
 
     Args:
         key: of the specification that names the cluster.
@@ -88,7 +103,7 @@ def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> str:
     problems = list(_problems(found, groups))
     if problems:
         raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
-    return api_host(access)
+    return ClusterFacts(host=api_host(access), pod_metrics=_POD_METRICS in groups)
 
 
 def _problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:

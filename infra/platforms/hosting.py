@@ -52,6 +52,7 @@ def host(
     images: Images,
     keys: Mapping[str, pulumi.Output[str]],
     root: Path,
+    pod_metrics: bool,
     opts: pulumi.ResourceOptions,
     prefix: str = "",
 ) -> Hosted:
@@ -60,6 +61,7 @@ def host(
     Args:
         spec: what the cluster runs; of an edge site, with its models alone.
         prefix: of the resources' names in the stack.
+        pod_metrics: whether the cluster serves metrics of pods to autoscalers.
         opts: with the cluster's provider.
     """
     space = HostingNamespace(
@@ -74,7 +76,7 @@ def host(
                 version=version,
                 digest=digest(version_directory(root, model, version, entry.path)),
                 image=images.serving[model, version],
-                plan=plan_of(model_spec, version),
+                plan=plan_of(model_spec, version, pod_metrics=pod_metrics),
                 serving=serving_settings(spec, model_spec),
                 priority=space.exposed_priority
                 if in_use(model_spec, version)

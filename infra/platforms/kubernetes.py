@@ -12,7 +12,7 @@ from components.gateway_image import GatewayImage, GatewayImageArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from infra.model_store import version_directory
 from infra.platforms.berth_arguments import image_settings
-from infra.platforms.cluster import access_of, require_cluster
+from infra.platforms.cluster import ClusterFacts, access_of, require_cluster
 from infra.platforms.data_sets import data_mounts
 from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, Images, host
@@ -22,8 +22,8 @@ from infra.spec import HostingSpec
 from serving_app.card import digest
 
 
-def require_target(spec: HostingSpec, root: Path) -> str:
-    """Hold the cluster against what is needed of it; its API's host.
+def require_target(spec: HostingSpec, root: Path) -> ClusterFacts:
+    """Hold the cluster against what is needed of it.
 
     Raises:
         SpecError: it cannot be reached, or lacks something.
@@ -34,7 +34,7 @@ def require_target(spec: HostingSpec, root: Path) -> str:
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Images -> everything on the cluster."""
     access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
-    api_host = require_target(spec, root)
+    facts = require_target(spec, root)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     images, reports = build_images(spec, root)
     keys = client_keys(spec.gateway.clients)
@@ -45,6 +45,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         images=images,
         keys=keys,
         root=root,
+        pod_metrics=facts.pod_metrics,
         opts=pulumi.ResourceOptions(provider=provider),
     )
     sites = {
@@ -52,7 +53,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         for name in spec.edge.sites
     }
     return {
-        "endpoint": endpoint(spec, api_host, hosted.controller),
+        "endpoint": endpoint(spec, facts.host, hosted.controller),
         "namespace": hosted.namespace.name,
         "api_keys": pulumi.Output.secret(keys),
         "images": reports,

@@ -34,6 +34,7 @@ def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
         return {
             "state": _state(deployment, own),
             "copies": _copies(deployment),
+            "start_to_ready_seconds": _start_to_ready(own),
             **{key: berth[key] for key in ("traffic", "exposed", "digest", "image")},
         }
 
@@ -161,6 +162,26 @@ def _copies(deployment: Any) -> str:
     if deployment is None:
         return "0/0"
     return f"{deployment.status.ready_replicas or 0}/{deployment.spec.replicas}"
+
+
+def _start_to_ready(pods: list[Any]) -> int | None:
+    """From the start of a pod's container to the pod being ready, of the slowest; whole seconds,
+    which is all that the cluster keeps. None when no pod is ready."""
+    found = []
+    for pod in pods:
+        started = [
+            container.state.running.started_at
+            for container in pod.status.container_statuses or []
+            if container.state.running is not None
+        ]
+        ready = [
+            condition.last_transition_time
+            for condition in pod.status.conditions or []
+            if condition.type == "Ready" and condition.status == "True"
+        ]
+        if started and ready:
+            found.append(int((ready[0] - max(started)).total_seconds()))
+    return max(found, default=None)
 
 
 def _state(deployment: Any, pods: list[Any]) -> str:

@@ -59,6 +59,8 @@ def deploy_site(
         images=images,
         keys=keys,
         root=root,
+        # Asking a site that does not answer would stop the whole stack.
+        pod_metrics=False,
         opts=pulumi.ResourceOptions(parent=parent, provider=provider),
         prefix=f"{name}-",
     )

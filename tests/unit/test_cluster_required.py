@@ -63,9 +63,11 @@ def _kubeconfig(folder: Path, server: str) -> str:
     return str(path)
 
 
-def test_a_cluster_with_all_it_needs_gives_its_host(api: _Api, tmp_path: Path) -> None:
-    access = access_of(_kubeconfig(tmp_path, api.url), None, tmp_path)
-    assert require_cluster(access) == "127.0.0.1"
+@pytest.mark.parametrize("pod_metrics", [False, True])
+def test_a_cluster_with_all_it_needs(api: _Api, tmp_path: Path, pod_metrics: bool) -> None:
+    api.groups = [*_WHOLE, *(["custom.metrics.k8s.io"] if pod_metrics else [])]
+    facts = require_cluster(access_of(_kubeconfig(tmp_path, api.url), None, tmp_path))
+    assert (facts.host, facts.pod_metrics) == ("127.0.0.1", pod_metrics)
 
 
 def test_everything_that_is_missing_is_told_at_once(api: _Api, tmp_path: Path) -> None:
