@@ -44,6 +44,11 @@ class Port:
     datatype: Datatype
     shape: tuple[int | str | None, ...]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the first dimension is free, so that it can be the rows of a request."""
+        return bool(self.shape) and not isinstance(self.shape[0], int)
+
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of `shape` fits: rank, and every fixed dimension."""
         if len(shape) != len(self.shape):
@@ -81,12 +86,8 @@ class Model:
         self.inputs = _ports(session.get_inputs(), card.inputs, "input")
         self.outputs = _ports(session.get_outputs(), card.outputs, "output")
         ports = [*self.inputs.values(), *self.outputs.values()]
-        self.batched = all(port.shape and not isinstance(port.shape[0], int) for port in ports)
-        self.batched_inputs = [
-            port.name
-            for port in self.inputs.values()
-            if port.shape and not isinstance(port.shape[0], int)
-        ]
+        self.batched = all(port.has_rows for port in ports)
+        self.batched_inputs = [port.name for port in self.inputs.values() if port.has_rows]
         self.shared_dims = _shared_dims(list(self.inputs.values()))
 
     @property

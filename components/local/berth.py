@@ -54,7 +54,7 @@ class _BerthProvider(ResourceProvider):
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         changed = [key for key in _INPUTS if olds.get(key) != news.get(key)]
-        alive = supervisord.states(RunDir(Path(olds["run_dir"]))).get(id_) in supervisord.ALIVE
+        alive = supervisord.is_alive(RunDir(Path(olds["run_dir"])), id_)
         return DiffResult(
             changes=bool(changed) or not alive or not olds["running"],
             replaces=changed,
@@ -64,13 +64,13 @@ class _BerthProvider(ResourceProvider):
     def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         # Reached when nothing but the process is amiss: start it again where it was.
         run_dir = RunDir(Path(news["run_dir"]))
-        if supervisord.states(run_dir).get(id_) not in supervisord.ALIVE:
+        if not supervisord.is_alive(run_dir, id_):
             supervisord.remove(run_dir, id_)
         _run(run_dir, id_, int(olds["port"]), news)
         return UpdateResult(_outputs(news, id_, int(olds["port"])))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        alive = supervisord.states(RunDir(Path(props["run_dir"]))).get(id_) in supervisord.ALIVE
+        alive = supervisord.is_alive(RunDir(Path(props["run_dir"])), id_)
         return ReadResult(id_, {**props, "running": alive})
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:

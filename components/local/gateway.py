@@ -68,7 +68,7 @@ class _GatewayProvider(ResourceProvider):
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         run_dir = RunDir(Path(news["run_dir"]))
-        alive = supervisord.states(run_dir).get(_PROCESS) in supervisord.ALIVE
+        alive = supervisord.is_alive(run_dir, _PROCESS)
         if alive and all(olds.get(key) == news.get(key) for key in _NEEDS_RESTART):
             outputs = {**olds, **news}
             self._reload(run_dir, outputs)
@@ -80,8 +80,8 @@ class _GatewayProvider(ResourceProvider):
         return UpdateResult({**outputs, "running": True})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        states = supervisord.states(RunDir(Path(props["run_dir"])))
-        return ReadResult(id_, {**props, "running": states.get(_PROCESS) in supervisord.ALIVE})
+        alive = supervisord.is_alive(RunDir(Path(props["run_dir"])), _PROCESS)
+        return ReadResult(id_, {**props, "running": alive})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         supervisord.remove(RunDir(Path(props["run_dir"])), _PROCESS)

@@ -173,6 +173,11 @@ def states(run_dir: RunDir) -> dict[str, str]:
         return {str(i["name"]): str(i["statename"]) for i in _infos(control)}
 
 
+def is_alive(run_dir: RunDir, name: str) -> bool:
+    """Whether the supervisor keeps the process running: it runs, starts, or is started again."""
+    return states(run_dir).get(name) in ALIVE
+
+
 def pids(run_dir: RunDir) -> dict[str, int]:
     """The process id of each supervised process that runs, by name."""
     if not is_running(run_dir):

@@ -62,10 +62,16 @@ def new_project(folder: Path, stack: str, content: dict[str, Any]) -> Project:
 
 @pytest.fixture(scope="session")
 def hosted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A stack that is up; tests that change it put back what they changed."""
+    """A stack that is up; tests that change it put back what they changed.
+
+    The one that is destroyed at the end, and leaves nothing; other stacks end with the cluster.
+    """
     project = new_project(
         tmp_path_factory.mktemp("hosted"), "hosted", stack_file(cluster, "hosted")
     )
     project.berth("up", "--yes")
     yield project
     project.berth("destroy", "--yes")
+    left = cluster.run("get", "all,httproutes,gateways,middlewares", "-n", "hosted", code=None)
+    assert "No resources found" in left
+    assert "hosted" not in cluster.run("get", "namespaces,clusterroles,gatewayclasses", "-A")

@@ -1,7 +1,6 @@
 """Sets of data: pushed, read by a model's pod, checked, and promoted apart from the model."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(
-    cluster: Cluster, claim: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
+def stack(cluster: Cluster, claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     content = stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
         "digits": {"versions": {"1": {}}, "resources": {"cpu": "50m", "memory": "192Mi"}}
@@ -53,9 +50,7 @@ def stack(
             },
         },
     )  # fmt: skip
-    yield project
-    project.berth("destroy", "--yes")
-    cluster.run("delete", "pv", "tables", "--wait=false")
+    return project
 
 
 def _push(project: Project, folder: Path, target: str, version: str, text: str) -> str:

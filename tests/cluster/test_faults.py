@@ -1,7 +1,6 @@
 """What can go wrong on a cluster: told within a bounded time, with what to do; nothing is lost."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ _NAMESPACE = "faulty"
 
 
 @pytest.fixture(scope="module")
-def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One model in one version, which gets 15 seconds to become ready."""
     content = stack_file(cluster, _NAMESPACE)
     digits = content["config"]["berth:models"].pop("digits")
@@ -28,8 +27,7 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     content["config"]["berth:kubernetes"]["ready_seconds"] = 15
     project = new_project(tmp_path_factory.mktemp("faulty"), "faulty", content)
     project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    return project
 
 
 def _with_version_2(project: Project, entry: dict[str, Any], **more: Any) -> None:

@@ -1,7 +1,6 @@
 """Copies: the autoscaler, the budget for disruptions, and graphics processors."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ _NAMESPACE = "scaled"
 
 
 @pytest.fixture(scope="module")
-def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Two to four copies; a version that stands by warm, and one that is cold."""
     content = stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
@@ -32,8 +31,7 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     }
     project = new_project(tmp_path_factory.mktemp("scaled"), "scaled", content)
     project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    return project
 
 
 def _load(project: Project) -> Load:

@@ -1,6 +1,5 @@
 """Edge sites: further clusters with the same images, of which one may not answer."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def kubeconfigs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.fixture(scope="module")
 def stack(
     cluster: Cluster, kubeconfigs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
+) -> Project:
     content = stack_file(cluster, "center")
     config = content["config"]
     small = {"cpu": "50m", "memory": "192Mi"}
@@ -38,11 +37,7 @@ def stack(
             for site, path in kubeconfigs.items()
         }
     }
-    project = new_project(tmp_path_factory.mktemp("center"), "center", content)
-    yield project
-    for path in kubeconfigs.values():
-        path.write_text(cluster.kubeconfig.read_text())
-    project.berth("destroy", "--yes")
+    return new_project(tmp_path_factory.mktemp("center"), "center", content)
 
 
 def _cut_off(cluster: Cluster, path: Path) -> None:
