@@ -14,6 +14,7 @@ from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
 from infra.operations.packaging.example import example_feeds, request
 from infra.operations.packaging.formats import FORMATS, framework_of
+from infra.operations.packaging.missing import missing
 from infra.operations.packaging.names import check_name, check_version
 from infra.operations.packaging.publish import publish, staging
 from infra.operations.packaging.rows import Array, read_rows
@@ -74,9 +75,9 @@ def package_model(
         berth package my_team.models:build --name digits --version 3 --metric accuracy=0.98
 
     Args:
-        source: a path of an .onnx file; `path/to/train.py:function` or `module:function`, called
-            without arguments, which returns (model, rows) or (model, rows, metrics); or the model
-            itself: a fitted scikit-learn estimator or an `onnx.ModelProto`.
+        source: a path of a file that ends as one of `FILES`; `path/to/train.py:function` or
+            `module:function`, called without arguments, which returns (model, rows) or (model,
+            rows, metrics); or the model itself, of a framework in `FORMATS`.
         name: the model's name, a DNS label.
         version: the version, as it stands in the stack's configuration.
         into: the directory of the models; made when it is not there.
@@ -154,10 +155,7 @@ def _convert(model: object, rows: object, framework: str | None) -> Converted:
     try:
         return FORMATS[framework](model, read_rows(rows))
     except ImportError as error:
-        raise PackageError(
-            f"{framework}: needs a package that is not installed ({error}); "
-            "pip install -r requirements-package.txt"
-        ) from error
+        raise missing(framework, error) from error
 
 
 def _write_model(converted: Converted, stage: Path) -> None:

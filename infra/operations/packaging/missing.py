@@ -1,0 +1,32 @@
+"""What to install when a framework's package is missing."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.formats import NEEDS
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def missing(framework: str, error: ImportError) -> PackageError:
+    """The error to raise when converting a model of `framework` met an import that failed.
+
+    One line: what is missing, the command that installs it, and the versions that it pins.
+    """
+    file = _ROOT / f"{NEEDS.get(framework, 'requirements-package')}.txt"
+    command = shlex.join([sys.executable, "-m", "pip", "install", "-r", str(file)])
+    return PackageError(
+        f"{framework}: needs a package that is not installed ({error}); run {command} "
+        f"({', '.join(_pins(file))})"
+    )
+
+
+def _pins(file: Path) -> list[str]:
+    """The pins of a requirements file that hold on this system."""
+    lines = [line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines()]
+    wanted = [Requirement(line) for line in lines if line]
+    return [f"{r.name}{r.specifier}" for r in wanted if not r.marker or r.marker.evaluate()]
