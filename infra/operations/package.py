@@ -2,7 +2,9 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,8 +154,10 @@ def _convert(model: object, rows: object, framework: str | None) -> Converted:
     framework = framework or framework_of(model)
     if framework not in FORMATS:
         raise PackageError(f"framework {framework!r}: is none of {', '.join(FORMATS)}")
+    given = read_rows(rows)
     try:
-        return FORMATS[framework](model, read_rows(rows))
+        with redirect_stdout(sys.stderr):  # frameworks print; stdout is the command's answer
+            return FORMATS[framework](model, given)
     except ImportError as error:
         raise missing(framework, error) from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from infra.operations.packaging.errors import PackageError
 from infra.operations.packaging.opset import INPUT, OPSET
 from infra.operations.packaging.rows import Array
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _IR_VERSION = 8
 
 SCORES = "scores"
+_DAMAGED = "the model is damaged"
 
 
 class _Split(NamedTuple):
@@ -47,6 +49,9 @@ class Trees:
     `features` is the number of input columns, `base` what each score starts from. `datatype` is
     what inputs and thresholds are compared in, FP32 or FP64: as the framework does, since a
     rounded threshold sends rows that lie at it to the other side.
+
+    What is added is checked, because a framework may follow a damaged tree out of its memory.
+    `PackageError`: a node is reached twice, or a feature or score is none of the model's.
     """
 
     features: int
@@ -57,6 +62,11 @@ class Trees:
 
     def leaf(self, tree: int, node: int, column: int, weight: float) -> None:
         """Rows that come here add `weight` to the score `column`."""
+        self._new(tree, node)
+        if not 0 <= column < len(self.base):
+            raise PackageError(
+                f"tree {tree} adds to score {column} of {len(self.base)}: {_DAMAGED}"
+            )
         self._leaves[tree, node] = _Leaf(tree, node, column, weight)
 
     def split(
@@ -75,6 +85,11 @@ class Trees:
 
         `mode` is the comparison, as ONNX names it (BRANCH_LT: below); NaN goes by `missing_yes`.
         """
+        self._new(tree, node)
+        if not 0 <= feature < self.features:
+            raise PackageError(
+                f"tree {tree} asks for feature {feature} of {self.features}: {_DAMAGED}"
+            )
         made = _Split(tree, node, feature, mode, threshold, yes, no, missing_yes)
         self._splits[tree, node] = made
 
@@ -121,6 +136,10 @@ class Trees:
             if not last:
                 node, spare = spare, spare + 1
         return spare
+
+    def _new(self, tree: int, node: int) -> None:
+        if (tree, node) in self._leaves or (tree, node) in self._splits:
+            raise PackageError(f"tree {tree} comes to node {node} twice: {_DAMAGED}")
 
     def operator(self) -> "NodeProto":
         """The operator that gives the scores, [rows, one per column]."""

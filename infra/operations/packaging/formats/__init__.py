@@ -11,13 +11,14 @@ from pathlib import Path
 
 from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
-from infra.operations.packaging.formats import onnx, scikit_learn, xgboost
+from infra.operations.packaging.formats import lightgbm, onnx, scikit_learn, xgboost
 from infra.operations.packaging.rows import Rows
 
 FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
     "onnx": onnx.convert,
     "sklearn": scikit_learn.convert,
     "xgboost": xgboost.convert,
+    "lightgbm": lightgbm.convert,
 }
 
 # How the name of a file ends -> the key of `FORMATS` that reads it.
@@ -25,11 +26,13 @@ FILES = {
     ".onnx": "onnx",
     ".json": "xgboost",
     ".ubj": "xgboost",
+    ".txt": "lightgbm",
 }
 
 # A key of `FORMATS` -> the requirements file, without its suffix, of what it imports.
 NEEDS = {
     "xgboost": "requirements-package-xgboost",
+    "lightgbm": "requirements-package-lightgbm",
 }
 
 

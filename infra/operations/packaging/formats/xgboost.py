@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from infra.operations.packaging.apart import convert_apart
 from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError, first_line
 from infra.operations.packaging.opset import INPUT
-from infra.operations.packaging.rows import Array, Rows
+from infra.operations.packaging.rows import Array, Rows, one_of_numbers
 from infra.operations.packaging.trees import Head, Trees, to_onnx
 
 if TYPE_CHECKING:
@@ -63,16 +64,23 @@ def convert(model: object, rows: Rows) -> Converted:
         PackageError: not a model of XGBoost, not fitted, or trees or an objective that ONNX has no
             operators for.
     """
+    import xgboost  # that it is missing is told before anything else
+
+    del xgboost
+    numbers = one_of_numbers(rows, "XGBoost")
+    if isinstance(model, Path):
+        return convert_apart(convert_here, model, numbers)
+    return convert_here(model, numbers)
+
+
+def convert_here(model: object, rows: Array) -> Converted:
+    """As `convert`, in this process, which a damaged file may end."""
     import xgboost
 
-    if isinstance(rows, dict):
-        raise PackageError(
-            "rows: an XGBoost model has one input here; give one array, not arrays by name"
-        )
     try:
         booster = _booster(model)
         written = json.loads(booster.save_raw("json"))["learner"]
-    except xgboost.core.XGBoostError as error:
+    except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
         raise PackageError(f"{_name(model)}: is not an XGBoost model ({_said(error)})") from error
     name = written["objective"]["name"]
     if name not in _OPERATORS:
@@ -149,7 +157,10 @@ def _read_trees(trees: Trees, written: dict[str, Any]) -> None:
                 "multi_strategy='multi_output_tree': leaves of several numbers have no operator "
                 "in ONNX; train with one_output_per_tree"
             )
-        _read_tree(trees, number, tree, column, weight)
+        try:
+            _read_tree(trees, number, tree, column, weight)
+        except IndexError as error:
+            raise PackageError(f"tree {number} leads out of itself: it is damaged") from error
 
 
 def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, weight: float) -> None:
