@@ -11,7 +11,7 @@ from infra.cli import main
 from infra.operations.packaging.formats import FILES, FORMATS, NEEDS
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = {"xgboost": "model.json", "lightgbm": "model.txt"}
+SOURCES = {"xgboost": "model.json", "lightgbm": "model.txt", "torch": "model.pt2"}
 
 
 @pytest.mark.parametrize("framework", NEEDS)

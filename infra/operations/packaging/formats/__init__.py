@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
-from infra.operations.packaging.formats import lightgbm, onnx, scikit_learn, xgboost
+from infra.operations.packaging.formats import lightgbm, onnx, pytorch, scikit_learn, xgboost
 from infra.operations.packaging.rows import Rows
 
 FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
@@ -19,6 +19,7 @@ FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
     "sklearn": scikit_learn.convert,
     "xgboost": xgboost.convert,
     "lightgbm": lightgbm.convert,
+    "torch": pytorch.convert,
 }
 
 # How the name of a file ends -> the key of `FORMATS` that reads it.
@@ -27,12 +28,14 @@ FILES = {
     ".json": "xgboost",
     ".ubj": "xgboost",
     ".txt": "lightgbm",
+    ".pt2": "torch",
 }
 
 # A key of `FORMATS` -> the requirements file, without its suffix, of what it imports.
 NEEDS = {
     "xgboost": "requirements-package-xgboost",
     "lightgbm": "requirements-package-lightgbm",
+    "torch": "requirements-package-torch",
 }
 
 
