@@ -42,7 +42,7 @@ class PackagedModel:
 
     `path` is the version's directory and `digest` its identity. `rows` is how many real rows were
     compared, `differences` how far each output was from the framework's own. `changed` is False
-    when the version was there already, byte for byte.
+    when the version was there already, byte for byte. `notes` say what was left out.
     """
 
     path: Path
@@ -51,6 +51,7 @@ class PackagedModel:
     rows: int
     differences: dict[str, compare.Difference]
     changed: bool
+    notes: tuple[str, ...]
 
 
 def package_model(
@@ -77,9 +78,10 @@ def package_model(
         berth package my_team.models:build --name digits --version 3 --metric accuracy=0.98
 
     Args:
-        source: a path of a file that ends as one of `FILES`; `path/to/train.py:function` or
-            `module:function`, called without arguments, which returns (model, rows) or (model,
-            rows, metrics); or the model itself, of a framework in `FORMATS`.
+        source: a path of a file that ends as one of `FILES`, or of a folder of Hugging Face's;
+            `path/to/train.py:function` or `module:function`, called without arguments, which
+            returns (model, rows) or (model, rows, metrics); or the model itself, of a framework in
+            `FORMATS`.
         name: the model's name, a DNS label.
         version: the version, as it stands in the stack's configuration.
         into: the directory of the models; made when it is not there.
@@ -138,6 +140,7 @@ def package_model(
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
+        notes=converted.notes,
     )
 
 

@@ -11,14 +11,24 @@ from infra.cli import main
 from infra.operations.packaging.formats import FILES, FORMATS, NEEDS
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = {"xgboost": "model.json", "lightgbm": "model.txt", "torch": "model.pt2"}
+SOURCES = {
+    "xgboost": "model.json",
+    "lightgbm": "model.txt",
+    "torch": "model.pt2",
+    "transformers": "model",
+}
 
 
 @pytest.mark.parametrize("framework", NEEDS)
 def test_missing_framework(framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, framework, None)  # importing it then raises ImportError
     source = tmp_path / SOURCES[framework]
-    source.write_text("{}")
+    if framework == "transformers":
+        source.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (source / name).write_text("{}")
+    else:
+        source.write_text("{}")
     np.save(tmp_path / "rows.npy", np.eye(3))
     arguments = ["--name", "m", "--version", "1", "--into", str(tmp_path / "models")]
     arguments += ["--rows", str(tmp_path / "rows.npy")]
@@ -40,4 +50,4 @@ def test_every_format_is_known() -> None:
     assert set(NEEDS) <= set(FORMATS)
     for name in NEEDS.values():
         pins = (ROOT / f"{name}.txt").read_text().splitlines()
-        assert all("==" in pin for pin in pins if not pin.startswith(("#", "-r")))
+        assert all("==" in pin for pin in pins if not pin.startswith(("#", "-r ")))

@@ -26,7 +26,14 @@ def missing(framework: str, error: ImportError) -> PackageError:
 
 
 def _pins(file: Path) -> list[str]:
-    """The pins of a requirements file that hold on this system."""
+    """The pins of a requirements file that hold on this system; those of files included too."""
     lines = [line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines()]
-    wanted = [Requirement(line) for line in lines if line]
-    return [f"{r.name}{r.specifier}" for r in wanted if not r.marker or r.marker.evaluate()]
+    pins: list[str] = []
+    for line in filter(None, lines):
+        if line.startswith("-r "):
+            pins += _pins(file.parent / line[3:])
+            continue
+        wanted = Requirement(line)
+        if not wanted.marker or wanted.marker.evaluate():
+            pins.append(f"{wanted.name}{wanted.specifier}")
+    return pins

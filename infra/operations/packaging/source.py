@@ -12,11 +12,12 @@ from typing import Any
 
 from infra.operations.packaging.errors import PackageError
 from infra.operations.packaging.formats import FILES
+from infra.operations.packaging.formats.hugging_face import CONFIG
 from infra.operations.packaging.pickles import refuse_pickle
 
 _WHAT_A_SOURCE_IS = (
-    f"a source is a file ({', '.join(FILES)}), or a function that returns the fitted model and "
-    "real rows: path/to/train.py:function or module:function"
+    f"a source is a file ({', '.join(FILES)}), a folder of Hugging Face's, or a function that "
+    "returns the fitted model and real rows: path/to/train.py:function or module:function"
 )
 
 
@@ -24,8 +25,8 @@ _WHAT_A_SOURCE_IS = (
 class Found:
     """What is to be packaged, before any conversion.
 
-    `model` is an object, or the path of a file that one of `FORMATS` reads. `rows` and `metrics`
-    are what the function gave along with it, if anything.
+    `model` is an object, or the path of a file or folder that one of `FORMATS` reads. `rows` and
+    `metrics` are what the function gave along with it, if anything.
     """
 
     model: object
@@ -54,7 +55,9 @@ def find_source(source: object) -> Found:
 
 def _file(path: Path) -> Path:
     if path.is_dir():
-        raise PackageError(f"{path}: is a directory; {_WHAT_A_SOURCE_IS}")
+        if (path / CONFIG).is_file():
+            return path
+        raise PackageError(f"{path}: is a folder without {CONFIG}; {_WHAT_A_SOURCE_IS}")
     refuse_pickle(path)
     if path.suffix == ".py":
         raise PackageError(f"{path}: name the function too, as in {path}:build")

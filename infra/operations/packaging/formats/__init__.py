@@ -11,7 +11,14 @@ from pathlib import Path
 
 from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
-from infra.operations.packaging.formats import lightgbm, onnx, pytorch, scikit_learn, xgboost
+from infra.operations.packaging.formats import (
+    hugging_face,
+    lightgbm,
+    onnx,
+    pytorch,
+    scikit_learn,
+    xgboost,
+)
 from infra.operations.packaging.rows import Rows
 
 FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
@@ -20,6 +27,7 @@ FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
     "xgboost": xgboost.convert,
     "lightgbm": lightgbm.convert,
     "torch": pytorch.convert,
+    "transformers": hugging_face.convert,
 }
 
 # How the name of a file ends -> the key of `FORMATS` that reads it.
@@ -36,18 +44,19 @@ NEEDS = {
     "xgboost": "requirements-package-xgboost",
     "lightgbm": "requirements-package-lightgbm",
     "torch": "requirements-package-torch",
+    "transformers": "requirements-package-transformers",
 }
 
 
 def framework_of(model: object) -> str:
-    """The key of `FORMATS` for `model`: a path, told by its end (one of `FILES`), or an object,
-    told by where its class comes from.
+    """The key of `FORMATS` for `model`: a path, told by its end (one of `FILES`; a folder is
+    Hugging Face's), or an object, told by where its class comes from.
 
     Raises:
         PackageError: none of its classes comes from a known framework.
     """
     if isinstance(model, Path):
-        return FILES[model.suffix]
+        return "transformers" if model.is_dir() else FILES[model.suffix]
     for cls in type(model).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in FORMATS:

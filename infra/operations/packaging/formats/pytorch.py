@@ -36,25 +36,54 @@ def convert(model: object, rows: Rows) -> Converted:
         PackageError: rows that it does not take, a part that cannot be exported, or a file that
             could run code.
     """
-    import onnxscript
     import torch
     from torch.utils._pytree import tree_unflatten
 
+    if isinstance(model, torch.nn.Module):
+        return convert_module(model, rows, free={})
     with torch.no_grad(), _quiet():
-        if isinstance(model, torch.nn.Module):
-            inputs = _inputs_of_module(model.eval(), rows)
-            answers = _run(model, (), inputs)
-            program = _export(model, inputs)
-        else:
-            program = _program(model)
-            inputs = _inputs_of_program(program, rows)
-            arguments = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
-            if isinstance(model, Path):
-                program.example_inputs = arguments  # those of a file are never read
-            answers = _run(program.module(), *arguments)
-        content = _to_onnx(program, list(inputs), list(answers))
+        program = _program(model)
+        inputs = _inputs_of_program(program, rows)
+        arguments = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
+        if isinstance(model, Path):
+            program.example_inputs = arguments  # those of a file are never read
+        return _converted(program, inputs, _run(program.module(), *arguments))
+
+
+def convert_module(model: Any, rows: Rows, *, free: Mapping[str, tuple[int, ...]]) -> Converted:
+    """A module; `free` has the dimensions of an input that may change, where more than the first.
+
+    Raises:
+        PackageError: as `convert` does.
+    """
+    import torch
+
+    with torch.no_grad(), _quiet():
+        inputs = _inputs_of_module(model.eval(), rows)
+        answers = _run(model, (), inputs)
+        return _converted(_export(model, inputs, free), inputs, answers)
+
+
+def answers_of_module(model: Any, rows: Rows) -> dict[str, Array]:
+    """A module's own answers by output name.
+
+    Raises:
+        PackageError: rows that it does not take.
+    """
+    import torch
+
+    with torch.no_grad(), _quiet():
+        return _run(model, (), _inputs_of_module(model.eval(), rows))
+
+
+def _converted(
+    program: "ExportedProgram", inputs: "dict[str, Tensor]", answers: dict[str, Array]
+) -> Converted:
+    import onnxscript
+    import torch
+
     return Converted(
-        model=content,
+        model=_to_onnx(program, list(inputs), list(answers)),
         rows={name: value.numpy() for name, value in inputs.items()},
         answers=answers,
         framework="pytorch",
@@ -146,12 +175,16 @@ def _run(module: Any, places: tuple[Any, ...], named: dict[str, Any]) -> dict[st
     return {name: value.numpy() for name, value in answers.items()}
 
 
-def _export(model: Any, inputs: "dict[str, Tensor]") -> "ExportedProgram":
-    """The module as a program whose number of rows is free."""
+def _export(
+    model: Any, inputs: "dict[str, Tensor]", free: Mapping[str, tuple[int, ...]]
+) -> "ExportedProgram":
+    """The module as a program whose number of rows is free, and what `free` has besides."""
     import torch
 
     few = {name: _some_rows(value) for name, value in inputs.items()}
-    shapes = {name: {0: torch.export.Dim("rows")} for name in inputs}
+    shapes = {
+        name: dict.fromkeys(free.get(name, (0,)), torch.export.Dim.DYNAMIC) for name in inputs
+    }
     try:
         return torch.export.export(model, (), few, dynamic_shapes=shapes)
     except Exception as error:  # the tracer lets through what the module raises
