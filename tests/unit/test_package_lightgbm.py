@@ -24,7 +24,8 @@ lightgbm = pytest.importorskip(
 WINE = load_wine(return_X_y=True)
 CANCER = load_breast_cancer(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
-SIZE = {"n_estimators": 40, "verbose": -1}
+# One thread: several wait long for each other where tests share the processors.
+SIZE = {"n_estimators": 40, "verbose": -1, "n_jobs": 1}
 
 
 def _with_gaps(rows: Any) -> Any:
@@ -41,7 +42,7 @@ def _regressor(rows: Any, truth: Any, **more: Any) -> Any:
 
 def _stopped_early() -> Any:
     rows, labels = WINE
-    model = lightgbm.LGBMClassifier(n_estimators=200, verbose=-1)
+    model = lightgbm.LGBMClassifier(n_estimators=200, verbose=-1, n_jobs=1)
     stop = lightgbm.early_stopping(3, verbose=False)
     model.fit(rows[::2], labels[::2], eval_set=[(rows[1::2], labels[1::2])], callbacks=[stop])
     assert model.best_iteration_ < 200

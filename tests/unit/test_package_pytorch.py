@@ -20,6 +20,8 @@ REASON = "PyTorch is not installed: pip install -r requirements-package-torch.tx
 torch = pytest.importorskip("torch", reason=REASON)
 pytest.importorskip("onnxscript", reason=REASON)
 
+torch.set_num_threads(1)  # several wait long for each other where tests share the processors
+
 NUMBERS = np.random.default_rng(0).random((12, 4))
 IMAGES = np.random.default_rng(0).random((6, 3, 16, 16), np.float32)
 TOKENS = np.random.default_rng(0).integers(0, 50, (6, 8))
@@ -132,6 +134,27 @@ def test_module_is_packaged_as_it_answers_and_not_as_it_trains(tmp_path: Path) -
     module = _seeded(Small).train()
     made = package_model(module, rows=NUMBERS, name="m", version="1", into=tmp_path)
     assert made.differences["output"].largest < 1e-5
+
+
+class Flagged(torch.nn.Module):
+    """A program with an argument that is no tensor."""
+
+    def forward(self, features: Any, twice: bool) -> Any:
+        return features * 2 if twice else features
+
+
+def test_program_with_an_argument_that_is_no_tensor(tmp_path: Path) -> None:
+    program = torch.export.export(Flagged(), (torch.rand(2, 4), True))
+    with pytest.raises(PackageError, match="arguments that are no tensors"):
+        package_model(program, rows=NUMBERS[:2], name="m", version="1", into=tmp_path / "models")
+
+
+def test_program_of_a_fixed_number_of_rows(tmp_path: Path) -> None:
+    program = torch.export.export(_seeded(Small), (torch.rand(2, 4),))
+    made = package_model(program, rows=NUMBERS[:2], name="m", version="1", into=tmp_path)
+    assert made.card.inputs[0].shape == [2, 4]
+    with pytest.raises(PackageError, match="does not answer the rows given"):
+        package_model(program, rows=NUMBERS, name="m", version="2", into=tmp_path)
 
 
 class OnItsValues(torch.nn.Module):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,9 @@ def _write(made: Converted, folder: Path) -> None:
 def main() -> int:
     """Convert as the arguments say, under the bounds that they give. Exit status: 1 if refused."""
     module, function, path, name, space = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_AS, (int(space), int(space)))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, value in ((resource.RLIMIT_AS, int(space)), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # a lower one holds already, or the system has none
+            resource.setrlimit(limit, (value, value))
     folder = Path(name)
     convert = getattr(importlib.import_module(module), function)
     try:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
+# What the rows of a module become by the kind of their type, where not INT64.
+_MODULE_TYPES: dict[str, type[np.generic]] = {"f": np.float32, "b": np.bool_}
+
 # A single row would be taken for a size that never changes.
 _ROWS_TO_EXPORT_WITH = 2
 
@@ -37,14 +40,13 @@ def convert(model: object, rows: Rows) -> Converted:
             could run code.
     """
     import torch
-    from torch.utils._pytree import tree_unflatten
 
     if isinstance(model, torch.nn.Module):
         return convert_module(model, rows, free={})
     with torch.no_grad(), _quiet():
         program = _program(model)
         inputs = _inputs_of_program(program, rows)
-        arguments = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
+        arguments = _arguments(program, inputs)
         if isinstance(model, Path):
             program.example_inputs = arguments  # those of a file are never read
         return _converted(program, inputs, _run(program.module(), *arguments))
@@ -106,7 +108,7 @@ def _program(model: object) -> "ExportedProgram":
 
 
 def _inputs_of_module(model: Any, rows: Rows) -> "dict[str, Tensor]":
-    """`rows` by the arguments of `forward`, floats as FP32, whole numbers as INT64."""
+    """`rows` by the arguments of `forward`."""
     import torch
 
     arguments = list(inspect.signature(model.forward).parameters)
@@ -117,7 +119,7 @@ def _inputs_of_module(model: Any, rows: Rows) -> "dict[str, Tensor]":
         )
     return {
         name: torch.from_numpy(
-            np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else np.int64)
+            np.ascontiguousarray(values, _MODULE_TYPES.get(values.dtype.kind, np.int64))
         )
         for name, values in named.items()
     }
@@ -127,17 +129,33 @@ def _inputs_of_program(program: "ExportedProgram", rows: Rows) -> "dict[str, Ten
     """`rows` by the program's inputs, in the types that it takes."""
     import torch
 
-    wanted = {
-        node.name: node.meta["val"].dtype
-        for node in program.graph.nodes
-        if node.name in program.graph_signature.user_inputs
-    }
+    wanted = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
+            if not isinstance(node.meta["val"], torch.Tensor):
+                raise PackageError(f"the program's input {node.name} is no tensor")
+            wanted[node.name] = node.meta["val"].dtype
     named = _named(rows, list(wanted))
     if named.keys() != wanted.keys():
         raise PackageError(
             f"rows: are for {', '.join(named)}; the program takes {', '.join(wanted)}"
         )
     return {name: torch.from_numpy(np.array(named[name])).to(wanted[name]) for name in wanted}
+
+
+def _arguments(
+    program: "ExportedProgram", inputs: "dict[str, Tensor]"
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`inputs` by place and by name, as the program was called when it was exported."""
+    from torch.utils._pytree import tree_unflatten
+
+    try:
+        places, named = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
+    except ValueError as error:
+        raise PackageError(
+            "the program has arguments that are no tensors; export it without them"
+        ) from error
+    return places, named
 
 
 def _named(rows: Rows, inputs: list[str]) -> dict[str, Array]:
