@@ -385,8 +385,9 @@ def package(
     into: Path,
     as_json: bool,
 ) -> None:
-    """Make a version that can be hosted from SOURCE: an .onnx file, or `train.py:function`, which
-    returns a fitted scikit-learn estimator and real rows."""
+    """Make a version that can be hosted from SOURCE: a file that holds no pickle (.onnx; .json or
+    .ubj of XGBoost; .txt of LightGBM; .pt2 of PyTorch), a folder of Hugging Face's, or
+    `train.py:function`, which returns a fitted model and real rows."""
     from infra.operations.package import package_model  # heavy, and for this command only
 
     say(f"packaging {source} as {name} {version}: converting, checking, comparing answers")
@@ -400,6 +401,8 @@ def package(
         metrics=dict(_metric(text) for text in metrics) or None,
         into=into,
     )
+    for note in made.notes:
+        say(note)
     found = {
         "path": str(made.path),
         "digest": made.digest,

@@ -2,7 +2,9 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from infra.operations.packaging.converted import Converted
 from infra.operations.packaging.errors import PackageError
 from infra.operations.packaging.example import example_feeds, request
 from infra.operations.packaging.formats import FORMATS, framework_of
+from infra.operations.packaging.missing import missing
 from infra.operations.packaging.names import check_name, check_version
 from infra.operations.packaging.publish import publish, staging
 from infra.operations.packaging.rows import Array, read_rows
@@ -39,7 +42,7 @@ class PackagedModel:
 
     `path` is the version's directory and `digest` its identity. `rows` is how many real rows were
     compared, `differences` how far each output was from the framework's own. `changed` is False
-    when the version was there already, byte for byte.
+    when the version was there already, byte for byte. `notes` say what was left out.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class PackagedModel:
     rows: int
     differences: dict[str, compare.Difference]
     changed: bool
+    notes: tuple[str, ...]
 
 
 def package_model(
@@ -74,9 +78,10 @@ def package_model(
         berth package my_team.models:build --name digits --version 3 --metric accuracy=0.98
 
     Args:
-        source: a path of an .onnx file; `path/to/train.py:function` or `module:function`, called
-            without arguments, which returns (model, rows) or (model, rows, metrics); or the model
-            itself: a fitted scikit-learn estimator or an `onnx.ModelProto`.
+        source: a path of a file that ends as one of `FILES`, or of a folder of Hugging Face's;
+            `path/to/train.py:function` or `module:function`, called without arguments, which
+            returns (model, rows) or (model, rows, metrics); or the model itself, of a framework in
+            `FORMATS`.
         name: the model's name, a DNS label.
         version: the version, as it stands in the stack's configuration.
         into: the directory of the models; made when it is not there.
@@ -135,6 +140,7 @@ def package_model(
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
+        notes=converted.notes,
     )
 
 
@@ -151,13 +157,12 @@ def _convert(model: object, rows: object, framework: str | None) -> Converted:
     framework = framework or framework_of(model)
     if framework not in FORMATS:
         raise PackageError(f"framework {framework!r}: is none of {', '.join(FORMATS)}")
+    given = read_rows(rows)
     try:
-        return FORMATS[framework](model, read_rows(rows))
+        with redirect_stdout(sys.stderr):  # frameworks print; stdout is the command's answer
+            return FORMATS[framework](model, given)
     except ImportError as error:
-        raise PackageError(
-            f"{framework}: needs a package that is not installed ({error}); "
-            "pip install -r requirements-package.txt"
-        ) from error
+        raise missing(framework, error) from error
 
 
 def _write_model(converted: Converted, stage: Path) -> None:

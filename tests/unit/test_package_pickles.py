@@ -47,6 +47,13 @@ def test_member_of_an_archive(member: str, tmp_path: Path) -> None:
         read_rows(path)
 
 
+def test_archive_with_a_damaged_name(tmp_path: Path) -> None:
+    path = _archive(tmp_path / "rows.npz", "ä.npy", b"1234")
+    path.write_bytes(path.read_bytes().replace("ä".encode(), b"\xff\xff"))
+    with pytest.raises(PackageError, match="zip archive that cannot be read"):
+        read_rows(path)
+
+
 def test_objects_in_an_npz(tmp_path: Path) -> None:
     held = io.BytesIO()
     np.save(held, np.array([LinearRegression()], object), allow_pickle=True)

@@ -13,7 +13,7 @@ class Converted:
     `model` is the content of model.onnx; `data_files` maps the relative path of each further file
     that it refers to (ONNX external data) to where that file lies now. `rows` is by input name,
     `answers` by output name. For an output without `answers` the graph as it is written, run with
-    every optimisation off, gives them.
+    every optimisation off, gives them. `notes` tell the user what was not packaged.
     """
 
     model: bytes
@@ -23,3 +23,4 @@ class Converted:
     converter: str
     answers: dict[str, Array] = field(default_factory=dict)
     data_files: dict[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

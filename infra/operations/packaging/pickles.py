@@ -69,7 +69,7 @@ def _kind_of_archive(path: Path) -> str | None:
                 with archive.open(member) as stream:
                     if member.endswith((".pkl", ".pickle")) or _reads_as_pickle(stream):
                         return f"an archive that holds a pickle ({member}), as PyTorch's do"
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+    except Exception:  # BadZipFile, zlib.error, UnicodeDecodeError …: zipfile lets many through
         return "a zip archive that cannot be read (damaged, encrypted or of an unknown kind)"
     return None
 

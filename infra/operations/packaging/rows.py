@@ -35,6 +35,21 @@ def read_rows(rows: object) -> Rows:
     return _array("rows", rows)
 
 
+def one_of_numbers(rows: Rows, framework: str) -> Array:
+    """`rows` for a model that has one input, of numbers.
+
+    Raises:
+        PackageError: they are arrays by name, or text.
+    """
+    if isinstance(rows, dict):
+        raise PackageError(
+            f"rows: a model of {framework} has one input here; give one array, not arrays by name"
+        )
+    if rows.dtype.kind == "O":
+        raise PackageError(f"rows: are text, a model of {framework} takes numbers")
+    return rows
+
+
 def _read_file(path: Path) -> Rows:
     refuse_pickle(path)
     try:

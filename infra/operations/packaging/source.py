@@ -11,11 +11,13 @@ from types import ModuleType
 from typing import Any
 
 from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.formats import FILES
+from infra.operations.packaging.formats.hugging_face import CONFIG
 from infra.operations.packaging.pickles import refuse_pickle
 
 _WHAT_A_SOURCE_IS = (
-    "a source is an .onnx file, or a function that returns the fitted estimator and real rows: "
-    "path/to/train.py:function or module:function"
+    f"a source is a file ({', '.join(FILES)}), a folder of Hugging Face's, or a function that "
+    "returns the fitted model and real rows: path/to/train.py:function or module:function"
 )
 
 
@@ -23,8 +25,8 @@ _WHAT_A_SOURCE_IS = (
 class Found:
     """What is to be packaged, before any conversion.
 
-    `model` is an object, or the path of an .onnx file. `rows` and `metrics` are what the function
-    gave along with it, if anything.
+    `model` is an object, or the path of a file or folder that one of `FORMATS` reads. `rows` and
+    `metrics` are what the function gave along with it, if anything.
     """
 
     model: object
@@ -44,21 +46,23 @@ def find_source(source: object) -> Found:
     if not isinstance(source, str):
         return Found(source)
     if Path(source).exists():
-        return Found(_onnx_file(Path(source)))
+        return Found(_file(Path(source)))
     module, colon, function = source.rpartition(":")
     if not colon or not function.isidentifier():
         raise PackageError(f"{source}: no such file; {_WHAT_A_SOURCE_IS}")
     return _call(source, module, function)
 
 
-def _onnx_file(path: Path) -> Path:
+def _file(path: Path) -> Path:
     if path.is_dir():
-        raise PackageError(f"{path}: is a directory; {_WHAT_A_SOURCE_IS}")
+        if (path / CONFIG).is_file():
+            return path
+        raise PackageError(f"{path}: is a folder without {CONFIG}; {_WHAT_A_SOURCE_IS}")
     refuse_pickle(path)
     if path.suffix == ".py":
         raise PackageError(f"{path}: name the function too, as in {path}:build")
-    if path.suffix != ".onnx":
-        raise PackageError(f"{path}: is not an .onnx file; {_WHAT_A_SOURCE_IS}")
+    if path.suffix not in FILES:
+        raise PackageError(f"{path}: is of no kind that is packaged; {_WHAT_A_SOURCE_IS}")
     return path
 
 

@@ -3,19 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from infra.operations.packaging.converted import Converted
-from infra.operations.packaging.errors import PackageError
+from infra.operations.packaging.errors import PackageError, first_line
+from infra.operations.packaging.opset import INPUT, OPSET
 from infra.operations.packaging.rows import Array, Rows
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
-
-INPUT = "input"
-
-# ONNX 1.13's set (end of 2022): it has every operator that the converters emit, any onnxruntime
-# from 1.14 on runs it, and being fixed it keeps the bytes of a packaged model the same when
-# skl2onnx learns newer sets. ai.onnx.ml 3 goes with it: 4 and later move tree ensembles to
-# operators that older runtimes lack.
-OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
 def convert(model: object, rows: Rows) -> Converted:
@@ -52,7 +45,7 @@ def convert(model: object, rows: Rows) -> Converted:
         )
     except Exception as error:
         raise PackageError(
-            f"{type(model).__name__}: skl2onnx cannot convert it ({_first_line(error)})"
+            f"{type(model).__name__}: skl2onnx cannot convert it ({first_line(error)})"
         ) from error
     kept = [value.name for value in proto.graph.output][: len(answers)]
     if len(kept) < len(proto.graph.output):
@@ -96,7 +89,7 @@ def _answers(model: Any, rows: Array) -> dict[str, Array]:
         raise PackageError(f"{type(model).__name__}: is not fitted") from error
     except Exception as error:
         raise PackageError(
-            f"{type(model).__name__}: does not answer the rows given ({_first_line(error)})"
+            f"{type(model).__name__}: does not answer the rows given ({first_line(error)})"
         ) from error
     raise PackageError(
         f"{type(model).__name__}: is no classifier, regressor, clusterer, outlier detector or "
@@ -144,8 +137,3 @@ def _make_portable(proto: "ModelProto") -> None:
     for node in proto.graph.node:
         if node.op_type == "StringNormalizer" and all(a.name != "locale" for a in node.attribute):
             node.attribute.append(helper.make_attribute("locale", "C"))
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
