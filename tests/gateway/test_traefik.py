@@ -1,0 +1,182 @@
+"""Behind a real Traefik that asks by forwardAuth, clients get what the gateway itself answers."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.gateway_process import (
+    KEY,
+    GatewayProcess,
+    client,
+    free_ports,
+    model,
+    table,
+    wait_until,
+)
+from tests.serving.berth import identity, running
+
+pytestmark = pytest.mark.skipif(shutil.which("traefik") is None, reason="traefik is not installed")
+
+INFER = "/v2/models/m/infer"
+REQUEST: dict[str, Any] = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]
+}
+HEADERS = {"x-api-key": KEY, "x-request-id": "r-1"}
+FROM_GATEWAY = (
+    "x-request-id",
+    "x-berth-client",
+    "x-berth-return-x-request-id",
+    "x-berth-return-ratelimit-limit",
+    "x-berth-return-ratelimit-remaining",
+    "x-berth-return-ratelimit-reset",
+)
+
+
+def configuration(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
+    """Inference to the berth, after the gateway's judgement; all else to the gateway."""
+    authorize = f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
+    infers = f"Method(`POST`) && (Path(`{INFER}`) || Path(`/v2/models/m/versions/1/infer`))"
+
+    def service(url: str) -> dict[str, Any]:
+        return {"loadBalancer": {"servers": [{"url": url}]}}
+
+    return {
+        "http": {
+            "routers": {
+                "infer": {
+                    "rule": infers, "service": "berth", "middlewares": ["checked"], "priority": 9,
+                },
+                "front": {"rule": "PathPrefix(`/`)", "service": "gateway", "priority": 1},
+            },
+            "middlewares": {
+                "checked": {
+                    "forwardAuth": {"address": authorize, "authResponseHeaders": FROM_GATEWAY}
+                }
+            },
+            "services": {
+                "berth": service(f"http://127.0.0.1:{berth_port}"),
+                "gateway": service(gateway.url),
+            },
+        }
+    }  # fmt: skip
+
+
+def set_up(berth_port: int, **changes: Any) -> dict[str, Any]:
+    routes = model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
+    return table(clients=[client(**changes)], models={"m": routes})
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GatewayProcess, int]]:
+    """Traefik's URL, the gateway behind it, and the port of the berth behind both."""
+    tmp_path = tmp_path_factory.mktemp("traefik")
+    gateway = GatewayProcess(tmp_path)
+    authorize, port = free_ports(2)
+    gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(authorize)
+    folder = identity(tmp_path / "m", "FP32", [1], [1.5])
+    with contextlib.ExitStack() as stack:
+        berth = stack.enter_context(running(folder, tmp_path / "berth.log"))
+        stack.callback(gateway.clean_up)
+        gateway.start(set_up(berth.port))
+        dynamic = tmp_path / "dynamic.json"
+        dynamic.write_text(json.dumps(configuration(gateway, berth.port)))
+        log = stack.enter_context((tmp_path / "traefik.log").open("wb"))
+        process = subprocess.Popen(
+            [
+                "traefik",
+                f"--entrypoints.web.address=127.0.0.1:{port}",
+                f"--providers.file.filename={dynamic}",
+                "--global.checknewversion=false",
+                "--global.sendanonymoususage=false",
+            ],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _routes(url), "Traefik's routes")
+        yield url, gateway, berth.port
+
+
+def _routes(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def compared(answer: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]]:
+    """What a client sees of an answer, but for what no two answers share."""
+    headers = {
+        name: answer.headers.get_list(name)
+        for name in answer.headers
+        if name not in ("date", "ratelimit-reset", "connection")
+    }
+    return answer.status_code, answer.content, headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", INFER, HEADERS),
+        ("POST", f"{INFER}?a=b", HEADERS),
+        ("POST", "/v2/models/m/versions/1/infer", HEADERS),
+        ("POST", "/v2/models/%6D/infer", HEADERS),
+        ("POST", INFER, {"x-request-id": "r-1"}),
+        ("POST", INFER, {"x-request-id": "r-1", "x-api-key": "wrong"}),
+        ("POST", INFER, HEADERS | {"x-berth-return-ratelimit-limit": "9", "x-berth-client": "me"}),
+        ("POST", INFER, HEADERS | {"x-forwarded-uri": "/v2", "x-forwarded-method": "GET"}),
+        ("POST", INFER, HEADERS | {"connection": "upgrade", "upgrade": "h2c"}),
+        ("GET", INFER, HEADERS),
+        ("POST", "/v2/models/none/infer", HEADERS),
+        ("POST", "/v2/models/m/versions/2/infer", HEADERS),
+        ("GET", "/v2/models/m", HEADERS),
+        ("GET", "/v2/models/m/versions/1/ready", HEADERS),
+        ("GET", "/v2", HEADERS),
+        ("GET", "/nothing", HEADERS),
+        ("GET", "/v2/health/live", {"x-request-id": "r-1"}),
+    ],
+)
+def test_the_answers_are_the_same(
+    doors: tuple[str, GatewayProcess, int], method: str, path: str, headers: dict[str, str]
+) -> None:
+    url, gateway, berth_port = doors
+    gateway.reload(set_up(berth_port))
+    body = json.dumps(REQUEST).encode() if method == "POST" else None
+    direct = httpx.request(method, gateway.url + path, headers=headers, content=body)
+    behind = httpx.request(method, url + path, headers=headers, content=body)
+    assert compared(behind) == compared(direct)
+
+
+def test_limits_are_told_and_held(doors: tuple[str, GatewayProcess, int]) -> None:
+    url, gateway, berth_port = doors
+    gateway.reload(set_up(berth_port, rate_per_second=0.001, burst=5))
+    answers = [httpx.post(url + INFER, headers=HEADERS, json=REQUEST) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == list("432100")
+    assert 900 <= int(answers[5].headers["retry-after"]) <= 1000
+    direct = httpx.post(gateway.url + INFER, headers=HEADERS, json=REQUEST)
+    assert answers[5].json() == direct.json()
+
+
+def test_many_at_once(doors: tuple[str, GatewayProcess, int]) -> None:
+    url, gateway, berth_port = doors
+    quota = {"requests": 100, "period": "month"}
+    gateway.reload(set_up(berth_port, quota=quota))
+    with (
+        httpx.Client(base_url=url, headers=HEADERS, timeout=20) as http,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        codes = Counter(pool.map(lambda _: http.post(INFER, json=REQUEST).status_code, range(150)))
+    assert codes == {200: 100, 429: 50}
+    assert gateway.metric('berth_gateway_quota_used{client="default"}') == 100
