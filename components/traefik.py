@@ -41,6 +41,8 @@ _FROM_GATE = (
     "x-berth-return-ratelimit-reset",
 )
 
+_NOT_THE_CLIENTS = ("x-api-key", "x-berth-token", "x-berth-shadow")
+
 ServiceType = Literal["ClusterIP", "NodePort", "LoadBalancer"]
 
 
@@ -183,9 +185,9 @@ class Traefik(pulumi.ComponentResource):
                 }
             },
         )
-        # The key has done its work; the berth has no use for it.
+        # The key has done its work, and what is between gateway and berth is not the client's.
         bare = self._middleware(
-            "keyless", {"headers": {"customRequestHeaders": {"x-api-key": "", "x-berth-token": ""}}}
+            "keyless", {"headers": {"customRequestHeaders": dict.fromkeys(_NOT_THE_CLIENTS, "")}}
         )
         again = self._middleware("again", {"retry": {"attempts": 3, "initialInterval": "50ms"}})
         return [

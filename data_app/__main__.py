@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
             for target in rest:
                 _copy(source / name, target / name)
                 check_file(target / name, name, sha256)
-            print(f"{number} of {len(files)}: {name}", flush=True)
+            # With the errors, so that the last line is the last that happened.
+            print(f"{number} of {len(files)}: {name}", file=sys.stderr)
         for target in rest:
             _copy(source / NAME, target / NAME)
     except (DataError, OSError) as error:

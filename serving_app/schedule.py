@@ -127,7 +127,12 @@ class Schedule:
                 self._waiting.remove(item)
                 self._observe_queue(len(self._waiting))
                 raise overloaded(f"{message}: all threads were busy") from None
-            raise RefusalError(504, f"{message}: the model takes longer") from None
+            raise self._too_long() from None
+
+    def _too_long(self) -> RefusalError:
+        return RefusalError(
+            504, f"not answered within {self._deadline:g} s: the model takes longer"
+        )
 
     def give_up(self) -> None:
         """Refuse whatever waits or runs on a thread: nothing is answered with a prediction now."""
@@ -166,6 +171,9 @@ class Schedule:
         limit.cancel()
         del self._runs[stop]
         error = done.exception()
+        if error is not None and stop.terminate:
+            # It was ended here; its values may be sound, whatever the runtime says.
+            error = self._too_long()
         if error is not None and len(items) > 1:
             # One request's values spoil the run of all: each is run again on its own.
             for item in reversed(items):
