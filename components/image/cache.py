@@ -1,6 +1,7 @@
 """Cache: downloads and layers by what they are, kept between builds."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,14 @@ def cache_folder(kind: str) -> Path:
     folder = home / "berth" / "images" / kind
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process and thread at a time: the others wait for their turn."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

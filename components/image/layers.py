@@ -1,6 +1,5 @@
 """The layers that Berth's images are made of, each built once and kept in the cache."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from components.image.artifact import data_tree
 from components.image.base import USER, base_tree
-from components.image.cache import cache_folder, written_whole
+from components.image.cache import alone, cache_folder, written_whole
 from components.image.debian import unpack
 from components.image.fetch import fetch_package
 from components.image.layer import Layer, write_layer
@@ -101,8 +100,7 @@ def _cached(kind: str, inputs: object, tree: Callable[[], Tree]) -> Layer:
     key = f"{kind}-{_digest(inputs).removeprefix('sha256:')[:32]}"
     folder = cache_folder("layers")
     archive, facts = folder / f"{key}.tar.gz", folder / f"{key}.json"
-    with (folder / f".{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder / f".{key}.lock"):
         if not facts.exists() or not archive.exists():
             with written_whole(archive) as path:
                 layer = write_layer(tree(), path)

@@ -4,12 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.image.cache import cache_folder
+from components.image.cache import alone, cache_folder
 from components.image.fetch import FetchError
 from components.image.tree import EXECUTABLE, PLAIN, Entry, Tree
 
@@ -56,21 +57,31 @@ def fetch_wheels(wheels: list[LockedWheel], architecture: str) -> list[Path]:
         FetchError: pip could not have them all as locked; the text is pip's.
     """
     folder = cache_folder("wheels")
-    missing = [wheel for wheel in wheels if not (folder / wheel.file).exists()]
-    if missing:
-        lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing]
-        wanted = folder / f".wanted-{architecture}.txt"
-        wanted.write_text("\n".join(lines))
-        command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-            "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
-            f"--python-version={PYTHON_VERSION}", f"--dest={folder}", f"--requirement={wanted}",
-            *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FetchError(f"wheels of the image cannot be had:\n{done.stderr.strip()}")
+    # Two images that need the same wheels download them once.
+    with alone(folder / ".lock"):
+        missing = [wheel for wheel in wheels if not (folder / wheel.file).exists()]
+        if missing:
+            with tempfile.TemporaryDirectory(dir=folder) as beside:
+                _download(missing, architecture, Path(beside))
+                for wheel in missing:
+                    Path(beside, wheel.file).replace(folder / wheel.file)
     return [folder / wheel.file for wheel in wheels]
+
+
+def _download(wheels: list[LockedWheel], architecture: str, folder: Path) -> None:
+    wanted = folder / "wanted.txt"
+    wanted.write_text(
+        "\n".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in wheels)
+    )
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
+        f"--python-version={PYTHON_VERSION}", f"--dest={folder}", f"--requirement={wanted}",
+        *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FetchError(f"wheels of the image cannot be had:\n{done.stderr.strip()}")
 
 
 def libraries_tree(wheels: list[Path]) -> Tree:
