@@ -1,6 +1,7 @@
 """GatewayImage: the gateway's program on its own hardened base."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
@@ -21,9 +22,11 @@ class GatewayImage(pulumi.ComponentResource):
 
     Attributes:
         reference: `registry/name@sha256:...`.
+        report: what is inside, and which scanner passed it.
     """
 
     reference: pulumi.Output[str]
+    report: pulumi.Output[dict[str, Any]]
 
     def __init__(
         self, name: str, args: GatewayImageArgs, opts: pulumi.ResourceOptions | None = None
@@ -50,4 +53,5 @@ class GatewayImage(pulumi.ComponentResource):
             opts=inside,
         )
         self.reference = image.reference
-        self.register_outputs({"reference": self.reference})
+        self.report = image.report
+        self.register_outputs({"reference": self.reference, "report": self.report})

@@ -103,6 +103,7 @@ def build_images(spec: HostingSpec, root: Path) -> tuple[Images, dict[str, Any]]
             serving[model, version] = image.reference
             reports[f"{model}-{version}"] = image.report
     gateway = GatewayImage("gateway", GatewayImageArgs(settings=settings, base=spec.images.base))
+    reports["gateway"] = gateway.report
     data = data_mounts(spec, settings)
     return Images(serving=serving, gateway=gateway.reference, data=data), reports
 
