@@ -13,7 +13,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth_plan import BerthPlan, Gpu, berth_name
 from components.data_mount import DataMount
-from components.kubernetes_object import in_namespace, labels, restricted_pod
+from components.kubernetes_object import in_namespace, labels, ready_within, restricted_pod
 from components.serving_settings import ServingSettings
 
 HTTP_PORT = 8080
@@ -127,15 +127,7 @@ class Berth(pulumi.ComponentResource):
                     "spec": _pod(args, chosen, account.metadata.name),
                 },
             },
-            opts=pulumi.ResourceOptions.merge(
-                inside,
-                pulumi.ResourceOptions(
-                    depends_on=[service],
-                    custom_timeouts=pulumi.CustomTimeouts(
-                        create=f"{args.ready_seconds + 30}s", update=f"{args.ready_seconds + 30}s"
-                    ),
-                ),
-            ),
+            opts=ready_within(args.ready_seconds, after=[service], opts=inside),
         )
         if args.plan.autoscaled:
             HorizontalPodAutoscaler(

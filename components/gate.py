@@ -13,7 +13,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth import HTTP_PORT as BERTH_PORT
 from components.berth import NAME_SERVICE
-from components.kubernetes_object import PART_OF, in_namespace, labels, restricted_pod
+from components.kubernetes_object import PART_OF, in_namespace, labels, ready_within, restricted_pod
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
@@ -129,9 +129,7 @@ class Gate(pulumi.ComponentResource):
                     "spec": _pod(args, account.metadata.name, table.metadata.name),
                 },
             },
-            opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(depends_on=[service, peers])
-            ),
+            opts=ready_within(_READY_SECONDS, after=[service, peers], opts=inside),
         )
         PodDisruptionBudget(
             name,
@@ -159,7 +157,7 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
         "GATEWAY_PEERS": _PEERS,
         "GATEWAY_PEER_PORT": str(PEER_PORT),
     }
-    amounts = {"cpu": "250m", "memory": "128Mi"}
+    amounts = {"cpu": "100m", "memory": "128Mi"}
     probe = {"period_seconds": 2, "timeout_seconds": 5, "failure_threshold": 2}
     container = {
         "name": "gate",

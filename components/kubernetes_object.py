@@ -8,6 +8,8 @@ import pulumi
 PART_OF = "berth"
 USER = 65532
 _TMP = "tmp"
+# For the cluster to say that the time is over, and why.
+_TELLING_SECONDS = 15
 
 
 def labels(component: str, instance: str, **more: str) -> dict[str, str]:
@@ -100,3 +102,20 @@ def in_namespace(
 def made(resource: pulumi.CustomResource, name: str) -> pulumi.Output[str]:
     """`name`, once the object that carries it is there: who uses it comes after the object."""
     return resource.id.apply(lambda _: name)
+
+
+def ready_within(
+    seconds: int, *, after: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> pulumi.ResourceOptions:
+    """Options of what has pods: once they had `seconds` to become ready, the update fails.
+
+    The provider goes on waiting for a while after the cluster has given up: 10 minutes unless told.
+    """
+    late = f"{seconds + _TELLING_SECONDS}s"
+    return pulumi.ResourceOptions.merge(
+        opts,
+        pulumi.ResourceOptions(
+            depends_on=list(after),
+            custom_timeouts=pulumi.CustomTimeouts(create=late, update=late),
+        ),
+    )

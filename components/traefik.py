@@ -18,7 +18,14 @@ from components import traefik_rights
 from components.berth import HTTP_PORT as BERTH_PORT
 from components.berth import NAME_SERVICE
 from components.gate import AUTHORIZE_PORT, PUBLIC_PORT
-from components.kubernetes_object import PART_OF, in_namespace, labels, made, restricted_pod
+from components.kubernetes_object import (
+    PART_OF,
+    in_namespace,
+    labels,
+    made,
+    ready_within,
+    restricted_pod,
+)
 from components.traffic import GATEWAY_API
 
 MARKS = {"app.kubernetes.io/name": "traefik", "app.kubernetes.io/part-of": PART_OF}
@@ -137,9 +144,7 @@ class Traefik(pulumi.ComponentResource):
                     "spec": _pod(args, account.metadata.name),
                 },
             },
-            opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(depends_on=[*rights, gateway])
-            ),
+            opts=ready_within(_READY_SECONDS, after=[*rights, gateway], opts=inside),
         )
         tls = args.tls_secret is not None
         self.service = Service(
@@ -290,7 +295,7 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             {"name": "admin", "container_port": _ADMIN},
         ],
         "resources": {
-            "requests": {"cpu": "250m", "memory": "128Mi"},
+            "requests": {"cpu": "100m", "memory": "128Mi"},
             "limits": {"cpu": "2", "memory": "512Mi"},
         },
         "startup_probe": _probe(1, _READY_SECONDS),

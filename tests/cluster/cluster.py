@@ -68,6 +68,10 @@ class Cluster:
         whole = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
         self.run("apply", "-f", "-", stdin=json.dumps(whole))
 
+    def drop(self, *namespaces: str) -> None:
+        """Have what is in `namespaces` end, without waiting: room for the next tests' pods."""
+        self.run("delete", "namespace", *namespaces, "--wait=false")
+
     def nodes(self, *arguments: str) -> None:
         """Fake nodes, as `cluster nodes ARGUMENTS` makes them."""
         _tool(self.folder, "nodes", *arguments)

@@ -1,6 +1,7 @@
 """Sets of data: pushed, read by a model's pod, checked, and promoted apart from the model."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(cluster: Cluster, claim: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def stack(
+    cluster: Cluster, claim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
     content = stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
         "digits": {"versions": {"1": {}}, "resources": {"cpu": "50m", "memory": "192Mi"}}
@@ -50,7 +53,8 @@ def stack(cluster: Cluster, claim: Path, tmp_path_factory: pytest.TempPathFactor
             },
         },
     )  # fmt: skip
-    return project
+    yield project
+    cluster.drop(_NAMESPACE)
 
 
 def _push(project: Project, folder: Path, target: str, version: str, text: str) -> str:

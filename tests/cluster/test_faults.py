@@ -1,6 +1,7 @@
 """What can go wrong on a cluster: told within a bounded time, with what to do; nothing is lost."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ _NAMESPACE = "faulty"
 
 
 @pytest.fixture(scope="module")
-def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """One model in one version, which gets 15 seconds to become ready."""
     content = stack_file(cluster, _NAMESPACE)
     digits = content["config"]["berth:models"].pop("digits")
@@ -27,7 +28,8 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project
     content["config"]["berth:kubernetes"]["ready_seconds"] = 15
     project = new_project(tmp_path_factory.mktemp("faulty"), "faulty", content)
     project.berth("up", "--yes")
-    return project
+    yield project
+    cluster.drop(_NAMESPACE)
 
 
 def _with_version_2(project: Project, entry: dict[str, Any], **more: Any) -> None:

@@ -1,6 +1,7 @@
 """Copies: the autoscaler, the budget for disruptions, and graphics processors."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ _NAMESPACE = "scaled"
 
 
 @pytest.fixture(scope="module")
-def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two to four copies; a version that stands by warm, and one that is cold."""
     content = stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
@@ -31,7 +32,8 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project
     }
     project = new_project(tmp_path_factory.mktemp("scaled"), "scaled", content)
     project.berth("up", "--yes")
-    return project
+    yield project
+    cluster.drop(_NAMESPACE)
 
 
 def _load(project: Project) -> Load:

@@ -1,5 +1,6 @@
 """Edge sites: further clusters with the same images, of which one may not answer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def kubeconfigs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.fixture(scope="module")
 def stack(
     cluster: Cluster, kubeconfigs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Project:
+) -> Iterator[Project]:
     content = stack_file(cluster, "center")
     config = content["config"]
     small = {"cpu": "50m", "memory": "192Mi"}
@@ -37,7 +38,8 @@ def stack(
             for site, path in kubeconfigs.items()
         }
     }
-    return new_project(tmp_path_factory.mktemp("center"), "center", content)
+    yield new_project(tmp_path_factory.mktemp("center"), "center", content)
+    cluster.drop("center", *_SITES)
 
 
 def _cut_off(cluster: Cluster, path: Path) -> None:
