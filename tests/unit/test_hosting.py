@@ -1,0 +1,171 @@
+"""What is declared for a cluster, with Pulumi's mocks in place of the engine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks
+
+from infra.platforms.hosting import Images, host
+from infra.platforms.keys import client_keys
+from infra.spec import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+_STACK = """\
+config:
+  berth:platform: kubernetes
+  berth:registry: {url: registry.example.com/berth}
+  berth:models:
+    digits:
+      versions: {"1": {}, "2": {}}
+      traffic: {"1": WEIGHT, "2": REST}
+      replicas: {min: 1, max: 3}
+    breast-cancer:
+      versions: {"1": {}}
+      compute: gpu
+"""
+
+_VERSIONS = (("digits", "1"), ("digits", "2"), ("breast-cancer", "1"))
+
+Resources = dict[tuple[str, str], dict[str, Any]]
+
+
+class _Engine(mocks.Mocks):
+    """Answers every resource with what it was given, and keeps it."""
+
+    def __init__(self) -> None:
+        self.resources: Resources = {}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        raise NotImplementedError(args.token)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
+        kind = args.typ.split("/")[-1].split(":")[-1]
+        self.resources[kind, args.name] = args.inputs
+        made = {"ApiKey": {"key": f"key-of-{args.name}"}}
+        return f"{args.name}-id", {**args.inputs, **made.get(kind, {})}
+
+
+def _declared(folder: Path, weight: int) -> Resources:
+    engine = _Engine()
+    mocks.set_mocks(engine)
+    path = folder / "Pulumi.x.yaml"
+    path.write_text(_STACK.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)))
+    spec = load_file(path)
+
+    @pulumi.runtime.test
+    def declare() -> pulumi.Output[Any]:
+        hosted = host(
+            spec,
+            stack="x",
+            namespace="berth",
+            images=Images(
+                serving=dict.fromkeys(_VERSIONS, "registry/x@sha256:0"),
+                gateway="registry/gateway@sha256:0",
+                data={"digits": [], "breast-cancer": []},
+            ),
+            keys=client_keys(spec.gateway.clients),
+            root=ROOT,
+            pod_metrics=False,
+            opts=pulumi.ResourceOptions(),
+        )  # fmt: skip
+        return pulumi.Output.all(hosted.controller.gateway)
+
+    declare()
+    return engine.resources
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Resources:
+    return _declared(tmp_path_factory.mktemp("stack"), 90)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "ServiceAccount", "NetworkPolicy",
+                                  "PodDisruptionBudget"])  # fmt: skip
+def test_every_berth_has_one_of_each(declared: Resources, kind: str) -> None:
+    names = {name for found, name in declared if found == kind}
+    assert {"digits-1", "digits-2", "breast-cancer-1"} <= names
+
+
+def test_an_autoscaler_is_where_there_is_a_range(declared: Resources) -> None:
+    scaled = {name for kind, name in declared if kind == "HorizontalPodAutoscaler"}
+    assert scaled == {"digits-1", "digits-2"}
+    assert "replicas" not in declared["Deployment", "digits-1"]["spec"]
+    assert declared["Deployment", "breast-cancer-1"]["spec"]["replicas"] == 1
+
+
+def test_every_pod_is_restricted(declared: Resources) -> None:
+    pods = [
+        inputs["spec"]["template"]["spec"]
+        for (kind, _), inputs in declared.items()
+        if kind == "Deployment"
+    ]
+    assert len(pods) == 5
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]
+
+
+def test_only_the_controller_has_a_token(declared: Resources) -> None:
+    with_token = [
+        name
+        for (kind, name), inputs in declared.items()
+        if kind == "Deployment"
+        and inputs["spec"]["template"]["spec"]["automountServiceAccountToken"]
+    ]
+    assert with_token == ["traefik"]
+
+
+def test_the_controllers_rights_end_at_its_namespace(declared: Resources) -> None:
+    outside = declared["ClusterRole", "traefik"]["rules"]
+    assert {resource for rule in outside for resource in rule["resources"]} == {
+        "namespaces", "gatewayclasses", "gatewayclasses/status",
+    }  # fmt: skip
+    for kind in ("Role", "ClusterRole"):
+        for rule in declared[kind, "traefik"]["rules"]:
+            assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
+
+
+def test_a_gpu_pod_tolerates_the_taint_and_others_do_not(declared: Resources) -> None:
+    pods = {
+        name: inputs["spec"]["template"]["spec"]
+        for (kind, name), inputs in declared.items()
+        if kind == "Deployment"
+    }
+    gpu = pods.pop("breast-cancer-1")
+    assert gpu["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert gpu["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert not any("tolerations" in pod for pod in pods.values())
+
+
+def test_what_has_no_policy_reaches_nothing(declared: Resources) -> None:
+    closed = declared["NetworkPolicy", "namespace-default-deny"]["spec"]
+    assert (closed["podSelector"], closed["policyTypes"]) == ({}, ["Ingress", "Egress"])
+    berth = declared["NetworkPolicy", "digits-1"]["spec"]
+    assert len(berth["egress"]) == 1  # the name service
+
+
+def test_weights_stand_in_the_route_alone(declared: Resources, tmp_path: Path) -> None:
+    other = _declared(tmp_path, 50)
+    changed = [
+        name
+        for name, inputs in declared.items()
+        if json.dumps(inputs, default=str, sort_keys=True)
+        != json.dumps(other[name], default=str, sort_keys=True)
+    ]
+    assert changed == [("HTTPRoute", "digits")]
+    assert declared.keys() == other.keys()
+
+
+def test_the_gate_gets_hashes_and_no_key(declared: Resources) -> None:
+    text = json.dumps(declared["Secret", "gate"], default=str)
+    assert "key-of-default" not in text
+    assert "key_sha256" in text
