@@ -13,7 +13,13 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth_plan import BerthPlan, Gpu, berth_name
 from components.data_mount import DataMount
-from components.kubernetes_object import in_namespace, labels, ready_within, restricted_pod
+from components.kubernetes_object import (
+    in_namespace,
+    labels,
+    pulls_with,
+    ready_within,
+    restricted_pod,
+)
 from components.serving_settings import ServingSettings
 
 HTTP_PORT = 8080
@@ -41,6 +47,7 @@ class BerthArgs:
         ready_seconds: what a new copy gets to become ready.
         gpu: how a pod with graphics processors finds its node.
         data: sets of data that the model reads, at `/data/<name>`.
+        pull_secret: name of the Secret to pull images with; None where the nodes may.
     """
 
     namespace: pulumi.Input[str]
@@ -56,6 +63,7 @@ class BerthArgs:
     ready_seconds: int
     gpu: Gpu = field(default_factory=Gpu)
     data: Sequence[DataMount] = ()
+    pull_secret: str | None = None
 
 
 class Berth(pulumi.ComponentResource):
@@ -89,7 +97,11 @@ class Berth(pulumi.ComponentResource):
             return in_namespace(args.namespace, berth, marks)
 
         account = ServiceAccount(
-            name, metadata=metadata(), automount_service_account_token=False, opts=inside
+            name,
+            metadata=metadata(),
+            automount_service_account_token=False,
+            **pulls_with(args.pull_secret),
+            opts=inside,
         )
         NetworkPolicy(name, metadata=metadata(), spec=_policy(args, chosen), opts=inside)
         service = Service(

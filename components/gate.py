@@ -13,7 +13,14 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth import HTTP_PORT as BERTH_PORT
 from components.berth import NAME_SERVICE
-from components.kubernetes_object import PART_OF, in_namespace, labels, ready_within, restricted_pod
+from components.kubernetes_object import (
+    PART_OF,
+    in_namespace,
+    labels,
+    pulls_with,
+    ready_within,
+    restricted_pod,
+)
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
@@ -39,6 +46,7 @@ class GateArgs:
         table: its table as gateway_app.table.Table describes it.
         callers: labels of the pods that ask it.
         metrics_namespace: the namespace whose pods may read its metrics.
+        pull_secret: name of the Secret to pull images with; None where the nodes may.
         copies: pods, which share the clients' limits.
     """
 
@@ -47,6 +55,7 @@ class GateArgs:
     table: pulumi.Input[Mapping[str, Any]]
     callers: list[Mapping[str, str]]
     metrics_namespace: str
+    pull_secret: str | None = None
     copies: int = 2
 
 
@@ -85,7 +94,11 @@ class Gate(pulumi.ComponentResource):
             opts=inside,
         )
         account = ServiceAccount(
-            name, metadata=metadata(), automount_service_account_token=False, opts=inside
+            name,
+            metadata=metadata(),
+            automount_service_account_token=False,
+            **pulls_with(args.pull_secret),
+            opts=inside,
         )
         NetworkPolicy(name, metadata=metadata(), spec=_policy(args), opts=inside)
         service = Service(

@@ -84,6 +84,11 @@ def _restricted(container: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def pulls_with(secret: str | None) -> dict[str, Any]:
+    """What a ServiceAccount has so that its pods pull images with the Secret `secret`."""
+    return {"image_pull_secrets": [{"name": secret}]} if secret else {}
+
+
 def in_namespace(
     namespace: pulumi.Input[str],
     name: str,

@@ -23,6 +23,7 @@ from components.kubernetes_object import (
     in_namespace,
     labels,
     made,
+    pulls_with,
     ready_within,
     restricted_pod,
 )
@@ -65,6 +66,7 @@ class TraefikArgs:
         tls_secret: name of the TLS Secret that it serves with; None for plain HTTP.
         timeout_seconds: what a berth gets to begin its answer.
         metrics_namespace: the namespace whose pods may read its metrics.
+        pull_secret: name of the Secret to pull images with; None where the nodes may.
         copies: pods.
     """
 
@@ -76,6 +78,7 @@ class TraefikArgs:
     tls_secret: str | None
     timeout_seconds: float
     metrics_namespace: str
+    pull_secret: str | None = None
     copies: int = 2
 
 
@@ -103,7 +106,9 @@ class Traefik(pulumi.ComponentResource):
         def metadata() -> dict[str, Any]:
             return in_namespace(args.namespace, "traefik", marks)
 
-        account = ServiceAccount(name, metadata=metadata(), opts=inside)
+        account = ServiceAccount(
+            name, metadata=metadata(), **pulls_with(args.pull_secret), opts=inside
+        )
         rights = traefik_rights.grant(
             name, args.namespace, args.namespace_name, account.metadata.name, marks, inside
         )
@@ -216,7 +221,7 @@ class Traefik(pulumi.ComponentResource):
             f"{self._name}-{name}",
             api_version=_API,
             kind="TraefikService",
-            metadata=in_namespace(self._namespace, name, labels("traefik", name)),
+            metadata=in_namespace(self._namespace, name, labels("traefik", berth)),
             spec={
                 "mirroring": {
                     "kind": "Service",

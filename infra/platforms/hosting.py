@@ -86,6 +86,7 @@ def host(
                 ready_seconds=spec.kubernetes.ready_seconds,
                 gpu=Gpu(**spec.kubernetes.gpu.model_dump()),
                 data=images.data[model],
+                pull_secret=spec.registry.pull_secret,
             ),
             opts,
         )
@@ -101,6 +102,7 @@ def host(
             table=gate_table(spec, hashes, {pair: berth.url for pair, berth in berths.items()}),
             callers=[CONTROLLER],
             metrics_namespace=spec.kubernetes.metrics_namespace,
+            pull_secret=spec.registry.pull_secret,
         ),
         opts,
     )
@@ -115,6 +117,7 @@ def host(
             tls_secret=spec.kubernetes.tls_secret,
             timeout_seconds=spec.gateway.timeout_seconds,
             metrics_namespace=spec.kubernetes.metrics_namespace,
+            pull_secret=spec.registry.pull_secret,
         ),
         opts,
     )

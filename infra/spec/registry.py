@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.spec.section import Section
-from infra.spec.text import Account, Region, StackName, Text
+from infra.spec.text import Account, KubernetesName, Region, StackName, Text
 
 RegistryUrl = Annotated[
     str,
@@ -33,6 +33,9 @@ class RegistrySpec(Section):
     registry of the stack, and not given."""
     plain_http: bool = False
     """kubernetes: whether the registry is without TLS, as on a laptop."""
+    pull_secret: KubernetesName | None = None
+    """kubernetes: the Secret (kubernetes.io/dockerconfigjson) of the namespace that pods pull with;
+    none where the nodes may pull by themselves."""
     source_stack: StackName | None = None
     """aws: the stack whose registry this one pulls from, so that both run the same digests; the
     stack has a registry of its own when omitted."""

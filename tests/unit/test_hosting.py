@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _STACK = """\
 config:
   berth:platform: kubernetes
-  berth:registry: {url: registry.example.com/berth}
+  berth:registry: {url: registry.example.com/berth, pull_secret: ours}
   berth:models:
     digits:
       versions: {"1": {}, "2": {}}
@@ -112,6 +112,12 @@ def test_every_pod_is_restricted(declared: Resources) -> None:
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["limits"]
+
+
+def test_every_pod_pulls_with_the_secret(declared: Resources) -> None:
+    accounts = [inputs for (kind, _), inputs in declared.items() if kind == "ServiceAccount"]
+    assert len(accounts) == 5
+    assert all(account["imagePullSecrets"] == [{"name": "ours"}] for account in accounts)
 
 
 def test_only_the_controller_has_a_token(declared: Resources) -> None:
