@@ -1,12 +1,15 @@
 """The authorize app: may this inference request pass? For a controller that carries requests
 to the berths itself, and asks about each one before (Traefik calls it forwardAuth)."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway_app.answer import send_head, send_part
 from gateway_app.app import Gateway
 from gateway_app.exchange import Exchange, RawHeaders, Receive, Send
 from gateway_app.forwarded_request import forwarded_method, forwarded_path
+from gateway_app.keys import client_of
+from gateway_app.peers import Judgement
 from gateway_app.refusal import RefusalError
 from gateway_app.request_id import request_id
 from gateway_app.routes import Ask, route_of
@@ -17,26 +20,62 @@ _RETURN = "x-berth-return-"
 """A berth sends what it gets as `x-berth-return-<name>` back as `<name>`."""
 
 
+Judge = Callable[[str, RawHeaders], Awaitable[Judgement | None]]
+_KEY = b"x-api-key"
+_WHAT_IS_ASKED = (_KEY, b"x-forwarded-method", b"x-forwarded-uri")
+
+
+def _exchange(scope: dict[str, Any], receive: Receive, send: Send) -> Exchange:
+    headers: RawHeaders = scope["headers"]
+    return Exchange(
+        method=scope["method"],
+        path=scope["path"],
+        headers=headers,
+        receive=receive,
+        send=send,
+        request_id=request_id(headers),
+    )
+
+
 class Authorize:
     """Answers 200, without a body, for a request that may pass, and else what the client is to get.
 
     The headers of a 200 are for the request on its way to the berth: `x-request-id`,
     `x-berth-client`, and under `x-berth-return-...` what the client is to find on its answer.
+
+    `judge_elsewhere` asks the gateway that owns a client, where several share the limits.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self.judge_elsewhere: Judge | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        headers: RawHeaders = scope["headers"]
-        exchange = Exchange(
-            method=scope["method"],
-            path=scope["path"],
-            headers=headers,
-            receive=receive,
-            send=send,
-            request_id=request_id(headers),
-        )
+        exchange = _exchange(scope, receive, send)
+        judgement = await self._of_owner(exchange)
+        if judgement is None:
+            await self._settle(exchange)
+            return
+        await send_head(exchange, judgement.status, judgement.headers)
+        await send_part(exchange, judgement.body, last=True)
+
+    async def here(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Judge by this gateway's own buckets and quotas."""
+        await self._settle(_exchange(scope, receive, send))
+
+    async def _of_owner(self, exchange: Exchange) -> Judgement | None:
+        """The judgement of the gateway that owns the client; None where that is this one."""
+        if self.judge_elsewhere is None:
+            return None
+        keys = [value for name, value in exchange.headers if name == _KEY]
+        client = client_of(keys[0], self._gateway.in_force.owners) if len(keys) == 1 else None
+        if client is None:
+            return None
+        asked = [(name, value) for name, value in exchange.headers if name in _WHAT_IS_ASKED]
+        asked.append((b"x-request-id", exchange.request_id.encode()))
+        return await self.judge_elsewhere(client.name, asked)
+
+    async def _settle(self, exchange: Exchange) -> None:
         exchange.answer_headers["x-request-id"] = exchange.request_id
         await settle(exchange, self._judge(exchange))
         if exchange.status == 200:

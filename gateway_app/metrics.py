@@ -24,6 +24,7 @@ class Metrics:
             model; what became of them is not known here.
         reloads: of the table, by `outcome`: taken or refused.
         peer_messages: to other gateways, by `outcome`: told or failed.
+        peers: other gateways that answer.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,9 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.peers = Gauge(
+            "berth_gateway_peers", "Other gateways that answer", registry=self._registry
+        )
         self.peer_messages = Counter(
             "berth_gateway_peer_messages_total",
             "Messages to other gateways about limits used",

@@ -1,4 +1,5 @@
-"""The peer app: where other gateways tell what they let through, and ask what is known."""
+"""The peer app: where other gateways tell what they let through, ask what is known, and have
+requests judged of clients that this one owns."""
 
 import logging
 from typing import Any
@@ -6,9 +7,10 @@ from typing import Any
 import msgspec
 
 from gateway_app.answer import send_error, send_json
+from gateway_app.authorize import Authorize
 from gateway_app.body import read_body
 from gateway_app.exchange import Exchange, Receive, Send
-from gateway_app.peers import Known
+from gateway_app.peers import JUDGE_PATH, Known
 from gateway_app.refusal import RefusalError
 from gateway_app.settle import settle
 from gateway_app.sharing import Sharing, Told
@@ -19,12 +21,17 @@ _LOG = logging.getLogger("gateway")
 
 
 class PeerDoor:
-    """Answers POST / with a `Told`, and GET /; both answers are a `Known`."""
+    """Answers POST / with a `Told`, and GET /; both answers are a `Known`. Under JUDGE_PATH it
+    answers as the authorize app does."""
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: Sharing, authorize: Authorize) -> None:
         self._sharing = sharing
+        self._authorize = authorize
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["path"] == JUDGE_PATH:
+            await self._authorize.here(scope, receive, send)
+            return
         exchange = Exchange(
             method=scope["method"],
             path=scope["path"],

@@ -14,6 +14,8 @@ import aiohttp
 import msgspec
 from prometheus_client import Counter
 
+from gateway_app.exchange import RawHeaders
+from gateway_app.ownership import owner_of
 from gateway_app.sharing import Outbox, Sharing, State, Told
 
 _RESOLVE_SECONDS = 2.0
@@ -23,6 +25,9 @@ _AGAIN_SECONDS = 1.0
 _JOIN_SECONDS = 3.0
 _JOIN_AGAIN_SECONDS = 0.2
 _LAST_WORD_SECONDS = 0.5
+_JUDGE_SECONDS = 0.25
+JUDGE_PATH = "/judge"
+_OF_THE_CONNECTION = (b"connection", b"date", b"keep-alive", b"server", b"transfer-encoding")
 _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _LOG = logging.getLogger("gateway")
 
@@ -35,6 +40,15 @@ class Known(msgspec.Struct, kw_only=True):
 
     origin: str
     state: State | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the gateway that owns a client said of its request."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
 
 
 @dataclass
@@ -61,7 +75,8 @@ class _Peer:
 class Peers:
     """The others, as their names resolve, and what they are told every _TELL_SECONDS.
 
-    One that does not answer is tried again later. Nothing here is waited for by a request.
+    One that does not answer is tried again later. A request waits for nothing here but the
+    judgement of the gateway that owns its client, and for that _JUDGE_SECONDS at most.
     """
 
     def __init__(
@@ -104,6 +119,43 @@ class Peers:
             )
         self._sharing.begun = True
 
+    def answering(self) -> int:
+        """How many others answer."""
+        return sum(peer.answers for peer in self._peers.values())
+
+    async def judge(self, client: str, headers: RawHeaders) -> Judgement | None:
+        """What the owner of `client` says of a request; None when that is this gateway, or when
+        no other answers: then it is judged here."""
+        while True:
+            there = {address for address, peer in self._peers.items() if peer.answers}
+            owner = owner_of(client, there | self._own)
+            if owner is None or owner in self._own:
+                return None
+            judgement = await self._ask_to_judge(self._peers[owner], headers)
+            if judgement is not None:
+                return judgement
+
+    async def _ask_to_judge(self, peer: _Peer, headers: RawHeaders) -> Judgement | None:
+        try:
+            async with self._session.get(
+                peer.url.rstrip("/") + JUDGE_PATH,
+                headers=[(name.decode(), value.decode("latin-1")) for name, value in headers],
+                timeout=aiohttp.ClientTimeout(total=_JUDGE_SECONDS),
+            ) as response:
+                body = await response.read()
+                kept = [
+                    (name.lower(), value)
+                    for name, value in response.raw_headers
+                    if name.lower() not in _OF_THE_CONNECTION
+                ]
+                if not any(name == b"x-request-id" for name, _ in kept):
+                    raise ValueError("it says something else")
+                return Judgement(status=response.status, headers=kept, body=body)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            peer.answers = False
+            _LOG.warning("peer %s does not judge: %s", peer.address, type(error).__name__)
+            return None
+
     async def run(self, stop: asyncio.Event) -> None:
         """Find the others and tell them, until `stop`; then tell them the rest."""
         finding = asyncio.create_task(self._find(stop))
@@ -127,10 +179,19 @@ class Peers:
             if self._sharing.joined:
                 await self._resolve()
                 self._sharing.forget_past()
+                for peer in [*self._peers.values()]:
+                    # What owns clients must be known again once it is back, and oneself as such.
+                    if not peer.answers or not self._own:
+                        await self._meet(peer)
             else:
                 await self._joined()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RESOLVE_SECONDS)
+
+    async def _meet(self, peer: _Peer) -> None:
+        known = await self._ask(peer)
+        if known is not None and known.origin == self._sharing.origin:
+            self._drop(peer)
 
     async def _joined(self) -> bool:
         """Try to join, once."""

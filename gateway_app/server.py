@@ -97,7 +97,8 @@ async def _serve(
             access_log=_LOG.isEnabledFor(logging.INFO),
         )
         grace = max(settings.grace_seconds - _CLOSING_SECONDS, 0.1)
-        apps: dict[str, _App] = {"public": gateway, "authorize": Authorize(gateway)}
+        authorize = Authorize(gateway)
+        apps: dict[str, _App] = {"public": gateway, "authorize": authorize}
         doors = {name: _server(app, grace) for name, app in apps.items() if name in sockets}
 
         def end() -> None:
@@ -112,7 +113,7 @@ async def _serve(
             secrets.token_hex(8), throttle, quotas, lambda name: gateway.in_force.clients.get(name)
         )
         async with (
-            _shared(settings, sharing, gateway.metrics, sockets.get("peer")),
+            _shared(settings, sharing, authorize, gateway.metrics, sockets.get("peer")),
             _beside(Admin(gateway), sockets["admin"]),
             _until_end(lambda ended: keep_counters(quotas, quota_file, ended)),
             _until_end(lambda ended: watch(gateway, files, settings.watch_seconds, ended)),
@@ -127,17 +128,23 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _shared(
-    settings: Settings, sharing: Sharing, metrics: Metrics, listener: socket.socket | None
+    settings: Settings,
+    sharing: Sharing,
+    authorize: Authorize,
+    metrics: Metrics,
+    listener: socket.socket | None,
 ) -> AsyncIterator[None]:
     """Share the limits with the peers, if there are any; begin with what they know."""
     if listener is None or settings.peer_port is None:
         yield
         return
     async with (
-        _beside(PeerDoor(sharing), listener),
+        _beside(PeerDoor(sharing, authorize), listener),
         Peers(settings.peers, settings.peer_port, sharing, metrics.peer_messages) as peers,
     ):
         await peers.join()
+        authorize.judge_elsewhere = peers.judge
+        metrics.peers.set_function(peers.answering)
         async with _until_end(peers.run):
             yield
 

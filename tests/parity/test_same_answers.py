@@ -1,6 +1,7 @@
 """One set of requests, asked of the same stack on this machine and on a cluster."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,16 +86,15 @@ _ASKS = [
 
 @dataclass
 class Side:
-    """One of the two stacks: where it answers, its clients' keys, and how many gates it has."""
+    """One of the two stacks: where it answers, and its clients' keys."""
 
     endpoint: str
     keys: dict[str, str]
-    gates: int
 
     @classmethod
-    def of(cls, project: Project, gates: int) -> "Side":
+    def of(cls, project: Project) -> "Side":
         keys = {name: project.key(name) for name in ("default", "slow", "few")}
-        return cls(project.json("status")["endpoint"], keys, gates)
+        return cls(project.json("status")["endpoint"], keys)
 
     def ask(self, ask: Ask) -> httpx.Response:
         headers = dict(ask.headers)
@@ -114,7 +114,7 @@ def sides(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     content = {f"berth:{key}": value for key, value in ({"platform": "local"} | same).items()}
     (local.root / "Pulumi.local.yaml").write_text(json.dumps({"config": content}))
     local.berth("up", "--yes")
-    yield Side.of(local, gates=1), Side.of(hosted, gates=2)
+    yield Side.of(local), Side.of(hosted)
     local.berth("destroy", "--yes")
     local.clean_up()
 
@@ -136,17 +136,17 @@ def test_a_request_is_known_by_its_own_id(sides: tuple[Side, Side]) -> None:
 
 
 def test_a_client_beyond_its_burst_is_told_the_same(sides: tuple[Side, Side]) -> None:
-    """`slow` may ask 5 times at once, then once a second. Gates that are asked within the same
-    tenth of a second may each let a burst through: docs/gateway.md, "Several gateways"."""
+    """`slow` may ask 5 times at once, then once a second."""
     ask = Ask("fast", "/v2/models/digits/versions/1/infer", body=_rows(1), key="slow")
     for side in sides:
-        responses = [side.ask(ask) for _ in range(40)]
+        started = time.monotonic()
+        responses = [side.ask(ask) for _ in range(20)]
+        elapsed = time.monotonic() - started
         statuses = [response.status_code for response in responses]
         assert statuses[:5] == [200] * 5
-        assert statuses.count(200) + statuses.count(429) == 40
-        assert statuses.count(200) <= 5 * side.gates + 5
+        assert 5 <= statuses.count(200) <= 5 + elapsed + 1
         refused = next(response for response in responses if response.status_code == 429)
-        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["retry-after"] == "1"
         assert refused.headers["ratelimit-limit"] == "5"
         assert "beyond its throttle" in refused.json()["error"]
 
@@ -155,9 +155,8 @@ def test_a_client_beyond_its_quota_is_told_the_same(sides: tuple[Side, Side]) ->
     """`few` may infer 3 times a month."""
     ask = Ask("few", "/v2/models/digits/versions/1/infer", body=_rows(1), key="few")
     for side in sides:
-        responses = [side.ask(ask) for _ in range(3 * side.gates + 1)]
-        assert [response.status_code for response in responses[:3]] == [200] * 3
-        assert responses[-1].status_code == 429
+        responses = [side.ask(ask) for _ in range(5)]
+        assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
         assert "quota" in responses[-1].json()["error"]
 
 
