@@ -13,7 +13,13 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.berth import HTTP_PORT as BERTH_PORT
 from components.berth import NAME_SERVICE
-from components.kubernetes_object import PART_OF, in_namespace, labels, restricted_pod
+from components.kubernetes_object import (
+    NOT_AWAITED,
+    PART_OF,
+    in_namespace,
+    labels,
+    restricted_pod,
+)
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
@@ -90,7 +96,7 @@ class Gate(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata(), spec=_policy(args), opts=inside)
         service = Service(
             name,
-            metadata=metadata(),
+            metadata=in_namespace(args.namespace, SERVICE, marks, NOT_AWAITED),
             spec={
                 "selector": MARKS,
                 "ports": [
