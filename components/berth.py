@@ -14,6 +14,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from components.berth_plan import BerthPlan, Gpu, berth_name
 from components.data_mount import DataMount
 from components.kubernetes_object import (
+    NOT_AWAITED,
     in_namespace,
     labels,
     pulls_with,
@@ -106,7 +107,7 @@ class Berth(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata(), spec=_policy(args, chosen), opts=inside)
         service = Service(
             name,
-            metadata=metadata(),
+            metadata=in_namespace(args.namespace, berth, marks, NOT_AWAITED),
             spec={
                 "selector": chosen,
                 "ports": [

@@ -103,7 +103,7 @@ class Gate(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata(), spec=_policy(args), opts=inside)
         service = Service(
             name,
-            metadata=metadata(),
+            metadata=in_namespace(args.namespace, SERVICE, marks, NOT_AWAITED),
             spec={
                 "selector": MARKS,
                 "ports": [
@@ -115,7 +115,7 @@ class Gate(pulumi.ComponentResource):
         )
         peers = Service(
             f"{name}-peers",
-            metadata=in_namespace(args.namespace, _PEERS, marks),
+            metadata=in_namespace(args.namespace, _PEERS, marks, NOT_AWAITED),
             spec={
                 "selector": MARKS,
                 "cluster_ip": "None",

@@ -6,6 +6,9 @@ from typing import Any
 import pulumi
 
 PART_OF = "berth"
+# For a Service whose pods come after it, and are waited for themselves: there is nothing to see
+# yet, and the provider would take ten seconds to be sure of that.
+NOT_AWAITED = {"pulumi.com/skipAwait": "true"}
 USER = 65532
 _TMP = "tmp"
 # For the cluster to say that the time is over, and why.

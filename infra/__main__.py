@@ -1,5 +1,6 @@
 """The program: specification -> platform -> exports."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -21,3 +22,15 @@ except SpecError as error:
 
 for key, value in outputs.items():
     pulumi.export(key, value)
+
+
+async def _all_begun() -> None:
+    """Let the registration of every resource begin before the SDK waits for all of them.
+
+    Then it waits for one after the other. Otherwise it finds none yet, and waits for all of their
+    outputs at once, again and again: the square of their number, minutes for a thousand berths.
+    """
+    await asyncio.sleep(0)
+
+
+pulumi.run(_all_begun)

@@ -26,13 +26,15 @@ def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
     found = apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items
     deployments = {deployment.metadata.name: deployment for deployment in found}
     pods = core.list_namespaced_pod(namespace, _request_timeout=_SECONDS).items
+    pods_of: dict[str, list[Any]] = {}
+    for pod in pods:
+        pods_of.setdefault(pod.metadata.labels.get("app.kubernetes.io/instance"), []).append(pod)
 
     def version_state(model: str, version: str, berth: dict[str, Any]) -> dict[str, Any]:
         name = berth_name(model, version)
-        own = [pod for pod in pods if pod.metadata.labels.get("app.kubernetes.io/instance") == name]
         deployment = deployments.get(name)
         return {
-            "state": _state(deployment, own),
+            "state": _state(deployment, pods_of.get(name, [])),
             "copies": _copies(deployment),
             "start_to_ready_seconds": _start_to_ready(own),
             **{key: berth[key] for key in ("traffic", "exposed", "digest", "image")},

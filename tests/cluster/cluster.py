@@ -80,17 +80,16 @@ class Cluster:
         _tool(self.folder, "down")
 
 
-def start(folder: Path, *arguments: str) -> Cluster:
-    """`cluster up ARGUMENTS`, its state in `folder`."""
-    _tool(folder, "up", *arguments)
-    return Cluster(folder, registry=f"{_NET}.0.2:5000", node=f"{_NET}.0.2")
+def start(folder: Path, *arguments: str, name: str = _NAME, net: str = _NET) -> Cluster:
+    """`cluster up ARGUMENTS`, its state in `folder`; `name` and `net` keep it apart from others."""
+    _tool(folder, "up", *arguments, CLUSTER_NAME=name, CLUSTER_NET=net)
+    return Cluster(folder, registry=f"{net}.0.2:5000", node=f"{net}.0.2")
 
 
-def _tool(folder: Path, *arguments: str) -> None:
+def _tool(folder: Path, *arguments: str, **settings: str) -> None:
+    """The tool; once the cluster is up, `folder` tells it the cluster's name and network."""
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    environment = os.environ | {
-        "CLUSTER_NAME": _NAME, "CLUSTER_NET": _NET, "CLUSTER_DIR": str(folder), "PATH": path,
-    }  # fmt: skip
+    environment = os.environ | {"CLUSTER_DIR": str(folder), "PATH": path} | settings
     done = subprocess.run(
         ["cluster", *arguments], env=environment, capture_output=True, text=True,
         timeout=_UP_SECONDS, check=False,
