@@ -14,6 +14,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from components.berth import HTTP_PORT as BERTH_PORT
 from components.berth import NAME_SERVICE
 from components.kubernetes_object import (
+    NOT_AWAITED,
     PART_OF,
     in_namespace,
     labels,

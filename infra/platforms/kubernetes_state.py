@@ -32,9 +32,9 @@ def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
 
     def version_state(model: str, version: str, berth: dict[str, Any]) -> dict[str, Any]:
         name = berth_name(model, version)
-        deployment = deployments.get(name)
+        deployment, own = deployments.get(name), pods_of.get(name, [])
         return {
-            "state": _state(deployment, pods_of.get(name, [])),
+            "state": _state(deployment, own),
             "copies": _copies(deployment),
             "start_to_ready_seconds": _start_to_ready(own),
             **{key: berth[key] for key in ("traffic", "exposed", "digest", "image")},
