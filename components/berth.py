@@ -20,6 +20,8 @@ from components.kubernetes_object import (
     pulls_with,
     ready_within,
     restricted_pod,
+    rolling,
+    spread,
 )
 from components.serving_settings import ServingSettings
 
@@ -128,13 +130,7 @@ class Berth(pulumi.ComponentResource):
                 # Left out where an autoscaler decides: a number here would undo its decision.
                 **({} if args.plan.autoscaled else {"replicas": args.plan.copies}),
                 "selector": {"match_labels": chosen},
-                "revision_history_limit": 3,
-                "progress_deadline_seconds": args.ready_seconds,
-                # A new copy is ready before an old one is asked to end.
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_unavailable": 0, "max_surge": "25%"},
-                },
+                **rolling(args.ready_seconds),
                 "template": {
                     "metadata": {"labels": marks, "annotations": notes},
                     "spec": _pod(args, chosen, account.metadata.name),
@@ -201,15 +197,9 @@ def _pod(args: BerthArgs, chosen: Mapping[str, str], account: pulumi.Input[str])
         service_account=account,
         priority_class_name=args.priority,
         termination_grace_period_seconds=int(grace),
-        topology_spread_constraints=[
-            {
-                "max_skew": 1,
-                "topology_key": key,
-                "when_unsatisfiable": "ScheduleAnyway",
-                "label_selector": {"match_labels": dict(chosen)},
-            }
-            for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-        ],
+        topology_spread_constraints=spread(
+            chosen, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        ),
         **(_on_gpu_node(args.gpu) if plan.gpus else {}),
     )
 

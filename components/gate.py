@@ -21,6 +21,8 @@ from components.kubernetes_object import (
     pulls_with,
     ready_within,
     restricted_pod,
+    rolling,
+    spread,
 )
 
 PUBLIC_PORT = 8080
@@ -132,12 +134,7 @@ class Gate(pulumi.ComponentResource):
             spec={
                 "replicas": args.copies,
                 "selector": {"match_labels": MARKS},
-                "revision_history_limit": 3,
-                "progress_deadline_seconds": _READY_SECONDS,
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_unavailable": 0, "max_surge": 1},
-                },
+                **rolling(_READY_SECONDS),
                 "template": {
                     "metadata": {"labels": marks},
                     "spec": _pod(args, account.metadata.name, table.metadata.name),
@@ -200,14 +197,7 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
         service_account=account,
         termination_grace_period_seconds=_LEAVING_SECONDS + _GRACE_SECONDS + 5,
         volumes=[{"name": "table", "secret": {"secret_name": table, "default_mode": 0o440}}],
-        topology_spread_constraints=[
-            {
-                "max_skew": 1,
-                "topology_key": "kubernetes.io/hostname",
-                "when_unsatisfiable": "ScheduleAnyway",
-                "label_selector": {"match_labels": MARKS},
-            }
-        ],
+        topology_spread_constraints=spread(MARKS),
     )
 
 

@@ -87,6 +87,34 @@ def _restricted(container: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def rolling(ready_seconds: int) -> dict[str, Any]:
+    """How a Deployment goes from one kind of pod to the next: a new one is ready before an old
+    one is asked to end."""
+    return {
+        "revision_history_limit": 3,
+        "progress_deadline_seconds": ready_seconds,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rolling_update": {"max_unavailable": 0, "max_surge": "25%"},
+        },
+    }
+
+
+def spread(
+    chosen: Mapping[str, str], over: Sequence[str] = ("kubernetes.io/hostname",)
+) -> list[dict[str, Any]]:
+    """The pods with the labels `chosen` lie on different nodes, zones and such, where they can."""
+    return [
+        {
+            "max_skew": 1,
+            "topology_key": key,
+            "when_unsatisfiable": "ScheduleAnyway",
+            "label_selector": {"match_labels": dict(chosen)},
+        }
+        for key in over
+    ]
+
+
 def pulls_with(secret: str | None) -> dict[str, Any]:
     """What a ServiceAccount has so that its pods pull images with the Secret `secret`."""
     return {"image_pull_secrets": [{"name": secret}]} if secret else {}

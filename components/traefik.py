@@ -26,6 +26,8 @@ from components.kubernetes_object import (
     pulls_with,
     ready_within,
     restricted_pod,
+    rolling,
+    spread,
 )
 from components.traffic import GATEWAY_API
 
@@ -138,12 +140,7 @@ class Traefik(pulumi.ComponentResource):
             spec={
                 "replicas": args.copies,
                 "selector": {"match_labels": MARKS},
-                "revision_history_limit": 3,
-                "progress_deadline_seconds": _READY_SECONDS,
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_unavailable": 0, "max_surge": 1},
-                },
+                **rolling(_READY_SECONDS),
                 "template": {
                     "metadata": {"labels": marks},
                     "spec": _pod(args, account.metadata.name),
@@ -313,14 +310,7 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         service_account=account,
         token=True,
         termination_grace_period_seconds=_LEAVING_SECONDS + _GRACE_SECONDS + 5,
-        topology_spread_constraints=[
-            {
-                "max_skew": 1,
-                "topology_key": "kubernetes.io/hostname",
-                "when_unsatisfiable": "ScheduleAnyway",
-                "label_selector": {"match_labels": MARKS},
-            }
-        ],
+        topology_spread_constraints=spread(MARKS),
     )
 
 
