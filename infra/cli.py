@@ -3,15 +3,16 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from infra.cli_data import data
+from infra.cli_shared import ROOT, json_option, say, show, stack_option, yes_option
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
-from infra.operations import data as data_sets
 from infra.operations import images as image_reports
 from infra.operations import invoke as invoking
 from infra.operations import lifecycle, log_text
@@ -23,26 +24,7 @@ from infra.platforms.place import LeftOut, Place
 from infra.spec import HostingSpec, SpecError, check_models, load_file
 from serving_app.card import CardError, read_card
 
-ROOT = Path(__file__).resolve().parents[1]
-
 BAD_INPUT = 2
-
-stack_option = click.option(
-    "-s", "--stack", "name", default="local", show_default=True, help="The stack to act on."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout; the rest on stderr."
-)
-yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-
-
-def say(message: str) -> None:
-    """Progress, for the person who waits: on stderr, so that stdout is the result alone."""
-    click.echo(message, err=True)
-
-
-def _show(document: Any, as_json: bool, text: Callable[[], str]) -> None:
-    click.echo(json.dumps(document, indent=2) if as_json else text())
 
 
 def _stack(name: str, *, as_json: bool = False) -> Stack:
@@ -143,7 +125,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
         sys.exit(code)
     outputs = stack.outputs()
     shown = lifecycle.shown(stack, outputs)
-    _show(shown, as_json, lambda: lifecycle.first_call(ROOT, spec, outputs, stack=name))
+    show(shown, as_json, lambda: lifecycle.first_call(ROOT, spec, outputs, stack=name))
     _exit_for(parts, name)
 
 
@@ -175,7 +157,7 @@ def status(name: str, as_json: bool) -> None:
     outputs = _outputs(stack)
     place = _place(name)
     found = lifecycle.shown(stack, outputs) | state_of(place.spec).observe(place, outputs)
-    _show(found, as_json, lambda: lifecycle.status_table(found))
+    show(found, as_json, lambda: lifecycle.status_table(found))
 
 
 @main.command()
@@ -214,7 +196,7 @@ def invoke(
             raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
     answer = invoking.invoke(outputs, model, request, version=version, client=client)
     say(f"HTTP {answer.status}" + (f", version {answer.version}" if answer.version else ""))
-    _show(answer.body, as_json, lambda: json.dumps(answer.body))
+    show(answer.body, as_json, lambda: json.dumps(answer.body))
     sys.exit(0 if answer.status == 200 else 1)
 
 
@@ -280,7 +262,7 @@ def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: 
         sys.exit(code)
     outputs = stack.outputs()
     found = {"rolled_back_to": update.number, **lifecycle.shown(stack, outputs)}
-    _show(
+    show(
         found,
         as_json,
         lambda: f"{stack.config_file.name} is again as of update {update.number}; commit it.",
@@ -311,52 +293,10 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
 def images(name: str, as_json: bool) -> None:
     """What is inside the stack's images: size, packages, user, and what must not be there."""
     found = image_reports.reports(_outputs(_stack(name)))
-    _show(found, as_json, lambda: image_reports.as_text(found))
+    show(found, as_json, lambda: image_reports.as_text(found))
 
 
-@main.group()
-def data() -> None:
-    """Sets of reference data: versioned and promoted apart from the models."""
-
-
-@data.command("push")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("target")
-@click.option("--version", required=True, help="The version; one that exists is never changed.")
-@click.option("--plain-http", is_flag=True, help="For a registry without TLS.")
-@json_option
-def data_push(folder: Path, target: str, version: str, plain_http: bool, as_json: bool) -> None:
-    """Put FOLDER as a version of the set at TARGET: oci://registry/name, or a folder of a claim."""
-    say(f"pushing {folder} as version {version} of {target}")
-    digest = data_sets.push(folder, target, version, plain_http=plain_http)
-    _show({"target": target, "version": version, "digest": digest}, as_json, lambda: digest)
-
-
-@data.command("list")
-@stack_option
-@json_option
-def data_list(name: str, as_json: bool) -> None:
-    """The sets that the stack reads, and their versions."""
-    found = data_sets.listed(load_file(ROOT / f"Pulumi.{name}.yaml"))
-    _show(found, as_json, lambda: data_sets.as_text(found))
-
-
-@data.command("promote")
-@click.argument("set_name", metavar="SET")
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
-@json_option
-def data_promote(set_name: str, source: str, target: str, as_json: bool) -> None:
-    """Write the version of SET that stack FROM reads into the configuration of stack TO."""
-    found = data_sets.promote(set_name, ROOT, source=source, target=target)
-    _show(
-        found,
-        as_json,
-        lambda: (
-            f"Pulumi.{target}.yaml: {set_name} {found['from']} -> {found['to']}; commit it, then "
-            f"`berth up -s {target}`"
-        ),
-    )
+main.add_command(data)
 
 
 @main.command()
@@ -411,7 +351,7 @@ def package(
         "largest_differences": {name: d.largest for name, d in made.differences.items()},
         "metrics": made.card.metrics,
     }
-    _show(found, as_json, lambda: _packaged(found))
+    show(found, as_json, lambda: _packaged(found))
 
 
 def _packaged(found: dict[str, Any]) -> str:
