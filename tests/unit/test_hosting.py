@@ -120,6 +120,16 @@ def test_every_pod_pulls_with_the_secret(declared: Resources) -> None:
     assert all(account["imagePullSecrets"] == [{"name": "ours"}] for account in accounts)
 
 
+def test_a_new_pod_is_ready_before_an_old_one_ends(declared: Resources) -> None:
+    for (kind, _), inputs in declared.items():
+        if kind == "Deployment":
+            assert inputs["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+            pod = inputs["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            assert container["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
+            assert pod["terminationGracePeriodSeconds"] > 30
+
+
 def test_only_the_controller_has_a_token(declared: Resources) -> None:
     with_token = [
         name
