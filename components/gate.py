@@ -168,7 +168,7 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
         "GATEWAY_PEERS": _PEERS,
         "GATEWAY_PEER_PORT": str(PEER_PORT),
     }
-    amounts = {"cpu": "100m", "memory": "128Mi"}
+    amounts = {"cpu": "50m", "memory": "128Mi"}
     probe = {"period_seconds": 2, "timeout_seconds": 5, "failure_threshold": 2}
     container = {
         "name": "gate",

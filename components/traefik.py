@@ -297,7 +297,7 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             {"name": "admin", "container_port": _ADMIN},
         ],
         "resources": {
-            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"cpu": "2", "memory": "512Mi"},
         },
         "startup_probe": _probe(1, _READY_SECONDS),

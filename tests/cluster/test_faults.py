@@ -21,11 +21,11 @@ _NAMESPACE = "faulty"
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """One model in one version, which gets 15 seconds to become ready."""
+    """One model in one version, which gets 25 seconds to become ready."""
     content = stack_file(cluster, _NAMESPACE)
     digits = content["config"]["berth:models"].pop("digits")
     content["config"]["berth:models"] = {"digits": digits | {"versions": {"1": {}}, "traffic": {}}}
-    content["config"]["berth:kubernetes"]["ready_seconds"] = 15
+    content["config"]["berth:kubernetes"]["ready_seconds"] = 25
     project = new_project(tmp_path_factory.mktemp("faulty"), "faulty", content)
     project.berth("up", "--yes")
     yield project
