@@ -1,6 +1,5 @@
 """A real Kubernetes cluster on this machine, of these tests' own."""
 
-import contextlib
 import json
 import os
 import shutil
