@@ -75,6 +75,8 @@ def restricted_pod(
 def _restricted(container: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **container,
+        # The end of its log stays with the pod: a node may have cleared the log of what ended.
+        "termination_message_policy": "FallbackToLogsOnError",
         "security_context": {
             "allow_privilege_escalation": False,
             "read_only_root_filesystem": True,

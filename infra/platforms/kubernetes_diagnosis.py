@@ -25,14 +25,12 @@ class Hindrance:
         berth: its name in the cluster.
         reason: the cluster's word for it, such as `ImagePullBackOff`.
         message: what the cluster says.
-        container: that ended; empty when none did.
-        last_words: the last line that it wrote; empty when none is known.
+        last_words: the last line that its container wrote before it ended; empty when it did not.
     """
 
     berth: str
     reason: str
     message: str
-    container: str = ""
     last_words: str = ""
 
     def __str__(self) -> str:
@@ -61,15 +59,20 @@ def _of_container(berth: str, container: Mapping[str, object]) -> Hindrance | No
     ended = _map(_map(container.get("lastState")).get("terminated")) or _map(
         state.get("terminated")
     )
-    name = str(container.get("name"))
     if ended.get("reason") == "OOMKilled":
         return Hindrance(berth=berth, reason="OOMKilled", message="it used up its memory")
     if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-        return _hindrance(berth, waiting, name if ended else "")
+        return _hindrance(berth, waiting, _last_line(ended))
     if ended.get("reason") == "Error":
         text = f"it ended with status {ended.get('exitCode')}"
-        return Hindrance(berth=berth, reason="Error", message=text, container=name)
+        return Hindrance(berth=berth, reason="Error", message=text, last_words=_last_line(ended))
     return None
+
+
+def _last_line(ended: Mapping[str, object]) -> str:
+    """What the node kept of the log's end (`components/kubernetes_object.py` asks for it)."""
+    lines = str(ended.get("message") or "").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def of_deployment(berth: str, deployment: Mapping[str, object]) -> Hindrance | None:
@@ -80,12 +83,12 @@ def of_deployment(berth: str, deployment: Mapping[str, object]) -> Hindrance | N
     return None
 
 
-def _hindrance(berth: str, said: Mapping[str, object], container: str = "") -> Hindrance:
+def _hindrance(berth: str, said: Mapping[str, object], last_words: str = "") -> Hindrance:
     return Hindrance(
         berth=berth,
         reason=str(said.get("reason")),
         message=str(said.get("message") or "no more is said"),
-        container=container,
+        last_words=last_words,
     )
 
 

@@ -1,10 +1,8 @@
 """What of a stack runs in its cluster right now, and what it wrote."""
 
-import contextlib
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from components.berth_plan import berth_name
@@ -105,24 +103,8 @@ def explain(place: Place) -> list[str]:
         name = pod.metadata.labels.get("app.kubernetes.io/instance", pod.metadata.name)
         hindered = diagnosis.of_pod(name, _plain(pod))
         if hindered is not None:
-            words = _last_words(core, pod, hindered.container) if hindered.container else ""
-            found.append(replace(hindered, last_words=words))
+            found.append(hindered)
     return sorted({str(hindered) for hindered in found})
-
-
-def _last_words(core: Any, pod: Any, container: str) -> str:
-    """The last line that the container wrote before it ended; empty when there is none."""
-    from kubernetes.client import ApiException
-
-    for previous in (True, False):
-        with contextlib.suppress(ApiException):
-            answer = core.read_namespaced_pod_log(
-                pod.metadata.name, pod.metadata.namespace, container=container, tail_lines=1,
-                previous=previous, _preload_content=False, _request_timeout=_SECONDS,
-            )  # fmt: skip
-            if line := answer.data.decode(errors="replace").strip():
-                return str(line)
-    return ""
 
 
 def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, str]]:

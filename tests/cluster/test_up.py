@@ -43,9 +43,10 @@ def test_status_tells_what_runs(hosted: Project) -> None:
 
 
 def test_logs_are_those_of_the_pods(hosted: Project) -> None:
-    lines = hosted.berth("logs", "digits", "--version", "1").stdout
-    assert "serving digits 1" in lines
-    assert "breast-cancer" not in lines
+    hosted.berth("invoke", "digits", "--version", "1")
+    lines = hosted.berth("logs", "digits", "--version", "1").stdout.splitlines()
+    assert any("answered" in line for line in lines)
+    assert all(line.startswith("digits-1-") for line in lines)
 
 
 def test_kubectl_tells_what_runs(hosted: Project, cluster: Cluster) -> None:

@@ -109,4 +109,5 @@ async def test_addresses_that_come_and_go(
         await names.asked_again()
         stop.set()
         await running
-    assert [text for text in caplog.messages if "peer 127" in text] == ["peer 127.0.0.1 is gone"]
+    gone = [text for text in caplog.messages if text.endswith("is gone")]
+    assert gone == ["peer 127.0.0.1 is gone"]

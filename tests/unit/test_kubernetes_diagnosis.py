@@ -50,13 +50,18 @@ def test_no_node_comes_before_all_else() -> None:
     assert (found.reason, found.message) == ("Unschedulable", condition["message"])
 
 
-def test_the_container_that_ended_is_the_one_whose_words_are_wanted() -> None:
-    data = {"name": "data-prices", **{key: value for key, value in _waiting(
-        "CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 1}}
-    ).items() if key != "name"}}  # fmt: skip
-    found = of_pod("x", _pod(initContainerStatuses=[data], containerStatuses=[_waiting("Other")]))
-    assert found is not None
-    assert found.container == "data-prices"
+@pytest.mark.parametrize("where", ["initContainerStatuses", "containerStatuses"])
+def test_a_container_that_ended_is_told_with_its_last_words(where: str) -> None:
+    ended = {"terminated": {"reason": "Error", "exitCode": 3, "message": "begins
+the reason
+"}}
+    for container in (
+        _waiting("CrashLoopBackOff", lastState=ended),
+        {"name": "serving", "state": ended},
+    ):
+        found = of_pod("x", _pod(**{where: [container]}))
+        assert found is not None
+        assert "It said last: the reason To do: mend what its last words say" in str(found)
 
 
 def test_memory_is_told_as_such() -> None:
