@@ -52,9 +52,7 @@ def test_no_node_comes_before_all_else() -> None:
 
 @pytest.mark.parametrize("where", ["initContainerStatuses", "containerStatuses"])
 def test_a_container_that_ended_is_told_with_its_last_words(where: str) -> None:
-    ended = {"terminated": {"reason": "Error", "exitCode": 3, "message": "begins
-the reason
-"}}
+    ended = {"terminated": {"reason": "Error", "exitCode": 3, "message": "begins\nthe reason\n"}}
     for container in (
         _waiting("CrashLoopBackOff", lastState=ended),
         {"name": "serving", "state": ended},
