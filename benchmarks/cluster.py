@@ -57,7 +57,7 @@ class Size:
 
     Attributes:
         resources: of the stack, as its state counts them.
-        state: bytes of that state.
+        state: bytes of the file that it is in.
         seconds: of each step that came to its end.
         peaks: role of a process -> bytes that it held at most, over all steps.
         work: step -> role -> seconds of processor time.
@@ -137,20 +137,20 @@ class _Bench:
     def _how_far(self) -> str:
         found = self._cluster.get("deployments", "-n", f"many-{self.size.berths}")["items"]
         ready = sum(bool(item["status"].get("readyReplicas")) for item in found)
-        return f"{len(_resources(self._state()))} resources in the state, {ready} Deployments ready"
+        return f"{self._resources()} resources in the state, {ready} Deployments ready"
 
     def _remember(self) -> None:
         """How much the engine remembers."""
-        self.size.state = len(self._state())
-        self.size.resources = len(_resources(self._state()))
+        self.size.state = self._state_file().stat().st_size
+        self.size.resources = self._resources()
 
-    def _state(self) -> str:
-        return self._project.pulumi("stack", "export").stdout
+    def _resources(self) -> int:
+        found = json.loads(self._state_file().read_text())["checkpoint"]["latest"] or {}
+        return len(found.get("resources") or [])
 
-
-def _resources(state: str) -> list[Any]:
-    found: list[Any] = (json.loads(state)["deployment"] or {}).get("resources") or []
-    return found
+    def _state_file(self) -> Path:
+        stacks = self._project.root / ".berth" / "state" / ".pulumi" / "stacks" / "berth"
+        return stacks / f"{self._project.stack}.json"
 
 
 def _berth(project: Project, *arguments: str, minutes: float = _MINUTES) -> Watched:
@@ -182,7 +182,7 @@ def _pinned_image(cluster: Cluster, folder: Path) -> str:
         if done.code != 0:
             raise RuntimeError(f"one berth: {_ending(done, _MINUTES)}")
     image = str(project.json("status")["models"]["digits"]["versions"]["1"]["image"])
-    project.berth("destroy", "--yes")
+    _berth(project, "destroy", "--yes")
     return image.partition("@")[2]
 
 
@@ -260,7 +260,7 @@ def table(found: dict[str, Any]) -> str:
         ["", *(f"{size['berths']:,} berths" for size in sizes)],
         ["---", *("---:" for _ in sizes)],
         ["resources", *(f"{size['resources']:,}" for size in sizes)],
-        ["state, MB", *(f"{size['state'] / 1e6:.1f}" for size in sizes)],
+        ["state file, MB", *(f"{size['state'] / 1e6:.1f}" for size in sizes)],
     ]
     for step in _STEPS:
         rows.append([f"{step}, s", *_cells([size["seconds"].get(step) for size in sizes])])
