@@ -43,8 +43,11 @@ _STATE = Path(tempfile.gettempdir()) / "berth-bench"  # short: a socket's path h
 _SIZES = (10, 100)
 _EMPTY_ROUNDS = 3
 _MINUTES = 10.0
-_STEPS = ("first preview", "up", "unchanged preview", "preview of new weights", "new weights")
+_STEPS = (
+    "first preview", "up", "unchanged preview", "preview of new weights", "new weights", "destroy",
+)  # fmt: skip
 _PREVIEWS = ("first preview", "unchanged preview", "preview of new weights")
+_WORK_OF = ("unchanged preview", "up")
 _ROLES = ("engine", "program", "language host", "kubernetes provider")
 
 
@@ -54,16 +57,28 @@ class Size:
 
     Attributes:
         resources: of the stack, as its state counts them.
+        state: bytes of the file that it is in.
         seconds: of each step that came to its end.
         peaks: role of a process -> bytes that it held at most, over all steps.
+        work: step -> role -> seconds of processor time.
         note: why there is no more, where a step did not come to its end.
     """
 
     berths: int
     resources: int = 0
+    state: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, int] = field(default_factory=dict)
+    work: dict[str, dict[str, float]] = field(default_factory=dict)
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What each step gets: minutes, and settings in the engine's environment."""
+
+    minutes: float
+    settings: dict[str, str]
 
 
 class _StepError(RuntimeError):
@@ -73,54 +88,69 @@ class _StepError(RuntimeError):
 class _Bench:
     """One stack of `berths` berths, and what became of it."""
 
-    def __init__(self, cluster: Cluster, folder: Path, berths: int, image: str) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, berths: int, image: str, limits: Limits
+    ) -> None:
         self.size = Size(berths)
         self._cluster = cluster
+        self._minutes = limits.minutes
         self._project = Project.copy_to(folder / f"many-{berths}", f"many-{berths}")
-        self._content = many_models(cluster, berths, image)
+        self._project.environment |= limits.settings
         add_models(self._project, berths)
-        write_stack_file(self._project, self._content)
+        write_stack_file(self._project, many_models(cluster, berths, image))
 
-    def measure(self, up_minutes: float) -> Size:
-        """Every step, up to the first that is not done; then everything is removed."""
+    def measure(self) -> Size:
+        """Every step, up to the first that is not done."""
         try:
             self._do("first preview", "preview")
-            self._do("up", "up", "--yes", "--json", minutes=up_minutes)
+            self._do("up", "up", "--yes", "--json")
             self._do("unchanged preview", "preview", "--expect-no-changes")
-            change_weights(self._content)
-            write_stack_file(self._project, self._content)
+            self._project.edit(change_weights)
             self._do("preview of new weights", "preview")
             self._do("new weights", "up", "--yes", "--json")
+            self._check_one_update()
+            self._remember()
+            self._do("destroy", "destroy", "--yes")
         except _StepError as error:
             self.size.note = f"{error}; {self._how_far()}"
             _say(self.size.note)
-        self.size.resources = len(self._state())
         return self.size
 
-    def remove(self) -> None:
-        """Everything that the stack has made."""
-        with contextlib.suppress(_StepError):
-            self._do("destroy", "destroy", "--yes")
-
-    def _do(self, step: str, *arguments: str, minutes: float = _MINUTES) -> None:
-        done = _berth(self._project, *arguments, minutes=minutes)
+    def _do(self, step: str, *arguments: str) -> None:
+        done = _berth(self._project, *arguments, minutes=self._minutes)
         for role, peak in done.peaks.items():
             self.size.peaks[role] = max(self.size.peaks.get(role, 0), peak)
+        self.size.work[step] = dict(done.work)
         if done.code != 0:
-            raise _StepError(f"{step}: {_ending(done, minutes)}")
+            raise _StepError(f"{step}: {_ending(done, self._minutes)}")
         self.size.seconds[step] = done.seconds
         _say(f"{self.size.berths} berths: {step} {done.seconds:.1f} s")
+
+    def _check_one_update(self) -> None:
+        """New weights are a matter of the model's route alone."""
+        arguments = ("--json", "--page", "1", "--page-size", "1")
+        (latest,) = json.loads(self._project.pulumi("stack", "history", *arguments).stdout)
+        changes = {key: n for key, n in latest["resourceChanges"].items() if key != "same"}
+        if changes != {"update": 1}:
+            raise _StepError(f"new weights: the update changed {changes}, not one route")
 
     def _how_far(self) -> str:
         found = self._cluster.get("deployments", "-n", f"many-{self.size.berths}")["items"]
         ready = sum(bool(item["status"].get("readyReplicas")) for item in found)
-        return f"{len(self._state())} resources in the state, {ready} Deployments ready"
+        return f"{self._resources()} resources in the state, {ready} Deployments ready"
 
-    def _state(self) -> list[Any]:
-        """The resources that the engine remembers."""
-        whole = json.loads(self._project.pulumi("stack", "export").stdout)
-        found: list[Any] = (whole["deployment"] or {}).get("resources") or []
-        return found
+    def _remember(self) -> None:
+        """How much the engine remembers."""
+        self.size.state = self._state_file().stat().st_size
+        self.size.resources = self._resources()
+
+    def _resources(self) -> int:
+        found = json.loads(self._state_file().read_text())["checkpoint"]["latest"] or {}
+        return len(found.get("resources") or [])
+
+    def _state_file(self) -> Path:
+        stacks = self._project.root / ".berth" / "state" / ".pulumi" / "stacks" / "berth"
+        return stacks / f"{self._project.stack}.json"
 
 
 def _berth(project: Project, *arguments: str, minutes: float = _MINUTES) -> Watched:
@@ -152,7 +182,7 @@ def _pinned_image(cluster: Cluster, folder: Path) -> str:
         if done.code != 0:
             raise RuntimeError(f"one berth: {_ending(done, _MINUTES)}")
     image = str(project.json("status")["models"]["digits"]["versions"]["1"]["image"])
-    project.berth("destroy", "--yes")
+    _berth(project, "destroy", "--yes")
     return image.partition("@")[2]
 
 
@@ -193,8 +223,8 @@ def _cluster() -> Iterator[Cluster]:
         found.down()
 
 
-def run(sizes: list[int], up_minutes: float) -> dict[str, Any]:
-    """Measure everything; the result is plain data."""
+def run(sizes: list[int], limits: Limits) -> dict[str, Any]:
+    """Measure everything, up to the first size that is not done; the result is plain data."""
     with tempfile.TemporaryDirectory() as name, _cluster() as cluster:
         folder = Path(name)
         _say("one berth, for its image")
@@ -204,13 +234,17 @@ def run(sizes: list[int], up_minutes: float) -> dict[str, Any]:
         add_nodes(cluster)
         found = []
         for berths in sizes:
-            bench = _Bench(cluster, folder, berths, image)
-            try:
-                found.append(asdict(bench.measure(up_minutes)))
-            finally:
-                bench.remove()
-            found[-1] = asdict(bench.size)
-        return {"machine": _machine(), "nodes": NODES, "empty_preview": empty, "sizes": found}
+            size = _Bench(cluster, folder, berths, image, limits).measure()
+            found.append(asdict(size))
+            if size.note:
+                break  # what it left goes with the cluster
+        return {
+            "machine": _machine(),
+            "settings": limits.settings,
+            "nodes": NODES,
+            "empty_preview": empty,
+            "sizes": found,
+        }
 
 
 def _machine() -> str:
@@ -226,15 +260,22 @@ def table(found: dict[str, Any]) -> str:
         ["", *(f"{size['berths']:,} berths" for size in sizes)],
         ["---", *("---:" for _ in sizes)],
         ["resources", *(f"{size['resources']:,}" for size in sizes)],
+        ["state file, MB", *(f"{size['state'] / 1e6:.1f}" for size in sizes)],
     ]
-    for step in (*_STEPS, "destroy"):
+    for step in _STEPS:
         rows.append([f"{step}, s", *_cells([size["seconds"].get(step) for size in sizes])])
     for step in _PREVIEWS:
         times = [size["seconds"].get(step) for size in sizes]
         rows.append([f"{step} / empty program", *_times(times, found["empty_preview"])])
+    for step in _WORK_OF:
+        for role in _ROLES:
+            times = [size["work"].get(step, {}).get(role) for size in sizes]
+            rows.append([f"{step}: processor time of the {role}, s", *_cells(times)])
     for role in _ROLES:
         peaks = [size["peaks"].get(role) for size in sizes]
-        rows.append([f"{role}, MiB", *_cells([peak and peak / 2**20 for peak in peaks])])
+        rows.append(
+            [f"memory of the {role}, MiB", *_cells([peak and peak / 2**20 for peak in peaks])]
+        )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"Empty program: preview {found['empty_preview']:.1f} s. {found['machine']}."]
     lines += [f"{size['berths']:,} berths: {size['note']}" for size in sizes if size["note"]]
@@ -261,14 +302,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, default=list(_SIZES), metavar="SIZE",
                         help="berths, a multiple of 10")  # fmt: skip
-    parser.add_argument("--up-minutes", type=float, default=25.0, help="what an `up` gets")
+    parser.add_argument("--minutes", type=float, default=25.0, help="what each step gets")
+    parser.add_argument("--skip-checkpoints", action="store_true",
+                        help="the engine saves its state at the end alone")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     options = parser.parse_args()
     if reason := why_not():
         parser.exit(1, f"{reason}\n")
     # So that an end from outside, too, stops the cluster.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    found = run(options.sizes, options.up_minutes)
+    settings = {"PULUMI_SKIP_CHECKPOINTS": "true"} if options.skip_checkpoints else {}
+    found = run(options.sizes, Limits(options.minutes, settings))
     print(json.dumps(found, indent=2) if options.json else table(found))
 
 

@@ -36,7 +36,7 @@ def one_model(cluster: Cluster) -> dict[str, Any]:
 
 def many_models(cluster: Cluster, berths: int, image: str) -> dict[str, Any]:
     """`berths` berths that run `image`, the digest of a serving image."""
-    entry = {"image": image, "exposed": True}
+    entry = {"image": image}
     versions = [str(number + 1) for number in range(VERSIONS)]
     model = {
         "versions": dict.fromkeys(versions, entry),
@@ -53,12 +53,10 @@ def write_stack_file(project: Project, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
-def change_weights(content: dict[str, Any]) -> None:
+def change_weights(config: Any) -> None:
     """Give nearly all of one version's share of the first model to another."""
-    models = content["config"]["berth:models"]
-    first = next(iter(models))
-    traffic = {**models[first]["traffic"], "1": 19, "2": 1}
-    models[first] = {**models[first], "traffic": traffic}  # the others share what it was
+    first = next(iter(config["berth:models"].values()))
+    first["traffic"] |= {"1": 19, "2": 1}
 
 
 def add_models(project: Project, berths: int) -> None:

@@ -1,4 +1,4 @@
-"""A command that is measured: how long it took, and what its processes had in memory at most."""
+"""A command that is measured: how long it took, and what its processes used meanwhile."""
 
 import contextlib
 import os
@@ -28,13 +28,43 @@ class Watched:
     Attributes:
         code: its exit status; None when it was ended because its time was up.
         peaks: role of a process -> bytes that the largest one with that role held at most.
+        work: role -> seconds of processor time that all with that role used; unlike `seconds`
+            hardly touched by what else the machine does.
         log: file with what it wrote.
     """
 
     seconds: float
     code: int | None
     log: Path
-    peaks: Mapping[str, int] = field(default_factory=dict)
+    peaks: Mapping[str, int]
+    work: Mapping[str, float]
+
+
+@dataclass
+class _Seen:
+    """What was seen of the processes so far: (role, process id) -> bytes, and seconds."""
+
+    peaks: dict[tuple[str, int], int] = field(default_factory=dict)
+    work: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def look(self, pid: int) -> None:
+        """At the process and everything below it."""
+        with contextlib.suppress(psutil.Error):
+            top = psutil.Process(pid)
+            for process in (top, *top.children(recursive=True)):
+                with contextlib.suppress(psutil.Error, OSError):
+                    key = (_role(process), process.pid)
+                    self.work[key] = sum(process.cpu_times()[:2])
+                    self.peaks[key] = _peak(process.pid)
+
+    def watched(self, seconds: float, code: int | None, log: Path) -> Watched:
+        peaks: dict[str, int] = {}
+        work: dict[str, float] = {}
+        for (role, _), peak in self.peaks.items():
+            peaks[role] = max(peaks.get(role, 0), peak)
+        for (role, _), used in self.work.items():
+            work[role] = work.get(role, 0) + used
+        return Watched(seconds, code, log, peaks, work)
 
 
 def watch(
@@ -46,18 +76,17 @@ def watch(
     limit_seconds: float,
 ) -> Watched:
     """Run `command` to its end, or for `limit_seconds`: then it is interrupted as by Ctrl-C."""
-    peaks: dict[str, int] = {}
+    seen = _Seen()
     with (
         log.open("wb") as output,
         _started(command, folder, environment, output.fileno()) as (process),
     ):
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < limit_seconds:
-            _look(process.pid, peaks)
+            seen.look(process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LOOK_SECONDS)
-        seconds = time.monotonic() - began
-        return Watched(seconds, process.poll(), log, peaks)
+        return seen.watched(time.monotonic() - began, process.poll(), log)
 
 
 @contextlib.contextmanager
@@ -79,20 +108,12 @@ def _started(
                     process.wait(seconds)
 
 
-def _look(pid: int, peaks: dict[str, int]) -> None:
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error, OSError):
-                if role := _role(process):
-                    peaks[role] = max(peaks.get(role, 0), _peak(process.pid))
-
-
-def _role(process: psutil.Process) -> str | None:
+def _role(process: psutil.Process) -> str:
     """By the program, which a script's interpreter names second."""
     for word in process.cmdline()[:2]:
         if role := _ROLES.get(Path(word).name):
             return role
-    return None
+    return "rest"
 
 
 def _peak(pid: int) -> int:
