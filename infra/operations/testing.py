@@ -13,7 +13,7 @@ from infra.engine import ensure_engine
 from infra.operations.stack import OperationError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FAST_FIRST = ("unit", "serving", "gateway", "engine", "cluster", "parity")
+_FAST_FIRST = ("unit", "serving", "gateway", "engine", "aws", "cluster", "parity")
 
 
 def run_tests(arguments: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""What an aws stack has around its cluster, one component per file."""

@@ -1,0 +1,11 @@
+"""What the emulator gets wrong, so that a further preview is not empty with it.
+
+Found with the real provider against moto 5.2.5. None of it is seen where AWS itself answers.
+"""
+
+EMULATOR: dict[str, dict[str, str]] = {
+    "aws:kms/key:Key": {
+        "rotationPeriodInDays": "the emulator does not keep it, and answers without it",
+    },
+}
+"""Type -> property -> what the emulator does with it."""

@@ -1,0 +1,111 @@
+"""AWS, emulated on this machine: moto with what the real provider needs beyond it."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+_START_SECONDS = 60.0
+_PROVIDER = "pulumi-resource-aws"
+_EMULATOR = "moto-aws"
+
+
+def why_not() -> str | None:
+    """Why the aws tests cannot run here; None when they can."""
+    for program in ("pulumi", _PROVIDER, _EMULATOR):
+        if shutil.which(program) is None:
+            return f"{program} is not on the PATH: the real provider against emulated AWS needs it"
+    if importlib.util.find_spec("moto") is None:
+        return "moto is not installed: `python -m pip install -r requirements-dev.txt`"
+    return None
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """Emulated AWS, listening on a port of loopback."""
+
+    url: str
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A boto3 client of it."""
+        return boto3.client(
+            service, region_name=region, endpoint_url=self.url,
+            aws_access_key_id="test", aws_secret_access_key="test",
+        )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """What points AWS's SDKs at it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+    def config(self) -> dict[str, str]:
+        """The provider's configuration for it."""
+        return {
+            "aws:region": REGION,
+            "aws:accessKey": "test",
+            "aws:secretKey": "test",
+            "aws:skipCredentialsValidation": "true",
+            "aws:skipMetadataApiCheck": "true",
+            "aws:skipRegionValidation": "true",
+            "aws:s3UsePathStyle": "true",
+            "aws:maxRetries": "2",
+            # S3 Control asks a host name of the account's own, which does not resolve.
+            "aws:httpProxy": self.url,
+        }
+
+
+@contextmanager
+def emulated(log: Path) -> Iterator[Emulation]:
+    """Start it, and end it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    program = shutil.which(_EMULATOR)
+    assert program is not None
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, program, str(port)],
+            stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=_clean(),
+        )  # fmt: skip
+    try:
+        _await(url, process, log)
+        yield Emulation(url)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _clean() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+
+
+def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise AssertionError(f"the emulator ended: {log.read_text()[-2000:]}")
+        try:
+            httpx.get(f"{url}/moto-api/", timeout=5)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"the emulator does not answer: {log.read_text()[-2000:]}")

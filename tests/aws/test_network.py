@@ -1,0 +1,126 @@
+"""A network alone: what a program that uses this one component gets."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.emulation import REGION, Emulation
+from tests.aws.program import Program
+
+_PROGRAM = """
+import pulumi
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from components.aws.log_group import LogSettings
+from components.aws.network import Network, NetworkArgs
+
+key = EncryptionKey("logs", EncryptionKeyArgs(
+    purpose="Logs", account="123456789012", users=[service_use("logs.eu-central-1.amazonaws.com")],
+    deletion_window_days=7,
+))
+network = Network("network", NetworkArgs(
+    region="eu-central-1", account="123456789012", cidr="10.20.0.0/16",
+    zones=["eu-central-1a", "eu-central-1b", "eu-central-1c"], nat="NAT",
+    interface_endpoints=["ecr.api", "ecr.dkr"], flow_log=LogSettings(days=14, key=key.arn),
+))
+pulumi.export("vpc", network.vpc_id)
+pulumi.export("private", network.private_subnet_ids)
+pulumi.export("public", network.public_subnet_ids)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
+    made = new_program("network").write(_PROGRAM.replace("NAT", "per_zone"))
+    made.up()
+    yield made
+    ours = _of(made)
+    made.destroy()
+    assert not made.aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
+
+
+def _of(program: Program) -> list[dict[str, Any]]:
+    return [{"Name": "vpc-id", "Values": [program.outputs()["vpc"]]}]
+
+
+def test_a_further_preview_is_empty(program: Program) -> None:
+    assert program.changes() == {}
+
+
+def test_private_subnets_leave_through_nat_of_their_own_zone(
+    program: Program, aws: Emulation
+) -> None:
+    ec2 = aws.client("ec2")
+    outputs = program.outputs()
+    zone_of = {
+        subnet["SubnetId"]: subnet["AvailabilityZone"]
+        for subnet in ec2.describe_subnets(Filters=_of(program))["Subnets"]
+    }
+    nat_zone = {
+        nat["NatGatewayId"]: zone_of[nat["SubnetId"]]
+        for nat in ec2.describe_nat_gateways(Filters=_of(program))["NatGateways"]
+    }
+    ways = {
+        association["SubnetId"]: route.get("NatGatewayId") or route.get("GatewayId")
+        for table in ec2.describe_route_tables(Filters=_of(program))["RouteTables"]
+        for association in table["Associations"]
+        if "SubnetId" in association
+        for route in table["Routes"]
+        if route.get("DestinationCidrBlock") == "0.0.0.0/0"
+    }
+    assert len(outputs["private"]) == len(outputs["public"]) == 3
+    for subnet in outputs["private"]:
+        assert nat_zone[ways[subnet]] == zone_of[subnet]
+    for subnet in outputs["public"]:
+        assert ways[subnet].startswith("igw-")
+
+
+def _name(log: dict[str, Any]) -> str:
+    name: str = log["LogDestination"].split(":log-group:")[1]
+    return name
+
+
+def test_the_default_security_group_lets_nothing(program: Program, aws: Emulation) -> None:
+    (group,) = (
+        found
+        for found in aws.client("ec2").describe_security_groups(Filters=_of(program))[
+            "SecurityGroups"
+        ]
+        if found["GroupName"] == "default"
+    )
+    assert group["IpPermissions"] == []
+    assert group["IpPermissionsEgress"] == []
+
+
+def test_services_are_reached_inside(program: Program, aws: Emulation) -> None:
+    found = {
+        endpoint["ServiceName"]: endpoint
+        for endpoint in aws.client("ec2").describe_vpc_endpoints(Filters=_of(program))[
+            "VpcEndpoints"
+        ]
+    }
+    ours = {f"com.amazonaws.{REGION}.{name}" for name in ("s3", "ecr.api", "ecr.dkr")}
+    assert set(found) == ours
+    assert len(found[f"com.amazonaws.{REGION}.s3"]["RouteTableIds"]) == 3
+    assert len(found[f"com.amazonaws.{REGION}.ecr.api"]["SubnetIds"]) == 3
+
+
+def test_connections_are_logged_encrypted_and_not_for_ever(
+    program: Program, aws: Emulation
+) -> None:
+    (log,) = aws.client("ec2").describe_flow_logs(
+        Filters=[{"Name": "resource-id", "Values": [program.outputs()["vpc"]]}]
+    )["FlowLogs"]
+    assert log["TrafficType"] == "ALL"
+    (group,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=_name(log))["logGroups"]
+    assert group["retentionInDays"] == 14
+    key = aws.client("kms").get_key_rotation_status(KeyId=group["kmsKeyId"])
+    assert key["KeyRotationEnabled"]
+
+
+def test_one_way_out_where_that_is_enough(program: Program, aws: Emulation) -> None:
+    program.write(_PROGRAM.replace("NAT", "single"))
+    program.up()
+    nats = aws.client("ec2").describe_nat_gateways(Filters=_of(program))["NatGateways"]
+    assert [nat["State"] for nat in nats].count("available") == 1
+    assert program.changes() == {}
