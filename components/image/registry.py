@@ -4,6 +4,7 @@ Credentials are those of `docker login`: the library reads the same configuratio
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from components.image.cache import cache_folder, written_whole
 from components.image.oci import Document
 
 _ACCEPT = ", ".join((oci.INDEX, oci.MANIFEST, oci.DOCKER_INDEX, oci.DOCKER_MANIFEST))
+
+_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds
 
 
 class RegistryError(RuntimeError):
@@ -56,14 +59,22 @@ class Repository:
             self._upload(lambda: document.data, document.digest, len(document.data))
 
     def push_manifest(self, document: Document, reference: str | None = None) -> None:
-        """Put a manifest or index there, under its digest or the tag `reference`."""
-        response = self._ask(
-            "PUT",
-            "manifests",
-            reference or document.digest,
-            headers={"Content-Type": document.media_type},
-            data=document.data,
-        )
+        """Put a manifest or index there, under its digest or the tag `reference`.
+
+        A registry may for a moment not know a blob that it just said it has: while another client
+        is about to finish the same one (seen with two versions of a model pushed at once).
+        """
+        for pause in (*_BLOB_PAUSES, None):
+            response = self._ask(
+                "PUT",
+                "manifests",
+                reference or document.digest,
+                headers={"Content-Type": document.media_type},
+                data=document.data,
+            )
+            if pause is None or "MANIFEST_BLOB_UNKNOWN" not in response.text:
+                break
+            time.sleep(pause)
         self._expect(response, 201, f"push {reference or document.digest}")
 
     def digest_of(self, reference: str) -> str | None:
