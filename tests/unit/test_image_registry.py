@@ -51,7 +51,7 @@ def test_a_blob_that_is_about_to_be_there_is_waited_for(repository: Repository) 
 
 
 def test_another_refusal_is_told_at_once(repository: Repository) -> None:
-    _Registry.answers = [(403, b"not yours"), (201, b"")]
-    with pytest.raises(RegistryError, match="cannot push 1: 403 not yours"):
+    _Registry.answers = [(400, b"the tag is there"), (201, b"")]
+    with pytest.raises(RegistryError, match="cannot push 1: 400 the tag is there"):
         repository.push_manifest(_MANIFEST, "1")
     assert len(_Registry.answers) == 1
