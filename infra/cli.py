@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from infra.cli_data import data
+from infra.cli_parity import parity, told
 from infra.cli_shared import ROOT, json_option, say, show, stack_option, yes_option
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
@@ -134,7 +135,8 @@ def up(name: str, yes: bool, as_json: bool) -> None:
 @click.option("--expect-no-changes", is_flag=True, help="Exit 1 when anything would change.")
 @json_option
 def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
-    """Show what `up` would change; change nothing."""
+    """Show what `up` would change; change nothing. Exit 1 when the stack is no longer like the one
+    that `parity.stack` names."""
     spec = _checked(name)
     stack = _stack_of(spec, name)
     stack.create()
@@ -142,10 +144,12 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     arguments += lifecycle.exclusions(_left_out(spec))
     if as_json:
         code, document = stack.preview_json(*arguments)
-        click.echo(json.dumps(document, indent=2))
     else:
-        code = stack.preview(*arguments)
-    sys.exit(code)
+        code, document = stack.preview(*arguments), {}
+    held = told(spec, name)
+    if as_json:
+        click.echo(json.dumps(document | ({"parity": held} if held else {}), indent=2))
+    sys.exit(code or (0 if held is None or held["parity"] else 1))
 
 
 @main.command()
@@ -297,6 +301,7 @@ def images(name: str, as_json: bool) -> None:
 
 
 main.add_command(data)
+main.add_command(parity)
 
 
 @main.command()

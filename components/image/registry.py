@@ -1,6 +1,7 @@
 """Registry: blobs and manifests to and from an OCI registry.
 
-Credentials are those of `docker login`: the library reads the same configuration file.
+Credentials are those of `docker login`: the library reads the same configuration file. For ECR
+they are AWS's own.
 """
 
 import json
@@ -16,6 +17,7 @@ from oras.provider import Registry as OrasRegistry
 
 from components.image import oci
 from components.image.cache import cache_folder, written_whole
+from components.image.ecr import ecr_login
 from components.image.oci import Document
 
 _ACCEPT = ", ".join((oci.INDEX, oci.MANIFEST, oci.DOCKER_INDEX, oci.DOCKER_MANIFEST))
@@ -116,8 +118,12 @@ class Repository:
 
     @property
     def _client(self) -> OrasRegistry:
-        client = OrasRegistry(hostname=self.name.partition("/")[0], insecure=self.plain_http)
-        client.auth.load_configs(self._container())
+        host = self.name.partition("/")[0]
+        client = OrasRegistry(hostname=host, insecure=self.plain_http)
+        if login := ecr_login(host):
+            client.auth.set_basic_auth(*login)
+        else:
+            client.auth.load_configs(self._container())
         return client
 
     def _container(self) -> Container:

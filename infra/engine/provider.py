@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping
 
 from infra.engine.ensure import EngineError
 
-PROVIDERS: dict[str, tuple[str, ...]] = {"local": (), "kubernetes": ("kubernetes",)}
+PROVIDERS: dict[str, tuple[str, ...]] = {
+    "local": (),
+    "kubernetes": ("kubernetes",),
+    "aws": ("aws", "kubernetes"),
+}
 """Platform -> the providers that its stacks use."""
 
 _INSTALL_SECONDS = 600

@@ -9,11 +9,17 @@ import pulumi
 from infra.platforms.place import LeftOut
 from infra.spec import HostingSpec, SpecError
 
-# Each with a module beside it, `<name>_state`, that tells what of a stack runs and what it wrote.
 # Imported only when chosen: the cloud SDKs cost seconds at every preview.
 _PLATFORMS = {
     "local": "infra.platforms.local",
     "kubernetes": "infra.platforms.kubernetes",
+    "aws": "infra.platforms.aws",
+}
+# What tells which of a stack's parts run, and what they wrote.
+_STATES = {
+    "local": "infra.platforms.local_state",
+    "kubernetes": "infra.platforms.kubernetes_state",
+    "aws": "infra.platforms.kubernetes_state",
 }
 
 
@@ -48,7 +54,7 @@ def left_out(spec: HostingSpec, root: Path) -> list[LeftOut]:
 def state_of(spec: HostingSpec) -> ModuleType:
     """The module that looks at a running stack: `observe`, `log_lines` and `explain`."""
     require_platform(spec)
-    return importlib.import_module(f"{_PLATFORMS[spec.platform]}_state")
+    return importlib.import_module(_STATES[spec.platform])
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, pulumi.Input[object]]:

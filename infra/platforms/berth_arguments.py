@@ -43,11 +43,14 @@ def serving_settings(spec: HostingSpec, model: ModelSpec) -> ServingSettings:
     return ServingSettings(**limits)
 
 
-def image_settings(spec: HostingSpec) -> ImageSettings:
-    """How the stack's images are made."""
-    assert spec.registry.url is not None  # a rule of the specification for this platform
+def image_settings(spec: HostingSpec, registry: str) -> ImageSettings:
+    """How the stack's images are made.
+
+    Args:
+        registry: and path that they are pushed below.
+    """
     return ImageSettings(
-        registry=spec.registry.url,
+        registry=registry,
         plain_http=spec.registry.plain_http,
         architectures=list(spec.images.architectures),
         sbom=spec.images.sbom,

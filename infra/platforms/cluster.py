@@ -1,6 +1,6 @@
 """The cluster that a stack is for, asked before anything is declared for it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ class ClusterAccess:
     Attributes:
         kubeconfig: path; None for `KUBECONFIG`, then `~/.kube/config`.
         context: None for the current one.
+        content: of a kubeconfig, in place of a file.
     """
 
     kubeconfig: str | None
     context: str | None
+    content: Mapping[str, Any] | None = None
 
     def client(self) -> Any:
         """A client of the cluster's API.
@@ -50,9 +52,12 @@ class ClusterAccess:
         configuration = client.Configuration()
         configuration.retries = False  # who waits shall know after one timeout, not after four
         try:
-            config.load_kube_config(
-                self.kubeconfig, self.context, client_configuration=configuration
-            )
+            if self.content is not None:
+                config.load_kube_config_from_dict(self.content, client_configuration=configuration)
+            else:
+                config.load_kube_config(
+                    self.kubeconfig, self.context, client_configuration=configuration
+                )
         except (ConfigException, OSError) as error:
             raise SpecError.of(
                 f"berth:kubernetes: {where} does not lead to a cluster: {error}; set "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pulumi
 
@@ -174,3 +175,25 @@ def _shared(
     return controller.copying(
         berth_name(model, version), services[version], services[shadow], HTTP_PORT
     )
+
+
+# Nothing here waits for a berth to be ready: an update that fails because one is not has its
+# outputs then, and the stack, which goes on serving, can be looked at and asked.
+def models_output(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:
+    """The part of a stack's outputs about its models."""
+    return {
+        model: {
+            "versions": {
+                version: {
+                    "digest": digest(version_directory(root, model, version, entry.path)),
+                    "image": hosted.berths[model, version].image,
+                    "service": berth_name(model, version),
+                    "traffic": model_spec.traffic.get(version, 0),
+                    "exposed": version in model_spec.exposed_versions,
+                }
+                for version, entry in model_spec.versions.items()
+            },
+            "shadow": model_spec.shadow,
+        }
+        for model, model_spec in spec.models.items()
+    }

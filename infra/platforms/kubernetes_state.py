@@ -7,7 +7,8 @@ from typing import Any
 
 from components.berth_plan import berth_name
 from infra.platforms import kubernetes_diagnosis as diagnosis
-from infra.platforms.cluster import access_of, require_cluster
+from infra.platforms.cluster import ClusterAccess, access_of, require_cluster
+from infra.platforms.eks import eks_access
 from infra.platforms.place import Place
 
 _SECONDS = 10.0
@@ -135,11 +136,17 @@ def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, 
 def _apis(place: Place) -> tuple[Any, Any]:
     from kubernetes import client
 
-    kubernetes = place.spec.kubernetes
-    access = access_of(kubernetes.kubeconfig, kubernetes.context, place.root)
+    access = _access(place)
     require_cluster(access)
     connection = access.client()
     return client.CoreV1Api(connection), client.AppsV1Api(connection)
+
+
+def _access(place: Place) -> ClusterAccess:
+    kubernetes = place.spec.kubernetes
+    if place.spec.platform == "aws" and kubernetes.kubeconfig is None:
+        return eks_access(place.stack, place.spec.aws)
+    return access_of(kubernetes.kubeconfig, kubernetes.context, place.root)
 
 
 def _copies(deployment: Any) -> str:

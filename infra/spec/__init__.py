@@ -15,7 +15,7 @@ from infra.spec.gateway import ENCRYPTED, ClientSpec, GatewaySpec, QuotaSpec
 from infra.spec.hosting import HostingSpec
 from infra.spec.images import ImageSpec
 from infra.spec.kubernetes import KubernetesSpec
-from infra.spec.load import load_config, load_file
+from infra.spec.load import load_config, load_file, load_with_sizes_of
 from infra.spec.local import LocalSpec
 from infra.spec.model_files import check_models
 from infra.spec.models import ModelSpec, ReplicaSpec, ResourceSpec, ServingSpec, VersionSpec
@@ -63,4 +63,5 @@ __all__ = [
     "check_models",
     "load_config",
     "load_file",
+    "load_with_sizes_of",
 ]

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from infra.spec.cidr import Cidr, PrivateCidr
 from infra.spec.errors import Problem, refuse
+from infra.spec.kubernetes import Image
 from infra.spec.section import Section
 from infra.spec.text import Name, Text
 
@@ -62,6 +63,9 @@ class ClusterSpec(Section):
     addons: dict[AddonName, AddonVersion] = Field(default={})
     """Pinned versions of EKS add-ons; EKS's default for the cluster's version for one that is not
     named."""
+    autoscaler_image: Image | None = None
+    """The cluster autoscaler's image; the Kubernetes project's own for the cluster's version when
+    omitted."""
 
     @model_validator(mode="after")
     def _check(self) -> "ClusterSpec":

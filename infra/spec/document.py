@@ -59,6 +59,14 @@ class Document:
                 return None
         return node
 
+    def foreign_of(self, namespace: str) -> dict[str, Any]:
+        """The keys of another namespace, without it."""
+        return {
+            key.partition(":")[2]: value
+            for key, value in self.foreign.items()
+            if key.startswith(f"{namespace}:")
+        }
+
 
 def file_name(stack: str) -> str:
     """The name of the configuration file of `stack`."""

@@ -1,8 +1,9 @@
 """The whole specification of a stack."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from infra.spec import rules
 from infra.spec.api import ApiSpec
@@ -104,6 +105,18 @@ class HostingSpec(Section):
     """Whether what holds data (registry, buckets, keys, cluster) refuses to be deleted."""
     tags: dict[TagKey, TagValue] = Field(default={}, max_length=40)
     """Tags of every AWS resource, beside Berth's own."""
+
+    _aws: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def aws(self) -> Mapping[str, Any]:
+        """The AWS provider's own settings (`aws:region` and such), without their prefix."""
+        return self._aws
+
+    def with_aws(self, settings: Mapping[str, Any]) -> "HostingSpec":
+        """The same with these settings of the AWS provider."""
+        self._aws.update(settings)
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> "HostingSpec":

@@ -10,6 +10,7 @@ import pulumi
 from infra.spec.document import NAMESPACE, Document, file_name, read_document
 from infra.spec.errors import Path, Problem
 from infra.spec.hosting import HostingSpec
+from infra.spec.sizes import with_sizes_of
 from infra.spec.typed import typed
 
 
@@ -26,6 +27,20 @@ def load_file(path: FilePath) -> HostingSpec:
     return typed(document)
 
 
+def load_with_sizes_of(path: FilePath, other: FilePath) -> HostingSpec:
+    """The specification in `path`, with the sizes of the one in `other`; what `path` takes for a
+    size is said by its `parity.sizes`.
+
+    Raises:
+        SpecError: with every problem of one of the files, or of the two together.
+    """
+    sizes = list(load_file(path).parity.sizes)
+    load_file(other)
+    document, donor = read_document(path), read_document(other)
+    document.sections = with_sizes_of(document.sections, donor.sections, sizes)
+    return typed(document)
+
+
 def load_config(stack: str) -> HostingSpec:
     """The specification of the running Pulumi program, with secrets in clear.
 
@@ -39,7 +54,7 @@ def load_config(stack: str) -> HostingSpec:
     for key, text in config.items():
         namespace, _, name = key.partition(":")
         if namespace != NAMESPACE:
-            document.foreign[key] = text
+            document.foreign[key] = _decoded(text)
             continue
         if key in secret or pulumi.runtime.is_config_secret(key):
             document.hidden.add(name)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.spec.section import Section
-from infra.spec.text import Text
+from infra.spec.text import StackName, Text
 
 KeyPattern = Annotated[
     str,
@@ -23,10 +23,14 @@ _SIZES = [
     "budget",
     "cluster.access",
     "cluster.public_cidrs",
+    "data.archive_after_days",
+    "data.former_days",
     "data.replica_region",
     "edge.cdn.domain",
     "edge.cdn.price_class",
+    "edge.cdn.requests_per_ip",
     "edge.latency",
+    "encryption.deletion_window_days",
     "gateway.clients",
     "models.*.replicas",
     "models.*.resources",
@@ -34,6 +38,8 @@ _SIZES = [
     "models.*.traffic",
     "network.availability_zones",
     "network.cidr",
+    "network.flow_log_days",
+    "network.interface_endpoints",
     "network.nat",
     "node_pools.*.desired",
     "node_pools.*.disk_gib",
@@ -41,17 +47,23 @@ _SIZES = [
     "node_pools.*.max",
     "node_pools.*.min",
     "node_pools.*.spot",
+    "observability.alarms",
     "observability.log_days",
     "observability.notify",
     "protect",
+    "registry.keep_images",
     "registry.replicate_to",
     "registry.source_stack",
+    "rollout",
     "tags",
 ]
 
 
 class ParitySpec(Section):
-    """What `berth parity` takes for a matter of size, and does not report."""
+    """What a stack shall be like, and what is a matter of size."""
 
+    stack: StackName | None = None
+    """The stack that this one shall be like: every preview of this one tells of departures."""
     sizes: list[KeyPattern] = Field(default=_SIZES, max_length=200)
-    """Keys of the specification, with all that is under them, that may differ."""
+    """Keys of the specification, with all that is under them, that may differ; what follows from
+    them is no departure."""

@@ -16,6 +16,7 @@ from infra.spec.edge import EdgeSpec
 from infra.spec.errors import Problem
 from infra.spec.gateway import GatewaySpec
 from infra.spec.images import ImageSpec
+from infra.spec.kubernetes import KubernetesSpec
 from infra.spec.models import ModelSpec
 from infra.spec.network import NetworkSpec
 from infra.spec.node_pool import NodePoolSpec
@@ -58,8 +59,11 @@ def _known_models(
             yield Problem(path, f"is not a model of this stack; one of {', '.join(models)}")
 
 
-def _registry_url(platform: str, registry: RegistrySpec) -> Iterator[Problem]:
-    """`registry.url` is needed on platform kubernetes, and not taken on aws."""
+def _registry_url(
+    platform: str, registry: RegistrySpec, kubernetes: KubernetesSpec
+) -> Iterator[Problem]:
+    """`registry.url` is needed on platform kubernetes, and on aws taken only with
+    `kubernetes.kubeconfig`, where both stand in for what AWS has."""
     if platform == "kubernetes" and registry.url is None:
         yield Problem(
             ("registry", "url"),
@@ -67,9 +71,17 @@ def _registry_url(platform: str, registry: RegistrySpec) -> Iterator[Problem]:
             "registry.example.com/berth",
             False,
         )
-    if platform == "aws" and registry.url is not None:
+    emulated = kubernetes.kubeconfig is not None
+    if platform == "aws" and registry.url is not None and not emulated:
         yield Problem(
             ("registry", "url"), "is not for platform aws, which has its own registry; take it out"
+        )
+    if platform == "aws" and registry.url is None and emulated:
+        yield Problem(
+            ("registry", "url"),
+            "is missing; with kubernetes.kubeconfig the stack's images go to a registry of that "
+            "cluster's, such as registry.example.com/berth",
+            False,
         )
 
 

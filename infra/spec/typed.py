@@ -38,7 +38,7 @@ def typed(document: Document) -> HostingSpec:
     else:
         problems += _aws_names(document, spec)
         if not problems:
-            return spec
+            return spec.with_aws(document.foreign_of("aws") if spec.platform == "aws" else {})
     raise SpecError(lines(document, problems))
 
 

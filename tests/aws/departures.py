@@ -4,6 +4,13 @@ Found with the real provider against moto 5.2.5. None of it is seen where AWS it
 """
 
 EMULATOR: dict[str, dict[str, str]] = {
+    "aws:eks/cluster:Cluster": {
+        "upgradePolicy": "the emulator does not keep it, and answers without it",
+    },
+    "aws:eks/nodeGroup:NodeGroup": {
+        "updateConfig": "the emulator does not keep it, and answers without it",
+        "nodeRepairConfig": "the emulator does not keep it, and answers without it",
+    },
     "aws:kms/key:Key": {
         "rotationPeriodInDays": "the emulator does not keep it, and answers without it",
     },

@@ -82,7 +82,7 @@ def emulated(log: Path) -> Iterator[Emulation]:
     assert program is not None
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, program, str(port)],
+            [sys.executable, str(Path(__file__).with_name("emulator.py")), program, str(port)],
             stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=_clean(),
         )  # fmt: skip
     try:

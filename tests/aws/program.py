@@ -23,8 +23,12 @@ def _is_change(step: Mapping[str, Any]) -> bool:
     if step["op"] in _DONE_NOTHING:
         return False
     known = EMULATOR.get(step["newState"]["type"], {}) if step["op"] == "update" else {}
-    changed = {key.partition(".")[0].partition("[")[0] for key in step.get("detailedDiff") or ()}
+    changed = _changed(step)
     return not changed or not changed <= set(known)
+
+
+def _changed(step: Mapping[str, Any]) -> set[str]:
+    return {key.partition(".")[0].partition("[")[0] for key in step.get("detailedDiff") or ()}
 
 
 @dataclass
@@ -51,10 +55,12 @@ class Program:
         self.pulumi("up", "--yes", "--skip-preview", "--stack", "test")
 
     def changes(self) -> dict[str, str]:
-        """What a preview would do: `type::name` -> operation, without what stays the same and
-        without what the emulator alone brings about."""
+        """What a preview would do: `type::name` -> operation and properties, without what stays the
+        same and without what the emulator alone brings about."""
         return {
-            step["urn"].split("::", 2)[2]: step["op"] for step in self._steps() if _is_change(step)
+            step["urn"].split("::", 2)[2]: " ".join([step["op"], *sorted(_changed(step))])
+            for step in self._steps()
+            if _is_change(step)
         }
 
     def _steps(self) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ _COPIED = (
 )
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
 _COMMAND_SECONDS = 240
-_WITHOUT_STACK = ("package", "test", "data")
+_WITHOUT_STACK = ("package", "test", "data", "parity")
 
 
 @dataclass

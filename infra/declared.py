@@ -1,0 +1,99 @@
+"""What a stack declares, found out without an engine, a cloud or credentials.
+
+    python -m infra.declared FILE [--sizes-of FILE]
+
+The program runs under Pulumi's own mocks, as a preview of a stack that is not there yet. What is
+known only once something is deployed stays unknown. One JSON document: a list of resources.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
+
+from infra.platforms import deploy
+from infra.spec import SpecError, load_file, load_with_sizes_of
+
+_ROOT = Path(__file__).resolve().parents[1]
+# Of no account and no stack: what two stacks declare is held side by side.
+_STACK = "stack"
+_ACCOUNT = "000000000000"
+
+
+# What AWS, or a registry, gives a resource to be referred to by.
+_REFERENCES = ("arn", "name", "reference")
+
+
+def _given(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if value is not None}
+
+
+def _unknown(_: object) -> str:
+    return "(known once deployed)"
+
+
+class _Declared(Mocks):
+    """Keeps what is declared, and answers as AWS would of an account that is empty."""
+
+    def __init__(self, region: str) -> None:
+        self.resources: list[dict[str, Any]] = []
+        self._region = region
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[Any, Any]]:
+        inputs: dict[str, Any] = dict(args.inputs)
+        self.resources.append({"type": args.typ, "name": args.name, "inputs": inputs})
+        # By these others refer to it: who uses which key, role or image is told apart.
+        made = {key: f"{key} of {args.typ} {args.name}" for key in _REFERENCES}
+        return f"id of {args.typ} {args.name}", {**made, **_given(inputs)}
+
+    def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+        match args.token:
+            case "aws:index/getAvailabilityZones:getAvailabilityZones":
+                return {"names": [f"{self._region}{letter}" for letter in "abcdef"]}, []
+            case "aws:index/getCallerIdentity:getCallerIdentity":
+                return {"accountId": _ACCOUNT}, []
+            case _:
+                return {}, []
+
+
+def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
+    """Each resource that the stack in `file` declares: `type`, `name`, `inputs`.
+
+    Args:
+        sizes_of: another stack's file, whose sizes (`parity.sizes`) take the place of its own.
+
+    Raises:
+        SpecError: one of the files is not a sound specification.
+    """
+    spec = load_file(file) if sizes_of is None else load_with_sizes_of(file, sizes_of)
+    mocks = _Declared(str(spec.aws.get("region", "")))
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    pulumi.runtime.set_mocks(mocks, project="berth", stack=_STACK, preview=True)
+
+    def program() -> None:
+        deploy(spec, stack=_STACK, root=_ROOT)
+
+    to_its_end: Any = pulumi.runtime.test(program)  # type: ignore[no-untyped-call]
+    to_its_end()
+    return sorted(mocks.resources, key=lambda found: (found["type"], found["name"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="infra.declared")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--sizes-of", type=Path)
+    given = parser.parse_args()
+    try:
+        found = declared(given.file, given.sizes_of)
+    except SpecError as error:
+        sys.exit(str(error))
+    json.dump(found, sys.stdout, default=_unknown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The aws platform: EKS and everything around it; in the cluster the same as on any other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes import Provider
+
+from components.aws.cluster import Cluster
+from components.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
+from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
+from infra.platforms.aws_account import AwsAccount, account_of
+from infra.platforms.aws_foundation import (
+    Nodes,
+    autoscaler_role,
+    make_keys,
+    make_network,
+    make_nodes,
+)
+from infra.platforms.berth_arguments import image_settings
+from infra.platforms.cluster import access_of, api_host, require_cluster
+from infra.platforms.eks import kubeconfig
+from infra.platforms.endpoint import endpoint
+from infra.platforms.hosting import Hosted, host, models_output
+from infra.platforms.images import build_images
+from infra.platforms.keys import client_keys
+from infra.spec import HostingSpec
+
+# The port of every node that leads to the in-cluster gateway, unless the specification says.
+_NODE_PORT = 30080
+# Answered by a gateway that works, without a key.
+_HEALTH = "/v2/health/live"
+
+
+def require_target(spec: HostingSpec, root: Path) -> None:
+    """Hold what AWS is emulated with against what is needed of it.
+
+    Raises:
+        SpecError: the cluster that stands in for EKS cannot be reached, or lacks something.
+    """
+    if spec.kubernetes.kubeconfig is not None:
+        require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
+
+
+def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    """Keys -> network -> cluster and nodes -> what every cluster runs -> the way in."""
+    account = account_of(spec, stack)
+    keys = make_keys(spec, account)
+    network = make_network(spec, account, keys)
+    nodes = make_nodes(spec, account, keys, network)
+    cluster = _cluster_provider(spec, account, nodes, root)
+
+    registry = spec.registry.url or account.registry(stack)
+    images, reports = build_images(spec, image_settings(spec, registry), root)
+    client = client_keys(spec.gateway.clients)
+    hosted = host(
+        _through_nodes(spec),
+        stack=stack,
+        namespace=spec.kubernetes.namespace,
+        images=images,
+        keys=client,
+        root=root,
+        pod_metrics=False,
+        opts=pulumi.ResourceOptions(provider=cluster),
+    )
+    ClusterAutoscaler(
+        "autoscaler",
+        ClusterAutoscalerArgs(
+            namespace=hosted.namespace.name,
+            cluster_name=nodes.cluster.cluster_name,
+            region=account.region,
+            image=spec.cluster.autoscaler_image or _autoscaler_image(spec.cluster.version),
+        ),
+        pulumi.ResourceOptions(
+            provider=cluster, depends_on=[autoscaler_role(spec, account, nodes)]
+        ),
+    )
+    balancer = InternalBalancer(
+        "balancer",
+        InternalBalancerArgs(
+            vpc_id=network.vpc_id,
+            subnet_ids=network.private_subnet_ids,
+            node_security_group_id=nodes.cluster.security_group_id,
+            node_port=spec.kubernetes.service.node_port or _NODE_PORT,
+            health_path=_HEALTH,
+            autoscaling_groups={
+                name: nodes.pools[name].autoscaling_group
+                for name, pool in spec.node_pools.items()
+                if pool.compute == "cpu"
+            },
+            protect=spec.protect,
+        ),
+        account.options(),
+    )
+    return {
+        "endpoint": _endpoint(spec, hosted, balancer, root),
+        "namespace": hosted.namespace.name,
+        "api_keys": pulumi.Output.secret(client),
+        "images": reports,
+        "models": models_output(spec, hosted, root),
+    }
+
+
+def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:
+    """The way to the cluster's API, known once there are nodes for pods."""
+    ready = pulumi.ResourceOptions(depends_on=nodes.ready)
+    if spec.kubernetes.kubeconfig is not None:
+        access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+        return Provider(
+            "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
+        )
+    return Provider("kubernetes", kubeconfig=_kubeconfig(nodes.cluster, account), opts=ready)
+
+
+def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
+    return pulumi.Output.all(
+        name=cluster.cluster_name,
+        endpoint=cluster.endpoint,
+        authority=cluster.certificate_authority,
+    ).apply(lambda known: json.dumps(kubeconfig(region=account.region, **known)))
+
+
+def _endpoint(
+    spec: HostingSpec, hosted: Hosted, balancer: InternalBalancer, root: Path
+) -> pulumi.Output[str]:
+    """Where clients reach the gateway."""
+    if spec.kubernetes.kubeconfig is not None:
+        access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+        return endpoint(spec, api_host(access), hosted.controller)
+    return pulumi.Output.concat("http://", balancer.dns_name)
+
+
+def _through_nodes(spec: HostingSpec) -> HostingSpec:
+    """The gateway is reached through a port of every node, known beforehand."""
+    service = spec.kubernetes.service
+    known = service.model_copy(update={"node_port": service.node_port or _NODE_PORT})
+    return spec.model_copy(
+        update={"kubernetes": spec.kubernetes.model_copy(update={"service": known})}
+    )
+
+
+def _autoscaler_image(version: str) -> str:
+    return f"registry.k8s.io/autoscaling/cluster-autoscaler:v{version}.0"

@@ -1,0 +1,70 @@
+"""The images of a stack that runs in a cluster: one per model version, and the gateway's."""
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from components.base_image import HardenedBaseImage, HardenedBaseImageArgs
+from components.built_image import ImageSettings
+from components.gateway_image import GatewayImage, GatewayImageArgs
+from components.serving_image import ServingImage, ServingImageArgs
+from infra.model_store import version_directory
+from infra.platforms.data_sets import data_mounts
+from infra.platforms.hosting import Images
+from infra.spec import HostingSpec
+from serving_app.card import digest
+
+
+def build_images(
+    spec: HostingSpec,
+    settings: ImageSettings,
+    root: Path,
+    opts: pulumi.ResourceOptions | None = None,
+) -> tuple[Images, dict[str, Any]]:
+    """The images of the stack, and what is inside each."""
+    needed = {
+        model.compute
+        for model in spec.models.values()
+        if any(version.image is None for version in model.versions.values())
+    }
+    bases = {
+        compute: HardenedBaseImage(
+            f"base-{compute}",
+            HardenedBaseImageArgs(
+                runtime="serving-cuda" if compute == "gpu" else "serving-cpu",
+                settings=settings,
+                base=spec.images.base_gpu if compute == "gpu" else spec.images.base,
+            ),
+            opts,
+        )
+        for compute in sorted(needed)
+    }
+    serving: dict[tuple[str, str], pulumi.Input[str]] = {}
+    reports: dict[str, Any] = {f"base-{compute}": base.report for compute, base in bases.items()}
+    for model, model_spec in spec.models.items():
+        for version, entry in model_spec.versions.items():
+            if entry.image is not None:
+                serving[model, version] = f"{settings.registry}/{model}@{entry.image}"
+                continue
+            model_dir = version_directory(root, model, version, entry.path)
+            image = ServingImage(
+                f"{model}-{version}",
+                ServingImageArgs(
+                    model=model,
+                    version=version,
+                    model_dir=model_dir,
+                    digest=digest(model_dir),
+                    base=bases[model_spec.compute].reference,
+                    settings=settings,
+                ),
+                opts,
+            )
+            serving[model, version] = image.reference
+            reports[f"{model}-{version}"] = image.report
+    gateway = GatewayImage(
+        "gateway", GatewayImageArgs(settings=settings, base=spec.images.base), opts
+    )
+    reports["gateway"] = gateway.report
+    data = data_mounts(spec, settings)
+    return Images(serving=serving, gateway=gateway.reference, data=data), reports

@@ -1,0 +1,168 @@
+"""A cluster with its nodes and add-ons alone."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.emulation import ACCOUNT, Emulation
+from tests.aws.program import Program
+
+_PROGRAM = """
+import pulumi
+from pulumi_aws import ec2
+from components.aws.cluster import Access, Cluster, ClusterArgs
+from components.aws.cluster_addons import (
+    AFTER_NODES, BEFORE_NODES, ClusterAddons, ClusterAddonsArgs,
+)
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.log_group import LogSettings
+from components.aws.node_pool import NodePool, NodePoolArgs, Taint
+from components.aws.node_role import NodeRole
+from components.aws.pod_role import PodRole, PodRoleArgs
+
+ACCOUNT = "123456789012"
+SIZE = dict(min=0, desired=0, max=MAX)
+
+vpc = ec2.Vpc("network", cidr_block="10.20.0.0/16")
+subnets = [
+    ec2.Subnet(zone, vpc_id=vpc.id, availability_zone=f"eu-central-1{zone}", cidr_block=cidr).id
+    for zone, cidr in (("a", "10.20.0.0/18"), ("b", "10.20.64.0/18"))
+]
+key = EncryptionKey("cluster", EncryptionKeyArgs(
+    purpose="Cluster", account=ACCOUNT, deletion_window_days=7))
+cluster = Cluster("cluster", ClusterArgs(
+    cluster_name="berth-test", version="1.35", support="standard", subnet_ids=subnets,
+    service_cidr="172.20.0.0/16", secrets_key=key.arn, logs=LogSettings(days=14, key=key.arn),
+    access={"platform": Access(role_arn=f"arn:aws:iam::{ACCOUNT}:role/platform", level="admin")},
+))
+addons = dict(account=ACCOUNT, cluster_name=cluster.cluster_name, cluster_arn=cluster.arn,
+              versions={"vpc-cni": "v1.21.1-eksbuild.1"})
+before = ClusterAddons("before-nodes", ClusterAddonsArgs(names=BEFORE_NODES, **addons))
+role = NodeRole("nodes")
+nodes = pulumi.ResourceOptions(depends_on=[before])
+common = dict(cluster_name=cluster.cluster_name, version=cluster.version, role_arn=role.arn,
+              subnet_ids=subnets, architecture="amd64", disk_key=key.arn, tags={"owner": "us"})
+general = NodePool("general", NodePoolArgs(
+    compute="cpu", instance_types=["m7i.large"], spot=True, disk_gib=50,
+    taints=[Taint(key="dedicated", value="x", effect="PreferNoSchedule")], labels={"a": "b"},
+    **(SIZE | dict(min=1, desired=1)), **common), nodes)
+gpu = NodePool("accelerated", NodePoolArgs(
+    compute="gpu", instance_types=["g5.xlarge"], spot=False, disk_gib=100, **SIZE, **common), nodes)
+ClusterAddons("after-nodes", ClusterAddonsArgs(names=AFTER_NODES, **addons),
+              pulumi.ResourceOptions(depends_on=[general]))
+PodRole("reader", PodRoleArgs(
+    account=ACCOUNT, cluster_name=cluster.cluster_name, cluster_arn=cluster.arn,
+    namespace="kube-system", service_account="reader",
+    managed=["AmazonEC2ContainerRegistryPullOnly"],
+))
+pulumi.export("group", general.autoscaling_group)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
+    made = new_program("cluster").write(_PROGRAM.replace("MAX", "3"))
+    made.up()
+    yield made
+    made.destroy()
+    eks = made.aws.client("eks")
+    assert eks.list_clusters()["clusters"] == []
+
+
+@pytest.fixture
+def eks(aws: Emulation) -> Any:
+    return aws.client("eks")
+
+
+def _pools(eks: Any) -> dict[str, dict[str, Any]]:
+    names = eks.list_nodegroups(clusterName="berth-test")["nodegroups"]
+    pools = [
+        eks.describe_nodegroup(clusterName="berth-test", nodegroupName=name)["nodegroup"]
+        for name in names
+    ]
+    return {pool["nodegroupName"].rpartition("-")[0]: pool for pool in pools}
+
+
+def test_a_further_preview_is_empty(program: Program) -> None:
+    assert program.changes() == {}
+
+
+def test_the_cluster_is_closed_encrypted_and_logged(program: Program, eks: Any) -> None:
+    found = eks.describe_cluster(name="berth-test")["cluster"]
+    network = found["resourcesVpcConfig"]
+    assert (network["endpointPrivateAccess"], network["endpointPublicAccess"]) == (True, False)
+    (encryption,) = found["encryptionConfig"]
+    assert encryption["resources"] == ["secrets"]
+    (logging,) = (entry for entry in found["logging"]["clusterLogging"] if entry["enabled"])
+    assert len(logging["types"]) == 5
+
+
+def test_who_may_use_it_is_said_by_access_entries(program: Program, eks: Any) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/platform"
+    assert role in eks.list_access_entries(clusterName="berth-test")["accessEntries"]
+    (policy,) = eks.list_associated_access_policies(clusterName="berth-test", principalArn=role)[
+        "associatedAccessPolicies"
+    ]
+    assert policy["policyArn"].endswith("/AmazonEKSClusterAdminPolicy")
+
+
+def test_nodes_are_hardened(program: Program, aws: Emulation) -> None:
+    versions = aws.client("ec2").describe_launch_template_versions(Versions=["$Latest"])
+    templates = [
+        version["LaunchTemplateData"]
+        for version in versions["LaunchTemplateVersions"]
+        if version["LaunchTemplateName"].startswith("berth-test-")
+    ]
+    assert len(templates) == 2
+    for template in templates:
+        metadata = template["MetadataOptions"]
+        assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
+        disks = [mapping["Ebs"] for mapping in template["BlockDeviceMappings"]]
+        assert all(disk["Encrypted"] in (True, "true") and disk["KmsKeyId"] for disk in disks)
+        for marked in template["TagSpecifications"]:
+            assert {"Key": "owner", "Value": "us"} in marked["Tags"]
+
+
+def test_gpu_nodes_wait_at_none_and_keep_others_off(program: Program, eks: Any) -> None:
+    pools = _pools(eks)
+    gpu = pools["accelerated"]
+    assert gpu["amiType"] == "BOTTLEROCKET_x86_64_NVIDIA"
+    assert gpu["scalingConfig"]["minSize"] == 0
+    assert gpu["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NO_SCHEDULE"}]
+    assert pools["general"]["amiType"] == "BOTTLEROCKET_x86_64"
+    assert pools["general"]["capacityType"] == "SPOT"
+
+
+def test_addons_are_pinned_and_enforce_network_policies(program: Program, eks: Any) -> None:
+    assert len(eks.list_addons(clusterName="berth-test")["addons"]) == 5
+    cni = eks.describe_addon(clusterName="berth-test", addonName="vpc-cni")["addon"]
+    assert cni["addonVersion"] == "v1.21.1-eksbuild.1"
+    assert json.loads(cni["configurationValues"])["enableNetworkPolicy"] == "true"
+
+
+def test_a_role_is_for_pods_of_this_cluster_alone(program: Program, aws: Emulation) -> None:
+    (role,) = (
+        found
+        for found in aws.client("iam").list_roles()["Roles"]
+        if found["RoleName"].startswith("reader")
+    )
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith("cluster/berth-test")
+
+
+def test_the_autoscalers_number_stays(program: Program, eks: Any) -> None:
+    name = _pools(eks)["general"]["nodegroupName"]
+    eks.update_nodegroup_config(
+        clusterName="berth-test",
+        nodegroupName=name,
+        scalingConfig={"minSize": 1, "maxSize": 3, "desiredSize": 2},
+    )
+    program.pulumi("refresh", "--yes", "--skip-preview", "--stack", "test")
+    assert program.changes() == {}
+    program.write(_PROGRAM.replace("MAX", "5"))
+    program.up()
+    scaling = _pools(eks)["general"]["scalingConfig"]
+    assert (scaling["maxSize"], scaling["desiredSize"]) == (5, 2)
