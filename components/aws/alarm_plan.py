@@ -6,7 +6,6 @@ nothing: without traffic there is no alarm.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from components.aws import access_log_plan as log
 from components.aws.watched import (
@@ -78,7 +77,6 @@ def model_alarms(
     requests = answered(stack, name, log.REQUESTS)
     errors = answered(stack, name, log.ERRORS)
     throttled = answered(stack, name, log.THROTTLED)
-    common: dict[str, Any] = {"minutes": limits.minutes}
     return [
         Alarm(
             name=f"{name}-errors",
@@ -86,14 +84,14 @@ def model_alarms(
             metrics={"requests": requests, "errors": errors},
             steps={"percent": percent_of_requests("errors")},
             above=limits.error_percent,
-            **common,
+            minutes=limits.minutes,
         ),
         Alarm(
             name=f"{name}-latency",
             says=f"1 of 100 answers of {name} takes longer than {limits.latency_p99_ms:g} ms",
             metrics={"latency": answered(stack, name, log.LATENCY, "p99")},
             above=limits.latency_p99_ms,
-            **common,
+            minutes=limits.minutes,
         ),
         Alarm(
             name=f"{name}-throttled",
@@ -101,33 +99,45 @@ def model_alarms(
             metrics={"requests": requests, "throttled": throttled},
             steps={"percent": percent_of_requests("throttled")},
             above=limits.throttled_percent,
-            **common,
+            minutes=limits.minutes,
         ),
-        *(_saturation(watched, model, version, limits) for version in model.versions),
+        *(
+            alarm
+            for version in model.versions
+            for alarm in _saturation(watched, model, version, limits)
+        ),
     ]
 
 
 def _saturation(
     watched: WatchedStack, model: WatchedModel, version: str, limits: AlarmThresholds
-) -> Alarm:
+) -> list[Alarm]:
     berth = berth_name(model.name, version)
-    metrics = {"used": used(watched.cluster, model, version)}
-    steps = {}
+    processor = "processor" if model.compute == "cpu" else "graphics processor"
+    more = f"{model.name} {version} uses more than {limits.saturation_percent:g} % of its"
+    alarms = [
+        Alarm(
+            name=f"{berth}-processor",
+            says=f"{more} {processor}",
+            metrics={"used": used(watched.cluster, model, version)},
+            above=limits.saturation_percent,
+            minutes=limits.minutes,
+        )
+    ]
     if model.queue:
         # The fullest queue of all copies: one that is full refuses requests, however empty others.
-        metrics["waiting"] = served(
-            watched.cluster, model.name, version, "berth_queue_requests", "Maximum"
+        waiting = served(watched.cluster, model.name, version, "berth_queue_requests", "Maximum")
+        alarms.append(
+            Alarm(
+                name=f"{berth}-queue",
+                says=f"{more} queue",
+                metrics={"waiting": waiting},
+                steps={"percent": f"100 * waiting / {model.queue}"},
+                above=limits.saturation_percent,
+                minutes=limits.minutes,
+            )
         )
-        steps = {"queue": f"100 * waiting / {model.queue}", "saturation": "MAX([used, queue])"}
-    return Alarm(
-        name=f"{berth}-saturation",
-        says=f"{model.name} {version} uses more than {limits.saturation_percent:g} % of its "
-        f"{'processor' if model.compute == 'cpu' else 'graphics processor'} or of its queue",
-        metrics=metrics,
-        steps=steps,
-        above=limits.saturation_percent,
-        minutes=limits.minutes,
-    )
+    return alarms
 
 
 def stack_alarms(watched: WatchedStack, thresholds: AlarmThresholds) -> list[Alarm]:

@@ -167,8 +167,8 @@ def test_alarms_of_each_model_and_of_what_they_share(
     assert set(alarms) == {
         "errors", "unhealthy-nodes", "failed-nodes",
         "digits-errors", "digits-latency", "digits-throttled",
-        "digits-1-saturation", "digits-2-saturation",
-        "texts-errors", "texts-latency", "texts-throttled", "texts-1-5-saturation",
+        "digits-1-processor", "digits-1-queue", "digits-2-processor", "digits-2-queue",
+        "texts-errors", "texts-latency", "texts-throttled", "texts-1-5-processor",
     }  # fmt: skip
     assert {alarm["AlarmArn"] for alarm in alarms.values()} == set(outputs["alarms"])
     for alarm in alarms.values():
@@ -180,17 +180,18 @@ def test_alarms_of_each_model_and_of_what_they_share(
 
 
 def test_an_alarm_reads_what_it_judges(alarms: dict[str, dict[str, Any]]) -> None:
-    alarm = alarms["digits-1-saturation"]
+    errors = {entry["Id"]: entry for entry in alarms["digits-errors"]["Metrics"]}
+    assert errors["percent"]["Expression"] == "IF(requests > 0, 100 * errors / requests, 0)"
+    assert errors["errors"]["MetricStat"]["Metric"]["Namespace"] == "Berth/test/digits"
+    alarm = alarms["digits-1-processor"]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 85)
-    queries = {entry["Id"]: entry for entry in alarm["Metrics"]}
-    assert queries["queue"]["Expression"] == "100 * waiting / 256"
-    assert queries["saturation"]["Expression"] == "MAX([used, queue])"
-    used = queries["used"]["MetricStat"]
-    assert used["Metric"]["MetricName"] == "pod_cpu_utilization_over_pod_limit"
-    assert {entry["Name"]: entry["Value"] for entry in used["Metric"]["Dimensions"]} == {
+    (used,) = alarm["Metrics"]
+    metric = used["MetricStat"]["Metric"]
+    assert metric["MetricName"] == "pod_cpu_utilization_over_pod_limit"
+    assert {entry["Name"]: entry["Value"] for entry in metric["Dimensions"]} == {
         "ClusterName": "berth-test", "Namespace": "berth", "PodName": "digits-1",
     }  # fmt: skip
-    (gpu,) = alarms["texts-1-5-saturation"]["Metrics"]
+    (gpu,) = alarms["texts-1-5-processor"]["Metrics"]
     assert gpu["MetricStat"]["Metric"]["MetricName"] == "pod_gpu_utilization"
     (latency,) = alarms["digits-latency"]["Metrics"]
     assert (latency["MetricStat"]["Stat"], latency["MetricStat"]["Period"]) == ("p99", 60)
