@@ -208,12 +208,33 @@ def test_a_dashboard_for_each_model_and_the_stack(aws: Emulation, outputs: dict[
     assert '"berth-test", "model", "texts"' in json.dumps(body)
 
 
+def _scan(repository: str, **counts: int) -> Any:
+    """An event as ECR sends it."""
+    return {
+        "source": "aws.ecr",
+        "detail-type": "ECR Image Scan",
+        "detail": {
+            "scan-status": "COMPLETE",
+            "repository-name": repository,
+            "finding-severity-counts": counts,
+        },
+    }
+
+
 def test_grave_findings_are_told(aws: Emulation, outputs: dict[str, Any]) -> None:
+    # Not above: without moto these tests are skipped, and say so.
+    from moto.events.models import EventPattern
+
     events = aws.client("events")
     (rule,) = events.list_rules(NamePrefix="watch-scans")["Rules"]
     pattern = json.loads(rule["EventPattern"])
     assert pattern["detail-type"] == ["ECR Image Scan"]
     assert pattern["detail"]["repository-name"] == ["berth/base", "berth/digits"]
+    taken = EventPattern.load(rule["EventPattern"])
+    assert taken.matches_event(_scan("berth/digits", CRITICAL=1))
+    assert taken.matches_event(_scan("berth/base", HIGH=2, LOW=1))
+    assert not taken.matches_event(_scan("berth/digits", LOW=9))
+    assert not taken.matches_event(_scan("another/digits", CRITICAL=1))
     (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
     assert target["Arn"] == outputs["topic"]
 
