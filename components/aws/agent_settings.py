@@ -34,7 +34,13 @@ def agent_settings(cluster_name: str, namespace: str) -> dict[str, Any]:
                     }
                 }
             },
-            "prometheus": {"config": {"scrape_configs": [_scraped(namespace)]}},
+            # By `global` the agent knows that these are Prometheus's settings as they stand.
+            "prometheus": {
+                "config": {
+                    "global": {"scrape_interval": "1m"},
+                    "scrape_configs": [_scraped(namespace)],
+                }
+            },
         }
     }
 
@@ -66,7 +72,6 @@ def _collected(cluster_name: str) -> dict[str, Any]:
 def _scraped(namespace: str) -> dict[str, Any]:
     return {
         "job_name": _JOB,
-        "scrape_interval": "1m",
         "metrics_path": "/metrics",
         "kubernetes_sd_configs": [
             {
