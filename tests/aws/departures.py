@@ -5,11 +5,17 @@ Found with the real provider against moto 5.2.5. None of it is seen where AWS it
 
 EMULATOR: dict[str, dict[str, str]] = {
     "aws:eks/cluster:Cluster": {
+        "deletionProtection": "the emulator does not keep it, and answers without it",
         "upgradePolicy": "the emulator does not keep it, and answers without it",
     },
     "aws:eks/nodeGroup:NodeGroup": {
         "updateConfig": "the emulator does not keep it, and answers without it",
         "nodeRepairConfig": "the emulator does not keep it, and answers without it",
+    },
+    "aws:lb/loadBalancer:LoadBalancer": {
+        "enforceSecurityGroupInboundRulesOnPrivateLinkTraffic": (
+            "the emulator does not keep it, and answers without it"
+        ),
     },
     "aws:kms/key:Key": {
         "rotationPeriodInDays": "the emulator does not keep it, and answers without it",

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import httpx
 
-REGION = "eu-central-1"
+REGION = "us-east-1"
 ACCOUNT = "123456789012"
 _START_SECONDS = 60.0
 _PROVIDER = "pulumi-resource-aws"

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,16 @@ from tests.engine.project import REPOSITORY
 _SECONDS = 300
 _DONE_NOTHING = ("same", "read")
 _PROJECT = {"name": "alone", "runtime": "python", "config": {}}
+
+
+def unexpected(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The steps of a preview that change something: `type::name` -> operation and properties,
+    without what the emulator alone brings about."""
+    return {
+        step["urn"].split("::", 2)[2]: " ".join([step["op"], *sorted(_changed(step))])
+        for step in steps
+        if _is_change(step)
+    }
 
 
 def _is_change(step: Mapping[str, Any]) -> bool:
@@ -55,18 +65,9 @@ class Program:
         self.pulumi("up", "--yes", "--skip-preview", "--stack", "test")
 
     def changes(self) -> dict[str, str]:
-        """What a preview would do: `type::name` -> operation and properties, without what stays the
-        same and without what the emulator alone brings about."""
-        return {
-            step["urn"].split("::", 2)[2]: " ".join([step["op"], *sorted(_changed(step))])
-            for step in self._steps()
-            if _is_change(step)
-        }
-
-    def _steps(self) -> list[dict[str, Any]]:
+        """What a preview would do: see `unexpected`."""
         shown = self.pulumi("preview", "--json", "--stack", "test").stdout
-        steps: list[dict[str, Any]] = json.loads(shown)["steps"]
-        return steps
+        return unexpected(json.loads(shown)["steps"])
 
     def outputs(self) -> dict[str, Any]:
         """The program's exports, secrets in clear."""

@@ -27,7 +27,7 @@ SIZE = dict(min=0, desired=0, max=MAX)
 
 vpc = ec2.Vpc("network", cidr_block="10.20.0.0/16")
 subnets = [
-    ec2.Subnet(zone, vpc_id=vpc.id, availability_zone=f"eu-central-1{zone}", cidr_block=cidr).id
+    ec2.Subnet(zone, vpc_id=vpc.id, availability_zone=f"us-east-1{zone}", cidr_block=cidr).id
     for zone, cidr in (("a", "10.20.0.0/18"), ("b", "10.20.64.0/18"))
 ]
 key = EncryptionKey("cluster", EncryptionKeyArgs(

@@ -15,12 +15,12 @@ from components.aws.log_group import LogSettings
 from components.aws.network import Network, NetworkArgs
 
 key = EncryptionKey("logs", EncryptionKeyArgs(
-    purpose="Logs", account="123456789012", users=[service_use("logs.eu-central-1.amazonaws.com")],
+    purpose="Logs", account="123456789012", users=[service_use("logs.us-east-1.amazonaws.com")],
     deletion_window_days=7,
 ))
 network = Network("network", NetworkArgs(
-    region="eu-central-1", account="123456789012", cidr="10.20.0.0/16",
-    zones=["eu-central-1a", "eu-central-1b", "eu-central-1c"], nat="NAT",
+    region="us-east-1", account="123456789012", cidr="10.20.0.0/16",
+    zones=["us-east-1a", "us-east-1b", "us-east-1c"], nat="NAT",
     interface_endpoints=["ecr.api", "ecr.dkr"], flow_log=LogSettings(days=14, key=key.arn),
 ))
 pulumi.export("vpc", network.vpc_id)

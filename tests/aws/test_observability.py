@@ -21,7 +21,7 @@ from components.aws.log_group import LogSettings, log_group
 from components.aws.observability import Observability, ObservabilityArgs
 from components.aws.watched import WatchedModel
 
-ACCOUNT, REGION = "123456789012", "eu-central-1"
+ACCOUNT, REGION = "123456789012", "us-east-1"
 
 key = EncryptionKey("watch", EncryptionKeyArgs(
     purpose="Logs and alarms", account=ACCOUNT, deletion_window_days=7,

@@ -1,24 +1,165 @@
-"""dev and prod, whole: the project's own configurations through the real engine."""
+"""dev and prod, whole: the project's own configurations through the real engine and provider."""
 
-from collections.abc import Iterator
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from serving_app.card import read_card
 from tests.aws.emulation import Emulation
+from tests.aws.program import unexpected
 from tests.aws.stacks import new_stack
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
 
 @pytest.fixture(scope="module")
-def dev(
+def stacks(
     aws: Emulation, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    project = new_stack("dev", tmp_path_factory.mktemp("dev"), aws, cluster)
-    project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+) -> dict[str, Project]:
+    """Both up at the same time: much of it is waiting."""
+    made = {
+        name: new_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
+        for name in ("dev", "prod")
+    }
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda project: project.berth("up", "--yes"), made.values()))
+    return made
 
 
-def test_it_is_up(dev: Project) -> None:
-    print(dev.json("status"))
+@pytest.fixture(scope="module")
+def dev(stacks: dict[str, Project]) -> Project:
+    return stacks["dev"]
+
+
+@pytest.fixture(scope="module")
+def prod(stacks: dict[str, Project]) -> Project:
+    return stacks["prod"]
+
+
+def _changes(project: Project) -> dict[str, str]:
+    """What a preview would do, without what the emulator alone brings about."""
+    shown = project.pulumi("preview", "--json").stdout
+    return unexpected(json.loads(shown)["steps"])
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_a_second_preview_is_empty(stacks: dict[str, Project], name: str) -> None:
+    assert _changes(stacks[name]) == {}
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_models_answer_through_the_gateway(stacks: dict[str, Project], name: str) -> None:
+    project = stacks[name]
+    answer = project.json("invoke", "digits", "--version", "2")
+    expected = read_card(project.root / "models" / "digits" / "2").example
+    assert answer["outputs"][0]["shape"][0] == expected["inputs"][0]["shape"][0]
+
+
+def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:
+    """Stack -> its VPC."""
+    found = {}
+    for vpc in aws.client("ec2").describe_vpcs()["Vpcs"]:
+        tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", [])}
+        if "berth:stack" in tags:
+            found[tags["berth:stack"]] = vpc
+    return found
+
+
+def test_each_has_a_network_of_its_own(stacks: dict[str, Project], aws: Emulation) -> None:
+    vpcs = _vpcs(aws)
+    assert {name: vpc["CidrBlock"] for name, vpc in vpcs.items()} == {
+        "dev": "10.20.0.0/16",
+        "prod": "10.32.0.0/16",
+    }
+    ways_out = {
+        name: len(
+            aws.client("ec2").describe_nat_gateways(
+                Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+            )["NatGateways"]
+        )
+        for name, vpc in vpcs.items()
+    }
+    assert ways_out == {"dev": 1, "prod": 3}
+
+
+def test_everything_carries_the_stacks_tags(stacks: dict[str, Project], aws: Emulation) -> None:
+    (tags,) = (
+        {tag["Key"]: tag["Value"] for tag in vpc["Tags"]}
+        for name, vpc in _vpcs(aws).items()
+        if name == "prod"
+    )
+    wanted = {"owner": "ml-platform", "cost-centre": "ml-prod", "environment": "prod"}
+    assert wanted.items() <= tags.items()
+    pools = aws.client("eks")
+    for name in pools.list_nodegroups(clusterName="berth-prod")["nodegroups"]:
+        group = pools.describe_nodegroup(clusterName="berth-prod", nodegroupName=name)["nodegroup"]
+        assert wanted.items() <= group["tags"].items()
+
+
+def test_logs_are_encrypted_and_kept_as_long_as_said(
+    stacks: dict[str, Project], aws: Emulation
+) -> None:
+    groups = aws.client("logs").describe_log_groups()["logGroups"]
+    days: dict[str, set[int]] = {}
+    for group in groups:
+        name = group["logGroupName"]
+        assert group["kmsKeyId"], name
+        for stack in ("dev", "prod"):
+            if f"/{stack}/" in name or f"berth-{stack}/" in name:
+                days.setdefault(stack, set()).add(group["retentionInDays"])
+    assert days == {"dev": {14}, "prod": {365}}
+
+
+def test_every_key_rotates(stacks: dict[str, Project], aws: Emulation) -> None:
+    kms = aws.client("kms")
+    keys = [
+        alias["TargetKeyId"]
+        for alias in kms.list_aliases()["Aliases"]
+        if alias["AliasName"].startswith("alias/berth-")
+    ]
+    assert len(keys) >= 2 * 6
+    assert all(kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] for key in keys)
+
+
+def test_a_new_version_touches_what_it_must(dev: Project) -> None:
+    """Its image, its berth, and the route and the gate's table that lead to it."""
+
+    def change(config: Any) -> None:
+        del config["berth:models"]["digits"]["versions"]["2"]
+        config["berth:models"]["digits"]["traffic"] = {"1": 100}
+
+    before = (dev.root / "Pulumi.dev.yaml").read_text()
+    dev.edit(change)
+    touched = {urn.split("::")[0].rpartition("$")[2]: op for urn, op in _changes(dev).items()}
+    (dev.root / "Pulumi.dev.yaml").write_text(before)
+    assert not [kind for kind in touched if kind.startswith("aws:")], touched
+
+
+def test_prod_refuses_to_be_deleted(prod: Project, aws: Emulation) -> None:
+    refused = prod.berth("destroy", "--yes", code=1)
+    assert "protect" in refused.stdout + refused.stderr
+    assert aws.client("eks").describe_cluster(name="berth-prod")["cluster"]["status"] == "ACTIVE"
+
+
+def test_destroy_leaves_nothing(stacks: dict[str, Project], aws: Emulation) -> None:
+    """dev at once; prod when its protection has been taken away, which is an update of its own."""
+    dev, prod = stacks["dev"], stacks["prod"]
+    prod.edit(lambda config: config.update({"berth:protect": False}))
+    prod.berth("up", "--yes")
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda project: project.berth("destroy", "--yes"), (dev, prod)))
+    assert _vpcs(aws) == {}
+    assert aws.client("eks").list_clusters()["clusters"] == []
+    assert aws.client("logs").describe_log_groups()["logGroups"] == []
+    assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
+    roles = aws.client("iam").list_roles()["Roles"]
+    assert [role["RoleName"] for role in roles if not role["Path"].startswith("/aws-")] == []
+    kms = aws.client("kms")
+    left = [
+        key["KeyId"]
+        for key in kms.list_keys()["Keys"]
+        if kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
+    ]
+    assert left == []
