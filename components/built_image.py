@@ -21,6 +21,8 @@ from pulumi.dynamic import (
 _CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations")
 _GATE = ("scan", "sbom")
 _TAG_DIGITS = 16
+# What a stack was ever to run; components/aws/lifecycle_plan.py keeps a registry from deleting it.
+_RELEASE = "release-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def content_tag(props: dict[str, Any]) -> str:
     """A tag that stands for the content: the same inputs give the same one everywhere."""
     told = {key: _bare(props.get(key)) for key in _CONTENT}
     text = json.dumps(told, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_TAG_DIGITS]
+    return _RELEASE + hashlib.sha256(text.encode()).hexdigest()[:_TAG_DIGITS]
 
 
 def _bare(value: Any) -> Any:

@@ -13,7 +13,7 @@ from components.aws.pod_role import PodRole, PodRoleArgs
 # Without these a node does not become ready; they run on every node and wait for none.
 BEFORE_NODES = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
 # Ordinary pods, which need a node to be there.
-AFTER_NODES = ("coredns", "metrics-server")
+AFTER_NODES = ("coredns", "metrics-server", "amazon-cloudwatch-observability")
 
 # What of AWS an add-on uses: namespace and name of its service account, and AWS's own policy.
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html

@@ -88,11 +88,12 @@ class Observability(pulumi.ComponentResource):
             ),
         ]
         made = [_alarm(name, alarm, watched.stack, args.topic_arn, inside) for alarm in alarms]
-        ScanAlarm(
-            f"{name}-scans",
-            ScanAlarmArgs(repositories=args.repositories, topic_arn=args.topic_arn),
-            inside,
-        )
+        if args.repositories:
+            ScanAlarm(
+                f"{name}-scans",
+                ScanAlarmArgs(repositories=args.repositories, topic_arn=args.topic_arn),
+                inside,
+            )
         self.dashboards = _dashboards(name, args, watched, inside) if args.dashboards else []
         self.alarms = pulumi.Output.all(*(alarm.arn for alarm in made))
         self.register_outputs({"dashboards": self.dashboards, "alarms": self.alarms})

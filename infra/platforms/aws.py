@@ -7,8 +7,8 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import Provider
 
+from components.aws.api_gateway import ApiGateway
 from components.aws.cluster import Cluster
-from components.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
 from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from infra.platforms.aws_account import AwsAccount, account_of
 from infra.platforms.aws_foundation import (
@@ -18,6 +18,9 @@ from infra.platforms.aws_foundation import (
     make_network,
     make_nodes,
 )
+from infra.platforms.aws_front import make_api, make_balancer
+from infra.platforms.aws_registry import make_registry
+from infra.platforms.aws_watch import watch
 from infra.platforms.berth_arguments import image_settings
 from infra.platforms.cluster import access_of, api_host, require_cluster
 from infra.platforms.eks import kubeconfig
@@ -29,8 +32,6 @@ from infra.spec import HostingSpec
 
 # The port of every node that leads to the in-cluster gateway, unless the specification says.
 _NODE_PORT = 30080
-# Answered by a gateway that works, without a key.
-_HEALTH = "/v2/health/live"
 
 
 def require_target(spec: HostingSpec, root: Path) -> None:
@@ -51,8 +52,13 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     nodes = make_nodes(spec, account, keys, network)
     cluster = _cluster_provider(spec, account, nodes, root)
 
-    registry = spec.registry.url or account.registry(stack)
-    images, reports = build_images(spec, image_settings(spec, registry), root)
+    registry = make_registry(spec, account, keys)
+    images, reports = build_images(
+        spec,
+        image_settings(spec, registry.path),
+        root,
+        pulumi.ResourceOptions(depends_on=registry.ready),
+    )
     client = client_keys(spec.gateway.clients)
     hosted = host(
         _through_nodes(spec),
@@ -76,25 +82,12 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             provider=cluster, depends_on=[autoscaler_role(spec, account, nodes)]
         ),
     )
-    balancer = InternalBalancer(
-        "balancer",
-        InternalBalancerArgs(
-            vpc_id=network.vpc_id,
-            subnet_ids=network.private_subnet_ids,
-            node_security_group_id=nodes.cluster.security_group_id,
-            node_port=spec.kubernetes.service.node_port or _NODE_PORT,
-            health_path=_HEALTH,
-            autoscaling_groups={
-                name: nodes.pools[name].autoscaling_group
-                for name, pool in spec.node_pools.items()
-                if pool.compute == "cpu"
-            },
-            protect=spec.protect,
-        ),
-        account.options(),
-    )
+    balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
+    api = make_api(spec, account, keys, balancer, client)
+    watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
     return {
-        "endpoint": _endpoint(spec, hosted, balancer, root),
+        "endpoint": _endpoint(spec, hosted, api, root),
+        "api_url": api.url,
         "namespace": hosted.namespace.name,
         "api_keys": pulumi.Output.secret(client),
         "images": reports,
@@ -121,23 +114,24 @@ def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
     ).apply(lambda known: json.dumps(kubeconfig(region=account.region, **known)))
 
 
-def _endpoint(
-    spec: HostingSpec, hosted: Hosted, balancer: InternalBalancer, root: Path
-) -> pulumi.Output[str]:
-    """Where clients reach the gateway."""
+def _endpoint(spec: HostingSpec, hosted: Hosted, api: ApiGateway, root: Path) -> pulumi.Output[str]:
+    """Where clients reach the gateway; where AWS is emulated nothing answers but the cluster."""
     if spec.kubernetes.kubeconfig is not None:
         access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return endpoint(spec, api_host(access), hosted.controller)
-    return pulumi.Output.concat("http://", balancer.dns_name)
+    return api.url
 
 
 def _through_nodes(spec: HostingSpec) -> HostingSpec:
     """The gateway is reached through a port of every node, known beforehand."""
-    service = spec.kubernetes.service
-    known = service.model_copy(update={"node_port": service.node_port or _NODE_PORT})
+    known = spec.kubernetes.service.model_copy(update={"node_port": _node_port(spec)})
     return spec.model_copy(
         update={"kubernetes": spec.kubernetes.model_copy(update={"service": known})}
     )
+
+
+def _node_port(spec: HostingSpec) -> int:
+    return spec.kubernetes.service.node_port or _NODE_PORT
 
 
 def _autoscaler_image(version: str) -> str:

@@ -39,9 +39,14 @@ class AwsAccount:
         """Options of a resource in this account."""
         return pulumi.ResourceOptions(provider=self.provider)
 
-    def registry(self, stack: str) -> str:
-        """The ECR registry of the account, and the path of a stack in it."""
-        return f"{self.number}.dkr.ecr.{self.region}.amazonaws.com/berth-{stack}"
+    def zone_id(self, zone: str) -> str:
+        """The id of a public Route 53 zone of the account.
+
+        Raises:
+            Exception: there is none; the engine says so.
+        """
+        asked = pulumi.InvokeOptions(provider=self.provider)
+        return aws.route53.get_zone(name=zone, private_zone=False, opts=asked).zone_id
 
 
 def account_of(spec: HostingSpec, stack: str) -> AwsAccount:

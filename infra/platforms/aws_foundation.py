@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.aws.agent_settings import agent_settings
+from components.aws.alarm_topic import alarm_key_users
 from components.aws.autoscaler_rights import autoscaler_policy
 from components.aws.cluster import Access, Cluster, ClusterArgs
 from components.aws.cluster_addons import (
@@ -13,6 +15,7 @@ from components.aws.cluster_addons import (
     ClusterAddons,
     ClusterAddonsArgs,
 )
+from components.aws.container_logs import ContainerLogs, ContainerLogsArgs
 from components.aws.encryption_key import (
     EncryptionKey,
     EncryptionKeyArgs,
@@ -29,8 +32,7 @@ from infra.platforms.aws_account import AwsAccount
 from infra.platforms.eks import cluster_name
 from infra.spec import HostingSpec
 
-# The pool that add-ons run in is one that is never empty; the specification requires one.
-_SYSTEM_COMPUTE = "cpu"
+CLOUDWATCH = "amazon-cloudwatch-observability"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,6 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
         )
 
     logs = f"arn:aws:logs:{account.region}:{account.number}:*"
-    of_account = {"StringEquals": {"aws:SourceAccount": account.number}}
     return Keys(
         logs=key(
             "logs-key",
@@ -99,10 +100,7 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
         alerts=key(
             "alerts-key",
             "alarms on their way",
-            *(
-                service_use(f"{service}.amazonaws.com", of_account)
-                for service in ("cloudwatch", "events", "budgets")
-            ),
+            *alarm_key_users(),
         ),
     )
 
@@ -126,10 +124,11 @@ def make_network(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Network:
 
 def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Network) -> Nodes:
     """Control plane -> what a node needs to become one -> pools of nodes -> what needs a node."""
+    in_eks = cluster_name(pulumi.get_stack())
     cluster = Cluster(
         "cluster",
         ClusterArgs(
-            cluster_name=cluster_name(pulumi.get_stack()),
+            cluster_name=in_eks,
             version=spec.cluster.version,
             support=spec.cluster.support,
             subnet_ids=network.private_subnet_ids,
@@ -157,6 +156,7 @@ def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Netw
                 cluster_name=cluster.cluster_name,
                 cluster_arn=cluster.arn,
                 names=names,
+                settings={CLOUDWATCH: agent_settings(in_eks, spec.kubernetes.namespace)},
                 versions={str(addon): version for addon, version in spec.cluster.addons.items()},
             ),
             pulumi.ResourceOptions.merge(
@@ -170,7 +170,15 @@ def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Netw
         name for name in spec.cluster.addons if name not in (*BEFORE_NODES, *AFTER_NODES)
     )
     system = [pools[name] for name, pool in spec.node_pools.items() if pool.min > 0]
-    after = addons("addons", (*AFTER_NODES, *further), list(system))
+    logs = ContainerLogs(
+        "containers",
+        ContainerLogsArgs(
+            cluster_name=in_eks,
+            logs=LogSettings(days=spec.observability.log_days, key=keys.logs.arn),
+        ),
+        account.options(),
+    )
+    after = addons("addons", (*AFTER_NODES, *further), [*system, logs])
     return Nodes(cluster=cluster, pools=pools, ready=[*system, after])
 
 

@@ -12,6 +12,7 @@ from infra.spec.section import Section
 from infra.spec.text import Name, Text
 
 AddonName = Literal[
+    "amazon-cloudwatch-observability",
     "aws-ebs-csi-driver",
     "coredns",
     "eks-pod-identity-agent",

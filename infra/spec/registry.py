@@ -39,10 +39,14 @@ class RegistrySpec(Section):
     source_stack: StackName | None = None
     """aws: the stack whose registry this one pulls from, so that both run the same digests; the
     stack has a registry of its own when omitted."""
+    source_account: Account | None = None
+    """aws: the account of `source_stack`; this one when omitted."""
+    readers: list[Account] = Field(default=[], max_length=20)
+    """aws: other accounts whose stacks pull from this one's registry."""
     replicate_to: list[ReplicaOfRegistry] = Field(default=[], max_length=25)
     """aws: where every image is copied to."""
     keep_images: int = Field(default=50, ge=5, le=1000)
-    """aws: images kept per model. One that a release or the history of a stack names stays,
-    whatever the number."""
+    """aws: images kept per model of those that no stack was ever to run; the others stay, so that
+    a stack can go back to each of its releases."""
     keep_untagged_days: int = Field(default=14, ge=1, le=3650)
-    """aws: days until an image without a tag is deleted, unless a release or history names it."""
+    """aws: days until an image without a tag is deleted."""

@@ -105,8 +105,34 @@ def _only_aws(
             )
 
 
+def _other_accounts_registry(platform: str, registry: RegistrySpec) -> Iterator[Problem]:
+    """On aws a stack whose images are another account's neither copies them nor lets others
+    read them: that is for the stack that has them."""
+    if platform != "aws" or registry.source_stack is None:
+        return
+    if registry.source_account is not None and registry.replicate_to:
+        yield Problem(
+            ("registry", "replicate_to"),
+            "is for the account that has the images; set it on the stack in registry.source_stack",
+            False,
+        )
+    if registry.readers:
+        yield Problem(
+            ("registry", "readers"),
+            "is for the stack that has the images; set it on the stack in registry.source_stack",
+            False,
+        )
+
+
 _AWS_KEYS = {
-    "registry": {"source_stack", "replicate_to", "keep_images", "keep_untagged_days"},
+    "registry": {
+        "source_stack",
+        "source_account",
+        "readers",
+        "replicate_to",
+        "keep_images",
+        "keep_untagged_days",
+    },
     "data": {"former_days", "archive_after_days", "replica_region"},
     "edge": {"cdn", "latency"},
 }
@@ -198,6 +224,7 @@ def _service_addresses(
 RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
     _known_models,
     _registry_url,
+    _other_accounts_registry,
     _only_aws,
     _api_gateway_limits,
     _pools_for_models,

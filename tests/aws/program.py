@@ -62,7 +62,7 @@ class Program:
 
     def up(self) -> None:
         """Deploy it; a failure fails the test."""
-        self.pulumi("up", "--yes", "--skip-preview", "--stack", "test")
+        print(self.pulumi("up", "--yes", "--skip-preview", "--stack", "test").stdout)
 
     def changes(self) -> dict[str, str]:
         """What a preview would do: see `unexpected`."""
@@ -83,7 +83,7 @@ class Program:
 
     def destroy(self) -> None:
         """Take everything down."""
-        self.pulumi("destroy", "--yes", "--skip-preview", "--stack", "test")
+        print(self.pulumi("destroy", "--yes", "--skip-preview", "--stack", "test").stdout)
 
     def pulumi(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """`pulumi ARGUMENTS`; any other exit code than `code` fails the test."""

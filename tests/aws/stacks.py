@@ -17,6 +17,11 @@ _STAND_IN = "autoscaler:stand-in"
 _SMALL = {"cpu": "50m", "memory": "192Mi"}
 
 
+def host_zone(aws: Emulation, name: str = "example.com") -> None:
+    """The DNS zone that the stacks' host names lie in, which is there before them."""
+    aws.client("route53").create_hosted_zone(Name=name, CallerReference=name)
+
+
 def new_stack(name: str, folder: Path, aws: Emulation, cluster: Cluster) -> Project:
     """The project with stack `name`, its configuration as it is but for what emulation needs."""
     project = Project.copy_to(folder, name)

@@ -136,7 +136,7 @@ def test_gpu_nodes_wait_at_none_and_keep_others_off(program: Program, eks: Any) 
 
 
 def test_addons_are_pinned_and_enforce_network_policies(program: Program, eks: Any) -> None:
-    assert len(eks.list_addons(clusterName="berth-test")["addons"]) == 5
+    assert len(eks.list_addons(clusterName="berth-test")["addons"]) == 6
     cni = eks.describe_addon(clusterName="berth-test", addonName="vpc-cni")["addon"]
     assert cni["addonVersion"] == "v1.21.1-eksbuild.1"
     assert json.loads(cni["configurationValues"])["enableNetworkPolicy"] == "true"

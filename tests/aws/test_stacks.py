@@ -9,7 +9,7 @@ import pytest
 from serving_app.card import read_card
 from tests.aws.emulation import Emulation
 from tests.aws.program import unexpected
-from tests.aws.stacks import new_stack
+from tests.aws.stacks import host_zone, new_stack
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
@@ -19,6 +19,7 @@ def stacks(
     aws: Emulation, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Project]:
     """Both up at the same time: much of it is waiting."""
+    host_zone(aws)
     made = {
         name: new_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
         for name in ("dev", "prod")
@@ -124,7 +125,7 @@ def test_every_key_rotates(stacks: dict[str, Project], aws: Emulation) -> None:
 
 
 def test_a_new_version_touches_what_it_must(dev: Project) -> None:
-    """Its image, its berth, and the route and the gate's table that lead to it."""
+    """Its image, its berth, the route and the gate's table that lead to it, and what watches it."""
 
     def change(config: Any) -> None:
         del config["berth:models"]["digits"]["versions"]["2"]
@@ -134,7 +135,44 @@ def test_a_new_version_touches_what_it_must(dev: Project) -> None:
     dev.edit(change)
     touched = {urn.split("::")[0].rpartition("$")[2]: op for urn, op in _changes(dev).items()}
     (dev.root / "Pulumi.dev.yaml").write_text(before)
-    assert not [kind for kind in touched if kind.startswith("aws:")], touched
+    of_aws = {kind.rpartition(":")[2] for kind in touched if kind.startswith("aws:")}
+    assert of_aws == {"Dashboard", "MetricAlarm"}, touched
+
+
+@pytest.mark.parametrize(
+    ("name", "host"), [("dev", "api.dev.ml.example.com"), ("prod", "api.ml.example.com")]
+)
+def test_the_api_is_reached_by_its_own_name(
+    stacks: dict[str, Project], aws: Emulation, name: str, host: str
+) -> None:
+    gateway = aws.client("apigateway")
+    (api,) = (api for api in gateway.get_rest_apis()["items"] if api["name"] == f"berth-{name}")
+    assert api["disableExecuteApiEndpoint"]
+    assert gateway.get_domain_name(domainName=host)["securityPolicy"] == "TLS_1_2"
+    (mapping,) = gateway.get_base_path_mappings(domainName=host)["items"]
+    assert (mapping["restApiId"], mapping["basePath"]) == (api["id"], "v2")
+
+
+def test_throttles_are_those_of_the_configuration(
+    stacks: dict[str, Project], aws: Emulation
+) -> None:
+    gateway = aws.client("apigateway")
+    plans = [plan["throttle"] for plan in gateway.get_usage_plans()["items"]]
+    assert sorted(plan["rateLimit"] for plan in plans) == [50.0, 500.0]
+
+
+def test_a_client_s_key_is_the_same_at_both_gates(dev: Project, aws: Emulation) -> None:
+    keys = aws.client("apigateway").get_api_keys(includeValues=True)["items"]
+    assert dev.key() in [key["value"] for key in keys]
+
+
+def test_each_model_is_watched(stacks: dict[str, Project], aws: Emulation) -> None:
+    watch = aws.client("cloudwatch", "us-east-1")
+    names = {entry["DashboardName"] for entry in watch.list_dashboards()["DashboardEntries"]}
+    assert {"berth-prod-model-digits", "berth-prod-stack", "berth-dev-model-digits"} <= names
+    alarms = watch.describe_alarms()["MetricAlarms"]
+    assert len([alarm for alarm in alarms if "digits" in alarm["AlarmName"]]) >= 2 * 3
+    assert all(alarm["AlarmActions"] for alarm in alarms)
 
 
 def test_prod_refuses_to_be_deleted(prod: Project, aws: Emulation) -> None:
@@ -155,7 +193,8 @@ def test_destroy_leaves_nothing(stacks: dict[str, Project], aws: Emulation) -> N
     assert aws.client("logs").describe_log_groups()["logGroups"] == []
     assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     roles = aws.client("iam").list_roles()["Roles"]
-    assert [role["RoleName"] for role in roles if not role["Path"].startswith("/aws-")] == []
+    # The account's own, by which every API in it logs, stays: components/aws/api_gateway_logs.py.
+    assert [name for role in roles if "api-logs" not in (name := role["RoleName"])] == []
     kms = aws.client("kms")
     left = [
         key["KeyId"]

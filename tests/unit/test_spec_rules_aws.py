@@ -99,7 +99,7 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
     ),
     (
         {"cluster.addons.cordns": "v1.13.2-eksbuild.4"},
-        "cluster.addons.cordns: is not a name for this; one of aws-ebs-csi-driver, coredns",
+        "cluster.addons.cordns: is not a name for this; one of amazon-cloudwatch-observability",
     ),
     (
         {"cluster.addons.coredns": "latest"},

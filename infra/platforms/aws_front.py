@@ -1,0 +1,100 @@
+"""The public front door of an aws stack: balancer, firewall, API."""
+
+from collections.abc import Mapping
+
+import pulumi
+
+from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
+from components.aws.api_gateway_logs import ApiGatewayLogs
+from components.aws.certificate import HostName
+from components.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
+from components.aws.log_group import LogSettings
+from components.aws.network import Network
+from components.aws.web_acl import WebAcl, WebAclArgs
+from infra.platforms.aws_account import AwsAccount
+from infra.platforms.aws_foundation import Keys, Nodes
+from infra.spec import ClientSpec, HostingSpec
+
+# Answered by a gateway that works, without a key.
+_HEALTH = "/v2/health/live"
+
+
+def make_balancer(
+    spec: HostingSpec, account: AwsAccount, network: Network, nodes: Nodes, node_port: int
+) -> InternalBalancer:
+    """The way from API Gateway to the nodes that the in-cluster gateway is on."""
+    return InternalBalancer(
+        "balancer",
+        InternalBalancerArgs(
+            vpc_id=network.vpc_id,
+            subnet_ids=network.private_subnet_ids,
+            node_security_group_id=nodes.cluster.security_group_id,
+            node_port=node_port,
+            health_path=_HEALTH,
+            autoscaling_groups={
+                name: nodes.pools[name].autoscaling_group
+                for name, pool in spec.node_pools.items()
+                if pool.compute == "cpu"
+            },
+            protect=spec.protect,
+        ),
+        account.options(),
+    )
+
+
+def make_api(
+    spec: HostingSpec,
+    account: AwsAccount,
+    keys: Keys,
+    balancer: InternalBalancer,
+    client_keys: Mapping[str, pulumi.Input[str]],
+) -> ApiGateway:
+    """Firewall -> API with a key and a plan for each client."""
+    logs = LogSettings(days=spec.observability.log_days, key=keys.logs.arn)
+    firewall = WebAcl(
+        "firewall",
+        WebAclArgs(
+            scope="REGIONAL",
+            rule_sets=list(spec.api.waf.rule_sets),
+            mode=spec.api.waf.mode,
+            requests_per_ip=spec.api.waf.requests_per_ip,
+            logs=logs,
+        ),
+        account.options(),
+    )
+    logging = ApiGatewayLogs("api-logs", account.options())
+    domain = spec.api.domain
+    return ApiGateway(
+        "api",
+        ApiGatewayArgs(
+            balancer_arn=balancer.arn,
+            balancer_host=balancer.dns_name,
+            timeout_seconds=spec.gateway.timeout_seconds,
+            clients={
+                name: _client(client, client_keys[name])
+                for name, client in spec.gateway.clients.items()
+            },
+            rate_per_second=spec.api.throttle.rate_per_second,
+            burst=spec.api.throttle.burst,
+            web_acl_arn=firewall.arn,
+            logs=logs,
+            host=None
+            if domain is None
+            else HostName(name=domain.name, zone_id=account.zone_id(domain.zone)),
+        ),
+        pulumi.ResourceOptions.merge(
+            account.options(), pulumi.ResourceOptions(depends_on=[logging])
+        ),
+    )
+
+
+def _client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:
+    quota = client.quota
+    if quota is None or quota.period == "hour":  # a rule of the specification for this platform
+        return ApiClient(key=key, rate_per_second=client.rate_per_second, burst=client.burst)
+    return ApiClient(
+        key=key,
+        rate_per_second=client.rate_per_second,
+        burst=client.burst,
+        quota=Quota(requests=quota.requests, period=quota.period),
+    )

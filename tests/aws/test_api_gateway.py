@@ -1,0 +1,129 @@
+"""The public API with its firewall alone."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.emulation import Emulation
+from tests.aws.program import Program
+
+_PROGRAM = """
+import pulumi
+from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
+from components.aws.api_gateway_logs import ApiGatewayLogs
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from components.aws.log_group import LogSettings
+from components.aws.web_acl import WebAcl, WebAclArgs
+
+ACCOUNT = "123456789012"
+key = EncryptionKey("logs", EncryptionKeyArgs(
+    purpose="Logs", account=ACCOUNT, users=[service_use("logs.us-east-1.amazonaws.com")],
+    deletion_window_days=7))
+logs = LogSettings(days=14, key=key.arn)
+acl = WebAcl("firewall", WebAclArgs(
+    scope="REGIONAL", mode="block", requests_per_ip=2000, logs=logs, origin_secret="s" * 32,
+    rule_sets=["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]))
+role = ApiGatewayLogs("api-logs")
+api = ApiGateway("api", ApiGatewayArgs(
+    balancer_arn=f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/net/b/0",
+    balancer_host="b.elb.us-east-1.amazonaws.com", timeout_seconds=29,
+    clients={
+        "default": ApiClient(key="k" * 24, rate_per_second=50, burst=100,
+                             quota=Quota(requests=1000, period="day")),
+        "batch": ApiClient(key="b" * 24, rate_per_second=RATE, burst=7),
+    },
+    rate_per_second=200, burst=400, web_acl_arn=acl.arn, logs=logs,
+), pulumi.ResourceOptions(depends_on=[role]))
+pulumi.export("url", api.url)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
+    made = new_program("api").write(_PROGRAM.replace("RATE", "5"))
+    made.up()
+    yield made
+    made.destroy()
+    assert made.aws.client("apigateway").get_rest_apis()["items"] == []
+    assert made.aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"] == []
+
+
+@pytest.fixture
+def gateway(aws: Emulation) -> Any:
+    return aws.client("apigateway")
+
+
+def _api(gateway: Any) -> str:
+    (api,) = gateway.get_rest_apis()["items"]
+    return str(api["id"])
+
+
+def test_a_further_preview_is_empty(program: Program) -> None:
+    assert program.changes() == {}
+
+
+def test_it_is_regional_and_has_an_address(program: Program, gateway: Any) -> None:
+    (api,) = gateway.get_rest_apis()["items"]
+    assert api["endpointConfiguration"]["types"] == ["REGIONAL"]
+    assert program.outputs()["url"].startswith(f"https://{api['id']}.execute-api.")
+
+
+def test_each_client_has_a_key_and_a_plan(program: Program, gateway: Any) -> None:
+    plans = {plan["name"].rpartition("-")[0]: plan for plan in gateway.get_usage_plans()["items"]}
+    assert plans["api-default"]["throttle"] == {"rateLimit": 50.0, "burstLimit": 100}
+    assert plans["api-default"]["quota"]["limit"] == 1000
+    assert plans["api-default"]["quota"]["period"] == "DAY"
+    assert "quota" not in plans["api-batch"]
+    (key,) = gateway.get_usage_plan_keys(usagePlanId=plans["api-batch"]["id"])["items"]
+    assert gateway.get_api_key(apiKey=key["id"], includeValue=True)["value"] == "b" * 24
+
+
+def test_all_clients_together_are_throttled_and_logged(program: Program, gateway: Any) -> None:
+    stage = gateway.get_stage(restApiId=_api(gateway), stageName="v2")
+    settings = stage["methodSettings"]["*/*"]
+    assert (settings["throttlingRateLimit"], settings["throttlingBurstLimit"]) == (200.0, 400)
+    assert settings.get("dataTraceEnabled") is not True
+    example = stage["accessLogSettings"]["format"]
+    for name in ("$context.status", "$context.responseLatency", "$context.responseLength"):
+        example = example.replace(name, "1")
+    assert set(json.loads(example)) >= {"status", "latency", "path", "client"}
+    assert set(stage["variables"]) == {"vpcLinkId", "host"}
+
+
+def test_the_firewall_stands_before_it(program: Program, aws: Emulation, gateway: Any) -> None:
+    waf = aws.client("wafv2")
+    stage = f"arn:aws:apigateway:us-east-1::/restapis/{_api(gateway)}/stages/v2"
+    found = waf.get_web_acl_for_resource(ResourceArn=stage)["WebACL"]
+    rules = sorted(found["Rules"], key=lambda rule: rule["Priority"])
+    assert [rule["Name"] for rule in rules] == [
+        "from-edge", "rate", "AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet",
+    ]  # fmt: skip
+    rate = rules[1]
+    assert rate["Statement"]["RateBasedStatement"]["Limit"] == 2000
+    assert "Block" in rate["Action"]
+    logging = waf.get_logging_configuration(ResourceArn=found["ARN"])["LoggingConfiguration"]
+    hidden = {field["SingleHeader"]["Name"] for field in logging["RedactedFields"]}
+    assert hidden == {"x-api-key", "x-origin-verify"}
+    assert ":aws-waf-logs-" in logging["LogDestinationConfigs"][0]
+
+
+def test_secrets_are_not_in_the_state_in_clear(program: Program) -> None:
+    for resource in program.resources():
+        state = json.dumps(resource)
+        found = [secret for secret in ("k" * 24, "b" * 24, "s" * 32) if secret in state]
+        assert not found, (resource["urn"], state)
+
+
+def test_another_limit_is_no_other_api(program: Program, gateway: Any) -> None:
+    """What is deployed is the API's form alone."""
+    program.write(_PROGRAM.replace("RATE", "9"))
+    assert set(program.changes()) == {
+        "berth:aws:ApiGateway$aws:apigateway/usagePlan:UsagePlan::api-batch"
+    }
+    changed = _PROGRAM.replace("RATE", "5").replace("timeout_seconds=29", "timeout_seconds=20")
+    program.write(changed)
+    touched = {name.rpartition("::")[0].rpartition(":")[2] for name in program.changes()}
+    assert {"RestApi", "Deployment", "Stage"} <= touched
+    program.write(_PROGRAM.replace("RATE", "5"))

@@ -1,0 +1,74 @@
+"""The registry alone."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.emulation import Emulation
+from tests.aws.program import Program
+
+_PROGRAM = """
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.model_registry import ModelRegistry, ModelRegistryArgs
+from components.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
+
+key = EncryptionKey("images", EncryptionKeyArgs(
+    purpose="Images", account="123456789012", deletion_window_days=7))
+ModelRegistry("registry", ModelRegistryArgs(
+    prefix="berth-test", repositories=["digits", "gateway"], key=key.arn, keep_images=5,
+    keep_untagged_days=14, readers=["210987654321"], protect=PROTECT))
+RegistryReplication("copies", RegistryReplicationArgs(
+    prefix="berth-test", copies=[Copy(region="eu-west-1", account="123456789012")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
+    made = new_program("registry").write(_PROGRAM.replace("PROTECT", "True"))
+    made.up()
+    yield made
+    made.write(_PROGRAM.replace("PROTECT", "False"))
+    made.up()
+    made.destroy()
+    assert made.aws.client("ecr").describe_repositories()["repositories"] == []
+
+
+@pytest.fixture
+def ecr(aws: Emulation) -> Any:
+    return aws.client("ecr")
+
+
+def test_a_further_preview_is_empty(program: Program) -> None:
+    assert program.changes() == {}
+
+
+def test_tags_stay_what_they_are_and_pushes_are_scanned(program: Program, ecr: Any) -> None:
+    found = ecr.describe_repositories()["repositories"]
+    assert {one["repositoryName"] for one in found} == {"berth-test/digits", "berth-test/gateway"}
+    for one in found:
+        assert one["imageTagMutability"] == "IMMUTABLE"
+        assert one["imageScanningConfiguration"] == {"scanOnPush": True}
+        assert one["encryptionConfiguration"]["encryptionType"] == "KMS"
+
+
+def test_other_accounts_pull_and_no_more(program: Program, ecr: Any) -> None:
+    text = ecr.get_repository_policy(repositoryName="berth-test/digits")["policyText"]
+    (statement,) = json.loads(text)["Statement"]
+    assert statement["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]}
+    assert set(statement["Action"]) == {
+        "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
+    }  # fmt: skip
+
+
+def test_images_are_copied(program: Program, ecr: Any) -> None:
+    (rule,) = ecr.describe_registry()["replicationConfiguration"]["rules"]
+    assert [one["region"] for one in rule["destinations"]] == ["eu-west-1"]
+    assert rule["repositoryFilters"][0]["filter"] == "berth-test/"
+
+
+def test_it_refuses_to_be_deleted(program: Program, ecr: Any) -> None:
+    refused = program.pulumi("destroy", "--yes", "--stack", "test", code=1)
+    assert "protected" in refused.stdout + refused.stderr
+    assert len(ecr.describe_repositories()["repositories"]) == 2

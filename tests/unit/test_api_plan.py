@@ -1,0 +1,87 @@
+"""The API that API Gateway shows."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from components.aws.api_plan import api_body
+from serving_app.card import read_card
+from tests.engine.project import REPOSITORY
+
+_BODY = api_body("berth-test", timeout_seconds=29)
+
+
+def _operations() -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (path, method): operation
+        for path, methods in _BODY["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_the_paths_are_the_gateways() -> None:
+    assert {key for key in _operations() if "any" not in key[1]} == {
+        ("/", "get"),
+        ("/health/live", "get"),
+        ("/health/ready", "get"),
+        ("/models/{model}", "get"),
+        ("/models/{model}/ready", "get"),
+        ("/models/{model}/infer", "post"),
+        ("/models/{model}/versions/{version}", "get"),
+        ("/models/{model}/versions/{version}/ready", "get"),
+        ("/models/{model}/versions/{version}/infer", "post"),
+    }
+
+
+def test_all_but_health_needs_a_key() -> None:
+    for (path, _), operation in _operations().items():
+        assert ("security" in operation) == (not path.startswith("/health/"))
+
+
+def test_requests_go_on_to_the_same_path_behind_the_link() -> None:
+    for (path, _), operation in _operations().items():
+        integration = operation["x-amazon-apigateway-integration"]
+        assert integration["uri"] == f"http://${{stageVariables.host}}/v2{path.rstrip('/')}"
+        assert integration["connectionType"] == "VPC_LINK"
+        assert integration["timeoutInMillis"] == 29_000
+        names = {parameter["name"] for parameter in operation["parameters"]}
+        assert names == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("INVALID_API_KEY", 401), ("MISSING_AUTHENTICATION_TOKEN", 404), ("REQUEST_TOO_LARGE", 413),
+        ("THROTTLED", 429), ("QUOTA_EXCEEDED", 429), ("INTEGRATION_TIMEOUT", 504),
+        ("BAD_REQUEST_BODY", 400),
+    ],
+)  # fmt: skip
+def test_refusals_have_the_gateways_status_and_form(kind: str, status: int) -> None:
+    refusal = _BODY["x-amazon-apigateway-gateway-responses"][kind]
+    assert refusal["statusCode"] == str(status)
+    assert set(json.loads(refusal["responseTemplates"]["application/json"])) == {"error"}
+    assert ("responseParameters" in refusal) == (status == 429)
+
+
+def _valid(body: Any) -> bool:
+    schema = _BODY["components"]["schemas"]["InferenceRequest"]
+    return bool(jsonschema.Draft4Validator(schema).is_valid(body))
+
+
+@pytest.mark.parametrize("model", ["digits/1", "breast-cancer/1"])
+def test_requests_of_the_models_pass(model: str) -> None:
+    assert _valid(read_card(REPOSITORY / "models" / model).example)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [], {}, {"inputs": []}, {"inputs": [{"name": "x"}]},
+        {"inputs": [{"name": "x", "shape": ["1"], "datatype": "FP32", "data": []}]},
+        {"inputs": [{"name": 1, "shape": [1], "datatype": "FP32", "data": []}]},
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused_before_it_reaches_a_berth(body: Any) -> None:
+    assert not _valid(body)
