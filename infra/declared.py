@@ -57,6 +57,8 @@ class _Declared(Mocks):
                 return {"names": [f"{self._region}{letter}" for letter in "abcdef"]}, []
             case "aws:index/getCallerIdentity:getCallerIdentity":
                 return {"accountId": _ACCOUNT}, []
+            case "aws:route53/getZone:getZone":
+                return {"zoneId": f"zone {args.args['name']}"}, []
             case _:
                 return {}, []
 

@@ -28,6 +28,7 @@ from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, host, models_output
 from infra.platforms.images import build_images
 from infra.platforms.keys import client_keys
+from infra.platforms.sites import deploy_site
 from infra.spec import HostingSpec
 
 # The port of every node that leads to the in-cluster gateway, unless the specification says.
@@ -45,7 +46,8 @@ def require_target(spec: HostingSpec, root: Path) -> None:
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
-    """Keys -> network -> cluster and nodes -> what every cluster runs -> the way in."""
+    """Keys -> network -> cluster and nodes -> what every cluster runs -> the way in -> sites."""
+    _tell_what_is_not_made(spec)
     account = account_of(spec, stack)
     keys = make_keys(spec, account)
     network = make_network(spec, account, keys)
@@ -85,6 +87,10 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
     api = make_api(spec, account, keys, balancer, client)
     watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
+    sites = {
+        name: deploy_site(name, spec, stack=stack, images=images, keys=client, root=root)
+        for name in spec.edge.sites
+    }
     return {
         "endpoint": _endpoint(spec, hosted, api, root),
         "api_url": api.url,
@@ -92,7 +98,16 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "api_keys": pulumi.Output.secret(client),
         "images": reports,
         "models": models_output(spec, hosted, root),
+        **({"sites": sites} if sites else {}),
     }
+
+
+def _tell_what_is_not_made(spec: HostingSpec) -> None:
+    """Parts of the specification that this version reads and makes nothing of."""
+    parts = {"edge.cdn": spec.edge.cdn, "edge.latency": spec.edge.latency}
+    for key, value in parts.items():
+        if value is not None:
+            pulumi.log.warn(f"berth:{key}: is not made by this version on platform aws")
 
 
 def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:

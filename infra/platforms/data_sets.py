@@ -34,7 +34,11 @@ def _scheme(entry: DataSetSpec) -> str:
 def _mount(
     name: str, entry: DataSetSpec, settings: ImageSettings, checker: DataImage | None
 ) -> DataMount:
-    assert entry.source is not None  # a rule of the specification for this platform
+    if entry.source is None:
+        raise SpecError.of(
+            f"berth:data.sets.{name}.source: is missing: the stack's own bucket is not made by "
+            "this version; oci://registry/name or pvc://claim/folder"
+        )
     source = urlsplit(entry.source)
     if source.scheme == "pvc":
         assert checker is not None
@@ -48,8 +52,8 @@ def _mount(
         )
     if source.scheme == "s3":
         raise SpecError.of(
-            f"berth:data.sets.{name}.source: {entry.source}: buckets are read on platform aws only "
-            "in this version; `berth data push` makes an oci:// set, pvc:// reads a claim"
+            f"berth:data.sets.{name}.source: {entry.source}: buckets are not read by this version; "
+            "`berth data push` makes an oci:// set, pvc:// reads a claim"
         )
     repository = source.netloc + source.path
     image = DataImage(
