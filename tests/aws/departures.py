@@ -4,6 +4,11 @@ Found with the real provider against moto 5.2.5. None of it is seen where AWS it
 """
 
 EMULATOR: dict[str, dict[str, str]] = {
+    "aws:cloudfront/distribution:Distribution": {
+        "defaultCacheBehavior.forwardedValues": (
+            "the emulator answers with an empty one, where AWS has none beside a cache policy"
+        ),
+    },
     "aws:eks/cluster:Cluster": {
         "deletionProtection": "the emulator does not keep it, and answers without it",
         "upgradePolicy": "the emulator does not keep it, and answers without it",
@@ -21,4 +26,4 @@ EMULATOR: dict[str, dict[str, str]] = {
         "rotationPeriodInDays": "the emulator does not keep it, and answers without it",
     },
 }
-"""Type -> property -> what the emulator does with it."""
+"""Type -> property, with all that is under it -> what the emulator does with it."""
