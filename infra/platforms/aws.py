@@ -10,6 +10,7 @@ from pulumi_kubernetes import Provider
 from components.api_key import ApiKey
 from components.aws.cluster import Cluster
 from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
+from components.gateway_definitions import GatewayDefinitions, GatewayDefinitionsArgs
 from infra.platforms.aws_account import AwsAccount, account_of
 from infra.platforms.aws_foundation import (
     Nodes,
@@ -22,7 +23,7 @@ from infra.platforms.aws_front import make_api, make_balancer, make_edge
 from infra.platforms.aws_registry import make_registry
 from infra.platforms.aws_watch import watch
 from infra.platforms.berth_arguments import image_settings
-from infra.platforms.cluster import access_of, api_host, require_cluster
+from infra.platforms.cluster import DEFINITIONS, access_of, api_host, require_cluster
 from infra.platforms.eks import kubeconfig
 from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, host, models_output
@@ -111,14 +112,25 @@ def _tell_what_is_not_made(spec: HostingSpec) -> None:
 
 
 def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:
-    """The way to the cluster's API, known once there are nodes for pods."""
+    """The way to the cluster's API, once there are nodes for pods."""
     ready = pulumi.ResourceOptions(depends_on=nodes.ready)
     if spec.kubernetes.kubeconfig is not None:
         access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return Provider(
             "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
         )
-    return Provider("kubernetes", kubeconfig=_kubeconfig(nodes.cluster, account), opts=ready)
+    content = _kubeconfig(nodes.cluster, account)
+    # What the stack's own cluster does not have yet, and everything else waits for.
+    definitions = GatewayDefinitions(
+        "definitions",
+        GatewayDefinitionsArgs(sources=DEFINITIONS),
+        pulumi.ResourceOptions(provider=Provider("definitions", kubeconfig=content, opts=ready)),
+    )
+    return Provider(
+        "kubernetes",
+        kubeconfig=content,
+        opts=pulumi.ResourceOptions(depends_on=[*nodes.ready, definitions]),
+    )
 
 
 def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
