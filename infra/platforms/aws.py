@@ -12,6 +12,7 @@ from components.aws.cluster import Cluster
 from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from components.gateway_definitions import GatewayDefinitions, GatewayDefinitionsArgs
 from infra.platforms.aws_account import AwsAccount, account_of
+from infra.platforms.aws_credentials import require_credentials
 from infra.platforms.aws_foundation import (
     Nodes,
     autoscaler_role,
@@ -37,11 +38,13 @@ _NODE_PORT = 30080
 
 
 def require_target(spec: HostingSpec, root: Path) -> None:
-    """Hold what AWS is emulated with against what is needed of it.
+    """Ask for credentials, and hold what AWS is emulated with against what is needed of it.
 
     Raises:
-        SpecError: the cluster that stands in for EKS cannot be reached, or lacks something.
+        SpecError: there are no credentials; the cluster that stands in for EKS cannot be reached,
+            or lacks something.
     """
+    require_credentials(spec.aws)
     if spec.kubernetes.kubeconfig is not None:
         require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
 

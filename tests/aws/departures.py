@@ -8,6 +8,9 @@ EMULATOR: dict[str, dict[str, str]] = {
         "defaultCacheBehavior.forwardedValues": (
             "the emulator answers with an empty one, where AWS has none beside a cache policy"
         ),
+        "viewerCertificate.cloudfrontDefaultCertificate": (
+            "the emulator answers as though there were no certificate of one's own beside it"
+        ),
     },
     "aws:eks/cluster:Cluster": {
         "deletionProtection": "the emulator does not keep it, and answers without it",

@@ -15,7 +15,7 @@ from tests.aws.departures import EMULATOR
 from tests.aws.emulation import Emulation
 from tests.engine.project import REPOSITORY
 
-_SECONDS = 300
+_SECONDS = 600
 _DONE_NOTHING = ("same", "read")
 _PROJECT = {"name": "alone", "runtime": "python", "config": {}}
 
