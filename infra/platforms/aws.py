@@ -89,7 +89,8 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         ),
     )
     balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
-    secret = None if spec.edge.cdn is None else ApiKey("edge-secret", client="edge").key
+    # The underscore keeps it apart from clients, whose names have none.
+    secret = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
     api = make_api(spec, account, keys, balancer, client, secret)
     url = api.url if secret is None else make_edge(spec, account, keys, api, secret).url
     watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
