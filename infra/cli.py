@@ -21,7 +21,7 @@ from infra.operations import lifecycle, log_text
 from infra.operations import rollback as rolling_back
 from infra.operations.packaging.errors import PackageError
 from infra.operations.stack import OperationError, Stack
-from infra.platforms import left_out, require_platform, require_target, state_of
+from infra.platforms import left_out, require_target, state_of
 from infra.platforms.place import LeftOut, Place
 from infra.spec import HostingSpec, SpecError, check_models, load_file
 from serving_app.card import CardError, read_card
@@ -46,7 +46,6 @@ def _checked(name: str, path: Path | None = None) -> HostingSpec:
     """The specification of a stack, whole and deployable, or SpecError."""
     source = path or ROOT / f"Pulumi.{name}.yaml"
     spec = load_file(source)
-    require_platform(spec)
     check_models(spec, ROOT, source)
     require_target(spec, ROOT)
     return spec

@@ -23,6 +23,7 @@ class EncryptionKeyArgs:
             (https://docs.aws.amazon.com/kms/latest/developerguide/rotating-keys-enable.html).
         deletion_window_days: that a deleted key can still be had back, 7 to 30.
         protect: whether the engine refuses to delete it.
+        region: of the key; the provider's when None.
     """
 
     purpose: str
@@ -31,6 +32,7 @@ class EncryptionKeyArgs:
     rotation_days: int = 365
     deletion_window_days: int = 30
     protect: bool = False
+    region: str | None = None
 
 
 class EncryptionKey(pulumi.ComponentResource):
@@ -55,6 +57,7 @@ class EncryptionKey(pulumi.ComponentResource):
             enable_key_rotation=True,
             rotation_period_in_days=args.rotation_days,
             deletion_window_in_days=args.deletion_window_days,
+            region=args.region,
             policy=pulumi.Output.all(args.account, *args.users).apply(_policy),
             opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(protect=args.protect)),
         )
@@ -62,6 +65,7 @@ class EncryptionKey(pulumi.ComponentResource):
             name,
             name_prefix=f"alias/berth-{pulumi.get_stack()}-{name}-",
             target_key_id=key.id,
+            region=args.region,
             opts=inside,
         )
         # Through the alias, so that what uses the key comes after it: as complete as it gets.

@@ -7,7 +7,7 @@ from types import ModuleType
 import pulumi
 
 from infra.platforms.place import LeftOut
-from infra.spec import HostingSpec, SpecError
+from infra.spec import HostingSpec
 
 # Imported only when chosen: the cloud SDKs cost seconds at every preview.
 _PLATFORMS = {
@@ -23,21 +23,11 @@ _STATES = {
 }
 
 
-def require_platform(spec: HostingSpec) -> None:
-    """Raise SpecError, with what is there, for a platform that this version does not have."""
-    if spec.platform not in _PLATFORMS:
-        raise SpecError.of(
-            f"berth:platform: {spec.platform} is not part of this version; "
-            f"available: {', '.join(_PLATFORMS)}"
-        )
-
-
 def require_target(spec: HostingSpec, root: Path) -> None:
     """Raise SpecError when the place where `spec` is to run cannot be reached or lacks something.
 
     Asked before the engine starts, which would wait longer and say it less clearly.
     """
-    require_platform(spec)
     platform = importlib.import_module(_PLATFORMS[spec.platform])
     platform.require_target(spec, root)
 
@@ -53,13 +43,11 @@ def left_out(spec: HostingSpec, root: Path) -> list[LeftOut]:
 
 def state_of(spec: HostingSpec) -> ModuleType:
     """The module that looks at a running stack: `observe`, `log_lines` and `explain`."""
-    require_platform(spec)
     return importlib.import_module(_STATES[spec.platform])
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, pulumi.Input[object]]:
     """Declare everything that `spec` says for its platform; the result is the stack's outputs."""
-    require_platform(spec)
     platform = importlib.import_module(_PLATFORMS[spec.platform])
     outputs: dict[str, pulumi.Input[object]] = platform.deploy(spec, stack=stack, root=root)
     return outputs

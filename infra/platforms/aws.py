@@ -7,10 +7,12 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import Provider
 
-from components.aws.api_gateway import ApiGateway
+from components.api_key import ApiKey
 from components.aws.cluster import Cluster
 from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
+from components.gateway_definitions import GatewayDefinitions, GatewayDefinitionsArgs
 from infra.platforms.aws_account import AwsAccount, account_of
+from infra.platforms.aws_credentials import require_credentials
 from infra.platforms.aws_foundation import (
     Nodes,
     autoscaler_role,
@@ -18,11 +20,11 @@ from infra.platforms.aws_foundation import (
     make_network,
     make_nodes,
 )
-from infra.platforms.aws_front import make_api, make_balancer
+from infra.platforms.aws_front import make_api, make_balancer, make_edge
 from infra.platforms.aws_registry import make_registry
 from infra.platforms.aws_watch import watch
 from infra.platforms.berth_arguments import image_settings
-from infra.platforms.cluster import access_of, api_host, require_cluster
+from infra.platforms.cluster import DEFINITIONS, access_of, api_host, require_cluster
 from infra.platforms.eks import kubeconfig
 from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, host, models_output
@@ -36,11 +38,13 @@ _NODE_PORT = 30080
 
 
 def require_target(spec: HostingSpec, root: Path) -> None:
-    """Hold what AWS is emulated with against what is needed of it.
+    """Ask for credentials, and hold what AWS is emulated with against what is needed of it.
 
     Raises:
-        SpecError: the cluster that stands in for EKS cannot be reached, or lacks something.
+        SpecError: there are no credentials; the cluster that stands in for EKS cannot be reached,
+            or lacks something.
     """
+    require_credentials(spec.aws)
     if spec.kubernetes.kubeconfig is not None:
         require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
 
@@ -85,15 +89,18 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         ),
     )
     balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
-    api = make_api(spec, account, keys, balancer, client)
+    # The underscore keeps it apart from clients, whose names have none.
+    secret = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
+    api = make_api(spec, account, keys, balancer, client, secret)
+    url = api.url if secret is None else make_edge(spec, account, keys, api, secret).url
     watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
     sites = {
         name: deploy_site(name, spec, stack=stack, images=images, keys=client, root=root)
         for name in spec.edge.sites
     }
     return {
-        "endpoint": _endpoint(spec, hosted, api, root),
-        "api_url": api.url,
+        "endpoint": _endpoint(spec, hosted, url, root),
+        "public_url": url,
         "namespace": hosted.namespace.name,
         "api_keys": pulumi.Output.secret(client),
         "images": reports,
@@ -104,21 +111,30 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
 
 def _tell_what_is_not_made(spec: HostingSpec) -> None:
     """Parts of the specification that this version reads and makes nothing of."""
-    parts = {"edge.cdn": spec.edge.cdn, "edge.latency": spec.edge.latency}
-    for key, value in parts.items():
-        if value is not None:
-            pulumi.log.warn(f"berth:{key}: is not made by this version on platform aws")
+    if spec.edge.latency is not None:
+        pulumi.log.warn("berth:edge.latency: is not made by this version on platform aws")
 
 
 def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:
-    """The way to the cluster's API, known once there are nodes for pods."""
+    """The way to the cluster's API, once there are nodes for pods."""
     ready = pulumi.ResourceOptions(depends_on=nodes.ready)
     if spec.kubernetes.kubeconfig is not None:
         access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return Provider(
             "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
         )
-    return Provider("kubernetes", kubeconfig=_kubeconfig(nodes.cluster, account), opts=ready)
+    content = _kubeconfig(nodes.cluster, account)
+    # What the stack's own cluster does not have yet, and everything else waits for.
+    definitions = GatewayDefinitions(
+        "definitions",
+        GatewayDefinitionsArgs(sources=DEFINITIONS),
+        pulumi.ResourceOptions(provider=Provider("definitions", kubeconfig=content, opts=ready)),
+    )
+    return Provider(
+        "kubernetes",
+        kubeconfig=content,
+        opts=pulumi.ResourceOptions(depends_on=[*nodes.ready, definitions]),
+    )
 
 
 def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
@@ -129,12 +145,14 @@ def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
     ).apply(lambda known: json.dumps(kubeconfig(region=account.region, **known)))
 
 
-def _endpoint(spec: HostingSpec, hosted: Hosted, api: ApiGateway, root: Path) -> pulumi.Output[str]:
+def _endpoint(
+    spec: HostingSpec, hosted: Hosted, public: pulumi.Output[str], root: Path
+) -> pulumi.Output[str]:
     """Where clients reach the gateway; where AWS is emulated nothing answers but the cluster."""
     if spec.kubernetes.kubeconfig is not None:
         access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return endpoint(spec, api_host(access), hosted.controller)
-    return api.url
+    return public
 
 
 def _through_nodes(spec: HostingSpec) -> HostingSpec:

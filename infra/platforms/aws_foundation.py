@@ -16,6 +16,7 @@ from components.aws.cluster_addons import (
     ClusterAddonsArgs,
 )
 from components.aws.container_logs import ContainerLogs, ContainerLogsArgs
+from components.aws.edge_endpoint import REGION as EDGE_REGION
 from components.aws.encryption_key import (
     EncryptionKey,
     EncryptionKeyArgs,
@@ -79,15 +80,11 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
             account.options(),
         )
 
-    logs = f"arn:aws:logs:{account.region}:{account.number}:*"
     return Keys(
         logs=key(
             "logs-key",
             "logs",
-            service_use(
-                f"logs.{account.region}.amazonaws.com",
-                {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": logs}},
-            ),
+            _logs_of(account.number, account.region),
         ),
         cluster=key("cluster-key", "Kubernetes Secrets"),
         disks=key(
@@ -102,6 +99,34 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
             "alarms on their way",
             *alarm_key_users(),
         ),
+    )
+
+
+def edge_logs_key(spec: HostingSpec, account: AwsAccount, keys: Keys) -> EncryptionKey:
+    """The key for logs of what AWS keeps in us-east-1, wherever the stack is."""
+    if account.region == EDGE_REGION:
+        return keys.logs
+    return EncryptionKey(
+        "edge-logs-key",
+        EncryptionKeyArgs(
+            purpose=f"Berth {pulumi.get_stack()}: logs of the edge endpoint",
+            account=account.number,
+            users=[_logs_of(account.number, EDGE_REGION)],
+            rotation_days=spec.encryption.rotation_days,
+            deletion_window_days=spec.encryption.deletion_window_days,
+            protect=spec.protect,
+            region=EDGE_REGION,
+        ),
+        account.options(),
+    )
+
+
+def _logs_of(account: str, region: str) -> dict[str, object]:
+    """CloudWatch Logs may use the key for this account's groups."""
+    groups = f"arn:aws:logs:{region}:{account}:*"
+    return service_use(
+        f"logs.{region}.amazonaws.com",
+        {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
 
 

@@ -1,4 +1,4 @@
-"""The public front door of an aws stack: balancer, firewall, API."""
+"""The public front door of an aws stack: balancer, firewall, API, edge endpoint."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,15 @@ import pulumi
 from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
 from components.aws.api_gateway_logs import ApiGatewayLogs
 from components.aws.certificate import HostName
+from components.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
 from components.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
 from components.aws.log_group import LogSettings
 from components.aws.network import Network
 from components.aws.web_acl import WebAcl, WebAclArgs
 from infra.platforms.aws_account import AwsAccount
-from infra.platforms.aws_foundation import Keys, Nodes
+from infra.platforms.aws_foundation import Keys, Nodes, edge_logs_key
 from infra.spec import ClientSpec, HostingSpec
+from infra.spec.domain import DomainSpec
 
 # Answered by a gateway that works, without a key.
 _HEALTH = "/v2/health/live"
@@ -48,8 +50,13 @@ def make_api(
     keys: Keys,
     balancer: InternalBalancer,
     client_keys: Mapping[str, pulumi.Input[str]],
+    origin_secret: pulumi.Input[str] | None,
 ) -> ApiGateway:
-    """Firewall -> API with a key and a plan for each client."""
+    """Firewall -> API with a key and a plan for each client.
+
+    Args:
+        origin_secret: what the firewall asks of requests; None where there is no edge endpoint.
+    """
     logs = LogSettings(days=spec.observability.log_days, key=keys.logs.arn)
     firewall = WebAcl(
         "firewall",
@@ -59,11 +66,11 @@ def make_api(
             mode=spec.api.waf.mode,
             requests_per_ip=spec.api.waf.requests_per_ip,
             logs=logs,
+            origin_secret=origin_secret,
         ),
         account.options(),
     )
     logging = ApiGatewayLogs("api-logs", account.options())
-    domain = spec.api.domain
     return ApiGateway(
         "api",
         ApiGatewayArgs(
@@ -78,14 +85,54 @@ def make_api(
             burst=spec.api.throttle.burst,
             web_acl_arn=firewall.arn,
             logs=logs,
-            host=None
-            if domain is None
-            else HostName(name=domain.name, zone_id=account.zone_id(domain.zone)),
+            host=_host(account, spec.api.domain),
         ),
         pulumi.ResourceOptions.merge(
             account.options(), pulumi.ResourceOptions(depends_on=[logging])
         ),
     )
+
+
+def make_edge(
+    spec: HostingSpec,
+    account: AwsAccount,
+    keys: Keys,
+    api: ApiGateway,
+    origin_secret: pulumi.Input[str],
+) -> EdgeEndpoint:
+    """Firewall -> distribution, which alone knows what the API's firewall asks for."""
+    cdn = spec.edge.cdn
+    assert cdn is not None
+    logs = LogSettings(days=spec.observability.log_days, key=edge_logs_key(spec, account, keys).arn)
+    firewall = WebAcl(
+        "edge-firewall",
+        WebAclArgs(
+            scope="CLOUDFRONT",
+            rule_sets=list(spec.api.waf.rule_sets),
+            mode=spec.api.waf.mode,
+            requests_per_ip=cdn.requests_per_ip,
+            logs=logs,
+        ),
+        account.options(),
+    )
+    return EdgeEndpoint(
+        "edge",
+        EdgeEndpointArgs(
+            origin_host=api.host,
+            origin_secret=origin_secret,
+            price_class=cdn.price_class,
+            minimum_tls=cdn.minimum_tls,
+            web_acl_arn=firewall.arn,
+            host=_host(account, cdn.domain),
+        ),
+        account.options(),
+    )
+
+
+def _host(account: AwsAccount, domain: DomainSpec | None) -> HostName | None:
+    if domain is None:
+        return None
+    return HostName(name=domain.name, zone_id=account.zone_id(domain.zone))
 
 
 def _client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:

@@ -12,16 +12,20 @@ from infra.spec import SpecError
 OLDEST = (1, 30)
 _SECONDS = 5.0
 _POD_METRICS = "custom.metrics.k8s.io"
+DEFINITIONS = {
+    "gateway-api": (
+        "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/"
+        "standard-install.yaml"
+    ),
+    "traefik": (
+        "https://raw.githubusercontent.com/traefik/traefik/v3.6.0/docs/content/reference/"
+        "dynamic-configuration/kubernetes-crd-definition-v1.yml"
+    ),
+}
+"""Where the definitions of the resources are that routes and controller are made of."""
 _NEEDED = {
-    "gateway.networking.k8s.io": (
-        "the Gateway API: kubectl apply -f https://github.com/kubernetes-sigs/gateway-api/releases/"
-        "download/v1.4.0/standard-install.yaml"
-    ),
-    "traefik.io": (
-        "Traefik's custom resources: kubectl apply -f https://raw.githubusercontent.com/traefik/"
-        "traefik/v3.6/docs/content/reference/dynamic-configuration/"
-        "kubernetes-crd-definition-v1.yml"
-    ),
+    "gateway.networking.k8s.io": f"the Gateway API: kubectl apply -f {DEFINITIONS['gateway-api']}",
+    "traefik.io": f"Traefik's custom resources: kubectl apply -f {DEFINITIONS['traefik']}",
 }
 
 

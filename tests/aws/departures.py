@@ -4,6 +4,14 @@ Found with the real provider against moto 5.2.5. None of it is seen where AWS it
 """
 
 EMULATOR: dict[str, dict[str, str]] = {
+    "aws:cloudfront/distribution:Distribution": {
+        "defaultCacheBehavior.forwardedValues": (
+            "the emulator answers with an empty one, where AWS has none beside a cache policy"
+        ),
+        "viewerCertificate.cloudfrontDefaultCertificate": (
+            "the emulator answers as though there were no certificate of one's own beside it"
+        ),
+    },
     "aws:eks/cluster:Cluster": {
         "deletionProtection": "the emulator does not keep it, and answers without it",
         "upgradePolicy": "the emulator does not keep it, and answers without it",
@@ -27,4 +35,4 @@ EMULATOR: dict[str, dict[str, str]] = {
         ),
     },
 }
-"""Type -> property -> what the emulator does with it."""
+"""Type -> property, with all that is under it -> what the emulator does with it."""

@@ -153,6 +153,23 @@ def test_the_api_is_reached_by_its_own_name(
     assert (mapping["restApiId"], mapping["basePath"]) == (api["id"], "v2")
 
 
+def test_the_edge_alone_reaches_the_api(stacks: dict[str, Project], aws: Emulation) -> None:
+    found = aws.client("cloudfront").list_distributions()["DistributionList"]["Items"]
+    by_host = {one["Aliases"]["Items"][0]: one for one in found}
+    assert set(by_host) == {"dev.ml.example.com", "ml.example.com"}
+    for host, one in by_host.items():
+        assert one["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
+        (origin,) = one["Origins"]["Items"]
+        assert origin["DomainName"] == f"api.{host}"
+    regional = aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]
+    assert len(regional) == 2
+    for acl in regional:
+        whole = aws.client("wafv2").get_web_acl(Name=acl["Name"], Scope="REGIONAL", Id=acl["Id"])[
+            "WebACL"
+        ]
+        assert "from-edge" in [rule["Name"] for rule in whole["Rules"]]
+
+
 def test_throttles_are_those_of_the_configuration(
     stacks: dict[str, Project], aws: Emulation
 ) -> None:

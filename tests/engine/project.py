@@ -35,7 +35,7 @@ _COPIED = (
     "tools",
 )
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
-_COMMAND_SECONDS = 240
+_COMMAND_SECONDS = 600
 _WITHOUT_STACK = ("package", "test", "data", "parity")
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -164,9 +165,12 @@ def test_wrong_specification_is_refused_before_the_engine(up: Project) -> None:
     assert up.pids() == before
 
 
-def test_platform_of_another_version_is_named_in_one_line(up: Project) -> None:
-    refused = up.berth("up", "--yes", "--stack", "dev", code=2)
-    assert "aws is not part of this version" in refused.stderr
+def test_missing_credentials_are_told_before_the_engine_starts(up: Project) -> None:
+    nothing = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    kept = {key: value for key, value in up.environment.items() if not key.startswith("AWS_")}
+    without = replace(up, environment=kept | nothing | {"AWS_CONFIG_FILE": os.devnull})
+    refused = without.berth("up", "--yes", "--stack", "dev", code=2)
+    assert "aws: no credentials that AWS takes in eu-central-1" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
