@@ -53,8 +53,9 @@ class ImageLayer:
     """One layer by what it is made of.
 
     Attributes:
-        kind: `base`, `runtime`, `program`, `model` or `data`.
-        name: the runtime's or program's, or the repository of data; empty for others.
+        kind: `base`, `runtime`, `program`, `model`, `data` or `bucket`.
+        name: the runtime's or program's, the repository of data, or `bucket/prefix/version` of
+            data in a bucket; empty for others.
         digest: of what goes in.
         folder: of a model version.
     """
@@ -127,6 +128,7 @@ class _BuiltImageProvider(ResourceProvider):
 
 def _build(props: dict[str, Any]) -> dict[str, Any]:
     from components.image import layers
+    from components.image.bucket_set import BucketSet
     from components.image.build import Image, build
     from components.image.layer import Layer
     from components.image.oci import RunConfig
@@ -145,6 +147,9 @@ def _build(props: dict[str, Any]) -> dict[str, Any]:
             case "data":
                 there = Repository(name=entry["name"], plain_http=props["plain_http"])
                 return name, layers.data_layer(there, entry["digest"])
+            case "bucket":
+                place = BucketSet.of(entry["name"])
+                return name, layers.bucket_layer(place, entry["digest"])
             case _:
                 return name, layers.model_layer(Path(entry["folder"]), entry["digest"])
 

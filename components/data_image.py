@@ -4,6 +4,7 @@ An image, because every node can pull one: the pod needs no way out and no crede
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 
@@ -20,12 +21,14 @@ class DataInImage:
 
     Attributes:
         name, version: of the set.
-        repository: that has the artifact, `registry/name`.
-        digest: of the artifact, `sha256:<hex>`.
+        kind: where it is taken from: an artifact (`data`) or a bucket.
+        repository: that has the artifact, `registry/name`; `bucket/prefix/version` in a bucket.
+        digest: of the artifact, or of the manifest in the bucket, `sha256:<hex>`.
     """
 
     name: str
     version: str
+    kind: Literal["data", "bucket"] = "data"
     repository: str
     digest: str
 
@@ -68,7 +71,7 @@ class DataImage(pulumi.ComponentResource):
                 ImageLayer(kind="base", digest=layers.base_digest()),
                 program("data_app"),
                 *(
-                    [ImageLayer(kind="data", name=data.repository, digest=data.digest)]
+                    [ImageLayer(kind=data.kind, name=data.repository, digest=data.digest)]
                     if data is not None
                     else []
                 ),

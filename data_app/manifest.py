@@ -13,14 +13,19 @@ class DataError(Exception):
     """Data that is not what its manifest says; the text names the file and what is wrong."""
 
 
-def write_manifest(folder: Path) -> str:
-    """Write the manifest of all that is in `folder`; its digest, `sha256:<hex>`."""
+def manifest_of(folder: Path) -> bytes:
+    """The manifest of all that is in `folder`."""
     files = {path: file_sha256(folder / path) for path in _paths(folder)}
     if not files:
         raise DataError(f"{folder} has no files")
-    text = json.dumps({"files": files}, indent=1, sort_keys=True) + "\n"
-    (folder / NAME).write_text(text)
-    return _digest(text.encode())
+    return (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def write_manifest(folder: Path) -> str:
+    """Write the manifest of all that is in `folder`; its digest, `sha256:<hex>`."""
+    data = manifest_of(folder)
+    (folder / NAME).write_bytes(data)
+    return digest_of(data)
 
 
 def read_manifest(folder: Path, digest: str | None) -> dict[str, str]:
@@ -35,14 +40,22 @@ def read_manifest(folder: Path, digest: str | None) -> dict[str, str]:
     path = folder / NAME
     try:
         data = path.read_bytes()
-        files: dict[str, str] = json.loads(data)["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise DataError(f"{path} is no manifest of a set of data: {error}") from error
-    if digest is not None and _digest(data) != digest:
-        raise DataError(f"{path} has the digest {_digest(data)}, and {digest} is wanted")
+    return parse_manifest(data, str(path), digest)
+
+
+def parse_manifest(data: bytes, where: str, digest: str | None) -> dict[str, str]:
+    """As `read_manifest`, of the manifest that was read from `where`."""
+    try:
+        files: dict[str, str] = json.loads(data)["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where} is no manifest of a set of data: {error}") from error
+    if digest is not None and digest_of(data) != digest:
+        raise DataError(f"{where} has the digest {digest_of(data)}, and {digest} is wanted")
     for name in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(f"{path} names {name!r}, which lies outside the set")
+            raise DataError(f"{where} names {name!r}, which lies outside the set")
     return files
 
 
@@ -71,5 +84,6 @@ def _paths(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """The digest of a manifest, `sha256:<hex>`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

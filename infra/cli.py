@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from infra.cli_aws import bootstrap
 from infra.cli_data import data
 from infra.cli_parity import parity, told
 from infra.cli_shared import ROOT, json_option, say, show, stack_option, yes_option
@@ -299,6 +300,7 @@ def images(name: str, as_json: bool) -> None:
     show(found, as_json, lambda: image_reports.as_text(found))
 
 
+main.add_command(bootstrap)
 main.add_command(data)
 main.add_command(parity)
 

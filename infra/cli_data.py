@@ -20,11 +20,12 @@ def data() -> None:
 @click.option("--plain-http", is_flag=True, help="For a registry without TLS.")
 @json_option
 def data_push(folder: Path, target: str, version: str, plain_http: bool, as_json: bool) -> None:
-    """Put FOLDER as a version of the set at TARGET: oci://registry/name, or a folder of a claim."""
+    """Put FOLDER as a version of the set at TARGET: oci://registry/name, s3://bucket/prefix, or a
+    folder of a claim. Into a bucket a push that was interrupted goes on where it was."""
     from infra.operations import data as data_sets  # a registry's client: for these commands only
 
     say(f"pushing {folder} as version {version} of {target}")
-    digest = data_sets.push(folder, target, version, plain_http=plain_http)
+    digest = data_sets.push(folder, target, version, plain_http=plain_http, say=say)
     show({"target": target, "version": version, "digest": digest}, as_json, lambda: digest)
 
 

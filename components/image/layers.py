@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.image.artifact import data_tree
 from components.image.base import USER, base_tree
+from components.image.bucket_set import BucketSet
 from components.image.cache import alone, cache_folder, written_whole
 from components.image.debian import unpack
 from components.image.fetch import fetch_package
@@ -93,6 +94,11 @@ def model_layer(model_dir: Path, digest: str) -> Layer:
 def data_layer(repository: Repository, digest: str) -> Layer:
     """One version of a set of data, from its artifact."""
     return _cached("data", digest, lambda: data_tree(repository, digest))
+
+
+def bucket_layer(place: BucketSet, digest: str) -> Layer:
+    """One version of a set of data, from a bucket."""
+    return _cached("bucket", digest, lambda: place.tree(digest))
 
 
 def _cached(kind: str, inputs: object, tree: Callable[[], Tree]) -> Layer:

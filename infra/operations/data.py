@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from ruamel.yaml import YAML
 
 from components.image.artifact import push_data
+from components.image.bucket_set import BucketError, BucketSet
 from components.image.registry import RegistryError, Repository
 from components.local.run_dir import write_atomically
 from data_app.manifest import DataError, write_manifest
@@ -17,11 +19,13 @@ from infra.operations.stack import OperationError
 from infra.spec import HostingSpec, load_file
 
 
-def push(folder: Path, target: str, version: str, *, plain_http: bool) -> str:
+def push(
+    folder: Path, target: str, version: str, *, plain_http: bool, say: Callable[[str], None]
+) -> str:
     """Put `folder` as `version` of a set; its digest.
 
-    `target` is `oci://registry/name`, or a folder, such as where a claim is mounted: the set
-    then lies in the folder `version` below it.
+    `target` is `oci://registry/name`, `s3://bucket/prefix`, or a folder, such as where a claim is
+    mounted: in a bucket or folder the set lies below `version` there.
 
     Raises:
         OperationError: it cannot be put there, or other data has that version.
@@ -31,10 +35,15 @@ def push(folder: Path, target: str, version: str, *, plain_http: bool) -> str:
         if source.scheme == "oci":
             repository = Repository(name=source.netloc + source.path, plain_http=plain_http)
             return push_data(folder, repository, version)
+        if source.scheme == "s3":
+            place = BucketSet.of(f"{source.netloc}{source.path.rstrip('/')}/{version}")
+            return place.push(folder, say)
         if source.scheme:
-            raise OperationError(f"{target}: must be oci://registry/name, or a folder")
+            raise OperationError(
+                f"{target}: must be oci://registry/name, s3://bucket/prefix, or a folder"
+            )
         return _copy(folder, Path(target) / version)
-    except (RegistryError, DataError, OSError) as error:
+    except (RegistryError, BucketError, DataError, OSError) as error:
         raise OperationError(str(error)) from error
 
 

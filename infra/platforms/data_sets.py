@@ -1,11 +1,12 @@
 """The sets of data of a stack: where each version lies, and how a berth gets it."""
 
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from urllib.parse import SplitResult, urlsplit
 
 from components.built_image import ImageSettings
 from components.data_image import DataImage, DataImageArgs, DataInImage
 from components.data_mount import DataMount
+from components.image.bucket_set import BucketError, BucketSet
 from components.image.registry import RegistryError, Repository
 from infra.spec import DataSetSpec, HostingSpec, SpecError
 
@@ -37,7 +38,7 @@ def _mount(
     if entry.source is None:
         raise SpecError.of(
             f"berth:data.sets.{name}.source: is missing: the stack's own bucket is not made by "
-            "this version; oci://registry/name or pvc://claim/folder"
+            "this version; oci://registry/name, s3://bucket/prefix or pvc://claim/folder"
         )
     source = urlsplit(entry.source)
     if source.scheme == "pvc":
@@ -50,43 +51,42 @@ def _mount(
             folder=folder,
             digest=entry.digest,
         )
-    if source.scheme == "s3":
-        raise SpecError.of(
-            f"berth:data.sets.{name}.source: {entry.source}: buckets are not read by this version; "
-            "`berth data push` makes an oci:// set, pvc:// reads a claim"
-        )
-    repository = source.netloc + source.path
     image = DataImage(
         f"data-{name}",
-        DataImageArgs(
-            settings=settings,
-            data=DataInImage(
-                name=name,
-                version=entry.version,
-                repository=repository,
-                digest=_digest(
-                    name, entry, Repository(name=repository, plain_http=settings.plain_http)
-                ),
-            ),
-        ),
+        DataImageArgs(settings=settings, data=_in_image(name, entry, source, settings)),
     )
     return DataMount(name=name, image=image.reference)
 
 
-def _digest(name: str, entry: DataSetSpec, repository: Repository) -> str:
+def _in_image(
+    name: str, entry: DataSetSpec, source: SplitResult, settings: ImageSettings
+) -> DataInImage:
+    place = source.netloc + source.path.rstrip("/")
+    if source.scheme == "s3":
+        there = BucketSet.of(f"{place}/{entry.version}")
+        found = _digest(name, entry, there.digest, f"s3://{place}")
+        return DataInImage(
+            name=name, version=entry.version, kind="bucket", repository=there.name, digest=found
+        )
+    repository = Repository(name=place, plain_http=settings.plain_http)
+    found = _digest(name, entry, lambda: repository.digest_of(entry.version), f"oci://{place}")
+    return DataInImage(name=name, version=entry.version, repository=place, digest=found)
+
+
+def _digest(name: str, entry: DataSetSpec, ask: Callable[[], str | None], place: str) -> str:
     where = f"berth:data.sets.{name}"
     try:
-        found = repository.digest_of(entry.version)
-    except RegistryError as error:
+        found = ask()
+    except (RegistryError, BucketError) as error:
         raise SpecError.of(f"{where}: {error}") from error
     if found is None:
         raise SpecError.of(
-            f"{where}.version: {repository.name} has no version {entry.version}; "
-            f"`berth data push FOLDER oci://{repository.name} --version {entry.version}` makes it"
+            f"{where}.version: {place} has no version {entry.version}; "
+            f"`berth data push FOLDER {place} --version {entry.version}` makes it"
         )
     if entry.digest not in (None, found):
         raise SpecError.of(
-            f"{where}.digest: {entry.digest} is not the digest of {repository.name}:"
+            f"{where}.digest: {entry.digest} is not the digest of {place}, version "
             f"{entry.version}, {found}; put the pinned data back, or pin the present ones"
         )
     return found

@@ -28,5 +28,11 @@ EMULATOR: dict[str, dict[str, str]] = {
     "aws:kms/key:Key": {
         "rotationPeriodInDays": "the emulator does not keep it, and answers without it",
     },
+    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": {
+        "rules": (
+            "the emulator answers that deletions are not copied, and without "
+            "`sourceSelectionCriteria`"
+        ),
+    },
 }
 """Type -> property, with all that is under it -> what the emulator does with it."""

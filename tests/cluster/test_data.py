@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from data_app.manifest import NAME
+from tests.aws.emulation import Emulation, emulated, why_not
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import new_project, stack_file
 from tests.engine.project import Project
@@ -143,6 +144,35 @@ def test_a_version_that_is_not_there_is_told_before_anything_changes(
     assert "berth data push" in refused.stdout + refused.stderr
     (stack.root / "Pulumi.reading.yaml").write_text(before)
     stack.berth("up", "--yes")
+
+
+@pytest.fixture
+def aws(stack: Project, tmp_path: Path) -> Iterator[Emulation]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with emulated(tmp_path / "emulator.log") as found:
+        stack.environment |= found.environment()
+        yield found
+    for key in found.environment():
+        stack.environment.pop(key)
+
+
+def test_a_set_in_a_bucket_needs_no_way_there_from_the_cluster(
+    stack: Project, cluster: Cluster, aws: Emulation, tmp_path: Path
+) -> None:
+    aws.client("s3").create_bucket(Bucket="reading")
+    target = "s3://reading/sets/prices"
+    entry = {"version": "1", "source": target}
+    entry["digest"] = _push(stack, tmp_path, target, "1", "in a bucket")
+    stack.edit(_reads(prices=entry))
+    stack.berth("up", "--yes")
+    assert _read(cluster, "print(open('/data/prices/prices.csv').read())") == "in a bucket\n"
+    assert "Read-only file system" in _read(cluster, "open('/data/prices/x', 'w')")
+
+    stack.edit(_reads(prices=entry | {"version": "2", "digest": None}))
+    refused = stack.berth("up", "--yes", code=1)
+    assert f"{target} has no version 2" in refused.stdout + refused.stderr
+    stack.edit(_reads(prices=entry))
 
 
 def test_what_lies_on_a_claim_is_checked_before_the_model_starts(
