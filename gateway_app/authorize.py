@@ -4,12 +4,12 @@ to the berths itself, and asks about each one before (Traefik calls it forwardAu
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway_app.answer import send_head, send_part
+from gateway_app.answer import send_error, send_head, send_part
 from gateway_app.app import Gateway
 from gateway_app.exchange import Exchange, RawHeaders, Receive, Send
 from gateway_app.forwarded_request import forwarded_method, forwarded_path
 from gateway_app.keys import client_of
-from gateway_app.peers import Judgement
+from gateway_app.peers import OTHER_TABLE, TABLE, Judgement
 from gateway_app.refusal import RefusalError
 from gateway_app.request_id import request_id
 from gateway_app.routes import Ask, route_of
@@ -60,8 +60,15 @@ class Authorize:
         await send_part(exchange, judgement.body, last=True)
 
     async def here(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Judge by this gateway's own buckets and quotas."""
-        await self._settle(_exchange(scope, receive, send))
+        """Judge for a peer, by this gateway's own buckets and quotas, if both have one table."""
+        exchange = _exchange(scope, receive, send)
+        if (TABLE, self._table()) not in exchange.headers:
+            await send_error(exchange, OTHER_TABLE, "this gateway has another table")
+            return
+        await self._settle(exchange)
+
+    def _table(self) -> bytes:
+        return self._gateway.in_force.table_sha256.encode()
 
     async def _of_owner(self, exchange: Exchange) -> Judgement | None:
         """The judgement of the gateway that owns the client; None where that is this one."""
@@ -73,6 +80,7 @@ class Authorize:
             return None
         asked = [(name, value) for name, value in exchange.headers if name in _WHAT_IS_ASKED]
         asked.append((b"x-request-id", exchange.request_id.encode()))
+        asked.append((TABLE, self._table()))
         return await self.judge_elsewhere(client.name, asked)
 
     async def _settle(self, exchange: Exchange) -> None:

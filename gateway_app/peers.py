@@ -27,6 +27,8 @@ _JOIN_AGAIN_SECONDS = 0.2
 _LAST_WORD_SECONDS = 0.5
 _JUDGE_SECONDS = 0.25
 JUDGE_PATH = "/judge"
+TABLE = b"x-berth-table"
+OTHER_TABLE = 421
 _OF_THE_CONNECTION = (b"connection", b"date", b"keep-alive", b"server", b"transfer-encoding")
 _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _LOG = logging.getLogger("gateway")
@@ -61,6 +63,8 @@ class _Peer:
         answers: it did when it was asked last.
         absent: nobody listened there then.
         not_before: when to tell it something again, on the loop's clock.
+        other_table: it would not judge by another table than its own. It may come to have the
+            same one, and is asked again after _RESOLVE_SECONDS.
     """
 
     address: str
@@ -70,6 +74,7 @@ class _Peer:
     answers: bool = True
     absent: bool = False
     not_before: float = 0.0
+    other_table: bool = False
 
 
 class Peers:
@@ -125,9 +130,17 @@ class Peers:
 
     async def judge(self, client: str, headers: RawHeaders) -> Judgement | None:
         """What the owner of `client` says of a request; None when that is this gateway, or when
-        no other answers: then it is judged here."""
+        no other answers: then it is judged here.
+
+        One with another table owns nobody's requests here: while tables are being replaced, each
+        request is judged by the one of the gateway that was asked.
+        """
         while True:
-            there = {address for address, peer in self._peers.items() if peer.answers}
+            there = {
+                address
+                for address, peer in self._peers.items()
+                if peer.answers and not peer.other_table
+            }
             owner = owner_of(client, there | self._own)
             if owner is None or owner in self._own:
                 return None
@@ -143,6 +156,9 @@ class Peers:
                 timeout=aiohttp.ClientTimeout(total=_JUDGE_SECONDS),
             ) as response:
                 body = await response.read()
+                if response.status == OTHER_TABLE:
+                    peer.other_table = True
+                    return None
                 kept = [
                     (name.lower(), value)
                     for name, value in response.raw_headers
@@ -180,6 +196,7 @@ class Peers:
                 await self._resolve()
                 self._sharing.forget_past()
                 for peer in [*self._peers.values()]:
+                    peer.other_table = False
                     # What owns clients must be known again once it is back, and oneself as such.
                     if not peer.answers or not self._own:
                         await self._meet(peer)

@@ -119,4 +119,11 @@ def test_a_version_is_shadowed_taken_away_and_added(hosted: Project, cluster: Cl
         hosted.berth("up", "--yes")
         hosted.edit(both)
         hosted.berth("up", "--yes")
+        # Until those that drain are gone, who asks by an old connection is answered by them.
+        eventually(lambda: not _leaving(cluster), seconds=90)
     assert not load.failed
+
+
+def _leaving(cluster: Cluster) -> list[str]:
+    pods = cluster.get("pods", "-n", "hosted")["items"]
+    return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]

@@ -59,13 +59,13 @@ class Gates:
             gate.start(content)
             self.all.append(gate)
 
-    def ask(self, number: int, key: str) -> int:
+    def ask(self, number: int, key: str, model: str = "digits") -> int:
         """What one of them says of an inference request, as a status."""
         return httpx.get(
             f"http://{HOSTS[number]}:{self._port}/",
             headers={
                 "x-forwarded-method": "POST",
-                "x-forwarded-uri": "/v2/models/digits/infer",
+                "x-forwarded-uri": f"/v2/models/{model}/infer",
                 "x-api-key": key,
             },
             timeout=20,
@@ -77,19 +77,18 @@ class Gates:
             wait_until(lambda gate=gate: gate.metric("berth_gateway_peers") == 2, "peers known")
 
 
+CLIENTS = [
+    client(rate_per_second=0.001, burst=BURST),
+    client("counted", "key c", quota={"requests": QUOTA, "period": "month"}),
+    client("free", "key f"),
+    *(client(f"free-{number}", f"key {number}") for number in range(20)),
+]
+
+
 @pytest.fixture
 def gates(tmp_path: Path, one: FakeBerth) -> Iterator[Gates]:
-    made = Gates(
-        tmp_path,
-        table(
-            clients=[
-                client(rate_per_second=0.001, burst=BURST),
-                client("counted", "key c", quota={"requests": QUOTA, "period": "month"}),
-                client("free", "key f"),
-            ],
-            models={"digits": model({"1": one.url}, {"1": 100})},
-        ),
-    )
+    models = {"digits": model({"1": one.url}, {"1": 100})}
+    made = Gates(tmp_path, table(clients=CLIENTS, models=models))
     made.settled()
     yield made
     for gate in made.all:
@@ -109,3 +108,14 @@ def test_requests_go_on_when_one_is_killed(gates: Gates) -> None:
         started = time.monotonic()
         assert gates.ask(number % 2, "key f") == 200
         assert time.monotonic() - started < 5
+
+
+def test_one_with_another_table_judges_nobody_for_others(gates: Gates, one: FakeBerth) -> None:
+    """While tables are being replaced, whoever has the new one holds to it, and the other way."""
+    replaced = gates.all[0]
+    both = {name: model({"1": one.url}, {"1": 100}) for name in ("digits", "wine")}
+    replaced.reload(table(clients=CLIENTS, models=both))
+    keys = [f"key {number}" for number in range(20)]
+    assert {gates.ask(0, key, "wine") for key in keys} == {200}
+    assert {gates.ask(1, key, "wine") for key in keys} == {404}
+    assert {gates.ask(2, key) for key in keys} == {200}
