@@ -1,5 +1,19 @@
 """What several folders of tests share: the cluster and the stack on it are started once."""
 
+import pytest
+
 from tests.cluster.stacks import cluster, hosted
+from tests.engine.project import LostRequestsError
 
 __all__ = ["cluster", "hosted"]
+
+# Where processes, pods and an emulated cloud take the time that the machine gives them.
+_REAL_PARTS = ("engine", "aws", "cluster", "parity")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What fails among real parts has a second try, and the summary names it (RERUN), so that a
+    slow machine alone refuses nothing; but a lost request is a defect however seldom it is."""
+    for item in items:
+        if item.path.parent.name in _REAL_PARTS:
+            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[LostRequestsError.__name__]))

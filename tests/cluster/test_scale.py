@@ -74,7 +74,7 @@ def test_emptying_a_node_keeps_to_the_budget(stack: Project, cluster: Cluster) -
         assert "disruption budget" in said
         assert _ready(cluster) >= 1
         eventually(lambda: _ready(cluster) == 2, seconds=60)
-    assert not load.failed
+    load.expect_none_lost()
 
 
 def test_copies_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
@@ -82,7 +82,7 @@ def test_copies_follow_the_load_up_and_down(stack: Project, cluster: Cluster) ->
     with load.running(clients=8):
         eventually(lambda: _ready(cluster) > 2, seconds=180)
         stack.berth("preview", "--expect-no-changes")  # the number is the autoscaler's
-    assert not load.failed
+    load.expect_none_lost()
     eventually(lambda: _ready(cluster) == 2, seconds=300)
 
 

@@ -36,7 +36,7 @@ def test_a_canary_gets_its_share(hosted: Project) -> None:
     load = _load(hosted)
     with load.running(clients=4):
         eventually(lambda: load.total >= 2000, seconds=120)
-    assert not load.failed
+    load.expect_none_lost()
     # Four standard deviations of a binomial with n = total and p = 0.1.
     expected, spread = load.total * 0.1, 4 * (load.total * 0.1 * 0.9) ** 0.5
     assert abs(load.versions["2"] - expected) < spread
@@ -57,7 +57,7 @@ def test_changed_weights_change_the_route_alone_and_fail_no_request(hosted: Proj
         hosted.edit(_weights(v1=90, v2=10))
         hosted.berth("up", "--yes")
         eventually(lambda: load.total >= _ENOUGH, seconds=240)
-    assert not load.failed
+    load.expect_none_lost()
     assert load.versions["2"] > before["2"]
 
 
@@ -78,7 +78,7 @@ def test_a_berth_is_replaced_without_a_failed_request(hosted: Project, cluster: 
         hosted.edit(threads(3))
         hosted.berth("up", "--yes")
         eventually(lambda: not pods() & before, seconds=90)
-    assert not load.failed
+    load.expect_none_lost()
     hosted.edit(lambda config: config["berth:models"]["digits"].pop("serving"))
     hosted.berth("up", "--yes")
 
@@ -121,7 +121,7 @@ def test_a_version_is_shadowed_taken_away_and_added(hosted: Project, cluster: Cl
         hosted.berth("up", "--yes")
         # Until those that drain are gone, who asks by an old connection is answered by them.
         eventually(lambda: not _leaving(cluster), seconds=90)
-    assert not load.failed
+    load.expect_none_lost()
 
 
 def _leaving(cluster: Cluster) -> list[str]:

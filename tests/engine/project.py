@@ -190,6 +190,10 @@ def eventually(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
         time.sleep(0.05)
 
 
+class LostRequestsError(AssertionError):
+    """A defect however seldom it is: tests/conftest.py gives it no second try."""
+
+
 @dataclass
 class Load:
     """Clients that ask without pause; what they were answered."""
@@ -220,9 +224,10 @@ class Load:
     def total(self) -> int:
         return sum(self.statuses.values())
 
-    @property
-    def failed(self) -> "Counter[str]":
-        return Counter({status: n for status, n in self.statuses.items() if status != "200"})
+    def expect_none_lost(self) -> None:
+        lost = {status: n for status, n in self.statuses.items() if status != "200"}
+        if lost:
+            raise LostRequestsError(f"of {self.total} requests: {lost}")
 
     def _ask(self, stop: Event) -> None:
         with httpx.Client(base_url=self.endpoint, headers=self.headers, timeout=30) as client:

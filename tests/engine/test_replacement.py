@@ -48,7 +48,7 @@ def test_changed_berth_is_replaced_without_a_failed_request(up: Project, load: L
         up.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": 7}))
         up.berth("up", "--yes")
         _goes_on(load)
-    assert load.failed == {}
+    load.expect_none_lost()
     after = up.pids()
     assert after["gateway"] == before["gateway"]
     replaced = {name for name in before if name.startswith("digits-")}
@@ -72,7 +72,7 @@ def test_flipped_weights_and_rollback_cost_no_request(up: Project, load: Load) -
         load.versions.clear()
         _goes_on(load)
         assert set(load.versions) == {"1", "2"}
-    assert load.failed == {}
+    load.expect_none_lost()
 
 
 def test_version_added_and_removed_costs_no_request(up: Project, load: Load) -> None:
@@ -89,5 +89,5 @@ def test_version_added_and_removed_costs_no_request(up: Project, load: Load) -> 
         assert set(load.versions) == {"1"}
         up.berth("rollback", "--yes")
         _goes_on(load)
-    assert load.failed == {}
+    load.expect_none_lost()
     assert up.json("status")["models"]["digits"]["versions"]["2"]["state"] == "ready"
