@@ -49,7 +49,7 @@ def data_promote(set_name: str, source: str, target: str, as_json: bool) -> None
     """Write the version of SET that stack FROM reads into the configuration of stack TO."""
     from infra.operations import data as data_sets
 
-    found = data_sets.promote(set_name, ROOT, source=source, target=target)
+    found = data_sets.promote(set_name, ROOT, source=source, target=target, say=say)
     show(
         found,
         as_json,

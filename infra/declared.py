@@ -17,7 +17,7 @@ import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from infra.platforms import deploy
-from infra.spec import SpecError, load_file, load_with_sizes_of
+from infra.spec import HostingSpec, SpecError, load_file, load_with_sizes_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 # Of no account and no stack: what two stacks declare is held side by side.
@@ -40,12 +40,17 @@ def _unknown(_: object) -> str:
 class _Declared(Mocks):
     """Keeps what is declared, and answers as AWS would of an account that is empty."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, spec: HostingSpec) -> None:
         self.resources: list[dict[str, Any]] = []
-        self._region = region
+        self._region = str(spec.aws.get("region", ""))
+        # What the stacks of other regions would say, were they there.
+        shared = None if spec.edge.latency is None else spec.edge.latency.domain.name
+        self._said = {"shared_api": {"name": shared, "region": ""}, "edge_secret": ""}
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         inputs: dict[str, Any] = dict(args.inputs)
+        if args.typ == "pulumi:pulumi:StackReference":
+            return str(inputs["name"]), {**inputs, "outputs": self._said}
         self.resources.append({"type": args.typ, "name": args.name, "inputs": inputs})
         # By these others refer to it: who uses which key, role or image is told apart.
         made = {key: f"{key} of {args.typ} {args.name}" for key in _REFERENCES}
@@ -73,7 +78,13 @@ def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
         SpecError: one of the files is not a sound specification.
     """
     spec = load_file(file) if sizes_of is None else load_with_sizes_of(file, sizes_of)
-    mocks = _Declared(str(spec.aws.get("region", "")))
+    mocks = _Declared(spec)
+    mocks.resources += [
+        {"type": "berth:data:Set", "name": name, "inputs": _given(entry.model_dump())}
+        for name, entry in spec.data.sets.items()
+    ]
+    # Its image is declared by what its version is now, which lies where the stack is.
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"sets": {}})})
     asyncio.set_event_loop(asyncio.new_event_loop())
     pulumi.runtime.set_mocks(mocks, project="berth", stack=_STACK, preview=True)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pulumi
-from pulumi_aws import apigateway, route53, wafv2
+from pulumi_aws import apigateway, wafv2
 
+from components.aws.api_host import ApiHost, ApiHostArgs, Nearest
 from components.aws.api_plan import HOST_VARIABLE, LINK_VARIABLE, STAGE, api_body
-from components.aws.certificate import Certificate, CertificateArgs, HostName
+from components.aws.certificate import HostName
 from components.aws.log_group import LogSettings, log_group
 
 _COMPRESSED_BYTES = 1024
@@ -50,6 +51,14 @@ class ApiClient:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedHost:
+    """A host name of the APIs of several regions, and how this one of them is found under it."""
+
+    host: HostName
+    nearest: Nearest
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApiGatewayArgs:
     """What is before the API, behind it, and who asks.
 
@@ -63,6 +72,7 @@ class ApiGatewayArgs:
         web_acl_arn: of a regional web ACL.
         logs: how the access log is kept.
         host: by which clients reach it; API Gateway's own name when None.
+        shared_host: a further name, which APIs of other regions have too.
     """
 
     balancer_arn: pulumi.Input[str]
@@ -74,6 +84,7 @@ class ApiGatewayArgs:
     web_acl_arn: pulumi.Input[str]
     logs: LogSettings
     host: HostName | None = None
+    shared_host: SharedHost | None = None
 
 
 class ApiGateway(pulumi.ComponentResource):
@@ -82,13 +93,11 @@ class ApiGateway(pulumi.ComponentResource):
     The account and region need a role by which API Gateway writes logs (`ApiGatewayLogs`).
 
     Attributes:
-        host: by which clients reach it.
+        host: by which clients reach it; the shared one if there is one.
         url: without the first part of the paths, `/v2`.
         api_name: CloudWatch's name of the API.
         stage: its name.
         access_log: name of the log group.
-        zone_id, domain_target: of the host name's alias record, for other records to the same;
-            None without a host name of its own.
     """
 
     host: pulumi.Output[str]
@@ -110,7 +119,7 @@ class ApiGateway(pulumi.ComponentResource):
             name=title,
             body=body,
             endpoint_configuration=apigateway.RestApiEndpointConfigurationArgs(types="REGIONAL"),
-            disable_execute_api_endpoint=args.host is not None,
+            disable_execute_api_endpoint=args.host is not None or args.shared_host is not None,
             minimum_compression_size=str(_COMPRESSED_BYTES),
             opts=inside,
         )
@@ -139,11 +148,7 @@ class ApiGateway(pulumi.ComponentResource):
         )
         for client, allowed in args.clients.items():
             _client(f"{name}-{client}", allowed, api, stage, inside)
-        self.host = (
-            stage.invoke_url.apply(lambda url: url.split("/")[2])
-            if args.host is None
-            else _domain(name, args.host, api, stage, inside)
-        )
+        self.host = _reached(name, args, api, stage, inside)
         self.url = pulumi.Output.concat("https://", self.host)
         self.api_name = api.name
         self.stage = STAGE
@@ -211,43 +216,24 @@ def _client(
     )
 
 
-def _domain(
+def _reached(
     name: str,
-    host: HostName,
+    args: ApiGatewayArgs,
     api: apigateway.RestApi,
     stage: apigateway.Stage,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Output[str]:
-    """The API under a name of one's own, once clients find it there."""
-    certificate = Certificate(name, CertificateArgs(host=host), opts)
-    domain = apigateway.DomainName(
-        name,
-        domain_name=host.name,
-        regional_certificate_arn=certificate.arn,
-        security_policy="TLS_1_2",
-        endpoint_configuration=apigateway.DomainNameEndpointConfigurationArgs(types="REGIONAL"),
-        opts=opts,
-    )
-    mapping = apigateway.BasePathMapping(
-        name,
-        domain_name=domain.domain_name,
-        rest_api=api.id,
-        stage_name=stage.stage_name,
-        base_path=STAGE,
-        opts=opts,
-    )
-    record = route53.Record(
-        name,
-        zone_id=host.zone_id,
-        name=host.name,
-        type=route53.RecordType.A,
-        aliases=[
-            route53.RecordAliasArgs(
-                name=domain.regional_domain_name,
-                zone_id=domain.regional_zone_id,
-                evaluate_target_health=False,
-            )
-        ],
-        opts=opts,
-    )
-    return pulumi.Output.all(record.fqdn, mapping.id).apply(lambda known: str(known[0]))
+    """The host name by which clients reach it, made if it is one's own."""
+
+    def under(name: str, host: HostName, nearest: Nearest | None = None) -> pulumi.Output[str]:
+        made = ApiHostArgs(
+            host=host, api_id=api.id, stage=stage.stage_name, path=STAGE, nearest=nearest
+        )
+        return ApiHost(name, made, opts).host
+
+    reached = stage.invoke_url.apply(lambda url: url.split("/")[2])
+    if args.host is not None:
+        reached = under(name, args.host)
+    if args.shared_host is not None:
+        reached = under(f"{name}-shared", args.shared_host.host, args.shared_host.nearest)
+    return reached

@@ -6,6 +6,7 @@ import pulumi
 from pulumi_aws import s3
 
 from components.aws.bucket_lifecycle import Keeping
+from components.aws.bucket_name import bucket_name
 from components.aws.data_replica import DataReplica, DataReplicaArgs
 from components.aws.private_bucket import PrivateBucket, PrivateBucketArgs
 
@@ -31,8 +32,8 @@ class DataLayerArgs:
     """How data are kept.
 
     Attributes:
-        prefix: how the names of the buckets begin, such as `berth-dev`; at most 23 characters,
-            since `-data-replica` follows (see `PrivateBucketArgs`).
+        prefix: how the names of the buckets begin, such as `berth-dev`; at most 22 characters,
+            since `-data-replica` follows (see `bucket_name`).
         account: number of the account.
         region: of the stack.
         key: ARN of the key that data are encrypted with.
@@ -74,7 +75,7 @@ class DataLayer(pulumi.ComponentResource):
         data = PrivateBucket(
             name,
             PrivateBucketArgs(
-                prefix=f"{args.prefix}-data",
+                bucket_name=_name(f"{args.prefix}-data", args, args.region),
                 account=args.account,
                 region=args.region,
                 keeping=keeping,
@@ -88,7 +89,7 @@ class DataLayer(pulumi.ComponentResource):
             DataReplica(
                 f"{name}-replica",
                 DataReplicaArgs(
-                    prefix=f"{args.prefix}-data-replica",
+                    bucket_name=_name(f"{args.prefix}-data-replica", args, args.replica.region),
                     account=args.account,
                     source=data,
                     source_region=args.region,
@@ -105,6 +106,12 @@ class DataLayer(pulumi.ComponentResource):
         self.register_outputs({"bucket_name": self.bucket_name, "bucket_arn": self.bucket_arn})
 
 
+def _name(prefix: str, args: DataLayerArgs, region: str) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(args.account).apply(
+        lambda account: bucket_name(prefix, account, region)
+    )
+
+
 def _log_of(
     name: str, data: PrivateBucket, args: DataLayerArgs, inside: pulumi.ResourceOptions
 ) -> None:
@@ -114,7 +121,7 @@ def _log_of(
     logs = PrivateBucket(
         f"{name}-log",
         PrivateBucketArgs(
-            prefix=f"{args.prefix}-data-log",
+            bucket_name=_name(f"{args.prefix}-data-log", args, args.region),
             account=args.account,
             region=args.region,
             keeping=Keeping(former_days=_DELETED_LOG_DAYS, expire_after_days=args.log_days),

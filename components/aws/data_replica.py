@@ -16,7 +16,7 @@ class DataReplicaArgs:
     """What is copied, and where to.
 
     Attributes:
-        prefix: how the copy's name begins; see `PrivateBucketArgs`.
+        bucket_name: of the copy; see `PrivateBucketArgs`.
         account: number of the account, of both.
         source: the bucket.
         source_region: that it lies in.
@@ -27,7 +27,7 @@ class DataReplicaArgs:
         protect: see `PrivateBucketArgs`.
     """
 
-    prefix: str
+    bucket_name: pulumi.Input[str]
     account: pulumi.Input[str]
     source: PrivateBucket
     source_region: str
@@ -58,7 +58,7 @@ class DataReplica(pulumi.ComponentResource):
         copy = PrivateBucket(
             name,
             PrivateBucketArgs(
-                prefix=args.prefix,
+                bucket_name=args.bucket_name,
                 account=args.account,
                 region=args.region,
                 keeping=args.keeping,

@@ -20,8 +20,7 @@ class PrivateBucketArgs:
     """What a bucket is like.
 
     Attributes:
-        prefix: how its name begins, at most 36 characters: AWS's provider adds a hyphen and 26
-            to it, and S3 takes 63
+        bucket_name: known beforehand, for who puts data there and reads it; at most 63 characters
             (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
         account: number of the account.
         region: that it lies in.
@@ -32,7 +31,7 @@ class PrivateBucketArgs:
         protect: whether the engine refuses to delete it, and AWS while it has objects.
     """
 
-    prefix: str
+    bucket_name: pulumi.Input[str]
     account: pulumi.Input[str]
     region: str
     keeping: Keeping
@@ -60,7 +59,7 @@ class PrivateBucket(pulumi.ComponentResource):
         inside = pulumi.ResourceOptions(parent=self)
         bucket = s3.Bucket(
             name,
-            bucket_prefix=f"{args.prefix}-",
+            bucket=args.bucket_name,
             force_destroy=not args.protect,
             region=args.region,
             opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(protect=args.protect)),

@@ -26,6 +26,24 @@ class BucketError(RuntimeError):
     """A bucket that cannot be reached, refuses, or lacks what is asked for."""
 
 
+def require_own_bucket(bucket: str, account: str) -> None:
+    """Hold that there is such a bucket, and that it is this account's: anybody may have taken a
+    name that is not taken yet.
+
+    Raises:
+        BucketError: there is not, or it is another's.
+    """
+    from botocore.exceptions import ClientError
+
+    with _errors(bucket):
+        try:
+            _client(bucket).head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "404":
+                raise
+            raise BucketError(f"s3://{bucket}: there is no such bucket") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class BucketSet:
     """Where a version lies: below `prefix` (the version included) of `bucket`."""
@@ -67,7 +85,7 @@ class BucketSet:
         if self._is_there(digest):
             return digest
         names = sorted(parse_manifest(manifest, str(folder), None))
-        client = self._client()
+        client = _client(self.name)
 
         def bring(name: str) -> str:
             Upload(
@@ -76,7 +94,36 @@ class BucketSet:
             ).run()  # fmt: skip
             return name
 
-        with self._errors(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
+            for number, name in enumerate(pool.map(bring, names), 1):
+                say(f"{number} of {len(names)}: {name}")
+        self._finish(client, manifest, digest)
+        return digest
+
+    def copy_of(self, other: "BucketSet", say: Callable[[str], None]) -> str:
+        """Have in this place what `other` has, without its passing through here; its digest.
+
+        Raises:
+            BucketError: there is nothing, or other data has this version, or S3 refuses.
+            DataError: the manifest there is none.
+        """
+        manifest = other._manifest()
+        if manifest is None:
+            raise BucketError(f"s3://{other.name}: there is no set of data; `berth data push` it")
+        digest = digest_of(manifest)
+        if self._is_there(digest):
+            return digest
+        names = sorted(parse_manifest(manifest, f"s3://{other.name}/{NAME}", None))
+        client = _client(self.name)
+
+        def bring(name: str) -> str:
+            client.copy(
+                {"Bucket": other.bucket, "Key": other._key(name)}, self.bucket, self._key(name),
+                ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+            )  # fmt: skip
+            return name
+
+        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
             for number, name in enumerate(pool.map(bring, names), 1):
                 say(f"{number} of {len(names)}: {name}")
         self._finish(client, manifest, digest)
@@ -92,7 +139,7 @@ class BucketSet:
         if data is None:
             raise BucketError(f"s3://{self.name}: there is no set of data; `berth data push` it")
         files = parse_manifest(data, f"s3://{self.name}/{NAME}", digest)
-        client = self._client()
+        client = _client(self.name)
         tree: Tree = {f"{DATA}/{NAME}": Entry(mode=PLAIN, read=lambda: data)}
         for name, sha256 in files.items():
             path = self._file(client, name, sha256)
@@ -110,7 +157,7 @@ class BucketSet:
     def _finish(self, client: Any, manifest: bytes, digest: str) -> None:
         from botocore.exceptions import ClientError
 
-        with self._errors():
+        with _errors(self.name):
             try:
                 # Only where there is none: of two that push at once, one makes the version.
                 client.put_object(
@@ -124,9 +171,9 @@ class BucketSet:
     def _manifest(self) -> bytes | None:
         from botocore.exceptions import ClientError
 
-        with self._errors():
+        with _errors(self.name):
             try:
-                answer = self._client().get_object(Bucket=self.bucket, Key=self._key(NAME))
+                answer = _client(self.name).get_object(Bucket=self.bucket, Key=self._key(NAME))
             except ClientError as error:
                 if error.response["Error"]["Code"] == "NoSuchKey":
                     return None
@@ -139,7 +186,7 @@ class BucketSet:
             raise BucketError(f"s3://{self.name}/{NAME}: {sha256!r} of {name} is no sha256")
         path = cache_folder("blobs") / f"sha256-{sha256}"
         if not path.exists():
-            with written_whole(path) as beside, self._errors():
+            with written_whole(path) as beside, _errors(self.name):
                 client.download_file(self.bucket, self._key(name), str(beside))
                 check_file(beside, name, sha256)
         return path
@@ -147,18 +194,20 @@ class BucketSet:
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}"
 
-    def _client(self) -> Any:
-        import boto3
 
-        with self._errors():
-            return boto3.client("s3")
+def _client(place: str) -> Any:
+    import boto3
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+    with _errors(place):
+        return boto3.client("s3")
 
-        try:
-            yield
-        except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise BucketError(f"s3://{self.name}: {error}") from error
+
+@contextlib.contextmanager
+def _errors(place: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        raise BucketError(f"s3://{place}: {error}") from error

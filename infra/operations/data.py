@@ -15,8 +15,12 @@ from components.image.bucket_set import BucketError, BucketSet
 from components.image.registry import RegistryError, Repository
 from components.local.run_dir import write_atomically
 from data_app.manifest import DataError, write_manifest
+from infra.operations.aws_errors import aws_errors
 from infra.operations.stack import OperationError
+from infra.platforms.own_bucket import own_bucket
 from infra.spec import HostingSpec, load_file
+
+OWN_BUCKET = "the stack's own bucket"
 
 
 def push(
@@ -62,28 +66,34 @@ def _copy(folder: Path, target: Path) -> str:
 def listed(spec: HostingSpec) -> dict[str, Any]:
     """What sets a stack reads, in which version, and which models read them."""
     return {
-        name: {"version": entry.version, "digest": entry.digest, "source": entry.source,
-               "models": list(entry.models)}
+        name: {"version": entry.version, "digest": entry.digest,
+               "source": entry.source or OWN_BUCKET, "models": list(entry.models)}
         for name, entry in spec.data.sets.items()
     }  # fmt: skip
 
 
-def promote(name: str, root: Path, *, source: str, target: str) -> dict[str, Any]:
-    """Write the version and digest of a set that stack `source` reads into stack `target`.
+def promote(
+    name: str, root: Path, *, source: str, target: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the version and digest of a set that stack `source` reads into stack `target`; where
+    each reads it from its own bucket, bring the data there first.
 
     Nothing else of the target changes: its next `up` takes the models' pods to the new data.
 
     Raises:
-        OperationError: one of the stacks has no such set.
+        OperationError: one of the stacks has no such set, or the data cannot be brought.
     """
-    sets = load_file(root / f"Pulumi.{source}.yaml").data.sets
     path = root / f"Pulumi.{target}.yaml"
-    theirs = load_file(path).data.sets
-    for stack, found in ((source, sets), (target, theirs)):
+    ours, theirs = load_file(root / f"Pulumi.{source}.yaml"), load_file(path)
+    for stack, found in ((source, ours.data.sets), (target, theirs.data.sets)):
         if name not in found:
             raise OperationError(
                 f"stack {stack} has no set of data {name!r}; it has: {', '.join(found) or 'none'}"
             )
+    sets = ours.data.sets
+    if sets[name].source is None and theirs.data.sets[name].source is None:
+        place = f"{name}/{sets[name].version}"
+        _bring(_own(source, ours, place), _own(target, theirs, place), sets[name].digest, say)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -97,6 +107,36 @@ def promote(name: str, root: Path, *, source: str, target: str) -> dict[str, Any
         entry.pop("digest", None)
     write_atomically(path, _text(yaml, document), mode=0o644)
     return {"set": name, "stack": target, "from": str(before), "to": sets[name].version}
+
+
+def _own(stack: str, spec: HostingSpec, place: str) -> BucketSet:
+    """`place` in the bucket of a stack on aws."""
+    import boto3
+
+    with aws_errors("docs/aws.md"):
+        session = boto3.Session(
+            profile_name=spec.aws.get("profile"), region_name=str(spec.aws["region"])
+        )
+        account = session.client("sts").get_caller_identity()["Account"]
+        region = session.region_name
+    try:
+        bucket = own_bucket(stack, account, region)
+    except BucketError as error:
+        raise OperationError(
+            f"{error}; it is the bucket of stack {stack}, if that is up and in this account"
+        ) from error
+    return BucketSet.of(f"{bucket}/{place}")
+
+
+def _bring(
+    ours: BucketSet, theirs: BucketSet, pinned: str | None, say: Callable[[str], None]
+) -> None:
+    try:
+        if pinned not in (None, ours.digest()):
+            raise OperationError(f"s3://{ours.name} is not the pinned {pinned}; nothing was copied")
+        theirs.copy_of(ours, say)
+    except (BucketError, DataError) as error:
+        raise OperationError(str(error)) from error
 
 
 def _text(yaml: YAML, document: Any) -> str:

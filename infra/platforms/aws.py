@@ -13,6 +13,7 @@ from components.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerAr
 from components.gateway_definitions import GatewayDefinitions, GatewayDefinitionsArgs
 from infra.platforms.aws_account import AwsAccount, account_of
 from infra.platforms.aws_credentials import require_credentials
+from infra.platforms.aws_data import make_data
 from infra.platforms.aws_foundation import (
     Nodes,
     autoscaler_role,
@@ -21,6 +22,12 @@ from infra.platforms.aws_foundation import (
     make_nodes,
 )
 from infra.platforms.aws_front import make_api, make_balancer, make_edge
+from infra.platforms.aws_regions import (
+    other_regions,
+    said_to_regions,
+    secret_of_edge,
+    shared_host,
+)
 from infra.platforms.aws_registry import make_registry
 from infra.platforms.aws_watch import watch
 from infra.platforms.berth_arguments import image_settings
@@ -30,6 +37,7 @@ from infra.platforms.endpoint import endpoint
 from infra.platforms.hosting import Hosted, host, models_output
 from infra.platforms.images import build_images
 from infra.platforms.keys import client_keys
+from infra.platforms.own_bucket import bucket_of_sets
 from infra.platforms.sites import deploy_site
 from infra.spec import HostingSpec
 
@@ -50,20 +58,22 @@ def require_target(spec: HostingSpec, root: Path) -> None:
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
-    """Keys -> network -> cluster and nodes -> what every cluster runs -> the way in -> sites."""
-    _tell_what_is_not_made(spec)
+    """Keys -> network -> cluster and nodes -> data and images -> what every cluster runs -> the
+    way in -> sites."""
     account = account_of(spec, stack)
     keys = make_keys(spec, account)
     network = make_network(spec, account, keys)
     nodes = make_nodes(spec, account, keys, network)
     cluster = _cluster_provider(spec, account, nodes, root)
 
+    data = make_data(spec, account, keys)
     registry = make_registry(spec, account, keys)
     images, reports = build_images(
         spec,
         image_settings(spec, registry.path),
         root,
         pulumi.ResourceOptions(depends_on=registry.ready),
+        own_bucket=bucket_of_sets(spec, stack, account.number, account.region),
     )
     client = client_keys(spec.gateway.clients)
     hosted = host(
@@ -89,10 +99,13 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         ),
     )
     balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
+    others = other_regions(spec)
     # The underscore keeps it apart from clients, whose names have none.
-    secret = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
-    api = make_api(spec, account, keys, balancer, client, secret)
-    url = api.url if secret is None else make_edge(spec, account, keys, api, secret).url
+    own = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
+    secret = secret_of_edge(spec, others) if own is None else own
+    shared = shared_host(spec, account, balancer)
+    api = make_api(spec, account, keys, balancer, client, secret, shared)
+    url = api.url if own is None else make_edge(spec, account, keys, api, own).url
     watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
     sites = {
         name: deploy_site(name, spec, stack=stack, images=images, keys=client, root=root)
@@ -104,15 +117,11 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "namespace": hosted.namespace.name,
         "api_keys": pulumi.Output.secret(client),
         "images": reports,
+        "data_bucket": data.bucket_name,
         "models": models_output(spec, hosted, root),
         **({"sites": sites} if sites else {}),
+        **said_to_regions(spec, account, others, secret),
     }
-
-
-def _tell_what_is_not_made(spec: HostingSpec) -> None:
-    """Parts of the specification that this version reads and makes nothing of."""
-    if spec.edge.latency is not None:
-        pulumi.log.warn("berth:edge.latency: is not made by this version on platform aws")
 
 
 def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:

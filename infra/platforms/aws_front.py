@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
+from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota, SharedHost
 from components.aws.api_gateway_logs import ApiGatewayLogs
 from components.aws.certificate import HostName
 from components.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
@@ -51,11 +51,13 @@ def make_api(
     balancer: InternalBalancer,
     client_keys: Mapping[str, pulumi.Input[str]],
     origin_secret: pulumi.Input[str] | None,
+    shared: SharedHost | None,
 ) -> ApiGateway:
     """Firewall -> API with a key and a plan for each client.
 
     Args:
         origin_secret: what the firewall asks of requests; None where there is no edge endpoint.
+        shared: a further name, of APIs of several regions.
     """
     logs = LogSettings(days=spec.observability.log_days, key=keys.logs.arn)
     firewall = WebAcl(
@@ -86,6 +88,7 @@ def make_api(
             web_acl_arn=firewall.arn,
             logs=logs,
             host=_host(account, spec.api.domain),
+            shared_host=shared,
         ),
         pulumi.ResourceOptions.merge(
             account.options(), pulumi.ResourceOptions(depends_on=[logging])

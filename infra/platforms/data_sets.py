@@ -11,16 +11,23 @@ from components.image.registry import RegistryError, Repository
 from infra.spec import DataSetSpec, HostingSpec, SpecError
 
 
-def data_mounts(spec: HostingSpec, settings: ImageSettings) -> Mapping[str, list[DataMount]]:
+def data_mounts(
+    spec: HostingSpec, settings: ImageSettings, own_bucket: str | None
+) -> Mapping[str, list[DataMount]]:
     """Model -> the sets that it reads.
+
+    Args:
+        own_bucket: with the sets that name no source, each below its name.
 
     Raises:
         SpecError: a set or its version is not where it shall be, or has another digest.
     """
-    on_claims = any(_scheme(entry) == "pvc" for entry in spec.data.sets.values())
+    sources = {name: _source(name, entry, own_bucket) for name, entry in spec.data.sets.items()}
+    on_claims = any(source.scheme == "pvc" for source in sources.values())
     checker = DataImage("data", DataImageArgs(settings=settings)) if on_claims else None
     mounts = {
-        name: _mount(name, entry, settings, checker) for name, entry in spec.data.sets.items()
+        name: _mount(name, entry, sources[name], settings, checker)
+        for name, entry in spec.data.sets.items()
     }
     return {
         model: [mounts[name] for name, entry in spec.data.sets.items() if model in entry.models]
@@ -28,19 +35,24 @@ def data_mounts(spec: HostingSpec, settings: ImageSettings) -> Mapping[str, list
     }
 
 
-def _scheme(entry: DataSetSpec) -> str:
-    return urlsplit(entry.source or "").scheme
+def _source(name: str, entry: DataSetSpec, own_bucket: str | None) -> SplitResult:
+    if entry.source is not None:
+        return urlsplit(entry.source)
+    if own_bucket is None:
+        raise SpecError.of(
+            f"berth:data.sets.{name}.source: is missing; oci://registry/name, s3://bucket/prefix "
+            "or pvc://claim/folder (only on aws a stack has a bucket of its own)"
+        )
+    return urlsplit(f"s3://{own_bucket}/{name}")
 
 
 def _mount(
-    name: str, entry: DataSetSpec, settings: ImageSettings, checker: DataImage | None
+    name: str,
+    entry: DataSetSpec,
+    source: SplitResult,
+    settings: ImageSettings,
+    checker: DataImage | None,
 ) -> DataMount:
-    if entry.source is None:
-        raise SpecError.of(
-            f"berth:data.sets.{name}.source: is missing: the stack's own bucket is not made by "
-            "this version; oci://registry/name, s3://bucket/prefix or pvc://claim/folder"
-        )
-    source = urlsplit(entry.source)
     if source.scheme == "pvc":
         assert checker is not None
         folder = "/".join(part for part in (source.path.strip("/"), entry.version) if part)

@@ -21,8 +21,14 @@ def build_images(
     settings: ImageSettings,
     root: Path,
     opts: pulumi.ResourceOptions | None = None,
+    *,
+    own_bucket: str | None = None,
 ) -> tuple[Images, dict[str, Any]]:
-    """The images of the stack, and what is inside each."""
+    """The images of the stack, and what is inside each.
+
+    Args:
+        own_bucket: with the sets of data that name no source.
+    """
     needed = {
         model.compute
         for model in spec.models.values()
@@ -66,5 +72,5 @@ def build_images(
         "gateway", GatewayImageArgs(settings=settings, base=spec.images.base), opts
     )
     reports["gateway"] = gateway.report
-    data = data_mounts(spec, settings)
+    data = data_mounts(spec, settings, own_bucket)
     return Images(serving=serving, gateway=gateway.reference, data=data), reports

@@ -37,12 +37,17 @@ class CdnSpec(Section):
 
 
 class LatencySpec(Section):
-    """One host name for the same API in several regions: the nearest answers."""
+    """One host name for the same API in several regions: the nearest that is healthy answers. Each
+    region's stack has this section with the same domain, and makes its own record."""
 
     domain: DomainSpec
     """The host name; its latency records point to the APIs of the stacks."""
-    stacks: list[StackName] = Field(min_length=1, max_length=20)
-    """The stacks of the other regions."""
+    stacks: list[StackName] = Field(default=[], max_length=20)
+    """Stacks of other regions that are up: they are held against this one."""
+    behind: StackName | None = None
+    """Which of `stacks` has the CloudFront distribution (`edge.cdn`) that is in front of this name:
+    the API takes what comes from there alone. None where clients use the name themselves, or this
+    stack has the distribution."""
 
 
 class EdgeSpec(Section):

@@ -59,6 +59,18 @@ def _known_models(
             yield Problem(path, f"is not a model of this stack; one of {', '.join(models)}")
 
 
+def _one_edge_before_regions(edge: EdgeSpec) -> Iterator[Problem]:
+    """`edge.latency.behind` is one of `edge.latency.stacks`, and not on a stack with `edge.cdn`:
+    one distribution is in front of the regions."""
+    if edge.latency is None or edge.latency.behind is None:
+        return
+    path = ("edge", "latency", "behind")
+    if edge.cdn is not None:
+        yield Problem(path, "does not go with edge.cdn: this stack has the distribution itself")
+    if edge.latency.behind not in edge.latency.stacks:
+        yield Problem(path, f"is not in edge.latency.stacks: {', '.join(edge.latency.stacks)}")
+
+
 def _registry_url(
     platform: str, registry: RegistrySpec, kubernetes: KubernetesSpec
 ) -> Iterator[Problem]:
@@ -223,6 +235,7 @@ def _service_addresses(
 
 RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
     _known_models,
+    _one_edge_before_regions,
     _registry_url,
     _other_accounts_registry,
     _only_aws,

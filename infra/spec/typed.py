@@ -36,7 +36,7 @@ def typed(document: Document) -> HostingSpec:
             problems += _problems(details)
         problems += rules.problems(_sound(document, {details["loc"][:1] for details in found}))
     else:
-        problems += _aws_names(document, spec)
+        problems += [*_aws_names(document, spec), *_copies_elsewhere(document, spec)]
         if not problems:
             return spec.with_aws(document.foreign_of("aws") if spec.platform == "aws" else {})
     raise SpecError(lines(document, problems))
@@ -162,3 +162,15 @@ def _aws_names(document: Document, spec: HostingSpec) -> Iterator[Problem]:
                     f"{_AWS_ROLE_NAME}: shorten the name of stack, model or version",
                     False,
                 )
+
+
+def _copies_elsewhere(document: Document, spec: HostingSpec) -> Iterator[Problem]:
+    """A copy in the stack's own region would be none when that region is lost."""
+    own = document.foreign.get("aws:region")
+    copies: list[tuple[Path, str | None]] = [(("data", "replica_region"), spec.data.replica_region)]
+    for number, copy in enumerate(spec.registry.replicate_to):
+        if copy.account is None:
+            copies.append((("registry", "replicate_to", number, "region"), copy.region))
+    for path, region in copies:
+        if region is not None and region == own:
+            yield Problem(path, "is the region of the stack itself; another one")

@@ -1,13 +1,16 @@
 """dev and prod, whole: the project's own configurations through the real engine and provider."""
 
 import json
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving_app.card import read_card
-from tests.aws.emulation import Emulation
+from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import unexpected
 from tests.aws.stacks import host_zone, new_stack
 from tests.cluster.cluster import Cluster
@@ -192,6 +195,58 @@ def test_each_model_is_watched(stacks: dict[str, Project], aws: Emulation) -> No
     assert all(alarm["AlarmActions"] for alarm in alarms)
 
 
+def test_data_are_kept_as_said(stacks: dict[str, Project], aws: Emulation) -> None:
+    s3 = aws.client("s3")
+    names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert names == {
+        f"berth-dev-data-{ACCOUNT}-{REGION}",
+        f"berth-dev-data-log-{ACCOUNT}-{REGION}",
+        f"berth-prod-data-{ACCOUNT}-{REGION}",
+        f"berth-prod-data-log-{ACCOUNT}-{REGION}",
+        f"berth-prod-data-replica-{ACCOUNT}-eu-west-1",
+    }
+    rule = s3.get_bucket_replication(Bucket=f"berth-prod-data-{ACCOUNT}-{REGION}")
+    assert "eu-west-1" in str(rule["ReplicationConfiguration"]["Rules"])
+
+
+def test_a_set_of_the_stacks_own_bucket_is_promoted(
+    dev: Project, prod: Project, tmp_path: Path
+) -> None:
+    """Pushed to dev, tried there, brought to prod: each reads its own bucket."""
+    theirs = dev.root / "Pulumi.prod.yaml"
+    before = (dev.root / "Pulumi.dev.yaml").read_text()
+    shutil.copy2(prod.root / "Pulumi.prod.yaml", theirs)
+    (tmp_path / "prices.csv").write_text("1,2")
+    ours, copied = (f"s3://berth-{name}-data-{ACCOUNT}-{REGION}/prices" for name in ("dev", "prod"))
+    dev.edit(_reads("2"))
+    refused = dev.berth("preview", code=1)
+    assert f"{ours[5:]} has no version 2" in refused.stdout + refused.stderr
+    pushed = dev.json("data", "push", str(tmp_path), ours, "--version", "2")
+    steps = json.loads(dev.pulumi("preview", "--json").stdout)["steps"]
+    assert any("data-prices" in step["urn"] for step in steps)
+
+    prod.edit(_reads("1"))
+    shutil.copy2(prod.root / "Pulumi.prod.yaml", theirs)
+    said = dev.json("data", "promote", "prices", "dev", "prod")
+    assert (said["from"], said["to"]) == ("1", "2")
+    shutil.copy2(theirs, prod.root)
+    steps = json.loads(prod.pulumi("preview", "--json").stdout)["steps"]
+    assert any("data-prices" in step["urn"] for step in steps)
+    found = dev.json("data", "push", str(tmp_path), copied, "--version", "2")
+    assert found["digest"] == pushed["digest"]
+
+    prod.edit(lambda config: config["berth:data"].update(sets={}))
+    (dev.root / "Pulumi.dev.yaml").write_text(before)
+    theirs.unlink()
+
+
+def _reads(version: str) -> Callable[[Any], None]:
+    def change(config: Any) -> None:
+        config["berth:data"]["sets"] = {"prices": {"version": version, "models": ["digits"]}}
+
+    return change
+
+
 def test_prod_refuses_to_be_deleted(prod: Project, aws: Emulation) -> None:
     refused = prod.berth("destroy", "--yes", code=1)
     assert "protect" in refused.stdout + refused.stderr
@@ -219,3 +274,4 @@ def test_destroy_leaves_nothing(stacks: dict[str, Project], aws: Emulation) -> N
         if kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
     ]
     assert left == []
+    assert aws.client("s3").list_buckets()["Buckets"] == []

@@ -28,6 +28,34 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
         "platform: 'aws' needs a region, not aws:region: 'Frankfurt'; such as eu-central-1",
     ),
     (
+        {
+            "edge.cdn": ABSENT,
+            "edge.latency": {
+                "domain": {"name": "a.example.com", "zone": "example.com"},
+                "behind": "other",
+            },
+        },
+        "edge.latency.behind: 'other' is not in edge.latency.stacks",
+    ),
+    (
+        {
+            "edge.latency": {
+                "domain": {"name": "a.example.com", "zone": "example.com"},
+                "stacks": ["other"],
+                "behind": "other",
+            },
+        },
+        "edge.latency.behind: 'other' does not go with edge.cdn",
+    ),
+    (
+        {"data.replica_region": "eu-central-1"},
+        "data.replica_region: 'eu-central-1' is the region of the stack itself; another one",
+    ),
+    (
+        {"registry.replicate_to": [{"region": "eu-central-1"}]},
+        "registry.replicate_to[0].region: 'eu-central-1' is the region of the stack itself",
+    ),
+    (
         {"network.cidr": "10.20.0.0/22"},
         "network.cidr: '10.20.0.0/22' is too small for 6 subnets (a private and a public one in "
         "each of 3 zones) of /24; /16 to /21",
