@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def _stack_of(spec: HostingSpec, name: str, *, as_json: bool = False) -> Stack:
     """To change: with what its platform needs."""
     stack = _stack(name, as_json=as_json)
     ensure_providers(spec.platform, stack.environment, say)
-    return stack
+    # None of the rules is about what a stack on this machine is made of.
+    return stack if spec.platform == "local" else replace(stack, policy_pack=ROOT / "policy")
 
 
 def _checked(name: str, path: Path | None = None) -> HostingSpec:

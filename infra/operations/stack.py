@@ -71,13 +71,15 @@ class Update:
 class Stack:
     """A stack by name, in the project at `root`; `environment` runs the engine.
 
-    `to_stderr` sends what Pulumi says to stderr, so that stdout carries JSON alone.
+    `to_stderr` sends what Pulumi says to stderr, so that stdout carries JSON alone; `policy_pack`
+    is the folder of the rules that updates and previews are held against.
     """
 
     name: str
     root: Path
     environment: Mapping[str, str]
     to_stderr: bool = False
+    policy_pack: Path | None = None
 
     @property
     def config_file(self) -> Path:
@@ -102,15 +104,17 @@ class Stack:
             write_atomically(self.config_file, _SALT.sub("", text), mode=0o644)
 
     def up(self, *arguments: str) -> int:
-        return self._watched("up", *arguments)
+        return self._watched("up", *self._policies(), *arguments)
 
     def preview(self, *arguments: str) -> int:
-        return self._watched("preview", *arguments)
+        return self._watched("preview", *self._policies(), *arguments)
 
     def preview_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """What `up` would change: the engine's exit code, the count of each operation, and the
         operation on each resource that does not stay the same."""
-        code, output = self._captured("preview", "--json", *arguments, "--stack", self.name)
+        code, output = self._captured(
+            "preview", "--json", *self._policies(), *arguments, "--stack", self.name
+        )
         found = json.loads(output)
         steps = [
             {"operation": step["op"], "urn": step["urn"]}
@@ -157,6 +161,9 @@ class Stack:
             arguments.append("--show-secrets")
         entries = json.loads(self._quiet(*arguments) or "[]")
         return [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
+
+    def _policies(self) -> list[str]:
+        return [] if self.policy_pack is None else ["--policy-pack", str(self.policy_pack)]
 
     def _watched(self, *arguments: str) -> int:
         """Run with Pulumi's own progress shown; a lock that a dead process left is removed."""

@@ -70,4 +70,4 @@ def _stand_in(folder: Path, cluster: Cluster) -> str:
         env=os.environ | {"CLUSTER_DIR": str(cluster.folder)},
         check=True, capture_output=True,
     )  # fmt: skip
-    return f"{cluster.registry}/{_STAND_IN}"
+    return cluster.by_digest(_STAND_IN)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.image.registry import Repository
+
 _UP_SECONDS = 180
 _NEEDED = ("containerd", "runc", "docker-registry", "iptables", "conntrack", "openssl", "ip")
 # Apart from a cluster that somebody has up by hand.
@@ -49,7 +51,13 @@ class Cluster:
     @property
     def traefik(self) -> str:
         """The controller's image, in the cluster's own registry."""
-        return f"{self.registry}/traefik:v3.6"
+        return self.by_digest("traefik:v3.6")
+
+    def by_digest(self, image: str) -> str:
+        """`name:tag` of the cluster's own registry as what pods run."""
+        name, _, tag = image.partition(":")
+        repository = Repository(name=f"{self.registry}/{name}", plain_http=True)
+        return f"{repository.name}@{repository.digest_of(tag)}"
 
     def run(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> str:
         """`kubectl ARGUMENTS`; what it printed. `code` None takes any."""

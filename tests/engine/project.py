@@ -32,6 +32,7 @@ _COPIED = (
     "data_app",
     "images",
     "models",
+    "policy",
     "tools",
 )
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
