@@ -13,6 +13,7 @@ import click
 from infra.cli_aws import bootstrap
 from infra.cli_data import data
 from infra.cli_parity import parity, told
+from infra.cli_picture import picture
 from infra.cli_shared import ROOT, json_option, say, show, stack_option, yes_option
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
@@ -305,6 +306,7 @@ def images(name: str, as_json: bool) -> None:
 main.add_command(bootstrap)
 main.add_command(data)
 main.add_command(parity)
+main.add_command(picture)
 
 
 @main.command()

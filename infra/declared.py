@@ -11,10 +11,11 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pulumi
-from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
 from infra.platforms import deploy
 from infra.spec import HostingSpec, SpecError, load_file, load_with_sizes_of
@@ -68,8 +69,27 @@ class _Declared(Mocks):
                 return {}, []
 
 
+class _Graph(MockMonitor):
+    """Adds to what is declared how it hangs together."""
+
+    def __init__(self, mocks: _Declared) -> None:
+        super().__init__(mocks)
+        self._resources = mocks.resources
+        self._one_at_a_time = Lock()
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's own name
+        with self._one_at_a_time:
+            known = len(self._resources)
+            response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+            for resource in self._resources[known:]:
+                uses = {*request.dependencies, request.provider.rpartition("::")[0]} - {""}
+                resource |= {"urn": response.urn, "parent": request.parent, "uses": sorted(uses)}
+        return response
+
+
 def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
-    """Each resource that the stack in `file` declares: `type`, `name`, `inputs`.
+    """Each resource that the stack in `file` declares: `type`, `name`, `inputs`; `urn`, that of
+    its `parent`, and those of the resources that it `uses`.
 
     Args:
         sizes_of: another stack's file, whose sizes (`parity.sizes`) take the place of its own.
@@ -86,7 +106,9 @@ def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
     # Its image is declared by what its version is now, which lies where the stack is.
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"sets": {}})})
     asyncio.set_event_loop(asyncio.new_event_loop())
-    pulumi.runtime.set_mocks(mocks, project="berth", stack=_STACK, preview=True)
+    pulumi.runtime.set_mocks(
+        mocks, project="berth", stack=_STACK, preview=True, monitor=_Graph(mocks)
+    )
 
     def program() -> None:
         deploy(spec, stack=_STACK, root=_ROOT)

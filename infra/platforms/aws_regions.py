@@ -72,7 +72,8 @@ def said_to_regions(
         return {}
     own = {"region": account.region, "name": latency.domain.name}
     theirs = {stack: other.get_output(_SAID) for stack, other in others.items()}
-    said = pulumi.Output.from_input(theirs).apply(lambda known: _held_together(own, known))
+    known: pulumi.Output[Any] = pulumi.Output.from_input(theirs)
+    said = known.apply(lambda said: _held_together(own, said))
     return {_SAID: said, **({} if secret is None else {_SECRET: pulumi.Output.secret(secret)})}
 
 

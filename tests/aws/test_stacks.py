@@ -210,9 +210,12 @@ def test_data_are_kept_as_said(stacks: dict[str, Project], aws: Emulation) -> No
 
 
 def test_a_set_of_the_stacks_own_bucket_is_promoted(
-    dev: Project, prod: Project, tmp_path: Path
+    dev: Project, prod: Project, aws: Emulation, tmp_path: Path
 ) -> None:
     """Pushed to dev, tried there, brought to prod: each reads its own bucket."""
+    for name in ("dev", "prod"):
+        # It refuses whatever comes without TLS, which the emulator has not.
+        aws.client("s3").delete_bucket_policy(Bucket=f"berth-{name}-data-{ACCOUNT}-{REGION}")
     theirs = dev.root / "Pulumi.prod.yaml"
     before = (dev.root / "Pulumi.dev.yaml").read_text()
     shutil.copy2(prod.root / "Pulumi.prod.yaml", theirs)
