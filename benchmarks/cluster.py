@@ -12,18 +12,13 @@ program by the same engine in the same run.
 import argparse
 import contextlib
 import json
-import os
 import signal
-import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from benchmarks.many_models import (
     NODES,
@@ -34,15 +29,13 @@ from benchmarks.many_models import (
     one_model,
     write_stack_file,
 )
-from benchmarks.watched import Watched, watch
+from benchmarks.runs import MINUTES, berth, cells, empty_preview, ending, machine, say, times
 from tests.cluster.cluster import Cluster, start, why_not
 from tests.engine.project import Project
 
 _NAME, _NET = "berth-bench", "10.128"
 _STATE = Path(tempfile.gettempdir()) / "berth-bench"  # short: a socket's path has 107 characters
 _SIZES = (10, 100)
-_EMPTY_ROUNDS = 3
-_MINUTES = 10.0
 _STEPS = (
     "first preview", "up", "unchanged preview", "preview of new weights", "new weights", "destroy",
 )  # fmt: skip
@@ -113,18 +106,18 @@ class _Bench:
             self._do("destroy", "destroy", "--yes")
         except _StepError as error:
             self.size.note = f"{error}; {self._how_far()}"
-            _say(self.size.note)
+            say(self.size.note)
         return self.size
 
     def _do(self, step: str, *arguments: str) -> None:
-        done = _berth(self._project, *arguments, minutes=self._minutes)
+        done = berth(self._project, *arguments, minutes=self._minutes)
         for role, peak in done.peaks.items():
             self.size.peaks[role] = max(self.size.peaks.get(role, 0), peak)
         self.size.work[step] = dict(done.work)
         if done.code != 0:
-            raise _StepError(f"{step}: {_ending(done, self._minutes)}")
+            raise _StepError(f"{step}: {ending(done, self._minutes)}")
         self.size.seconds[step] = done.seconds
-        _say(f"{self.size.berths} berths: {step} {done.seconds:.1f} s")
+        say(f"{self.size.berths} berths: {step} {done.seconds:.1f} s")
 
     def _check_one_update(self) -> None:
         """New weights are a matter of the model's route alone."""
@@ -153,64 +146,17 @@ class _Bench:
         return stacks / f"{self._project.stack}.json"
 
 
-def _berth(project: Project, *arguments: str, minutes: float = _MINUTES) -> Watched:
-    return watch(
-        [sys.executable, "-m", "infra.cli", *arguments, "-s", project.stack],
-        folder=project.root,
-        environment=project.environment,
-        log=project.root / f"{arguments[0]}.log",
-        limit_seconds=minutes * 60,
-    )
-
-
-def _ending(done: Watched, minutes: float) -> str:
-    if done.code is None:
-        return f"not done in {minutes:g} minutes"
-    return f"exit {done.code}: {done.log.read_text()[-2000:]}"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def _pinned_image(cluster: Cluster, folder: Path) -> str:
     """The digest of a serving image that one berth has just answered from."""
     project = Project.copy_to(folder / "one", "one")
     write_stack_file(project, one_model(cluster))
     for arguments in (("up", "--yes"), ("invoke", "digits")):
-        done = _berth(project, *arguments)
+        done = berth(project, *arguments)
         if done.code != 0:
-            raise RuntimeError(f"one berth: {_ending(done, _MINUTES)}")
+            raise RuntimeError(f"one berth: {ending(done, MINUTES)}")
     image = str(project.json("status")["models"]["digits"]["versions"]["1"]["image"])
-    _berth(project, "destroy", "--yes")
+    berth(project, "destroy", "--yes")
     return image.partition("@")[2]
-
-
-def _empty_preview(folder: Path) -> float:
-    """Seconds of `pulumi preview` for a Python program that declares nothing; the median."""
-    project = Project.copy_to(folder / "empty", "empty")
-    (project.root / "infra" / "__main__.py").write_text("import pulumi\n")
-    (project.root / "Pulumi.empty.yaml").write_text("config: {}\n")
-    project.pulumi("stack", "init", "empty")
-    environment = project.environment | {
-        "PULUMI_BACKEND_URL": f"file://{project.root}/.berth/state",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(project.root / ".berth" / "passphrase"),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-    }
-    found = [
-        watch(
-            ["pulumi", "preview", "--stack", "empty", "--non-interactive"],
-            folder=project.root,
-            environment=environment,
-            log=project.root / "preview.log",
-            limit_seconds=_MINUTES * 60,
-        )
-        for _ in range(_EMPTY_ROUNDS)
-    ]
-    if any(done.code != 0 for done in found):
-        raise RuntimeError(f"the empty program: {_ending(found[-1], _MINUTES)}")
-    return statistics.median(done.seconds for done in found)
 
 
 @contextlib.contextmanager
@@ -227,10 +173,10 @@ def run(sizes: list[int], limits: Limits) -> dict[str, Any]:
     """Measure everything, up to the first size that is not done; the result is plain data."""
     with tempfile.TemporaryDirectory() as name, _cluster() as cluster:
         folder = Path(name)
-        _say("one berth, for its image")
+        say("one berth, for its image")
         image = _pinned_image(cluster, folder)
-        empty = _empty_preview(folder)
-        _say(f"empty program: preview {empty:.1f} s")
+        empty = empty_preview(folder)
+        say(f"empty program: preview {empty:.1f} s")
         add_nodes(cluster)
         found = []
         for berths in sizes:
@@ -239,18 +185,12 @@ def run(sizes: list[int], limits: Limits) -> dict[str, Any]:
             if size.note:
                 break  # what it left goes with the cluster
         return {
-            "machine": _machine(),
+            "machine": machine(),
             "settings": limits.settings,
             "nodes": NODES,
             "empty_preview": empty,
             "sizes": found,
         }
-
-
-def _machine() -> str:
-    version = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True)
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Pulumi {version.stdout.strip()}"
 
 
 def table(found: dict[str, Any]) -> str:
@@ -263,38 +203,23 @@ def table(found: dict[str, Any]) -> str:
         ["state file, MB", *(f"{size['state'] / 1e6:.1f}" for size in sizes)],
     ]
     for step in _STEPS:
-        rows.append([f"{step}, s", *_cells([size["seconds"].get(step) for size in sizes])])
+        rows.append([f"{step}, s", *cells([size["seconds"].get(step) for size in sizes])])
     for step in _PREVIEWS:
-        times = [size["seconds"].get(step) for size in sizes]
-        rows.append([f"{step} / empty program", *_times(times, found["empty_preview"])])
+        took = [size["seconds"].get(step) for size in sizes]
+        rows.append([f"{step} / empty program", *times(took, found["empty_preview"])])
     for step in _WORK_OF:
         for role in _ROLES:
-            times = [size["work"].get(step, {}).get(role) for size in sizes]
-            rows.append([f"{step}: processor time of the {role}, s", *_cells(times)])
+            used = [size["work"].get(step, {}).get(role) for size in sizes]
+            rows.append([f"{step}: processor time of the {role}, s", *cells(used)])
     for role in _ROLES:
         peaks = [size["peaks"].get(role) for size in sizes]
         rows.append(
-            [f"memory of the {role}, MiB", *_cells([peak and peak / 2**20 for peak in peaks])]
+            [f"memory of the {role}, MiB", *cells([peak and peak / 2**20 for peak in peaks])]
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"Empty program: preview {found['empty_preview']:.1f} s. {found['machine']}."]
     lines += [f"{size['berths']:,} berths: {size['note']}" for size in sizes if size["note"]]
     return "\n".join(lines)
-
-
-def _cells(values: list[float | None]) -> list[str]:
-    """Each value, and how many times the first it is."""
-    first = values[0]
-    return [
-        "-"
-        if value is None
-        else f"{value:,.1f}" + (f" (x{value / first:.1f})" if number and first else "")
-        for number, value in enumerate(values)
-    ]
-
-
-def _times(values: list[float | None], unit: float) -> list[str]:
-    return ["-" if value is None else f"x{value / unit:.1f}" for value in values]
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def many_models(cluster: Cluster, berths: int, image: str) -> dict[str, Any]:
         "compute": "gpu",
         "resources": {"cpu": "100m", "memory": "192Mi", "gpu": 1},
     }
-    return _stack_file(cluster, f"many-{berths}", dict.fromkeys(_names(berths), model))
+    return _stack_file(cluster, f"many-{berths}", dict.fromkeys(model_names(berths), model))
 
 
 def write_stack_file(project: Project, content: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def add_models(project: Project, berths: int) -> None:
     """The folders of the versions: the original's files, and its card with another name."""
     original = project.root / "models" / _ORIGINAL / "1"
     card = yaml.safe_load((original / "model.yaml").read_text())
-    for name in _names(berths):
+    for name in model_names(berths):
         for version in range(1, VERSIONS + 1):
             folder = project.root / "models" / name / str(version)
             shutil.copytree(original, folder)
@@ -71,7 +71,7 @@ def add_models(project: Project, berths: int) -> None:
             (folder / "model.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
 
 
-def _names(berths: int) -> list[str]:
+def model_names(berths: int) -> list[str]:
     return [f"model-{number:03}" for number in range(berths // VERSIONS)]
 
 

@@ -18,6 +18,7 @@ _ROLES = {
     "pulumi-language-python": "language host",
     "pulumi-language-python-exec": "program",
     "pulumi-resource-kubernetes": "kubernetes provider",
+    "pulumi-resource-aws": "aws provider",
 }
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from infra.operations.stack import OperationError
 
 _SHOWN_CHARACTERS = 60
+# How Pulumi marks a secret: sdk/go/common/resource/properties.go.
+_SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 _ABSENT = "(none)"
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -144,11 +146,13 @@ def _by_name(
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value inside, with its path; JSON in a text is looked into as well."""
+    """Every value inside, with its path; JSON in a text is looked into as well, a secret is not."""
     if isinstance(value, str) and value.startswith(("{", "[")):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value.get(_SIGNATURE) == _SECRET:
+        yield path, "(secret)"
+    elif isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _flat(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value:
