@@ -8,9 +8,23 @@ import pulumi
 from pulumi_aws import ecr
 
 from components.aws.lifecycle_plan import lifecycle
+from components.aws.node_role import node_role_prefix
 
 # What pulling an image takes: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-pull.html
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Who pulls in another account: its stacks' nodes, and who is named.
+
+    Attributes:
+        account: its number.
+        roles: names of further roles, such as the one that runs updates there.
+    """
+
+    account: str
+    roles: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +36,7 @@ class ModelRegistryArgs:
         repositories: the other part: one per model, and one for each other image.
         key: ARN of the key that images are encrypted with.
         keep_images, keep_untagged_days: see `lifecycle`.
-        readers: numbers of other accounts that may pull; this one's roles may by their own
-            policies.
+        readers: who may pull in other accounts; this one's roles may by their own policies.
         protect: whether the engine refuses to delete it, and AWS a repository that has images.
     """
 
@@ -32,7 +45,7 @@ class ModelRegistryArgs:
     key: pulumi.Input[str]
     keep_images: int
     keep_untagged_days: int
-    readers: Sequence[str] = ()
+    readers: Sequence[Reader] = ()
     protect: bool = False
 
 
@@ -86,12 +99,23 @@ class ModelRegistry(pulumi.ComponentResource):
         self.register_outputs({"names": self.names})
 
 
-def _pulled_by(accounts: Sequence[str]) -> str:
-    principals = [f"arn:aws:iam::{account}:root" for account in accounts]
+def _pulled_by(readers: Sequence[Reader]) -> str:
+    """The account alone would let in whomever it lets pull images at all."""
     pull = {
         "Sid": "PullByOtherAccounts",
         "Effect": "Allow",
-        "Principal": {"AWS": principals},
+        "Principal": {"AWS": [f"arn:aws:iam::{reader.account}:root" for reader in readers]},
         "Action": _PULL,
+        "Condition": {
+            "ArnLike": {
+                "aws:PrincipalArn": [
+                    f"arn:aws:iam::{reader.account}:role/{role}"
+                    for reader in readers
+                    # A role has a path or none; the console makes some with.
+                    for name in (node_role_prefix("*") + "*", *reader.roles)
+                    for role in (name, f"*/{name}")
+                ]
+            }
+        },
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [pull]})

@@ -10,6 +10,11 @@ from components.aws.assume_role import assumed_by
 _POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
 
 
+def node_role_prefix(stack: str) -> str:
+    """How the name of a stack's node role begins: other accounts let it pull by that."""
+    return f"berth-{stack}-nodes-"
+
+
 class NodeRole(pulumi.ComponentResource):
     """A role for all nodes of a cluster.
 
@@ -22,7 +27,12 @@ class NodeRole(pulumi.ComponentResource):
     def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("berth:aws:NodeRole", name, None, opts)
         inside = pulumi.ResourceOptions(parent=self)
-        role = iam.Role(name, assume_role_policy=assumed_by("ec2.amazonaws.com"), opts=inside)
+        role = iam.Role(
+            name,
+            name_prefix=node_role_prefix(pulumi.get_stack()),
+            assume_role_policy=assumed_by("ec2.amazonaws.com"),
+            opts=inside,
+        )
         attached = [
             iam.RolePolicyAttachment(
                 f"{name}-{policy}",

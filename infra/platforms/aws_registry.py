@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.aws.model_registry import ModelRegistry, ModelRegistryArgs
+from components.aws.model_registry import ModelRegistry, ModelRegistryArgs, Reader
 from components.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
 from infra.platforms.aws_account import AwsAccount
 from infra.platforms.aws_foundation import Keys
@@ -55,7 +55,10 @@ def make_registry(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Registr
             key=keys.images.arn,
             keep_images=spec.registry.keep_images,
             keep_untagged_days=spec.registry.keep_untagged_days,
-            readers=list(spec.registry.readers),
+            readers=[
+                Reader(account=reader.account, roles=list(reader.roles))
+                for reader in spec.registry.readers
+            ],
             protect=spec.protect,
         ),
         account.options(),

@@ -9,7 +9,7 @@ from infra.spec.cidr import Cidr, PrivateCidr
 from infra.spec.errors import Problem, refuse
 from infra.spec.kubernetes import Image
 from infra.spec.section import Section
-from infra.spec.text import Name, Text
+from infra.spec.text import Name, RoleName, Text
 
 AddonName = Literal[
     "amazon-cloudwatch-observability",
@@ -23,13 +23,6 @@ AddonName = Literal[
 AddonVersion = Annotated[
     str,
     Text(r"v[0-9]+\.[0-9]+\.[0-9]+-eksbuild\.[0-9]+", "an add-on version: v1.2.3-eksbuild.1"),
-]
-RoleName = Annotated[
-    str,
-    Text(
-        r"[A-Za-z0-9+=,.@_-]{1,64}",
-        "the name of an IAM role, without account or path: up to 64 letters, digits and +=,.@_-",
-    ),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.spec.section import Section
-from infra.spec.text import Account, KubernetesName, Region, StackName, Text
+from infra.spec.text import Account, KubernetesName, Region, RoleName, StackName, Text
 
 RegistryUrl = Annotated[
     str,
@@ -25,6 +25,16 @@ class ReplicaOfRegistry(Section):
     """The other account; this one when omitted."""
 
 
+class ReaderOfRegistry(Section):
+    """An account whose stacks pull images from here: by their nodes' roles, and no others."""
+
+    account: Account
+    """The other account."""
+    roles: list[RoleName] = Field(default=[], max_length=20)
+    """Further roles there that may pull, such as the one that runs `up`, which looks whether an
+    image is there."""
+
+
 class RegistrySpec(Section):
     """The registry: any on a cluster of one's own, ECR on AWS."""
 
@@ -41,7 +51,7 @@ class RegistrySpec(Section):
     stack has a registry of its own when omitted."""
     source_account: Account | None = None
     """aws: the account of `source_stack`; this one when omitted."""
-    readers: list[Account] = Field(default=[], max_length=20)
+    readers: list[ReaderOfRegistry] = Field(default=[], max_length=20)
     """aws: other accounts whose stacks pull from this one's registry."""
     replicate_to: list[ReplicaOfRegistry] = Field(default=[], max_length=25)
     """aws: where every image is copied to."""

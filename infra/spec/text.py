@@ -125,3 +125,10 @@ StackName = Annotated[
     str, Text(r"[A-Za-z0-9_.-]{1,100}", "the name of a stack: letters, digits, _ . and -")
 ]
 Reason = Annotated[str, Text(r"\S.{8,398}\S", "10 to 400 characters that say why, on one line")]
+RoleName = Annotated[
+    str,
+    Text(
+        r"[A-Za-z0-9+=,.@_-]{1,64}",
+        "the name of an IAM role, without account or path: up to 64 letters, digits and +=,.@_-",
+    ),
+]

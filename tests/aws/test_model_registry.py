@@ -11,14 +11,15 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.model_registry import ModelRegistry, ModelRegistryArgs
+from components.aws.model_registry import ModelRegistry, ModelRegistryArgs, Reader
 from components.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
 
 key = EncryptionKey("images", EncryptionKeyArgs(
     purpose="Images", account="123456789012", deletion_window_days=7))
 ModelRegistry("registry", ModelRegistryArgs(
     prefix="berth-test", repositories=["digits", "gateway"], key=key.arn, keep_images=5,
-    keep_untagged_days=14, readers=["210987654321"], protect=PROTECT))
+    keep_untagged_days=14, readers=[Reader(account="210987654321", roles=["deploys"])],
+    protect=PROTECT))
 RegistryReplication("copies", RegistryReplicationArgs(
     prefix="berth-test", copies=[Copy(region="eu-west-1", account="123456789012")]))
 """
@@ -60,6 +61,16 @@ def test_other_accounts_pull_and_no_more(program: Program, ecr: Any) -> None:
     assert set(statement["Action"]) == {
         "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
     }  # fmt: skip
+    assert statement["Condition"] == {
+        "ArnLike": {
+            "aws:PrincipalArn": [
+                "arn:aws:iam::210987654321:role/berth-*-nodes-*",
+                "arn:aws:iam::210987654321:role/*/berth-*-nodes-*",
+                "arn:aws:iam::210987654321:role/deploys",
+                "arn:aws:iam::210987654321:role/*/deploys",
+            ]
+        }
+    }
 
 
 def test_images_are_copied(program: Program, ecr: Any) -> None:

@@ -1,7 +1,12 @@
 """Copies: the autoscaler, the budget for disruptions, and graphics processors."""
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +124,118 @@ def test_gpu_berths_go_to_gpu_nodes_and_nothing_else_does(stack: Project, cluste
     assert all(node == "node-1" for name, node in on.items() if name not in gpu)
     (pod, *_) = [pod for pod in pods if pod["metadata"]["name"] in gpu]
     assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
+
+
+_GROUP = "accelerated"
+_GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+
+
+def _group_of_nodes() -> list[dict[str, Any]]:
+    """A group of nodes that is empty, with what the cluster autoscaler knows of such a node: as of
+    a pool with `compute: gpu` (components/aws/node_pool.py)."""
+    room = {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": _GROUP,
+            "labels": {
+                "kubernetes.io/arch": "amd64",
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/hostname": _GROUP,
+                "pool": "gpu",
+                "group": _GROUP,
+                "nvidia.com/gpu.product": "H100",
+            },
+            "annotations": {
+                f"cluster-autoscaler.kwok.nodegroup/{bound}-count": str(number)
+                for bound, number in (("min", 0), ("max", 5), ("desired", 0))
+            },
+        },
+        "spec": {"taints": [_GPU_TAINT]},
+        "status": {
+            "allocatable": room,
+            "capacity": room,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+        },
+    }
+    settings = {
+        "apiVersion": "v1alpha1",
+        "readNodesFrom": "configmap",
+        "nodegroups": {"fromNodeLabelKey": "group"},
+        "nodes": {
+            "skipTaint": True,
+            "gpuConfig": {
+                "gpuLabelKey": "nvidia.com/gpu.product",
+                "availableGPUTypes": {"H100": {}},
+            },
+        },
+        "configmap": {"name": "kwok-provider-templates", "key": "templates"},
+    }
+    nodes = {"apiVersion": "v1", "kind": "List", "items": [node]}
+    return [
+        _config_map("kwok-provider-config", "config", settings),
+        _config_map("kwok-provider-templates", "templates", nodes),
+    ]
+
+
+def _config_map(name: str, key: str, content: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "kube-system"},
+        "data": {key: json.dumps(content)},
+    }
+
+
+@contextmanager
+def _autoscaler(cluster: Cluster, log: Path) -> Iterator[None]:
+    """The real cluster autoscaler, for as long as the block; its cloud is kwok's fake nodes."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [
+                "cluster-autoscaler", "--cloud-provider=kwok", "--namespace=kube-system",
+                f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false",
+                "--scan-interval=1s", "--scale-down-delay-after-add=2s",
+                "--scale-down-unneeded-time=3s", "--unremovable-node-recheck-timeout=2s",
+                "--node-delete-delay-after-taint=0s", "--address=127.0.0.1:0", "--v=1",
+            ],
+            env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "POD_NAMESPACE": "kube-system",
+                              "KWOK_PROVIDER_MODE": "local"},
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_gpu_nodes_come_from_none_and_go_to_none(
+    stack: Project, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The berths of the test before lose their nodes; what needs none brings none back."""
+    if shutil.which("cluster-autoscaler") is None:
+        pytest.skip("no `cluster-autoscaler` on the PATH, the real one that this test runs")
+
+    def nodes() -> list[Any]:
+        found: list[Any] = cluster.get("nodes", "-l", "pool=gpu")["items"]
+        return found
+
+    cluster.run("delete", "nodes", "-l", "pool=gpu")
+    cluster.apply(*_group_of_nodes())
+    with _autoscaler(cluster, tmp_path / "autoscaler.log"):
+        # Three berths with two processors each, on nodes that have two.
+        eventually(lambda: len(nodes()) == 3, seconds=120)
+        eventually(
+            lambda: (
+                cluster.get("deployment", "breast-cancer-1", "-n", _NAMESPACE)["status"].get(
+                    "readyReplicas"
+                )
+                == 3
+            ),
+            seconds=60,
+        )
+        stack.edit(lambda config: config["berth:models"].pop("breast-cancer"))
+        stack.berth("up", "--yes")
+        eventually(lambda: nodes() == [], seconds=120)
