@@ -32,7 +32,7 @@ _STATE = Path(tempfile.gettempdir()) / "berth-preview"  # short: a socket's path
 _SIZES = (10, 100)
 _CREATED = re.compile(r"\+ (\d+) to create")
 _IMAGE = f"sha256:{'0' * 64}"  # none is made or pulled in a preview
-_ROLES = ("engine", "program", "aws provider", "kubernetes provider", "rest")
+_ROLES = ("engine", "program", "aws provider", "kubernetes provider", "policy pack", "rest")
 
 
 @dataclass

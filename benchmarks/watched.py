@@ -19,6 +19,7 @@ _ROLES = {
     "pulumi-language-python-exec": "program",
     "pulumi-resource-kubernetes": "kubernetes provider",
     "pulumi-resource-aws": "aws provider",
+    "pulumi.policy": "policy pack",
 }
 
 
@@ -110,8 +111,8 @@ def _started(
 
 
 def _role(process: psutil.Process) -> str:
-    """By the program, which a script's interpreter names second."""
-    for word in process.cmdline()[:2]:
+    """By the program, which an interpreter names second, or as a module fourth."""
+    for word in process.cmdline()[:4]:
         if role := _ROLES.get(Path(word).name):
             return role
     return "rest"
