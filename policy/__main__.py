@@ -1,4 +1,8 @@
-"""The policy pack that the engine runs: `pulumi preview --policy-pack policy`."""
+"""The policy pack that the engine runs: `pulumi preview --policy-pack policy`.
+
+Three policies ask all rules, and not one each: the library decodes every resource anew for each
+policy (docs/policy.md has the figures).
+"""
 
 import datetime
 import json
@@ -9,12 +13,10 @@ from pathlib import Path
 
 from pulumi_policy import (
     EnforcementLevel,
-    Policy,
     PolicyPack,
     ReportViolation,
     ResourceValidationArgs,
     ResourceValidationPolicy,
-    Severity,
     StackValidationArgs,
     StackValidationPolicy,
 )
@@ -23,39 +25,39 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from policy.exceptions import ExceptionsError, accepted, in_force, told
 from policy.plain import plain_resource, plain_resources
-from policy.rule import Rule, Stack, Violation, violations
+from policy.rule import Stack, Violation, violations
 from policy.rules import RULES
 
 # The engine gives a pack the stack's configuration, whoever started it.
 CONFIG: Mapping[str, str] = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
 PROTECT = CONFIG.get("berth:protect") == "true"
 TODAY = datetime.datetime.now(datetime.UTC).date()
+ALONE = [rule for rule in RULES if rule.level == "mandatory" and not rule.whole]
+TOGETHER = [rule for rule in RULES if rule.level == "mandatory" and rule.whole]
+TYPES = {kind for rule in ALONE for kind in rule.types}
 try:
     EXCEPTIONS = accepted(CONFIG, RULES)
 except ExceptionsError as error:
     sys.exit(str(error))
 
 
-def _policy(rule: Rule) -> Policy:
-    """The rule as the engine asks it: of a resource before it is made, or of all in the end."""
+def _alone(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    if args.resource_type in TYPES:
+        found = violations(ALONE, [plain_resource(args)], Stack(protect=PROTECT))
+        _report(found, report)
 
-    def of_one(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if args.resource_type in rule.types:
-            stack = Stack(protect=PROTECT)
-            _report(violations([rule], [plain_resource(args)], stack), report)
 
-    def of_all(args: StackValidationArgs, report: ReportViolation) -> None:
-        stack = _stack(args)
-        _report(violations([rule], stack.resources, stack), report)
+def _together(args: StackValidationArgs, report: ReportViolation) -> None:
+    stack = _stack(args)
+    _report(violations(TOGETHER, stack.resources, stack), report)
 
-    level, severity = EnforcementLevel(rule.level), Severity(rule.severity)
-    if rule.whole:
-        return StackValidationPolicy(
-            rule.id, rule.says, of_all, level, severity=severity, remediation_steps=rule.remedy
-        )
-    return ResourceValidationPolicy(
-        rule.id, rule.says, of_one, level, severity=severity, remediation_steps=rule.remedy
-    )
+
+def _advice(args: StackValidationArgs, report: ReportViolation) -> None:
+    stack = _stack(args)
+    found = list(violations(RULES, stack.resources, stack))
+    _report((one for one in found if one.rule.level == "advisory"), report)
+    for urn, sentence in told(found, EXCEPTIONS, TODAY):
+        report(sentence, urn or None)
 
 
 def _stack(args: StackValidationArgs) -> Stack:
@@ -64,24 +66,33 @@ def _stack(args: StackValidationArgs) -> Stack:
 
 def _report(found: Iterable[Violation], report: ReportViolation) -> None:
     for one in in_force(found, EXCEPTIONS, TODAY):
-        report(f"{one.resource.name}: {one.found}. {one.rule.remedy}", one.resource.urn)
-
-
-def _tell_exceptions(args: StackValidationArgs, report: ReportViolation) -> None:
-    stack = _stack(args)
-    for urn, sentence in told(violations(RULES, stack.resources, stack), EXCEPTIONS, TODAY):
-        report(sentence, urn or None)
-
-
-POLICIES: list[Policy] = [_policy(rule) for rule in RULES]
-if EXCEPTIONS:
-    POLICIES.append(
-        StackValidationPolicy(
-            "exceptions",
-            "What is accepted for now, by berth:policy.exceptions.",
-            _tell_exceptions,
-            EnforcementLevel.ADVISORY,
+        report(
+            f"{one.rule.id} ({one.rule.severity}): {one.resource.name}: {one.found}. "
+            f"{one.rule.remedy}",
+            one.resource.urn,
         )
-    )
 
-PolicyPack("berth", POLICIES)
+
+PolicyPack(
+    "berth",
+    [
+        ResourceValidationPolicy(
+            "baseline",
+            "A rule of the security baseline, about a resource: docs/policy.md.",
+            _alone,
+            EnforcementLevel.MANDATORY,
+        ),
+        StackValidationPolicy(
+            "baseline-together",
+            "A rule of the security baseline, about resources together: docs/policy.md.",
+            _together,
+            EnforcementLevel.MANDATORY,
+        ),
+        StackValidationPolicy(
+            "advice",
+            "What could be better, and what is accepted for now.",
+            _advice,
+            EnforcementLevel.ADVISORY,
+        ),
+    ],
+)

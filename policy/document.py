@@ -20,9 +20,9 @@ $ ./berth preview -s prod
 …
 Policies:
     ❌ berth@v1.0.0 (local: policy)
-        - [mandatory] [severity: medium]  kms-rotates  (aws:kms:Key: data-key)
-          A key gets new material by itself.
-          data-key: enableKeyRotation is False. Set enable_key_rotation to true.
+        - [mandatory]  baseline  (aws:kms:Key: data-key)
+          A rule of the security baseline, about a resource: docs/policy.md.
+          kms-rotates (medium): data-key: enableKeyRotation is False. Set enable_key_rotatio…
 ```
 
 With `pulumi` alone: `pulumi preview --policy-pack policy`. Another program's resources are held
@@ -58,11 +58,11 @@ that there are. It stands in git, so that a pull request shows who accepts what.
 _TAIL = """
 ## What it costs
 
-A preview of dev (286 resources, 4 cores, medians of 4): 12.6 s without, 14.4 s with a policy for
-each rule. Three policies that ask all rules took 13.9 s, since Pulumi's library decodes every
-resource anew for each policy; half a second less was not worth losing the rules' own names,
-severities and levels in what the engine prints. A preview that a rule ends takes 5 s longer: so
-long does the engine wait for the program, which waits for it.
+A preview of dev (286 resources, 4 cores, means of 4): 12.6 s without, 13.9 s with these rules. The
+engine's policies are three, which ask all rules. One for each rule, with a name and severity that
+the engine knows, took 14.4 s, and 74 s of processor time for 7,146 resources, a third of the whole
+preview: Pulumi's library decodes every resource anew for each policy. A preview that a rule ends
+takes 5 s longer: so long does the engine wait for the program, which waits for it.
 """
 
 

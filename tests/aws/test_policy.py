@@ -46,10 +46,11 @@ def test_a_preview_tells_every_broken_rule_and_its_remedy(program: Program) -> N
     _accept(program)
     said = program.pulumi("preview", *_PACK, code=1).stdout
     for expected in (
-        "[mandatory] [severity: medium]  kms-rotates  (aws:kms:Key: turning)",
+        "[mandatory]  baseline  (aws:kms:Key: turning)",
+        "kms-rotates (medium): turning: enableKeyRotation is False",
         "Set enable_key_rotation to true.",
-        "[mandatory] [severity: critical]  s3-no-public-access  (aws:s3:Bucket: open)",
-        "it has no public access block",
+        "[mandatory]  baseline-together  (aws:s3:Bucket: open)",
+        "s3-no-public-access (critical): open: it has no public access block",
     ):
         assert expected in said
     assert "sns-encrypted" not in said
@@ -70,7 +71,7 @@ def test_what_is_accepted_passes_and_is_told(program: Program) -> None:
 def test_an_exception_that_has_ended_accepts_nothing(program: Program) -> None:
     _accept(program, _exception("kms-rotates", "turning", "2020-01-31"), *_OPEN)
     said = program.pulumi("preview", *_PACK, code=1).stdout
-    assert "kms-rotates  (aws:kms:Key: turning)" in said
+    assert "kms-rotates (medium): turning" in said
 
 
 def test_an_exception_of_no_rule_is_refused(program: Program) -> None:
