@@ -99,3 +99,12 @@ def test_it_is_shown_to_people_and_machines() -> None:
     assert json.loads(json.dumps(as_json("dev", "prod", found)))["departures"][0]["key"] == "more"
     assert "declare the same" in as_text("dev", "prod", [])
     assert "declare the same" in as_markdown("dev", "prod", [])
+
+
+def test_a_secret_is_no_text_of_a_departure() -> None:
+    """As Pulumi marks one; that it is another is told all the same where one side has none."""
+    secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+    one = {"type": "t", "name": "n", "inputs": {"a": 1, "key": {**secret, "value": "x"}}}
+    other = {"type": "t", "name": "n", "inputs": {"a": 1}}
+    [found] = departures([one], [other])
+    assert (found.key, found.first, found.second) == ("key", "(secret)", "(none)")
