@@ -4,7 +4,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from infra.cli_aws import bootstrap
 from infra.cli_data import data
 from infra.cli_parity import parity, told
 from infra.cli_picture import picture
+from infra.cli_policy import against_baseline
 from infra.cli_shared import ROOT, json_option, say, show, stack_option, yes_option
 from infra.engine import EngineError, ensure_engine, ensure_providers
 from infra.model_store import version_directory
@@ -41,8 +41,7 @@ def _stack_of(spec: HostingSpec, name: str, *, as_json: bool = False) -> Stack:
     """To change: with what its platform needs."""
     stack = _stack(name, as_json=as_json)
     ensure_providers(spec.platform, stack.environment, say)
-    # None of the rules is about what a stack on this machine is made of.
-    return stack if spec.platform == "local" else replace(stack, policy_pack=ROOT / "policy")
+    return stack
 
 
 def _checked(name: str, path: Path | None = None) -> HostingSpec:
@@ -120,7 +119,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     """Bring the stack to what its configuration says."""
     _require_yes(yes, as_json)
     spec = _checked(name)
-    stack = _stack_of(spec, name, as_json=as_json)
+    stack = against_baseline(_stack_of(spec, name, as_json=as_json), spec)
     parts = _left_out(spec)
     code = lifecycle.up(stack, yes=yes, parts_left_out=parts)
     if code:
@@ -141,7 +140,7 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     """Show what `up` would change; change nothing. Exit 1 when the stack is no longer like the one
     that `parity.stack` names."""
     spec = _checked(name)
-    stack = _stack_of(spec, name)
+    stack = against_baseline(_stack_of(spec, name), spec)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
     arguments += lifecycle.exclusions(_left_out(spec))

@@ -25,7 +25,9 @@ Policies:
           kms-rotates (medium): data-key: enableKeyRotation is False. Set enable_key_rotatio…
 ```
 
-With `pulumi` alone: `pulumi preview --policy-pack policy`. Another program's resources are held
+It takes the language host of Pulumi's own release: the engine that Berth builds with Go, where
+there is no release to be had, has an older one that runs no packs in Python, and the commands say
+so. With `pulumi` alone: `pulumi preview --policy-pack policy`. Another program's resources are held
 against the rules in the same way. A stack on this machine (`local`) has nothing that they are
 about. A rollback is not held against them: it goes back to what was passed, and must not wait for
 an exception that has ended.
