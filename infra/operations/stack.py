@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,7 @@ from typing import IO, Any
 import psutil
 
 from components.local.run_dir import write_atomically
+from infra.operations import preview_events
 
 # How Pulumi's self-managed backends say who holds a stack's lock.
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
@@ -110,18 +111,12 @@ class Stack:
         return self._watched("preview", *self._policies(), *arguments)
 
     def preview_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """What `up` would change: the engine's exit code, the count of each operation, and the
-        operation on each resource that does not stay the same."""
-        code, output = self._captured(
+        """What `up` would change: the engine's exit code, and what `preview_events.found` tells."""
+        streamed = replace(self, environment={**self.environment, **preview_events.STREAMED})
+        code, output = streamed._captured(
             "preview", "--json", *self._policies(), *arguments, "--stack", self.name
         )
-        found = json.loads(output)
-        steps = [
-            {"operation": step["op"], "urn": step["urn"]}
-            for step in found.get("steps", [])
-            if step["op"] != "same"
-        ]
-        return code, {"changes": found.get("changeSummary", {}), "steps": steps}
+        return code, preview_events.found(x for x in output.splitlines() if x.startswith("{"))
 
     def destroy(self, *arguments: str) -> int:
         return self._watched("destroy", *arguments)
