@@ -24,7 +24,7 @@ from pulumi_policy import (
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from policy.exceptions import ExceptionsError, accepted, in_force, told
-from policy.plain import plain_resource, plain_resources
+from policy.plain import is_left_out, plain_resource, plain_resources
 from policy.rule import Stack, Violation, violations
 from policy.rules import RULES
 
@@ -42,7 +42,7 @@ except ExceptionsError as error:
 
 
 def _alone(args: ResourceValidationArgs, report: ReportViolation) -> None:
-    if args.resource_type in TYPES:
+    if args.resource_type in TYPES and not is_left_out(args.resource_type, args.props):
         found = violations(ALONE, [plain_resource(args)], Stack(protect=PROTECT))
         _report(found, report)
 

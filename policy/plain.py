@@ -20,8 +20,14 @@ def plain_resource(args: ResourceValidationArgs) -> Resource:
     )
 
 
+def is_left_out(kind: str, props: Mapping[str, Any]) -> bool:
+    """Whether an update leaves a Kubernetes object as it is (`--exclude`, as for a site that does
+    not answer): the engine shows it without what it declares."""
+    return kind.startswith("kubernetes:") and "kind" not in props
+
+
 def plain_resources(resources: Sequence[PolicyResource]) -> list[Resource]:
-    """All resources of a stack."""
+    """All resources of a stack that are declared."""
     return [
         Resource(
             type=resource.resource_type,
@@ -35,6 +41,7 @@ def plain_resources(resources: Sequence[PolicyResource]) -> list[Resource]:
             },
         )
         for resource in resources
+        if not is_left_out(resource.resource_type, resource.props)
     ]
 
 
