@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.stacks import cluster, hosted
-from tests.engine.project import LostRequestsError
+from tests.engine.project import ErrorAnsweredError
 
 __all__ = ["cluster", "hosted"]
 
@@ -13,7 +13,8 @@ _REAL_PARTS = ("engine", "aws", "cluster", "parity")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What fails among real parts has a second try, and the summary names it (RERUN), so that a
-    slow machine alone refuses nothing; but a lost request is a defect however seldom it is."""
+    slow machine alone refuses nothing; but an error as an answer to a client is a
+    defect however seldom it is."""
     for item in items:
         if item.path.parent.name in _REAL_PARTS:
-            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[LostRequestsError.__name__]))
+            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorAnsweredError.__name__]))
