@@ -33,7 +33,6 @@ SERVICE = "gate"
 _PEERS = "gate-peers"
 MARKS = {"app.kubernetes.io/name": "gate", "app.kubernetes.io/part-of": PART_OF}
 _TABLE = "/etc/gate"
-_STATE = "/tmp/state"  # noqa: S108
 _LEAVING_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120

@@ -6,7 +6,7 @@ import pulumi
 from pulumi_aws import s3
 
 from components.aws.bucket_lifecycle import Keeping
-from components.aws.bucket_name import bucket_name
+from components.aws.bucket_name import data_bucket
 from components.aws.data_replica import DataReplica, DataReplicaArgs
 from components.aws.private_bucket import PrivateBucket, PrivateBucketArgs
 
@@ -33,7 +33,7 @@ class DataLayerArgs:
 
     Attributes:
         prefix: how the names of the buckets begin, such as `berth-dev`; at most 22 characters,
-            since `-data-replica` follows (see `bucket_name`).
+            since `-data-replica` follows (see `data_bucket`).
         account: number of the account.
         region: of the stack.
         key: ARN of the key that data are encrypted with.
@@ -75,7 +75,7 @@ class DataLayer(pulumi.ComponentResource):
         data = PrivateBucket(
             name,
             PrivateBucketArgs(
-                bucket_name=_name(f"{args.prefix}-data", args, args.region),
+                bucket_name=_name(args, args.region),
                 account=args.account,
                 region=args.region,
                 keeping=keeping,
@@ -89,7 +89,7 @@ class DataLayer(pulumi.ComponentResource):
             DataReplica(
                 f"{name}-replica",
                 DataReplicaArgs(
-                    bucket_name=_name(f"{args.prefix}-data-replica", args, args.replica.region),
+                    bucket_name=_name(args, args.replica.region, "-replica"),
                     account=args.account,
                     source=data,
                     source_region=args.region,
@@ -106,9 +106,9 @@ class DataLayer(pulumi.ComponentResource):
         self.register_outputs({"bucket_name": self.bucket_name, "bucket_arn": self.bucket_arn})
 
 
-def _name(prefix: str, args: DataLayerArgs, region: str) -> pulumi.Output[str]:
+def _name(args: DataLayerArgs, region: str, part: str = "") -> pulumi.Output[str]:
     return pulumi.Output.from_input(args.account).apply(
-        lambda account: bucket_name(prefix, account, region)
+        lambda account: data_bucket(args.prefix, account, region, part)
     )
 
 
@@ -121,7 +121,7 @@ def _log_of(
     logs = PrivateBucket(
         f"{name}-log",
         PrivateBucketArgs(
-            bucket_name=_name(f"{args.prefix}-data-log", args, args.region),
+            bucket_name=_name(args, args.region, "-log"),
             account=args.account,
             region=args.region,
             keeping=Keeping(former_days=_DELETED_LOG_DAYS, expire_after_days=args.log_days),

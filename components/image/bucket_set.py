@@ -94,9 +94,7 @@ class BucketSet:
             ).run()  # fmt: skip
             return name
 
-        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
-            for number, name in enumerate(pool.map(bring, names), 1):
-                say(f"{number} of {len(names)}: {name}")
+        self._bring(names, bring, say)
         self._finish(client, manifest, digest)
         return digest
 
@@ -107,9 +105,7 @@ class BucketSet:
             BucketError: there is nothing, or other data has this version, or S3 refuses.
             DataError: the manifest there is none.
         """
-        manifest = other._manifest()
-        if manifest is None:
-            raise BucketError(f"s3://{other.name}: there is no set of data; `berth data push` it")
+        manifest = other._there()
         digest = digest_of(manifest)
         if self._is_there(digest):
             return digest
@@ -123,9 +119,7 @@ class BucketSet:
             )  # fmt: skip
             return name
 
-        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
-            for number, name in enumerate(pool.map(bring, names), 1):
-                say(f"{number} of {len(names)}: {name}")
+        self._bring(names, bring, say)
         self._finish(client, manifest, digest)
         return digest
 
@@ -135,9 +129,7 @@ class BucketSet:
         Raises:
             BucketError, DataError: it is not there, or is not what the manifest says.
         """
-        data = self._manifest()
-        if data is None:
-            raise BucketError(f"s3://{self.name}: there is no set of data; `berth data push` it")
+        data = self._there()
         files = parse_manifest(data, f"s3://{self.name}/{NAME}", digest)
         client = _client(self.name)
         tree: Tree = {f"{DATA}/{NAME}": Entry(mode=PLAIN, read=lambda: data)}
@@ -145,6 +137,20 @@ class BucketSet:
             path = self._file(client, name, sha256)
             tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, read=path.read_bytes)
         return tree
+
+    def _bring(
+        self, names: list[str], bring: Callable[[str], str], say: Callable[[str], None]
+    ) -> None:
+        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
+            for number, name in enumerate(pool.map(bring, names), 1):
+                say(f"{number} of {len(names)}: {name}")
+
+    def _there(self) -> bytes:
+        """The manifest of a version that has to be there."""
+        data = self._manifest()
+        if data is None:
+            raise BucketError(f"s3://{self.name}: there is no set of data; `berth data push` it")
+        return data
 
     def _is_there(self, digest: str) -> bool:
         there = self.digest()

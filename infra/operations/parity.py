@@ -2,21 +2,18 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.operations.stack import OperationError
+from infra.operations.declarations import declarations
 
 _SHOWN_CHARACTERS = 60
 # How Pulumi marks a secret: sdk/go/common/resource/properties.go.
 _SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 _ABSENT = "(none)"
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +74,7 @@ def parity(root: Path, first: str, second: str) -> list[Departure]:
     files = [root / f"Pulumi.{name}.yaml" for name in (first, second)]
     asked = [[str(files[0])], [str(files[1]), "--sizes-of", str(files[0])]]
     with ThreadPoolExecutor() as both:
-        ones, others = both.map(_declared, asked)
+        ones, others = both.map(lambda arguments: declarations(*arguments), asked)
     return departures(ones, others)
 
 
@@ -121,22 +118,6 @@ def as_text(first: str, second: str, found: Sequence[Departure]) -> str:
         for departure in found
     ]
     return "\n".join([*lines, f"{second} departs from {first} in {len(found)} places"])
-
-
-def _declared(arguments: list[str]) -> list[dict[str, Any]]:
-    """In a process of its own: the engine's mocks are one per process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "infra.declared", *arguments],
-        cwd=_ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise OperationError(done.stderr.strip())
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
 
 
 def _by_name(

@@ -1,18 +1,14 @@
 """`berth picture`: a stack drawn from what it declares, as one SVG."""
 
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from textwrap import wrap
 
+from infra.operations.declarations import declarations
 from infra.operations.picture_plan import Box, Picture, picture
-from infra.operations.stack import OperationError
 
-_ROOT = Path(__file__).resolve().parents[2]
 _BOX, _GAP, _LEVEL_GAP, _MARGIN = 190, 18, 34, 16
 _LINE, _PAD = 14, 9
 _CHARACTERS, _NAME_LINES = 29, 3
@@ -48,13 +44,7 @@ def draw(name: str, file: Path) -> str:
     Raises:
         OperationError: its configuration is not sound.
     """
-    found = subprocess.run(
-        [sys.executable, "-m", "infra.declared", str(file)],
-        cwd=_ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if found.returncode:
-        raise OperationError(found.stderr.strip())
-    return svg(picture(json.loads(found.stdout)), name)
+    return svg(picture(declarations(str(file))), name)
 
 
 def svg(drawn: Picture, name: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.aws.certificate import HostName
 from infra.spec import HostingSpec, SpecError
+from infra.spec.domain import DomainSpec
 
 # Zones in which EKS takes no subnets of a control plane:
 # https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html
@@ -39,14 +41,15 @@ class AwsAccount:
         """Options of a resource in this account."""
         return pulumi.ResourceOptions(provider=self.provider)
 
-    def zone_id(self, zone: str) -> str:
-        """The id of a public Route 53 zone of the account.
+    def host_name(self, domain: DomainSpec) -> HostName:
+        """The name in its public Route 53 zone of the account.
 
         Raises:
-            Exception: there is none; the engine says so.
+            Exception: there is no such zone; the engine says so.
         """
         asked = pulumi.InvokeOptions(provider=self.provider)
-        return aws.route53.get_zone(name=zone, private_zone=False, opts=asked).zone_id
+        zone = aws.route53.get_zone(name=domain.zone, private_zone=False, opts=asked)
+        return HostName(name=domain.name, zone_id=zone.zone_id)
 
 
 def account_of(spec: HostingSpec, stack: str) -> AwsAccount:

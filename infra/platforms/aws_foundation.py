@@ -1,6 +1,6 @@
 """What hosting on AWS stands on: keys, network, cluster, nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -67,18 +67,7 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
     """A key for each purpose, usable by what serves that purpose alone."""
 
     def key(name: str, purpose: str, *users: dict[str, object]) -> EncryptionKey:
-        return EncryptionKey(
-            name,
-            EncryptionKeyArgs(
-                purpose=f"Berth {pulumi.get_stack()}: {purpose}",
-                account=account.number,
-                users=users,
-                rotation_days=spec.encryption.rotation_days,
-                deletion_window_days=spec.encryption.deletion_window_days,
-                protect=spec.protect,
-            ),
-            account.options(),
-        )
+        return stack_key(spec, account, name, purpose, users)
 
     return Keys(
         logs=key(
@@ -102,22 +91,38 @@ def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
     )
 
 
+def stack_key(
+    spec: HostingSpec,
+    account: AwsAccount,
+    name: str,
+    purpose: str,
+    users: Sequence[dict[str, object]] = (),
+    *,
+    region: str | None = None,
+) -> EncryptionKey:
+    """A key as all of the stack's are; of its region unless another is given."""
+    return EncryptionKey(
+        name,
+        EncryptionKeyArgs(
+            purpose=f"Berth {pulumi.get_stack()}: {purpose}",
+            account=account.number,
+            users=users,
+            rotation_days=spec.encryption.rotation_days,
+            deletion_window_days=spec.encryption.deletion_window_days,
+            protect=spec.protect,
+            region=region,
+        ),
+        account.options(),
+    )
+
+
 def edge_logs_key(spec: HostingSpec, account: AwsAccount, keys: Keys) -> EncryptionKey:
     """The key for logs of what AWS keeps in us-east-1, wherever the stack is."""
     if account.region == EDGE_REGION:
         return keys.logs
-    return EncryptionKey(
-        "edge-logs-key",
-        EncryptionKeyArgs(
-            purpose=f"Berth {pulumi.get_stack()}: logs of the edge endpoint",
-            account=account.number,
-            users=[_logs_of(account.number, EDGE_REGION)],
-            rotation_days=spec.encryption.rotation_days,
-            deletion_window_days=spec.encryption.deletion_window_days,
-            protect=spec.protect,
-            region=EDGE_REGION,
-        ),
-        account.options(),
+    users = [_logs_of(account.number, EDGE_REGION)]
+    return stack_key(
+        spec, account, "edge-logs-key", "logs of the edge endpoint", users, region=EDGE_REGION
     )
 
 

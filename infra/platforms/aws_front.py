@@ -6,7 +6,6 @@ import pulumi
 
 from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota, SharedHost
 from components.aws.api_gateway_logs import ApiGatewayLogs
-from components.aws.certificate import HostName
 from components.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
 from components.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
 from components.aws.log_group import LogSettings
@@ -15,7 +14,6 @@ from components.aws.web_acl import WebAcl, WebAclArgs
 from infra.platforms.aws_account import AwsAccount
 from infra.platforms.aws_foundation import Keys, Nodes, edge_logs_key
 from infra.spec import ClientSpec, HostingSpec
-from infra.spec.domain import DomainSpec
 
 # Answered by a gateway that works, without a key.
 _HEALTH = "/v2/health/live"
@@ -87,7 +85,7 @@ def make_api(
             burst=spec.api.throttle.burst,
             web_acl_arn=firewall.arn,
             logs=logs,
-            host=_host(account, spec.api.domain),
+            host=None if spec.api.domain is None else account.host_name(spec.api.domain),
             shared_host=shared,
         ),
         pulumi.ResourceOptions.merge(
@@ -126,16 +124,10 @@ def make_edge(
             price_class=cdn.price_class,
             minimum_tls=cdn.minimum_tls,
             web_acl_arn=firewall.arn,
-            host=_host(account, cdn.domain),
+            host=None if cdn.domain is None else account.host_name(cdn.domain),
         ),
         account.options(),
     )
-
-
-def _host(account: AwsAccount, domain: DomainSpec | None) -> HostName | None:
-    if domain is None:
-        return None
-    return HostName(name=domain.name, zone_id=account.zone_id(domain.zone))
 
 
 def _client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:

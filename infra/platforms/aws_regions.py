@@ -7,7 +7,6 @@ import pulumi
 
 from components.aws.api_gateway import SharedHost
 from components.aws.api_host import Nearest
-from components.aws.certificate import HostName
 from components.aws.internal_balancer import InternalBalancer
 from components.aws.region_health import RegionHealth, RegionHealthArgs
 from infra.platforms.aws_account import AwsAccount
@@ -34,7 +33,7 @@ def shared_host(
         account.options(),
     )
     return SharedHost(
-        host=HostName(name=latency.domain.name, zone_id=account.zone_id(latency.domain.zone)),
+        host=account.host_name(latency.domain),
         nearest=Nearest(region=account.region, check_id=health.check_id),
     )
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from policy.rule import UNKNOWN, Resource, Rule, Stack
+from policy.rule import UNKNOWN, Check, Level, Resource, Rule, Severity, Stack
 
 _TEMPLATES = {
     "kubernetes:core/v1:Pod": "spec",
@@ -45,7 +45,7 @@ def _security(container: Container) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _each(wrong: Callable[[Container, Mapping[str, Any]], str | None]) -> Any:
+def _each(wrong: Callable[[Container, Mapping[str, Any]], str | None]) -> Check:
     """A check of every container: `wrong` is given it and its pod, and says what is wrong."""
 
     def check(resource: Resource, _: Stack) -> Iterator[str]:
@@ -167,9 +167,16 @@ def _closed(namespace: Resource, stack: Stack) -> Iterator[str]:
     yield "no NetworkPolicy closes it: every pod reaches every other"
 
 
-def _rule(id: str, severity: Any, says: str, remedy: str, check: Any, **more: Any) -> Rule:  # noqa: A002
+def _rule(
+    name: str,
+    severity: Severity,
+    says: str,
+    remedy: str,
+    check: Check,
+    level: Level = "mandatory",
+) -> Rule:
     return Rule(
-        id=id, severity=severity, types=_PODS, says=says, remedy=remedy, check=check, **more
+        id=name, severity=severity, level=level, types=_PODS, says=says, remedy=remedy, check=check
     )
 
 
