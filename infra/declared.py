@@ -100,7 +100,14 @@ def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
     spec = load_file(file) if sizes_of is None else load_with_sizes_of(file, sizes_of)
     mocks = _Declared(spec)
     mocks.resources += [
-        {"type": "berth:data:Set", "name": name, "inputs": _given(entry.model_dump())}
+        {
+            "type": "berth:data:Set",
+            "name": name,
+            "inputs": _given(entry.model_dump()),
+            "urn": f"urn:pulumi:{_STACK}::berth::berth:data:Set::{name}",
+            "parent": "",
+            "uses": [],
+        }
         for name, entry in spec.data.sets.items()
     ]
     # Its image is declared by what its version is now, which lies where the stack is.

@@ -4,6 +4,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from infra.operations.picture import draw, svg
 from infra.operations.picture_plan import Box, Picture, picture
 
@@ -85,6 +87,14 @@ def test_what_stands_apart_is_drawn_all_the_same() -> None:
 def test_names_cannot_break_the_file() -> None:
     text = svg(picture([_resource("berth:aws:Cost", "<a>&b")]), "<s>")
     assert ET.fromstring(text).find("{http://www.w3.org/2000/svg}title") is not None
+
+
+def test_sets_of_data_are_drawn(tmp_path: Path) -> None:
+    content = yaml.safe_load((_ROOT / "Pulumi.dev.yaml").read_text())
+    content["config"]["berth:data"]["sets"] = {"prices": {"version": "7", "models": ["digits"]}}
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(yaml.safe_dump(content))
+    assert "prices" in draw("dev", file)
 
 
 def test_the_picture_in_docs_is_up_to_date() -> None:
