@@ -140,7 +140,7 @@ def main() -> None:
             "GATEWAY_TABLE": str(folder / "table.json"),
             "GATEWAY_STATE_DIR": str(folder),
         }
-        stack.enter_context(server(["gateway_app"], settings, through))
+        stack.enter_context(server(["berth_gateway"], settings, through))
         print("| connections | | requests/s | median ms | p99 ms |")
         print("|---|---|---|---|---|")
         for load in _LOADS:

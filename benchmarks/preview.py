@@ -73,11 +73,11 @@ def _measure(project: Project, berths: int, minutes: float) -> Size:
     add_models(project, berths)
     project.edit(_grown(berths))
     size = Size(berths)
-    held = _watched(project, ["-m", "infra.cli", "preview", "-s", "prod"], minutes)
+    held = _watched(project, ["-m", "berth", "preview", "-s", "prod"], minutes)
     size.resources = int(_CREATED.findall(held.log.read_text())[-1])
     size.work, size.peaks = dict(held.work), dict(held.peaks)
     size.seconds["preview"] = held.seconds
-    alone = _watched(project, ["-m", "infra.declared", "Pulumi.prod.yaml"], minutes)
+    alone = _watched(project, ["-m", "berth.operations.declared", "Pulumi.prod.yaml"], minutes)
     size.seconds["program alone"] = alone.seconds
     say(f"{berths} berths more: {size.resources} resources, preview {held.seconds:.1f} s")
     return size

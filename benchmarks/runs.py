@@ -19,7 +19,7 @@ _EMPTY_ROUNDS = 3
 def berth(project: Project, *arguments: str, minutes: float = MINUTES) -> Watched:
     """`berth ARGUMENTS` on the project's stack."""
     return watch(
-        [sys.executable, "-m", "infra.cli", *arguments, "-s", project.stack],
+        [sys.executable, "-m", "berth", *arguments, "-s", project.stack],
         folder=project.root,
         environment=project.environment,
         log=project.root / f"{arguments[0]}.log",

@@ -24,7 +24,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from benchmarks.server import free_ports, server
-from serving_app.card import file_sha256
+from berth_serving.card import file_sha256
 
 _ROUNDS = 5
 _ROUND_SECONDS = 0.7
@@ -179,8 +179,8 @@ def _binary_request(features: int) -> bytes:
 
 def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) -> None:
     servers = {
-        "berth, JSON": (["serving_app"], _json_request(features)),
-        "berth, binary": (["serving_app"], _binary_request(features)),
+        "berth, JSON": (["berth_serving"], _json_request(features)),
+        "berth, binary": (["berth_serving"], _binary_request(features)),
         "bare ASGI, no checks": (["benchmarks.serving_peers", "bare"], _json_request(features)),
         "naive FastAPI": (["benchmarks.serving_peers", "naive"], _json_request(features)),
     }

@@ -33,8 +33,8 @@ from threadpoolctl import threadpool_limits
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from infra.operations.package import package_model  # noqa: E402
-from serving_app.card import (  # noqa: E402
+from berth.operations.package import package_model  # noqa: E402
+from berth_serving.card import (  # noqa: E402
     MODEL_FILE,
     CardError,
     ModelCard,

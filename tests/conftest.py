@@ -1,9 +1,15 @@
 """What several folders of tests share: the cluster and the stack on it are started once."""
 
+import os
+
 import pytest
 
 from tests.cluster.stacks import cluster, hosted
 from tests.engine.project import ErrorAnsweredError
+from tests.repository import PACKAGES
+
+# Processes that tests start run the packages of this checkout.
+os.environ["PYTHONPATH"] = PACKAGES
 
 __all__ = ["cluster", "hosted"]
 

@@ -1,4 +1,4 @@
-"""Write images/*.lock.json anew: the newest Debian packages and the wheels of requirements.txt.
+"""Write the lock files of the images: the newest Debian packages and the wheels to install.
 
 Run as `python -m tools.lock_images`; the tests of the images then say whether the result works.
 """
@@ -14,8 +14,8 @@ from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
-from components.image.fetch import MIRROR
-from components.image.wheels import PLATFORMS, PYTHON_VERSION
+from pulumi_berth.images.fetch import MIRROR
+from pulumi_berth.images.wheels import PLATFORMS, PYTHON_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"
@@ -159,7 +159,7 @@ def _wheels(names: list[str], architecture: str, *options: str) -> list[dict[str
 def main() -> int:
     """Write every lock."""
     for name, content in (("base", lock_debian()), ("wheels", lock_wheels())):
-        path = ROOT / "images" / f"{name}.lock.json"
+        path = ROOT / "components/pulumi_berth/images" / f"{name}.lock.json"
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(path.relative_to(ROOT))
     return 0

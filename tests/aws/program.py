@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.aws.departures import EMULATOR
 from tests.aws.emulation import Emulation
-from tests.engine.project import REPOSITORY
+from tests.repository import PACKAGES
 
 _SECONDS = 600
 _DONE_NOTHING = ("same", "read")
@@ -109,7 +109,7 @@ class Program:
             **kept,
             **self.aws.environment(),
             "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": PACKAGES,
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.aws.emulation import Emulation
 from tests.cluster.cluster import Cluster
-from tests.engine.project import REPOSITORY, Project
+from tests.engine.project import Project
+from tests.repository import REPOSITORY
 
 _NODE_PORTS = {"dev": 31080, "prod": 31081}
 _STAND_IN = "autoscaler:stand-in"

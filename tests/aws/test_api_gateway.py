@@ -11,11 +11,11 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 import pulumi
-from components.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
-from components.aws.api_gateway_logs import ApiGatewayLogs
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from components.aws.log_group import LogSettings
-from components.aws.web_acl import WebAcl, WebAclArgs
+from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
+from pulumi_berth.aws.api_gateway_logs import ApiGatewayLogs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
 
 ACCOUNT = "123456789012"
 key = EncryptionKey("logs", EncryptionKeyArgs(

@@ -9,15 +9,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.declared import declared
+from berth.operations.declared import declared
 from tests.aws.program import Program
+from tests.repository import REPOSITORY
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PLUGIN = "pulumi-resource-kubernetes"
 _MISSPELLED = """
 from pulumi_aws import s3
@@ -81,7 +80,7 @@ def _all_unknown(resources: list[dict[str, Any]], schema: Mapping[str, Any]) -> 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_kubernetes_objects_have_fields_that_there_are(schema: dict[str, Any], stack: str) -> None:
-    resources = declared(_ROOT / f"Pulumi.{stack}.yaml")
+    resources = declared(REPOSITORY / f"Pulumi.{stack}.yaml")
     known = [one for one in resources if one["type"] in schema["resources"]]
     assert len(known) > 30
     assert _all_unknown(resources, schema) == []

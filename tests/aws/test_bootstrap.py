@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
-from tests.engine.project import REPOSITORY
+from tests.repository import PACKAGES, REPOSITORY
 
 _SECONDS = 120
 _BUCKET = f"berth-state-{ACCOUNT}-{REGION}"
@@ -29,7 +29,7 @@ def _environment(aws: Emulation, **further: str) -> dict[str, str]:
         **kept,
         **aws.environment(),
         "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": PACKAGES,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         **further,
@@ -46,7 +46,7 @@ def _run(*arguments: str, environment: dict[str, str], folder: Path, code: int =
 
 
 def _berth(aws: Emulation, *arguments: str, code: int = 0, **environment: str) -> str:
-    command = [sys.executable, "-m", "infra.cli", "bootstrap", *arguments]
+    command = [sys.executable, "-m", "berth", "bootstrap", *arguments]
     return _run(
         *command, environment=_environment(aws, **environment), folder=REPOSITORY, code=code
     )

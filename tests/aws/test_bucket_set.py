@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from components.image.artifact import DATA
-from components.image.bucket_set import BucketError, BucketSet
-from data_app.manifest import NAME, DataError, read_manifest, write_manifest
-from infra.cli import main
+from berth.cli.main import main
+from berth_data.manifest import NAME, DataError, read_manifest, write_manifest
+from pulumi_berth.datasets.artifact import DATA
+from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
 from tests.aws.emulation import REGION, Emulation
 
 _MIB = 1 << 20

@@ -12,15 +12,15 @@ from tests.aws.program import Program
 _PROGRAM = """
 import pulumi
 from pulumi_aws import ec2
-from components.aws.cluster import Access, Cluster, ClusterArgs
-from components.aws.cluster_addons import (
+from pulumi_berth.aws.cluster import Access, Cluster, ClusterArgs
+from pulumi_berth.aws.cluster_addons import (
     AFTER_NODES, BEFORE_NODES, ClusterAddons, ClusterAddonsArgs,
 )
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.log_group import LogSettings
-from components.aws.node_pool import NodePool, NodePoolArgs, Taint
-from components.aws.node_role import NodeRole
-from components.aws.pod_role import PodRole, PodRoleArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.node_pool import NodePool, NodePoolArgs, Taint
+from pulumi_berth.aws.node_role import NodeRole
+from pulumi_berth.aws.pod_role import PodRole, PodRoleArgs
 
 ACCOUNT = "123456789012"
 SIZE = dict(min=0, desired=0, max=MAX)

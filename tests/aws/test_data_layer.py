@@ -13,8 +13,8 @@ _COPY_REGION = "eu-west-1"
 _PROGRAM = """
 import pulumi
 from pulumi_aws import kms
-from components.aws.data_layer import DataLayer, DataLayerArgs, ReplicaIn
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from pulumi_berth.aws.data_layer import DataLayer, DataLayerArgs, ReplicaIn
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 
 key = EncryptionKey("data-key", EncryptionKeyArgs(
     purpose="Data", account="123456789012", deletion_window_days=7))

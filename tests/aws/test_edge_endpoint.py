@@ -11,10 +11,10 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 import pulumi
-from components.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from components.aws.log_group import LogSettings
-from components.aws.web_acl import WebAcl, WebAclArgs
+from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
 
 key = EncryptionKey("logs", EncryptionKeyArgs(
     purpose="Logs", account="123456789012", users=[service_use("logs.us-east-1.amazonaws.com")],

@@ -10,9 +10,9 @@ from tests.aws.emulation import Emulation
 from tests.aws.program import Program
 
 _PROGRAM = """
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.model_registry import ModelRegistry, ModelRegistryArgs, Reader
-from components.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, Reader
+from pulumi_berth.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
 
 key = EncryptionKey("images", EncryptionKeyArgs(
     purpose="Images", account="123456789012", deletion_window_days=7))

@@ -10,9 +10,9 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 import pulumi
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from components.aws.log_group import LogSettings
-from components.aws.network import Network, NetworkArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.network import Network, NetworkArgs
 
 key = EncryptionKey("logs", EncryptionKeyArgs(
     purpose="Logs", account="123456789012", users=[service_use("logs.us-east-1.amazonaws.com")],

@@ -12,14 +12,14 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 import pulumi
-from components.aws.alarm_plan import AlarmThresholds
-from components.aws.alarm_topic import AlarmTopic, AlarmTopicArgs, alarm_key_users
-from components.aws.container_logs import ContainerLogs, ContainerLogsArgs
-from components.aws.cost import Cost, CostArgs
-from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from components.aws.log_group import LogSettings, log_group
-from components.aws.observability import Observability, ObservabilityArgs
-from components.aws.watched import WatchedModel
+from pulumi_berth.aws.alarm_plan import AlarmThresholds
+from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs, alarm_key_users
+from pulumi_berth.aws.container_logs import ContainerLogs, ContainerLogsArgs
+from pulumi_berth.aws.cost import Cost, CostArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
+from pulumi_berth.aws.log_group import LogSettings, log_group
+from pulumi_berth.aws.observability import Observability, ObservabilityArgs
+from pulumi_berth.aws.watched import WatchedModel
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.aws.program import Program
-from tests.engine.project import REPOSITORY
+from tests.repository import REPOSITORY
 
-_PACK = ("--policy-pack", str(REPOSITORY / "policy"), "--stack", "test")
+_PACK = ("--policy-pack", str(REPOSITORY / "policy" / "berth_policy"), "--stack", "test")
 _PROGRAM = """
 import pulumi
 from pulumi_aws import kms, s3, sns

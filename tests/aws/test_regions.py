@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from tests.aws.program import Program
-from tests.engine.project import REPOSITORY
+from tests.repository import REPOSITORY
 
 _SAYS = """
 from pathlib import Path
 from types import SimpleNamespace
 import pulumi
-from infra.platforms.aws_regions import other_regions, said_to_regions, secret_of_edge
-from infra.spec import load_file
+from berth.platforms.aws.regions import other_regions, said_to_regions, secret_of_edge
+from berth.spec import load_file
 
 stack = pulumi.get_stack()
 spec = load_file(Path(__file__).parent / "specs" / f"Pulumi.{stack}.yaml")

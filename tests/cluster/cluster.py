@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.image.registry import Repository
+from pulumi_berth.oci.registry import Repository
 
 _UP_SECONDS = 180
 _NEEDED = ("containerd", "runc", "docker-registry", "iptables", "conntrack", "openssl", "ip")

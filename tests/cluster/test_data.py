@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from data_app.manifest import NAME
+from berth_data.manifest import NAME
 from tests.aws.emulation import Emulation, emulated, why_not
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import new_project, stack_file

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from components.image import layers, oci
-from components.image.base import USER
-from components.image.build import Image, build
-from components.image.registry import Repository, split_reference
-from components.image.scan import Scan
+from pulumi_berth.images import layers
+from pulumi_berth.images.base import USER
+from pulumi_berth.images.scan import Scan
+from pulumi_berth.oci import oci
+from pulumi_berth.oci.build import Image, build
+from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import new_project, stack_file
 from tests.engine.project import Project, eventually
@@ -75,7 +76,7 @@ def test_a_tampered_model_is_told_and_the_old_version_serves_on(
             layers={"amd64": [("model", layers.model_layer(tampered, "tampered"))]},
             run=oci.RunConfig(
                 user=f"{USER}:{USER}", environment={}, labels={},
-                entrypoint=["/usr/bin/python3", "-m", "serving_app"],
+                entrypoint=["/usr/bin/python3", "-m", "berth_serving"],
             ),
         ),
         form="spdx", scan=Scan(command=["true"], fail_on="high", ignore_unfixed=False),

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from components.image import layers, oci
-from components.image.base import USER
-from components.image.build import Built, GateError, Image, build
-from components.image.cache import cache_folder
-from components.image.contents import read_contents
-from components.image.layer import write_layer
-from components.image.registry import Repository
-from components.image.scan import Scan, ScanError
-from components.image.tree import EXECUTABLE, Entry
+from pulumi_berth.images import layers
+from pulumi_berth.images.base import USER
+from pulumi_berth.images.contents import read_contents
+from pulumi_berth.images.scan import Scan, ScanError
+from pulumi_berth.oci import oci
+from pulumi_berth.oci.build import Built, GateError, Image, build
+from pulumi_berth.oci.cache import cache_folder
+from pulumi_berth.oci.layer import write_layer
+from pulumi_berth.oci.registry import Repository
+from pulumi_berth.oci.tree import EXECUTABLE, Entry
 from tests.cluster.cluster import Cluster
 
 _RUN = oci.RunConfig(
@@ -118,7 +119,7 @@ def test_a_new_version_pushes_only_its_own_layers(make: Make, cluster: Cluster) 
     for version in ("1", "2"):
         model = layers.model_layer(layers.WHEEL_LOCK.parents[1] / "models" / "digits" / version,
                                    version)  # fmt: skip
-        app = layers.program_layer("serving_app")
+        app = layers.program_layer("berth_serving")
         built = build(
             Image(repository=repository, tag=version, base=base.reference,
                   layers={"amd64": [("app", app), ("model", model)]}, run=_RUN),

@@ -2,8 +2,8 @@
 
 import httpx
 
-from components.image.registry import Repository, split_reference
-from serving_app.card import read_card
+from berth_serving.card import read_card
+from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 

@@ -20,22 +20,12 @@ import httpx
 import psutil
 from ruamel.yaml import YAML
 
-from components.local import supervisord
-from components.local.run_dir import RunDir
+from pulumi_berth.local import supervisord
+from pulumi_berth.local.run_dir import RunDir
+from tests.repository import PACKAGES, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-_COPIED = (
-    "infra",
-    "components",
-    "serving_app",
-    "gateway_app",
-    "data_app",
-    "images",
-    "models",
-    "policy",
-    "tools",
-)
-_COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "requirements.txt", "berth")
+_COPIED = ("models",)
+_COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "infra/__main__.py")
 _COMMAND_SECONDS = 600
 _WITHOUT_STACK = ("package", "test", "data", "parity")
 
@@ -55,11 +45,12 @@ class Project:
             if (REPOSITORY / name).is_dir():
                 shutil.copytree(REPOSITORY / name, root / name, ignore=ignored)
         for name in _COPIED_FILES:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, root / name)
         project = cls(root, stack)
         project.environment = {
             key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")
-        }
+        } | {"PYTHONPATH": PACKAGES}
         return project
 
     @property
@@ -69,7 +60,7 @@ class Project:
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """`berth ARGUMENTS`, in the background."""
         return subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", *arguments, *self._stack_option(arguments)],
+            [sys.executable, "-m", "berth", *arguments, *self._stack_option(arguments)],
             cwd=self.root,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -110,7 +101,6 @@ class Project:
                 "PULUMI_BACKEND_URL": f"file://{self.root}/.berth/state",
                 "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase()),
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
-                "PYTHONPATH": str(self.root),
             },
             input=stdin,
             capture_output=True,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from components.local.supervisord import RUN_DIR_VARIABLE
+from pulumi_berth.local.supervisord import RUN_DIR_VARIABLE
 from tests.engine.project import Project, eventually
 
 SLEEPER = "import time; time.sleep(600)"

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serving_app.card import digest, read_card
+from berth_serving.card import digest, read_card
 from tests.engine.project import Project
 
 

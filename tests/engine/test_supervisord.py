@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.local import supervisord
-from components.local.run_dir import RunDir
+from pulumi_berth.local import supervisord
+from pulumi_berth.local.run_dir import RunDir
 
 SLEEP = "import time; time.sleep(600)"
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.repository import REPOSITORY
+
 KEY = "key of default"
 _DEADLINE_SECONDS = 20.0
 
@@ -96,7 +97,7 @@ class GatewayProcess:
             self.port, self.admin_port = free_ports(2)
         with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway_app"],
+                [sys.executable, "-m", "berth_gateway"],
                 cwd=REPOSITORY,
                 env={
                     **{n: v for n, v in os.environ.items() if not n.startswith("GATEWAY_")},

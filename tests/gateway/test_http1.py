@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from gateway_app import http1
+from berth_gateway import http1
 
 
 @pytest.fixture(autouse=True)

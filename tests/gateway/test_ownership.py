@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway_app.ownership import owner_of
+from berth_gateway.ownership import owner_of
 from tests.gateway.fake_berth import FakeBerth
 from tests.gateway.gateway_process import (
     KEY,

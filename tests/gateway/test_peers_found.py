@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway_app import peers
-from gateway_app.peers import Peers
-from gateway_app.quota import Quotas
-from gateway_app.sharing import Sharing
-from gateway_app.throttle import Throttle
+from berth_gateway import peers
+from berth_gateway.peers import Peers
+from berth_gateway.quota import Quotas
+from berth_gateway.sharing import Sharing
+from berth_gateway.throttle import Throttle
 from tests.gateway.gateway_process import free_ports
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "no such name")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_app.quota import Counter, Quotas, bounds
-from gateway_app.quota_file import read_counters, write_counters
-from gateway_app.table import Period, Quota
+from berth_gateway.quota import Counter, Quotas, bounds
+from berth_gateway.quota_file import read_counters, write_counters
+from berth_gateway.table import Period, Quota
 
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
 LAST_SECOND = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)

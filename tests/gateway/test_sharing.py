@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_app.quota import Counter, Quotas
-from gateway_app.sharing import Outbox, Sharing, State, Told
-from gateway_app.table import Client, Quota
-from gateway_app.throttle import Throttle
+from berth_gateway.quota import Counter, Quotas
+from berth_gateway.sharing import Outbox, Sharing, State, Told
+from berth_gateway.table import Client, Quota
+from berth_gateway.throttle import Throttle
 
 START = datetime(2026, 5, 5, 12, 30, tzinfo=UTC)
 INTERVAL = 0.1

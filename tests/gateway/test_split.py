@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_app.traffic import Split
+from berth_gateway.traffic import Split
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_app.table import TableError, parse_table
+from berth_gateway.table import TableError, parse_table
 from tests.gateway.gateway_process import client, model, table
 
 URL = "http://127.0.0.1:41001"

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_app.table import Client
-from gateway_app.throttle import Throttle
+from berth_gateway.table import Client
+from berth_gateway.throttle import Throttle
 
 
 class Clock:

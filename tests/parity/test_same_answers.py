@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from serving_app.card import read_card
-from tests.engine.project import REPOSITORY, Project, eventually
+from berth_serving.card import read_card
+from tests.engine.project import Project, eventually
+from tests.repository import REPOSITORY
 
 _INFER = "/v2/models/digits/infer"
 _EXAMPLE = read_card(REPOSITORY / "models" / "digits" / "1").example

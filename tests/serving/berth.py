@@ -1,4 +1,4 @@
-"""A real berth: `python -m serving_app` on a free port, and models made for the test."""
+"""A real berth: `python -m berth_serving` on a free port, and models made for the test."""
 
 import json
 import os
@@ -18,9 +18,9 @@ import onnx
 import yaml
 from onnx import TensorProto, helper
 
-from serving_app.card import file_sha256
+from berth_serving.card import file_sha256
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 _START_SECONDS = 30.0
 
 ONNX_TYPES = {
@@ -195,7 +195,7 @@ def start(model: Path, log: Path, port: int, /, **settings: str) -> "subprocess.
         environment[key if key.startswith("OTEL_") else f"BERTH_{key.upper()}"] = value
     with log.open("w") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "serving_app"],
+            [sys.executable, "-m", "berth_serving"],
             cwd=REPOSITORY,
             env=environment,
             stdout=stream,

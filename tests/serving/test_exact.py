@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serving_app.card import read_card
-from serving_app.datatypes import DATATYPES
-from tests.serving.berth import REPOSITORY, Berth, running
+from berth_serving.card import read_card
+from berth_serving.datatypes import DATATYPES
+from tests.repository import REPOSITORY
+from tests.serving.berth import Berth, running
 
 MODELS = sorted(path.parent for path in (REPOSITORY / "models").glob("*/*/model.yaml"))
 ROWS = 7

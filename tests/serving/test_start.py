@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from serving_app.card import file_sha256
+from berth_serving.card import file_sha256
 from tests.serving.berth import identity, refused, running, start
 
 

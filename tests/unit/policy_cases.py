@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from policy.rule import UNKNOWN, Resource, Stack
+from berth_policy.rule import UNKNOWN, Resource, Stack
 
 BUCKET = "aws:s3/bucket:Bucket"
 BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"

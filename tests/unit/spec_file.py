@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from infra.spec import HostingSpec, SpecError, load_file
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from berth.spec import HostingSpec, SpecError, load_file
+from tests.repository import REPOSITORY
 
 ABSENT = object()  # as a value: the key is taken out
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.aws.access_log_plan import AccessLogFields, MetricFilter, access_log_filters
+from pulumi_berth.aws.access_log_plan import AccessLogFields, MetricFilter, access_log_filters
 
 _FIELDS = AccessLogFields(path="uri", status="code", latency="took")
 _COMPARED = {

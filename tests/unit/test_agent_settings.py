@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from components.aws.agent_settings import agent_settings
-from components.aws.alarm_plan import model_alarms
-from components.aws.dashboard_plan import model_dashboard
-from components.aws.watched import BERTH_NAMESPACE
-from serving_app.metrics import Metrics
+from berth_serving.metrics import Metrics
+from pulumi_berth.aws.agent_settings import agent_settings
+from pulumi_berth.aws.alarm_plan import model_alarms
+from pulumi_berth.aws.dashboard_plan import model_dashboard
+from pulumi_berth.aws.watched import BERTH_NAMESPACE
 from tests.unit.watched_stack import DIGITS, STACK, THRESHOLDS
 
 _SETTINGS = agent_settings("berth-prod", "berth")["agent"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.aws.alarm_plan import Alarm, model_alarms, stack_alarms
+from pulumi_berth.aws.alarm_plan import Alarm, model_alarms, stack_alarms
 from tests.unit.watched_stack import DIGITS, EVERYTHING, STACK, TEXTS, THRESHOLDS
 
 

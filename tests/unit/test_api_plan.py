@@ -6,9 +6,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from components.aws.api_plan import api_body
-from serving_app.card import read_card
-from tests.engine.project import REPOSITORY
+from berth_serving.card import read_card
+from pulumi_berth.aws.api_plan import api_body
+from tests.repository import REPOSITORY
 
 _BODY = api_body("berth-test", timeout_seconds=29)
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 import pytest
 
-from components.berth_plan import BerthPlan, berth_name, copies
-from components.traffic_plan import ModelTraffic, route_rules, service_ref
+from pulumi_berth.kubernetes.berth_plan import BerthPlan, berth_name, copies
+from pulumi_berth.kubernetes.traffic_plan import ModelTraffic, route_rules, service_ref
 
 _FILTER = {"type": "ExtensionRef"}
 

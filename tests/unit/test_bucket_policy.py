@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.aws.bucket_policy import (
+from pulumi_berth.aws.bucket_policy import (
     bucket_policy,
     log_delivery,
     over_tls_alone,

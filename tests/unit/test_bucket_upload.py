@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from components.image.bucket_upload import Parts, Upload
+from pulumi_berth.datasets.bucket_upload import Parts, Upload
 
 _MIB = 1 << 20
 _OBJECT = {"Bucket": "ours", "Key": "sets/7/large.bin"}
@@ -111,7 +111,7 @@ def test_an_empty_file_is_one_part(tmp_path: Path) -> None:
 def test_a_huge_file_has_no_more_parts_than_s3_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.image.bucket_upload._MOST_PARTS", 2)
+    monkeypatch.setattr("pulumi_berth.datasets.bucket_upload._MOST_PARTS", 2)
     path = tmp_path / "huge"
     path.write_bytes(b"a" * (48 * _MIB + 1))
     parts = Parts.of(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.platforms.cluster import access_of, require_cluster
-from infra.spec import SpecError
+from berth.platforms.kubernetes.cluster import access_of, require_cluster
+from berth.spec import SpecError
 
 _WHOLE = ["apps", "gateway.networking.k8s.io", "traefik.io"]
 

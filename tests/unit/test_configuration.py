@@ -4,7 +4,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from infra.operations.configuration import restored
+from berth.operations.configuration import restored
 
 FILE = """\
 # The laptop.

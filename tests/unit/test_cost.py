@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import mocks
 
-from components.aws.cost import Cost, CostArgs
+from pulumi_berth.aws.cost import Cost, CostArgs
 
 
 class _Engine(mocks.Mocks):

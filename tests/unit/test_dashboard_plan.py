@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.aws.dashboard_plan import model_dashboard, stack_dashboard
+from pulumi_berth.aws.dashboard_plan import model_dashboard, stack_dashboard
 from tests.unit.watched_stack import DIGITS, EVERYTHING, STACK, TEXTS, THRESHOLDS
 
 _BODIES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data_app.__main__ import main
-from data_app.manifest import NAME, DataError, read_manifest, write_manifest
+from berth_data.__main__ import main
+from berth_data.manifest import NAME, DataError, read_manifest, write_manifest
 
 
 @pytest.fixture

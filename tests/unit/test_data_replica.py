@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from components.aws.bucket_lifecycle import Keeping
-from components.aws.data_replica import Side, replication_policy
+from pulumi_berth.aws.bucket_lifecycle import Keeping
+from pulumi_berth.aws.data_replica import Side, replication_policy
 
 _SOURCE = Side(
     bucket="arn:aws:s3:::data", key="arn:aws:kms:eu-central-1:1:key/a", region="eu-central-1"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine import Engine, EngineError, cache, ensure_engine, release
+from berth.engine import Engine, EngineError, cache, ensure_engine, release
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = cache.NEEDED
 
 
@@ -150,7 +150,7 @@ def kept_folder(tmp_path: Path) -> Path:
 def test_pins_of_the_engine_agree() -> None:
     requirements = (REPOSITORY / "requirements.txt").read_text()
     assert f"pulumi=={cache.VERSION}\n" in requirements
-    module = (REPOSITORY / "tools/engine/cli/go.mod").read_text()
+    module = (REPOSITORY / "infra/berth/engine/cli/go.mod").read_text()
     assert f"require github.com/pulumi/pulumi/pkg/v3 v{cache.VERSION}\n" in module
 
 

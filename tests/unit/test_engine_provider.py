@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine import EngineError, ensure_providers
+from berth.engine import EngineError, ensure_providers
 
 _VERSION = importlib.metadata.version("pulumi-kubernetes")
 

@@ -8,11 +8,11 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from infra.platforms.hosting import Images, host
-from infra.platforms.keys import client_keys
-from infra.spec import load_file
+from berth.platforms.keys import client_keys
+from berth.platforms.kubernetes.hosting import Images, host
+from berth.spec import load_file
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 _STACK = """\
 config:
   berth:platform: kubernetes
@@ -67,7 +67,7 @@ def _declared(folder: Path, weight: int) -> Resources:
                 data={"digits": [], "breast-cancer": []},
             ),
             keys=client_keys(spec.gateway.clients),
-            root=ROOT,
+            root=REPOSITORY,
             pod_metrics=False,
             opts=pulumi.ResourceOptions(),
         )  # fmt: skip

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from components.image import oci
-from components.image.contents import InPackage, read_contents
-from components.image.layer import Layer, write_layer
-from components.image.registry import split_reference
-from components.image.report import Report, report_of, shortcomings
-from components.image.sbom import package_url, sbom
-from components.image.scan import NONE_AT_HAND, Scan, ScanError, at_hand, run_scan
-from components.image.tree import EXECUTABLE, Entry, Tree, text
+from pulumi_berth.images.contents import InPackage, read_contents
+from pulumi_berth.images.report import Report, report_of, shortcomings
+from pulumi_berth.images.sbom import package_url, sbom
+from pulumi_berth.images.scan import NONE_AT_HAND, Scan, ScanError, at_hand, run_scan
+from pulumi_berth.oci import oci
+from pulumi_berth.oci.layer import Layer, write_layer
+from pulumi_berth.oci.registry import split_reference
+from pulumi_berth.oci.tree import EXECUTABLE, Entry, Tree, text
 
 _RUN = oci.RunConfig(
     user="65532:65532", environment={"B": "2", "A": "1"}, entrypoint=["/x"], labels={"l": "v"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.image.base import USER, base_tree
-from components.image.debian import Package, PackageError, unpack
-from components.image.layer import EPOCH, write_layer
-from components.image.tree import Entry, Tree, folder, link, of_folder, text
-from components.image.wheels import LIBRARIES, libraries_tree
+from pulumi_berth.images.base import USER, base_tree
+from pulumi_berth.images.debian import Package, PackageError, unpack
+from pulumi_berth.images.wheels import LIBRARIES, libraries_tree
+from pulumi_berth.oci.layer import EPOCH, write_layer
+from pulumi_berth.oci.tree import Entry, Tree, folder, link, of_folder, text
 
 
 def _tar_xz(

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from components.image import oci
-from components.image.registry import RegistryError, Repository
+from pulumi_berth.oci import oci
+from pulumi_berth.oci.registry import RegistryError, Repository
 
 _UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}).encode()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.platforms.kubernetes_diagnosis import of_deployment, of_pod
+from berth.platforms.kubernetes.diagnosis import of_deployment, of_pod
 
 
 def _pod(**status: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from typing import Any
 
-from components.aws.lifecycle_plan import lifecycle
-from components.built_image import content_tag
+from pulumi_berth.aws.lifecycle_plan import lifecycle
+from pulumi_berth.images.built_image import content_tag
 
 _NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

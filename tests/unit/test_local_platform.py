@@ -1,18 +1,17 @@
 """What the local platform declares, with Pulumi's mocks in place of the engine."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from infra.platforms.local import deploy
-from infra.spec import load_file
-from serving_app.card import digest
+from berth.platforms.local.deploy import deploy
+from berth.spec import load_file
+from berth_serving.card import digest
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 CHOSEN_KEY = "a-key-that-the-client-chose-itself"
 
 
@@ -44,11 +43,11 @@ class _Engine(mocks.Mocks):
 def engine() -> _Engine:
     engine = _Engine()
     mocks.set_mocks(engine)
-    spec = load_file(ROOT / "Pulumi.local.yaml")
+    spec = load_file(REPOSITORY / "Pulumi.local.yaml")
 
     @pulumi.runtime.test
     def declare() -> pulumi.Output[Any]:
-        return pulumi.Output.all(deploy(spec, stack="local", root=ROOT))
+        return pulumi.Output.all(deploy(spec, stack="local", root=REPOSITORY))
 
     declare()
     return engine
@@ -61,7 +60,7 @@ def test_one_berth_for_each_version(engine: _Engine) -> None:
 
 def test_a_berth_is_identified_by_its_cards_digest(engine: _Engine) -> None:
     inputs = engine.resources["BerthProcess", "digits-2"]
-    assert inputs["digest"] == digest(ROOT / "models" / "digits" / "2")
+    assert inputs["digest"] == digest(REPOSITORY / "models" / "digits" / "2")
     assert inputs["app"].startswith("sha256:")
 
 

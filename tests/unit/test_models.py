@@ -6,8 +6,8 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from berth_serving.card import CARD_FILE, digest, read_card, verify_files
 from models import make
-from serving_app.card import CARD_FILE, digest, read_card, verify_files
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{CARD_FILE}"))

@@ -19,11 +19,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from infra.cli import main
-from infra.operations.package import PackageError, package_model
-from infra.operations.packaging import formats
-from infra.operations.packaging.converted import Converted
-from serving_app.card import digest, read_card, verify_files
+from berth.cli.main import main
+from berth.operations.package import PackageError, package_model
+from berth.packaging import formats
+from berth.packaging.converted import Converted
+from berth_serving.card import digest, read_card, verify_files
 
 X, Y = load_wine(return_X_y=True)
 
@@ -218,7 +218,7 @@ def test_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("infra.operations.package._write_card", interrupt)
+    monkeypatch.setattr("berth.operations.package._write_card", interrupt)
     with pytest.raises(KeyboardInterrupt):
         package_model(_affine(), rows=ROWS, name="m", version="1", into=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from infra.operations.packaging.compare import compare
-from infra.operations.packaging.errors import PackageError
+from berth.packaging.compare import compare
+from berth.packaging.errors import PackageError
 
 
 def test_large_column_leaves_no_room_to_a_small_one() -> None:

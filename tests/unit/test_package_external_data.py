@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from infra.operations.package import PackageError, package_model
-from serving_app.card import read_card, verify_files
+from berth.operations.package import PackageError, package_model
+from berth_serving.card import read_card, verify_files
 
 ROWS = np.array([[1, 2], [3, 4]], np.float32)
 TWO = np.float32(2).tobytes()

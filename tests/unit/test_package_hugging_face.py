@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from infra.cli import main
-from infra.operations.package import PackageError, package_model
-from infra.operations.packaging.formats import framework_of
-from serving_app.card import read_card
+from berth.cli.main import main
+from berth.operations.package import PackageError, package_model
+from berth.packaging.formats import framework_of
+from berth_serving.card import read_card
 
 IDS = np.random.default_rng(0).integers(5, 90, (6, 12))
 TOKENS = {"input_ids": IDS, "attention_mask": np.tril(np.ones_like(IDS), 6)}

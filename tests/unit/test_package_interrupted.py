@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from serving_app.card import CARD_FILE, read_card, verify_files
-
-ROOT = Path(__file__).resolve().parents[2]
+from berth_serving.card import CARD_FILE, read_card, verify_files
+from tests.repository import REPOSITORY
 
 PACKAGE = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LinearRegression
-from infra.operations import package
-from infra.operations.packaging import publish
+from berth.operations import package
+from berth.packaging import publish
 
 if len(sys.argv) > 2:
     where, name = {"card": (package, "_write_card"), "publish": (package, "publish"),
@@ -32,7 +31,7 @@ package.package_model(LinearRegression().fit(rows, [1, 2, 3]), rows=rows, name="
 
 def _run(*arguments: str) -> int:
     command = [sys.executable, "-c", PACKAGE, *arguments]
-    return subprocess.run(command, cwd=ROOT, timeout=120, check=False).returncode
+    return subprocess.run(command, cwd=REPOSITORY, timeout=120, check=False).returncode
 
 
 @pytest.mark.parametrize("moment", ["card", "publish", "sync"])
@@ -46,8 +45,8 @@ def test_killed_half_way(moment: str, tmp_path: Path) -> None:
 
 def test_command_line_loads_no_framework() -> None:
     heavy = {"numpy", "onnx", "onnxruntime", "sklearn", "skl2onnx", "scipy"}
-    look = f"import sys, infra.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    look = f"import sys, berth.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", look], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from infra.cli import main
-from infra.operations.package import PackageError, package_model
-from infra.operations.packaging.formats import framework_of
-from serving_app.card import read_card
+from berth.cli.main import main
+from berth.operations.package import PackageError, package_model
+from berth.packaging.formats import framework_of
+from berth_serving.card import read_card
 from tests.unit.tree_rows import at_thresholds
 
 lightgbm = pytest.importorskip(

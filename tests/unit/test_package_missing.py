@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from infra.cli import main
-from infra.operations.packaging.formats import FILES, FORMATS, NEEDS
+from berth.cli.main import main
+from berth.packaging.formats import FILES, FORMATS, NEEDS
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     "xgboost": "model.json",
     "lightgbm": "model.txt",
@@ -38,7 +38,7 @@ def test_missing_framework(framework: str, tmp_path: Path, monkeypatch: pytest.M
     assert f"{NEEDS[framework]}.txt" in line
     pins = [
         line.partition(";")[0]
-        for line in (ROOT / f"{NEEDS[framework]}.txt").read_text().splitlines()
+        for line in (REPOSITORY / f"{NEEDS[framework]}.txt").read_text().splitlines()
         if "==" in line
     ]
     assert any(pin in line for pin in pins)
@@ -49,5 +49,5 @@ def test_every_format_is_known() -> None:
     assert set(FILES.values()) <= set(FORMATS)
     assert set(NEEDS) <= set(FORMATS)
     for name in NEEDS.values():
-        pins = (ROOT / f"{name}.txt").read_text().splitlines()
+        pins = (REPOSITORY / f"{name}.txt").read_text().splitlines()
         assert all("==" in pin for pin in pins if not pin.startswith(("#", "-r ")))

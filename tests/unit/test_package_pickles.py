@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from infra.operations.packaging.errors import PackageError
-from infra.operations.packaging.pickles import refuse_pickle
-from infra.operations.packaging.rows import read_rows
+from berth.packaging.errors import PackageError
+from berth.packaging.pickles import refuse_pickle
+from berth.packaging.rows import read_rows
 
 
 def _archive(path: Path, member: str, content: bytes) -> Path:

@@ -12,9 +12,9 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from infra.cli import main
-from infra.operations.package import PackageError, package_model
-from serving_app.card import read_card
+from berth.cli.main import main
+from berth.operations.package import PackageError, package_model
+from berth_serving.card import read_card
 
 REASON = "PyTorch is not installed: pip install -r requirements-package-torch.txt"
 torch = pytest.importorskip("torch", reason=REASON)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.operations.packaging.errors import PackageError
-from infra.operations.packaging.source import find_source
-
-ROOT = Path(__file__).resolve().parents[2]
+from berth.packaging.errors import PackageError
+from berth.packaging.source import find_source
+from tests.repository import REPOSITORY
 
 TRAIN = """
 from __future__ import annotations
@@ -47,10 +46,10 @@ def script(tmp_path: Path) -> Path:
 
 def _package(source: str, into: Path) -> subprocess.CompletedProcess[str]:
     """`berth package` as a process of its own, for what it leaves on stdout and its exit code."""
-    command = [sys.executable, "-m", "infra.cli", "package", source, "--name", "m"]
+    command = [sys.executable, "-m", "berth", "package", source, "--name", "m"]
     return subprocess.run(
         [*command, "--version", "1", "--into", str(into), "--json"],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=120,

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from infra.operations.parity import Departure, as_json, as_markdown, as_text, departures, parity
-from infra.operations.stack import OperationError
-
-_ROOT = Path(__file__).resolve().parents[2]
+from berth.operations.parity import Departure, as_json, as_markdown, as_text, departures, parity
+from berth.operations.stack import OperationError
+from tests.repository import REPOSITORY
 
 
 @pytest.fixture
 def stacks(tmp_path: Path) -> Path:
     for name in ("dev", "prod"):
-        shutil.copy2(_ROOT / f"Pulumi.{name}.yaml", tmp_path)
+        shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", tmp_path)
     return tmp_path
 
 
@@ -31,7 +30,7 @@ def _edit(folder: Path, stack: str, change: Callable[[Any], None]) -> None:
 
 
 def test_dev_and_prod_declare_the_same() -> None:
-    assert parity(_ROOT, "dev", "prod") == []
+    assert parity(REPOSITORY, "dev", "prod") == []
 
 
 def _apart(config: Any) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import yaml
 
-from infra.operations.picture import draw, svg
-from infra.operations.picture_plan import Box, Picture, picture
-
-_ROOT = Path(__file__).resolve().parents[2]
+from berth.operations.picture import draw, svg
+from berth.operations.picture_plan import Box, Picture, picture
+from tests.repository import REPOSITORY
 
 
 def _resource(kind: str, name: str, *uses: str, parent: str = "stack") -> dict[str, Any]:
@@ -90,7 +89,7 @@ def test_names_cannot_break_the_file() -> None:
 
 
 def test_sets_of_data_are_drawn(tmp_path: Path) -> None:
-    content = yaml.safe_load((_ROOT / "Pulumi.dev.yaml").read_text())
+    content = yaml.safe_load((REPOSITORY / "Pulumi.dev.yaml").read_text())
     content["config"]["berth:data"]["sets"] = {"prices": {"version": "7", "models": ["digits"]}}
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -99,5 +98,5 @@ def test_sets_of_data_are_drawn(tmp_path: Path) -> None:
 
 def test_the_picture_in_docs_is_up_to_date() -> None:
     """`./berth picture -s prod --output docs/prod.svg` draws it."""
-    drawn = draw("prod", _ROOT / "Pulumi.prod.yaml")
-    assert drawn == (_ROOT / "docs" / "prod.svg").read_text()
+    drawn = draw("prod", REPOSITORY / "Pulumi.prod.yaml")
+    assert drawn == (REPOSITORY / "docs" / "prod.svg").read_text()

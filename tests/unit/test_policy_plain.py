@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
-from policy.plain import is_left_out, plain_resources
-from policy.rule import UNKNOWN
+from berth_policy.plain import is_left_out, plain_resources
+from berth_policy.rule import UNKNOWN
 
 
 def _shown(kind: str, props: dict[str, Any], **properties: Any) -> Any:

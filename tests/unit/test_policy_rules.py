@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from policy.document import PAGE, page
-from policy.exceptions import Accepted, ExceptionsError, accepted, in_force, told
-from policy.rule import UNKNOWN, Resource, Stack, violations
-from policy.rules import RULES
+from berth_policy.document import page
+from berth_policy.exceptions import Accepted, ExceptionsError, accepted, in_force, told
+from berth_policy.rule import UNKNOWN, Resource, Stack, violations
+from berth_policy.rules import RULES
+from tests.repository import REPOSITORY
 from tests.unit.policy_cases import BROKEN, KEPT, SOUND, made, stack
 
 BY_ID = {rule.id: rule for rule in RULES}
@@ -130,5 +131,5 @@ def test_a_stack_without_exceptions_has_none() -> None:
 
 
 def test_the_page_of_rules_is_up_to_date() -> None:
-    """`python -m policy.document` writes it."""
-    assert PAGE.read_text() == page()
+    """`python -m tools.generate` writes it."""
+    assert (REPOSITORY / "docs/policy.md").read_text() == page()

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from infra.operations.preview_events import found
+from berth.operations.preview_events import found
 
 
 def _told(*events: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.declared import declared
-from infra.spec import load_file
+from berth.operations.declared import declared
+from berth.spec import load_file
+from tests.repository import REPOSITORY
 
-_ROOT = Path(__file__).resolve().parents[2]
 _NAME = "regions.example.com"
 
 
 def _declared(folder: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    content = yaml.safe_load((_ROOT / "Pulumi.prod.yaml").read_text())
+    content = yaml.safe_load((REPOSITORY / "Pulumi.prod.yaml").read_text())
     content["config"]["berth:edge"] = edge
     file = folder / "Pulumi.prod.yaml"
     file.write_text(yaml.safe_dump(content))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from infra.operations.rollback import choose
-from infra.operations.stack import OperationError, Update
+from berth.operations.rollback import choose
+from berth.operations.stack import OperationError, Update
 
 
 def _update(number: int, config: str, *, succeeded: bool = True, kind: str = "update") -> Update:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine import Engine
-from infra.operations import testing
+from berth.engine import Engine
+from berth.operations import testing
 
 TEST = """\
 import os, pathlib
@@ -22,7 +22,6 @@ def test_environment():
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the tests of a small project write; each notes its name and the engine's folder."""
-    monkeypatch.setattr(testing, "_ROOT", tmp_path)
     monkeypatch.setattr(testing, "ensure_engine", lambda _: Engine(tmp_path / "bin", "3.259.0"))
     for name in [key for key in os.environ if key.startswith("PULUMI_")]:
         monkeypatch.delenv(name)
@@ -36,13 +35,13 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all_of_them_with_the_fast_ones_first(log: Path) -> None:
-    assert testing.run_tests([]) == 1
+    assert testing.run_tests(log.parent, []) == 1
     lines = [line.split() for line in log.read_text().splitlines()]
     assert [name for name, _ in lines] == ["unit", "engine", "aws", "failing"]
     assert {folder for _, folder in lines} == {str(log.parent / "bin")}
 
 
 def test_arguments_are_pytests(log: Path) -> None:
-    assert testing.run_tests(["tests/unit", "tests/aws", "-k", "environment"]) == 0
+    assert testing.run_tests(log.parent, ["tests/unit", "tests/aws", "-k", "environment"]) == 0
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["unit", "aws"]
-    assert testing.run_tests(["no-such-test"]) == pytest.ExitCode.USAGE_ERROR
+    assert testing.run_tests(log.parent, ["no-such-test"]) == pytest.ExitCode.USAGE_ERROR

@@ -8,8 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.spec import SpecError, load_config, load_file
-from tests.unit.spec_file import REPOSITORY, changed, config_of, load
+from berth.spec import SpecError, load_config, load_file
+from tests.repository import REPOSITORY
+from tests.unit.spec_file import changed, config_of, load
 
 KEY = "hush-hush-hush-hush-hush"
 
@@ -164,4 +165,4 @@ def test_nothing_else_reads_pulumis_configuration() -> None:
         if "pulumi.Config" in (text := path.read_text()) or "runtime.config" in text
     ]
 
-    assert readers == ["infra/spec/load.py"]
+    assert readers == ["infra/berth/spec/load.py"]

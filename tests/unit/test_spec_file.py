@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.spec import ENCRYPTED, SpecError, load_file
+from berth.spec import ENCRYPTED, SpecError, load_file
 from tests.unit.spec_file import SMALLEST, load, problems
 
 

@@ -7,15 +7,17 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from components.serving_settings import ServingSettings
-from infra.spec import ParitySpec, ServingSpec, load_file, shape
-from infra.spec.hosting import HostingSpec
-from infra.spec.reference import reference_text
-from infra.spec.schema import REFERENCE_FILE, SCHEMA_FILE, schema_text, stack_schema
-from tests.unit.spec_file import REPOSITORY
+from berth.spec import ParitySpec, ServingSpec, load_file, shape
+from berth.spec.hosting import HostingSpec
+from berth.spec.reference import reference_text
+from berth.spec.schema import schema_text, stack_schema
+from pulumi_berth.serving_settings import ServingSettings
+from tests.repository import REPOSITORY
 
 STACKS = ("local", "dev", "prod")
-AGAIN = "run `python -m infra.spec.schema`"
+SCHEMA_FILE = REPOSITORY / "docs/pulumi-stack.schema.json"
+REFERENCE_FILE = REPOSITORY / "docs/specification.md"
+AGAIN = "run `python -m tools.generate`"
 
 
 def read(stack: str) -> Any:

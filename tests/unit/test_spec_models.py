@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.spec import SpecError, check_models, load_file
-from serving_app.card import digest
-from tests.unit.spec_file import REPOSITORY, changed, config_of
+from berth.spec import SpecError, check_models, load_file
+from berth_serving.card import digest
+from tests.repository import REPOSITORY
+from tests.unit.spec_file import changed, config_of
 
 
 @pytest.fixture

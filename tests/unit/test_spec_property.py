@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from infra.spec import HostingSpec, NetworkSpec, SpecError
-from infra.spec.quantity import memory_bytes, millicores
+from berth.spec import HostingSpec, NetworkSpec, SpecError
+from berth.spec.quantity import memory_bytes, millicores
 from tests.unit.spec_file import config_of, load
 
 _SETTINGS = settings(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from infra.spec import SpecError
+from berth.spec import SpecError
 from tests.unit.spec_file import ABSENT, CLUSTER, changed, config_of, found, load
 
 _TWO: dict[str, Any] = {"1": {}, "2": {}}

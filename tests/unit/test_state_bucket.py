@@ -7,10 +7,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from infra.operations.aws_errors import aws_errors
-from infra.operations.stack import OperationError
-from infra.operations.state_bucket import StateBucket
-from infra.operations.state_key import ensure_key
+from berth.operations.aws_errors import aws_errors
+from berth.operations.stack import OperationError
+from berth.operations.state_bucket import StateBucket
+from berth.operations.state_key import ensure_key
 
 _OURS = {"Bucket": "berth-state", "ExpectedBucketOwner": "123456789012"}
 
@@ -76,7 +76,7 @@ def test_what_else_a_bucket_has_stays() -> None:
 
 def _settings_as_they_are(stub: Stubber) -> None:
     """A bucket that blocks an encryption, and has a rule and a statement of somebody's."""
-    from components.aws.bucket_policy import bucket_policy, over_tls_alone, under_its_key_alone
+    from pulumi_berth.aws.bucket_policy import bucket_policy, over_tls_alone, under_its_key_alone
 
     key, arn = "arn:aws:kms:eu-central-1:1:key/a", "arn:aws:s3:::berth-state"
     blocked = {"BlockedEncryptionTypes": {"EncryptionType": ["SSE-C"]}}

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from components.aws.subnet_plan import subnet_plan
+from pulumi_berth.aws.subnet_plan import subnet_plan
 
 _ZONES = [f"eu-central-1{letter}" for letter in "abcdefgh"]
 

@@ -1,7 +1,7 @@
 """A stack to plan alarms and dashboards for."""
 
-from components.aws.alarm_plan import AlarmThresholds
-from components.aws.watched import (
+from pulumi_berth.aws.alarm_plan import AlarmThresholds
+from pulumi_berth.aws.watched import (
     WatchedApi,
     WatchedBalancer,
     WatchedCluster,

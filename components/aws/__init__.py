@@ -1,1 +1,0 @@
-"""What an aws stack has around its cluster, one component per file."""

@@ -1,0 +1,1 @@
+"""Pulumi components for hosting trained models: one serving container per model version."""

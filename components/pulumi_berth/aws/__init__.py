@@ -1,0 +1,1 @@
+"""Components for the AWS resources around a cluster: one component per file."""

@@ -1,0 +1,1 @@
+"""Versioned reference data: in a registry as an OCI artifact, or in an S3 bucket."""

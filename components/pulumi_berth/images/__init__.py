@@ -1,0 +1,1 @@
+"""The hardened images that Berth builds from Debian packages, wheels and source."""

@@ -1,0 +1,1 @@
+"""Components that run model versions on a Kubernetes cluster."""

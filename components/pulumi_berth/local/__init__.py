@@ -1,0 +1,1 @@
+"""Components that run model versions as supervised processes on this machine."""

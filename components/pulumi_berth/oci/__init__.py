@@ -1,0 +1,1 @@
+"""Container images as data: layers, manifests and a registry client, without a container engine."""

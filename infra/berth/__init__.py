@@ -1,0 +1,1 @@
+"""Berth: deploys trained models, each version in its own serving container."""

@@ -1,0 +1,138 @@
+"""The engine built from source: Go fetches the modules that tools/engine pins, and compiles."""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from berth.engine.cache import VERSION
+from berth.engine.on_path import UnavailableError
+
+# The first Go that, being older than what go.mod asks for, fetches that release itself.
+MINIMUM_GO = (1, 21)
+
+_SOURCES = Path(__file__).resolve().parent
+_SDK = "github.com/pulumi/pulumi/sdk/v3"
+_VERSION_VARIABLE = f"{_SDK}/go/common/version.Version"
+_SCRIPTS = ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python")
+_GO_VERSION = re.compile(r"\bgo(\d+)\.(\d+)")
+_PROGRESS_SECONDS = 10
+_LINES_SHOWN_ON_FAILURE = 8
+
+
+def build(destination: Path, say: Callable[[str], None]) -> None:
+    """Build the engine and its Python host into `destination`.
+
+    Raises:
+        UnavailableError: no Go, one that is too old, or a build that failed.
+    """
+    go = _go()
+    started = time.monotonic()
+    say(f"engine: building Pulumi {VERSION} with {go}: some 3 minutes on 4 cores")
+    _compile(
+        *(go, "cli", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"),
+        *(destination / "pulumi", f"-s -w -X {_VERSION_VARIABLE}={VERSION}", say),
+    )
+    # The last Python host that is published as a Go package; it runs under the newer engine.
+    _compile(
+        *(go, "python-host", f"{_SDK}/python/cmd/pulumi-language-python"),
+        *(destination / "pulumi-language-python", "-s -w", say),
+    )
+    sdk = Path(_output(go, "list", "-m", "-f", "{{.Dir}}", _SDK))
+    for script in _SCRIPTS:
+        copied = destination / Path(script).name
+        shutil.copyfile(sdk / script, copied)
+        copied.chmod(0o755)
+    say(f"engine: built in {time.monotonic() - started:.0f} s")
+
+
+def _go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise UnavailableError("no go on the PATH")
+    text = _output(go, "version", GOTOOLCHAIN="local")
+    version = _GO_VERSION.search(text)
+    if version is None or (int(version[1]), int(version[2])) < MINIMUM_GO:
+        needed = ".".join(str(part) for part in MINIMUM_GO)
+        raise UnavailableError(f"{go} is {text!r}; Go {needed} or newer is needed")
+    return go
+
+
+def _compile(
+    go: str, module: str, package: str, target: Path, flags: str, say: Callable[[str], None]
+) -> None:
+    """Build `package` in the module tools/engine/`module`; only what its go.sum pins is used."""
+    lines: list[str] = []
+    say(f"engine: {target.name}")
+    process = subprocess.Popen(
+        [
+            *(go, "build", "-v", "-trimpath", "-mod=readonly", "-ldflags", flags),
+            *("-o", target, package),
+        ],
+        cwd=_SOURCES / module,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process, _progress(lines, say):
+        assert process.stdout is not None
+        lines.extend(process.stdout)
+    if process.returncode:
+        end = "".join(lines[-_LINES_SHOWN_ON_FAILURE:]).strip() or "(it said nothing)"
+        raise UnavailableError(f"`go build {package}` exited {process.returncode}:\n{end}")
+
+
+@contextmanager
+def _progress(lines: list[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Say how far Go is, from what it printed, every few seconds while the block runs."""
+    done = threading.Event()
+    started = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(_PROGRESS_SECONDS):
+            seen = list(lines)
+            fetched = sum(line.startswith("go: downloading ") for line in seen)
+            compiled = sum(not line.startswith("go: ") for line in seen)
+            say(
+                f"engine:   {fetched} modules fetched, {compiled} packages compiled "
+                f"({time.monotonic() - started:.0f} s)"
+            )
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _output(go: str, *arguments: str, **settings: str) -> str:
+    try:
+        answer = subprocess.run(
+            [go, *arguments],
+            cwd=_SOURCES / "cli",
+            env=_environment() | settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise UnavailableError(f"{go} does not run: {error}") from None
+    if answer.returncode:
+        raise UnavailableError(f"`go {' '.join(arguments)}` failed: {answer.stderr.strip()[-300:]}")
+    return answer.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """The user's Go settings (proxy, caches), less what would build for something else."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("GOOS", "GOARCH")}
+    return kept | {"CGO_ENABLED": "0", "GOWORK": "off"}

@@ -1,0 +1,1 @@
+"""What a command does: one file per operation. No operation knows a platform by name."""

@@ -1,0 +1,154 @@
+"""`berth data`: sets of reference data, versioned and promoted apart from the models."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+
+from berth.operations.aws_errors import aws_errors
+from berth.operations.stack import OperationError
+from berth.platforms.aws.stack_bucket import own_bucket
+from berth.spec import HostingSpec, load_file
+from berth_data.manifest import DataError, write_manifest
+from pulumi_berth.datasets.artifact import push_data
+from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
+from pulumi_berth.local.run_dir import write_atomically
+from pulumi_berth.oci.registry import RegistryError, Repository
+
+OWN_BUCKET = "the stack's own bucket"
+
+
+def push(
+    folder: Path, target: str, version: str, *, plain_http: bool, say: Callable[[str], None]
+) -> str:
+    """Put `folder` as `version` of a set; its digest.
+
+    `target` is `oci://registry/name`, `s3://bucket/prefix`, or a folder, such as where a claim is
+    mounted: in a bucket or folder the set lies below `version` there.
+
+    Raises:
+        OperationError: it cannot be put there, or other data has that version.
+    """
+    source = urlsplit(target)
+    try:
+        if source.scheme == "oci":
+            repository = Repository(name=source.netloc + source.path, plain_http=plain_http)
+            return push_data(folder, repository, version)
+        if source.scheme == "s3":
+            place = BucketSet.of(f"{source.netloc}{source.path.rstrip('/')}/{version}")
+            return place.push(folder, say)
+        if source.scheme:
+            raise OperationError(
+                f"{target}: must be oci://registry/name, s3://bucket/prefix, or a folder"
+            )
+        return _copy(folder, Path(target) / version)
+    except (RegistryError, BucketError, DataError, OSError) as error:
+        raise OperationError(str(error)) from error
+
+
+def _copy(folder: Path, target: Path) -> str:
+    """Copy beside the target, check, and only then give it its name."""
+    if target.exists():
+        raise OperationError(f"{target} is there already; give these data a new version")
+    draft = target.with_name(f".{target.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(folder, draft)
+    digest = write_manifest(draft)
+    draft.rename(target)
+    return digest
+
+
+def listed(spec: HostingSpec) -> dict[str, Any]:
+    """What sets a stack reads, in which version, and which models read them."""
+    return {
+        name: {"version": entry.version, "digest": entry.digest,
+               "source": entry.source or OWN_BUCKET, "models": list(entry.models)}
+        for name, entry in spec.data.sets.items()
+    }  # fmt: skip
+
+
+def promote(
+    name: str, root: Path, *, source: str, target: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the version and digest of a set that stack `source` reads into stack `target`; where
+    each reads it from its own bucket, bring the data there first.
+
+    Nothing else of the target changes: its next `up` takes the models' pods to the new data.
+
+    Raises:
+        OperationError: one of the stacks has no such set, or the data cannot be brought.
+    """
+    path = root / f"Pulumi.{target}.yaml"
+    ours, theirs = load_file(root / f"Pulumi.{source}.yaml"), load_file(path)
+    for stack, found in ((source, ours.data.sets), (target, theirs.data.sets)):
+        if name not in found:
+            raise OperationError(
+                f"stack {stack} has no set of data {name!r}; it has: {', '.join(found) or 'none'}"
+            )
+    sets = ours.data.sets
+    if sets[name].source is None and theirs.data.sets[name].source is None:
+        place = f"{name}/{sets[name].version}"
+        _bring(_own(source, ours, place), _own(target, theirs, place), sets[name].digest, say)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(path.read_text())
+    entry = document["config"]["berth:data"]["sets"][name]
+    before = entry["version"]
+    entry["version"] = sets[name].version
+    if (digest := sets[name].digest) is not None:
+        entry["digest"] = digest
+    else:
+        entry.pop("digest", None)
+    write_atomically(path, _text(yaml, document), mode=0o644)
+    return {"set": name, "stack": target, "from": str(before), "to": sets[name].version}
+
+
+def _own(stack: str, spec: HostingSpec, place: str) -> BucketSet:
+    """`place` in the bucket of a stack on aws."""
+    import boto3
+
+    with aws_errors("docs/aws.md"):
+        session = boto3.Session(
+            profile_name=spec.aws.get("profile"), region_name=str(spec.aws["region"])
+        )
+        account = session.client("sts").get_caller_identity()["Account"]
+        region = session.region_name
+    try:
+        bucket = own_bucket(stack, account, region)
+    except BucketError as error:
+        raise OperationError(
+            f"{error}; it is the bucket of stack {stack}, if that is up and in this account"
+        ) from error
+    return BucketSet.of(f"{bucket}/{place}")
+
+
+def _bring(
+    ours: BucketSet, theirs: BucketSet, pinned: str | None, say: Callable[[str], None]
+) -> None:
+    try:
+        if pinned not in (None, ours.digest()):
+            raise OperationError(f"s3://{ours.name} is not the pinned {pinned}; nothing was copied")
+        theirs.copy_of(ours, say)
+    except (BucketError, DataError) as error:
+        raise OperationError(str(error)) from error
+
+
+def _text(yaml: YAML, document: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The sets for a person."""
+    return "\n".join(
+        f"{name} {entry['version']} ({entry['digest'] or 'not pinned'}) from {entry['source']} "
+        f"for {', '.join(entry['models'])}"
+        for name, entry in found.items()
+    ) or json.dumps({})

@@ -1,0 +1,1 @@
+"""The steps of `berth package`, one per file; `berth.operations.package` puts them together."""

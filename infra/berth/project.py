@@ -1,0 +1,40 @@
+"""The project: the directory with `Pulumi.yaml` that a command works in."""
+
+import os
+from pathlib import Path
+
+PROJECT_FILE = "Pulumi.yaml"
+_PROJECT_VARIABLE = "BERTH_PROJECT"
+
+
+class ProjectError(RuntimeError):
+    """There is no project to work in; the message states where it was looked for."""
+
+
+def find_project(start: Path | None = None) -> Path:
+    """Return the project's directory: the nearest one, upward from `start`, with `Pulumi.yaml`.
+
+    Args:
+        start: Directory to start from. Defaults to the working directory.
+
+    Raises:
+        ProjectError: If neither `start` nor a parent directory contains `Pulumi.yaml`.
+    """
+    directory = (start or Path.cwd()).resolve()
+    for candidate in (directory, *directory.parents):
+        if (candidate / PROJECT_FILE).is_file():
+            return candidate
+    raise ProjectError(
+        f"No {PROJECT_FILE} in {directory} or any parent directory. "
+        "Change to a project's directory, or run 'berth init NAME' to create one."
+    )
+
+
+def program_project() -> Path:
+    """Return the project that the running Pulumi program deploys.
+
+    A rollback that runs an earlier commit's program sets BERTH_PROJECT, because models and state
+    stay in the project and only the program comes from the earlier commit.
+    """
+    named = os.environ.get(_PROJECT_VARIABLE)
+    return Path(named) if named else find_project()

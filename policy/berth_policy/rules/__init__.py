@@ -1,0 +1,13 @@
+"""Every rule of the baseline, by subject."""
+
+from berth_policy.rules import api, cluster, encryption, identity, network, pods, storage
+
+RULES = (
+    *storage.RULES,
+    *encryption.RULES,
+    *network.RULES,
+    *identity.RULES,
+    *cluster.RULES,
+    *api.RULES,
+    *pods.RULES,
+)

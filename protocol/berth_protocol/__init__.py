@@ -1,0 +1,1 @@
+"""The Open Inference Protocol and the HTTP setup that both servers share."""

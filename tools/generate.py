@@ -1,0 +1,25 @@
+"""Write the generated documents: `python -m tools.generate`. A test checks them."""
+
+from pathlib import Path
+
+from berth.spec.reference import reference_text
+from berth.spec.schema import schema_text
+from berth_policy.document import page
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = {
+    "docs/pulumi-stack.schema.json": schema_text,
+    "docs/specification.md": reference_text,
+    "docs/policy.md": page,
+}
+"""Path in the repository -> the function that returns its text."""
+
+
+def main() -> None:
+    """Write every generated document."""
+    for path, text in DOCUMENTS.items():
+        (ROOT / path).write_text(text())
+
+
+if __name__ == "__main__":
+    main()
