@@ -8,9 +8,9 @@ from berth_policy.document import page
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
-    "docs/pulumi-stack.schema.json": schema_text,
-    "docs/specification.md": reference_text,
-    "docs/policy.md": page,
+    "docs/reference/pulumi-stack.schema.json": schema_text,
+    "docs/reference/specification.md": reference_text,
+    "docs/reference/security-baseline.md": page,
 }
 """Path in the repository -> the function that returns its text."""
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSettings:
-    """Limits and session options of one berth; docs/serving.md gives the meaning of each.
+    """Limits and session options of one berth, see docs/reference/environment-variables.md.
 
     Every field becomes the environment variable `BERTH_<FIELD>` of the serving app. Times are
     in seconds, sizes in bytes, batches in rows, the queue in requests.

@@ -1,7 +1,7 @@
 """The policy pack that the engine runs: `pulumi preview --policy-pack policy`.
 
 Three policies ask all rules, and not one each: the library decodes every resource anew for each
-policy (docs/policy.md has the figures).
+policy (docs/reference/security-baseline.md has the figures).
 """
 
 import datetime
@@ -75,13 +75,13 @@ PolicyPack(
     [
         ResourceValidationPolicy(
             "baseline",
-            "A rule of the security baseline, about a resource: docs/policy.md.",
+            "A security rule about one resource: docs/reference/security-baseline.md.",
             _alone,
             EnforcementLevel.MANDATORY,
         ),
         StackValidationPolicy(
             "baseline-together",
-            "A rule of the security baseline, about resources together: docs/policy.md.",
+            "A security rule about several resources: docs/reference/security-baseline.md.",
             _together,
             EnforcementLevel.MANDATORY,
         ),

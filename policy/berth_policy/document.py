@@ -17,7 +17,7 @@ $ ./berth preview -s prod
 Policies:
     ❌ berth@v1.0.0 (local: policy)
         - [mandatory]  baseline  (aws:kms:Key: data-key)
-          A rule of the security baseline, about a resource: docs/policy.md.
+          A security rule about one resource: docs/reference/security-baseline.md.
           kms-rotates (medium): data-key: enableKeyRotation is False. Set enable_key_rotatio…
 ```
 

@@ -132,4 +132,4 @@ def test_a_stack_without_exceptions_has_none() -> None:
 
 def test_the_page_of_rules_is_up_to_date() -> None:
     """`python -m tools.generate` writes it."""
-    assert (REPOSITORY / "docs/policy.md").read_text() == page()
+    assert (REPOSITORY / "docs/reference/security-baseline.md").read_text() == page()

@@ -15,8 +15,8 @@ from pulumi_berth.serving_settings import ServingSettings
 from tests.repository import REPOSITORY
 
 STACKS = ("local", "dev", "prod")
-SCHEMA_FILE = REPOSITORY / "docs/pulumi-stack.schema.json"
-REFERENCE_FILE = REPOSITORY / "docs/specification.md"
+SCHEMA_FILE = REPOSITORY / "docs/reference/pulumi-stack.schema.json"
+REFERENCE_FILE = REPOSITORY / "docs/reference/specification.md"
 AGAIN = "run `python -m tools.generate`"
 
 
@@ -46,7 +46,7 @@ def test_a_stack_of_the_repository_names_the_schema_and_its_platform(stack: str)
     path = REPOSITORY / f"Pulumi.{stack}.yaml"
     first = path.read_text().splitlines()[0]
 
-    assert first == "# yaml-language-server: $schema=docs/pulumi-stack.schema.json"
+    assert first == "# yaml-language-server: $schema=docs/reference/pulumi-stack.schema.json"
     assert load_file(path).platform == ("local" if stack == "local" else "aws")
 
 

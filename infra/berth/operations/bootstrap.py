@@ -16,7 +16,7 @@ from berth.operations.state_step import Step
 
 # Two keys: who may read the state of a stack cannot read the secrets in it by that alone.
 _STATE_KEY, _SECRETS_KEY = "alias/berth-state", "alias/berth-secrets"
-_RIGHTS = "docs/state-backend.md"
+_RIGHTS = "docs/how-to/store-state-in-s3.md"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def _own(stack: str, spec: HostingSpec, place: str) -> BucketSet:
     """`place` in the bucket of a stack on aws."""
     import boto3
 
-    with aws_errors("docs/aws.md"):
+    with aws_errors("docs/how-to/use-reference-data.md"):
         session = boto3.Session(
             profile_name=spec.aws.get("profile"), region_name=str(spec.aws["region"])
         )

@@ -1,7 +1,7 @@
 """The typed specification of a stack, from `Pulumi.<stack>.yaml`.
 
 `load_file` reads the file, `load_config` the configuration of the running Pulumi program; nothing
-else in the project reads Pulumi's configuration. docs/specification.md lists every key.
+else in the project reads Pulumi's configuration. docs/reference/specification.md lists every key.
 """
 
 from berth.spec.api import ApiSpec

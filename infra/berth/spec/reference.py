@@ -1,4 +1,4 @@
-"""The reference of the specification, docs/specification.md, as Markdown."""
+"""The reference of the specification, docs/reference/specification.md, as Markdown."""
 
 import json
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ _ENTRIES = {
 
 
 def reference_text() -> str:
-    """docs/specification.md."""
+    """docs/reference/specification.md."""
     root = shape.schema()
     parts = [_INTRODUCTION, _index(root)]
     for name, node in root["properties"].items():

@@ -1,6 +1,6 @@
 """Rules that span sections.
 
-Each is a function: its docstring is the rule as docs/specification.md tells it, its parameters are
+Each is a function: its docstring is the rule in docs/reference/specification.md, its parameters are
 named after the sections that it reads, so that sound sections can be held against it while others
 are not.
 """

@@ -22,7 +22,7 @@ def stack_schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Berth stack configuration",
-        "description": "Pulumi.<stack>.yaml; the same in prose: docs/specification.md",
+        "description": "Pulumi.<stack>.yaml; the same in prose: docs/reference/specification.md",
         "type": "object",
         "properties": {
             "config": {
