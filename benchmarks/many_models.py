@@ -84,7 +84,7 @@ def _stack_file(cluster: Cluster, namespace: str, models: dict[str, Any]) -> dic
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": namespace,
             "controller_image": cluster.traefik,
-            "ready_seconds": _READY_SECONDS,
+            "ready_timeout_seconds": _READY_SECONDS,
             "gpu": {"taint": _TAINT},
         },
     }

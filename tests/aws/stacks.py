@@ -42,7 +42,7 @@ def _emulated(
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": f"aws-{name}",
             "controller_image": cluster.traefik,
-            "ready_seconds": 240,
+            "ready_timeout_seconds": 240,
             "service": {"node_port": _NODE_PORTS[name]},
         }
         config["berth:registry"] |= {

@@ -43,7 +43,8 @@ watch = Observability("watch", ObservabilityArgs(
     cluster_name=pulumi.Output.from_input("berth-test"), namespace="berth",
     repositories=["berth/digits", pulumi.Output.from_input("berth/base")],
     thresholds=AlarmThresholds(
-        error_percent=1, latency_p99_ms=500, throttled_percent=5, saturation_percent=85, minutes=5),
+        error_percent=1, latency_p99_ms=500, rate_limited_percent=5,
+        saturation_percent=85, minutes=5),
 ))
 cost = Cost("cost", CostArgs(
     monthly_usd=900.5, alert_percents=[50, 80, 100], emails=["ml@example.com"]))

@@ -30,7 +30,7 @@ for name, said in said_to_regions(spec, account, others, secret).items():
 
 def _spec(folder: Path, stack: str, latency: dict[str, Any] | None) -> None:
     content = yaml.safe_load((REPOSITORY / "Pulumi.dev.yaml").read_text())
-    content["config"]["berth:edge"] = {} if latency is None else {"latency": latency}
+    content["config"]["berth:edge"] = {} if latency is None else {"latency_routing": latency}
     (folder / "specs").mkdir(exist_ok=True)
     (folder / "specs" / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(content))
 
@@ -57,14 +57,14 @@ def regions(new_program: Callable[[str], Program]) -> Program:
 
 
 def test_a_region_goes_with_another(regions: Program) -> None:
-    _spec(regions.folder, "second", _latency(stacks=["test"], behind="test"))
+    _spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
     said = regions.pulumi("stack", "output", "--json", "--stack", "second").stdout
     assert json.loads(said)["shared_api"] == {"name": "api.example.com", "region": "us-east-1"}
 
 
 def test_the_edge_s_secret_goes_from_stack_to_stack_unseen(regions: Program) -> None:
-    _spec(regions.folder, "second", _latency(stacks=["test"], behind="test"))
+    _spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
     shown = ("stack", "output", "edge_secret", "--stack", "second")
     assert regions.pulumi(*shown).stdout.strip() == "[secret]"
@@ -83,7 +83,7 @@ def test_the_edge_s_secret_goes_from_stack_to_stack_unseen(regions: Program) -> 
 def test_regions_that_do_not_go_together_are_refused(
     regions: Program, latency: dict[str, Any], said: str
 ) -> None:
-    _spec(regions.folder, "second", _latency(stacks=["test"], behind="test"))
+    _spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
     _spec(regions.folder, "third", latency)
     assert said in _up(regions, "third", code=1)

@@ -94,7 +94,7 @@ def test_everything_carries_the_stacks_tags(stacks: dict[str, Project], aws: Emu
         for name, vpc in _vpcs(aws).items()
         if name == "prod"
     )
-    wanted = {"owner": "ml-platform", "cost-centre": "ml-prod", "environment": "prod"}
+    wanted = {"owner": "ml-platform", "cost-center": "ml-prod", "environment": "prod"}
     assert wanted.items() <= tags.items()
     pools = aws.client("eks")
     for name in pools.list_nodegroups(clusterName="berth-prod")["nodegroups"]:
@@ -237,14 +237,14 @@ def test_a_set_of_the_stacks_own_bucket_is_promoted(
     found = dev.json("data", "push", str(tmp_path), copied, "--version", "2")
     assert found["digest"] == pushed["digest"]
 
-    prod.edit(lambda config: config["berth:data"].update(sets={}))
+    prod.edit(lambda config: config["berth:data"].update(datasets={}))
     (dev.root / "Pulumi.dev.yaml").write_text(before)
     theirs.unlink()
 
 
 def _reads(version: str) -> Callable[[Any], None]:
     def change(config: Any) -> None:
-        config["berth:data"]["sets"] = {"prices": {"version": version, "models": ["digits"]}}
+        config["berth:data"]["datasets"] = {"prices": {"version": version, "models": ["digits"]}}
 
     return change
 

@@ -50,7 +50,7 @@ def stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, An
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": namespace,
             "controller_image": cluster.traefik,
-            "ready_seconds": 60,
+            "ready_timeout_seconds": 60,
         },
     }
     return {"config": {f"berth:{key}": value for key, value in (config | changes).items()}}

@@ -33,7 +33,7 @@ def stack(
     content["config"]["berth:models"] = {
         "digits": {"versions": {"1": {}}, "resources": {"cpu": "50m", "memory": "192Mi"}}
     }
-    content["config"]["berth:kubernetes"]["ready_seconds"] = 30
+    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 30
     project = new_project(tmp_path_factory.mktemp("reading"), "reading", content)
     project.berth("up", "--yes")
     cluster.apply(
@@ -78,7 +78,7 @@ def _read(cluster: Cluster, code: str) -> str:
 def _reads(**sets: Any) -> Any:
     def change(config: Any) -> None:
         config["berth:data"] = {
-            "sets": {name: {**entry, "models": ["digits"]} for name, entry in sets.items()}
+            "datasets": {name: {**entry, "models": ["digits"]} for name, entry in sets.items()}
         }
 
     return change
@@ -110,7 +110,7 @@ def test_a_model_reads_the_pushed_version_and_then_the_promoted_one(
     content["config"] = {
         "berth:platform": "kubernetes", "berth:models": {"digits": {"versions": {"1": {}}}},
         "berth:registry": {"url": "registry.example.com/x"},
-        "berth:data": {"sets": {"prices": {"version": "2", "source": target,
+        "berth:data": {"datasets": {"prices": {"version": "2", "source": target,
                                            "models": ["digits"]}}},
     }  # fmt: skip
     other.write_text(json.dumps(content))
@@ -140,7 +140,7 @@ def test_a_version_that_is_not_there_is_told_before_anything_changes(
     before = (stack.root / "Pulumi.reading.yaml").read_text()
     stack.edit(_reads(nobody={"version": "1", "source": f"oci://{cluster.registry}/sets/nobody"}))
     refused = stack.berth("up", "--yes", code=1)
-    assert "berth:data.sets.nobody.version" in refused.stdout + refused.stderr
+    assert "berth:data.datasets.nobody.version" in refused.stdout + refused.stderr
     assert "berth data push" in refused.stdout + refused.stderr
     (stack.root / "Pulumi.reading.yaml").write_text(before)
     stack.berth("up", "--yes")

@@ -26,7 +26,7 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     content = stack_file(cluster, _NAMESPACE)
     digits = content["config"]["berth:models"].pop("digits")
     content["config"]["berth:models"] = {"digits": digits | {"versions": {"1": {}}, "traffic": {}}}
-    content["config"]["berth:kubernetes"]["ready_seconds"] = 25
+    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 25
     project = new_project(tmp_path_factory.mktemp("faulty"), "faulty", content)
     project.berth("up", "--yes")
     yield project

@@ -90,7 +90,7 @@ def test_names_cannot_break_the_file() -> None:
 
 def test_sets_of_data_are_drawn(tmp_path: Path) -> None:
     content = yaml.safe_load((REPOSITORY / "Pulumi.dev.yaml").read_text())
-    content["config"]["berth:data"]["sets"] = {"prices": {"version": "7", "models": ["digits"]}}
+    content["config"]["berth:data"]["datasets"] = {"prices": {"version": "7", "models": ["digits"]}}
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(content))
     assert "prices" in draw("dev", file)

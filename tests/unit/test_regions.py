@@ -37,7 +37,7 @@ def _latency(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
-    return _declared(tmp_path_factory.mktemp("alone"), latency=_latency())
+    return _declared(tmp_path_factory.mktemp("alone"), latency_routing=_latency())
 
 
 def test_the_record_is_found_from_near_while_the_region_is_healthy(alone: Any) -> None:
@@ -65,14 +65,14 @@ def test_the_api_answers_under_the_name(alone: Any) -> None:
 
 
 def test_the_edge_of_one_region_is_before_all(tmp_path: Path) -> None:
-    found = _declared(tmp_path, cdn={}, latency=_latency(stacks=["other"]))
+    found = _declared(tmp_path, cdn={}, latency_routing=_latency(stacks=["other"]))
     assert found["Record", "api-shared"]["name"] == _NAME
     assert "from-edge" in [rule["name"] for rule in found["WebAcl", "firewall"]["rules"]]
     assert ("Distribution", "edge") in found
 
 
 def test_a_region_behind_another_stack_s_edge_takes_what_comes_from_there(tmp_path: Path) -> None:
-    found = _declared(tmp_path, latency=_latency(stacks=["other"], behind="other"))
+    found = _declared(tmp_path, latency_routing=_latency(stacks=["other"], cdn_stack="other"))
     # All of them are secret, since one of them has a secret in it.
     assert "'from-edge'" in str(found["WebAcl", "firewall"]["rules"])
     assert not [name for kind, name in found if kind == "Distribution"]

@@ -255,9 +255,9 @@ config:
 
 
 def test_an_alias_of_what_it_lies_in_is_refused(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {sizes: [*loop]}\n")
+    (found,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {may_differ: [*loop]}\n")
 
-    assert found.startswith("Pulumi.local.yaml:7: berth:parity.sizes[0]: null is not allowed")
+    assert found.startswith("Pulumi.local.yaml:7: berth:parity.may_differ[0]: null is not allowed")
 
 
 def test_a_key_that_stands_twice_is_refused_without_its_values(tmp_path: Path) -> None:

@@ -190,13 +190,8 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
         "local.admin_port: 8080 is gateway_port too; give two different ports",
     ),
     (
-        {"rollout": {"steps": [5, 25]}},
-        "rollout.steps: [5, 25] does not rise to 100; each above the former, 100 last",
-    ),
-    ({"rollout": {"steps": [25, 5, 100]}}, "rollout.steps: [25, 5, 100] does not rise to 100; ea"),
-    (
-        {"parity": {"sizes": ["node_pools.*.maximum"]}},
-        "parity.sizes[0]: 'node_pools.*.maximum' is not a key of the specification; one with * for",
+        {"parity": {"may_differ": ["node_pools.*.maximum"]}},
+        "parity.may_differ[0]: 'node_pools.*.maximum' is not a key of the specification; one with",
     ),
     (
         {"policy": {"exceptions": [{**_EXCEPTION, "reason": "because"}]}},
@@ -236,20 +231,22 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
         "edge.sites.plant.models[0]: 'digit' is not a model of this stack; one of digits",
     ),
     (
-        {"data": {"sets": {"codes": {"version": "1", "models": ["digits"]}}}},
-        "data.sets.codes.source: is missing; platform kubernetes has no bucket of its own",
+        {"data": {"datasets": {"codes": {"version": "1", "models": ["digits"]}}}},
+        "data.datasets.codes.source: is missing; platform kubernetes has no bucket of its own",
     ),
     (
         {
             "data": {
-                "sets": {"codes": {"version": 1, "models": ["other"], "source": "pvc://codes/1"}}
+                "datasets": {
+                    "codes": {"version": 1, "models": ["other"], "source": "pvc://codes/1"}
+                }
             }
         },
-        "data.sets.codes.models[0]: 'other' is not a model of this stack; one of digits",
+        "data.datasets.codes.models[0]: 'other' is not a model of this stack; one of digits",
     ),
     (
-        {"data": {"sets": {"codes": {"version": 1, "models": ["digits"], "source": "/srv"}}}},
-        "data.sets.codes.source: '/srv' is not allowed; oci://registry/name, s3://bucket/prefix",
+        {"data": {"datasets": {"codes": {"version": 1, "models": ["digits"], "source": "/srv"}}}},
+        "data.datasets.codes.source: '/srv' is not allowed; oci://registry/name, s3://bucket/prefix",
     ),
     (
         {"images": {"base": "gcr.io/distroless/python3:latest"}},

@@ -30,22 +30,22 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
     (
         {
             "edge.cdn": ABSENT,
-            "edge.latency": {
+            "edge.latency_routing": {
                 "domain": {"name": "a.example.com", "zone": "example.com"},
-                "behind": "other",
+                "cdn_stack": "other",
             },
         },
-        "edge.latency.behind: 'other' is not in edge.latency.stacks",
+        "edge.latency_routing.cdn_stack: 'other' is not in edge.latency_routing.stacks",
     ),
     (
         {
-            "edge.latency": {
+            "edge.latency_routing": {
                 "domain": {"name": "a.example.com", "zone": "example.com"},
                 "stacks": ["other"],
-                "behind": "other",
+                "cdn_stack": "other",
             },
         },
-        "edge.latency.behind: 'other' does not go with edge.cdn",
+        "edge.latency_routing.cdn_stack: 'other' does not go with edge.cdn",
     ),
     (
         {"data.replica_region": "eu-central-1"},
@@ -206,8 +206,8 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
         "api.domain.name: 'api.example.org' does not lie in the zone example.com; give a name",
     ),
     (
-        {"api.waf.rule_sets": ["AWSManagedRulesCommonRules"]},
-        "api.waf.rule_sets[0]: 'AWSManagedRulesCommonRules' is not allowed; one of AWSManagedRul",
+        {"api.waf.managed_rule_groups": ["AWSManagedRulesCommonRules"]},
+        "api.waf.managed_rule_groups[0]: 'AWSManagedRulesCommonRules' is not allowed; one of AWSM",
     ),
     (
         {"edge.cdn.price_class": 100},

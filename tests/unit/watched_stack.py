@@ -16,7 +16,7 @@ STACK = WatchedStack(
     cluster=WatchedCluster(name="berth-prod", namespace="berth"),
 )
 THRESHOLDS = AlarmThresholds(
-    error_percent=1, latency_p99_ms=500, throttled_percent=5, saturation_percent=85, minutes=5
+    error_percent=1, latency_p99_ms=500, rate_limited_percent=5, saturation_percent=85, minutes=5
 )
 DIGITS = WatchedModel(name="digits", versions=["1", "2.0"], compute="cpu", queue=512)
 TEXTS = WatchedModel(name="texts", versions=["1"], compute="gpu", queue=0)

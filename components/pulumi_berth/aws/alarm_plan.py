@@ -29,14 +29,14 @@ class AlarmThresholds:
     Attributes:
         error_percent: of a model's answers that are 5xx.
         latency_p99_ms: that 99 of 100 answers of a model take at most.
-        throttled_percent: of a model's answers that are 429.
+        rate_limited_percent: of a model's answers that are 429.
         saturation_percent: of a version's processor, or of its queue, in use.
         minutes: that it lasts, 1 to 60.
     """
 
     error_percent: float
     latency_p99_ms: float
-    throttled_percent: float
+    rate_limited_percent: float
     saturation_percent: float
     minutes: int
 
@@ -95,10 +95,10 @@ def model_alarms(
         ),
         Alarm(
             name=f"{name}-throttled",
-            says=f"More than {limits.throttled_percent:g} % of the answers of {name} are 429",
+            says=f"More than {limits.rate_limited_percent:g} % of the answers of {name} are 429",
             metrics={"requests": requests, "throttled": throttled},
             steps={"percent": percent_of_requests("throttled")},
-            above=limits.throttled_percent,
+            above=limits.rate_limited_percent,
             minutes=limits.minutes,
         ),
         *(

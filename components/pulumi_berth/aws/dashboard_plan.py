@@ -89,7 +89,7 @@ def model_dashboard(
             _widget(
                 "Throttled: 429 in percent",
                 share("throttled", log.THROTTLED),
-                thresholds.throttled_percent,
+                thresholds.rate_limited_percent,
             ),
             _widget(
                 "Saturation: processor and fullest queue in percent",

@@ -68,7 +68,7 @@ def listed(spec: HostingSpec) -> dict[str, Any]:
     return {
         name: {"version": entry.version, "digest": entry.digest,
                "source": entry.source or OWN_BUCKET, "models": list(entry.models)}
-        for name, entry in spec.data.sets.items()
+        for name, entry in spec.data.datasets.items()
     }  # fmt: skip
 
 
@@ -85,20 +85,20 @@ def promote(
     """
     path = root / f"Pulumi.{target}.yaml"
     ours, theirs = load_file(root / f"Pulumi.{source}.yaml"), load_file(path)
-    for stack, found in ((source, ours.data.sets), (target, theirs.data.sets)):
+    for stack, found in ((source, ours.data.datasets), (target, theirs.data.datasets)):
         if name not in found:
             raise OperationError(
                 f"stack {stack} has no set of data {name!r}; it has: {', '.join(found) or 'none'}"
             )
-    sets = ours.data.sets
-    if sets[name].source is None and theirs.data.sets[name].source is None:
+    sets = ours.data.datasets
+    if sets[name].source is None and theirs.data.datasets[name].source is None:
         place = f"{name}/{sets[name].version}"
         _bring(_own(source, ours, place), _own(target, theirs, place), sets[name].digest, say)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     document = yaml.load(path.read_text())
-    entry = document["config"]["berth:data"]["sets"][name]
+    entry = document["config"]["berth:data"]["datasets"][name]
     before = entry["version"]
     entry["version"] = sets[name].version
     if (digest := sets[name].digest) is not None:

@@ -1,6 +1,6 @@
 """What a stack declares, found out without an engine, a cloud or credentials.
 
-    python -m berth.operations.declared FILE [--sizes-of FILE]
+    python -m berth.operations.declared FILE [--values-from FILE]
 
 The program runs under Pulumi's own mocks, as a preview of a stack that is not there yet. What is
 known only once something is deployed stays unknown. One JSON document: a list of resources.
@@ -19,7 +19,7 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 
 from berth.platforms import deploy
 from berth.project import find_project
-from berth.spec import HostingSpec, SpecError, load_file, load_with_sizes_of
+from berth.spec import HostingSpec, SpecError, load_file, load_with_values_from
 
 # Of no account and no stack: what two stacks declare is held side by side.
 _STACK = "stack"
@@ -45,7 +45,9 @@ class _Declared(Mocks):
         self.resources: list[dict[str, Any]] = []
         self._region = str(spec.aws.get("region", ""))
         # What the stacks of other regions would say, were they there.
-        shared = None if spec.edge.latency is None else spec.edge.latency.domain.name
+        shared = (
+            None if spec.edge.latency_routing is None else spec.edge.latency_routing.domain.name
+        )
         self._said = {"shared_api": {"name": shared, "region": ""}, "edge_secret": ""}
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[Any, Any]]:
@@ -87,17 +89,18 @@ class _Graph(MockMonitor):
         return response
 
 
-def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
+def declared(file: Path, values_from: Path | None = None) -> list[dict[str, Any]]:
     """Each resource that the stack in `file` declares: `type`, `name`, `inputs`; `urn`, that of
     its `parent`, and those of the resources that it `uses`.
 
     Args:
-        sizes_of: another stack's file, whose sizes (`parity.sizes`) take the place of its own.
+        values_from: another stack's file, whose values replace those that may differ
+            (`parity.may_differ`).
 
     Raises:
         SpecError: one of the files is not a sound specification.
     """
-    spec = load_file(file) if sizes_of is None else load_with_sizes_of(file, sizes_of)
+    spec = load_file(file) if values_from is None else load_with_values_from(file, values_from)
     mocks = _Declared(spec)
     mocks.resources += [
         {
@@ -108,10 +111,10 @@ def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
             "parent": "",
             "uses": [],
         }
-        for name, entry in spec.data.sets.items()
+        for name, entry in spec.data.datasets.items()
     ]
     # Its image is declared by what its version is now, which lies where the stack is.
-    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"sets": {}})})
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"datasets": {}})})
     asyncio.set_event_loop(asyncio.new_event_loop())
     pulumi.runtime.set_mocks(
         mocks, project="berth", stack=_STACK, preview=True, monitor=_Graph(mocks)
@@ -128,10 +131,10 @@ def declared(file: Path, sizes_of: Path | None = None) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="berth.operations.declared")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--sizes-of", type=Path)
+    parser.add_argument("--values-from", type=Path)
     given = parser.parse_args()
     try:
-        found = declared(given.file, given.sizes_of)
+        found = declared(given.file, given.values_from)
     except SpecError as error:
         sys.exit(str(error))
     json.dump(found, sys.stdout, default=_unknown)

@@ -65,14 +65,14 @@ def departures(
 def parity(root: Path, first: str, second: str) -> list[Departure]:
     """Where the stack `second` departs from the stack `first`, sizes aside.
 
-    The sizes are those that the second stack's `parity.sizes` names: its own are replaced by the
+    The second stack's `parity.may_differ` names the sizes: its own are replaced by the
     first's before the two are compared, so that whatever follows from a size is no departure.
 
     Raises:
         OperationError: one of the two is not a sound specification.
     """
     files = [root / f"Pulumi.{name}.yaml" for name in (first, second)]
-    asked = [[str(files[0])], [str(files[1]), "--sizes-of", str(files[0])]]
+    asked = [[str(files[0])], [str(files[1]), "--values-from", str(files[0])]]
     with ThreadPoolExecutor() as both:
         ones, others = both.map(lambda arguments: declarations(*arguments), asked)
     return departures(ones, others)

@@ -7,15 +7,15 @@ else in the project reads Pulumi's configuration. docs/reference/specification.m
 from berth.spec.api import ApiSpec
 from berth.spec.budget import BudgetSpec
 from berth.spec.cluster import ClusterSpec
-from berth.spec.data import DataSetSpec, DataSpec
-from berth.spec.edge import CdnSpec, EdgeSpec, LatencySpec, SiteSpec
+from berth.spec.data import DatasetSpec, DataSpec
+from berth.spec.edge import CdnSpec, EdgeSpec, LatencyRoutingSpec, SiteSpec
 from berth.spec.encryption import EncryptionSpec
 from berth.spec.errors import SpecError
 from berth.spec.gateway import ENCRYPTED, ClientSpec, GatewaySpec, QuotaSpec
 from berth.spec.hosting import HostingSpec
 from berth.spec.images import ImageSpec
 from berth.spec.kubernetes import KubernetesSpec
-from berth.spec.load import load_config, load_file, load_with_sizes_of
+from berth.spec.load import load_config, load_file, load_with_values_from
 from berth.spec.local import LocalSpec
 from berth.spec.model_files import check_models
 from berth.spec.models import ModelSpec, ReplicaSpec, ResourceSpec, ServingSpec, VersionSpec
@@ -25,7 +25,6 @@ from berth.spec.observability import ObservabilitySpec
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import ExceptionSpec, PolicySpec
 from berth.spec.registry import RegistrySpec
-from berth.spec.rollout import RolloutSpec
 
 __all__ = [
     "ENCRYPTED",
@@ -34,8 +33,8 @@ __all__ = [
     "CdnSpec",
     "ClientSpec",
     "ClusterSpec",
-    "DataSetSpec",
     "DataSpec",
+    "DatasetSpec",
     "EdgeSpec",
     "EncryptionSpec",
     "ExceptionSpec",
@@ -43,7 +42,7 @@ __all__ = [
     "HostingSpec",
     "ImageSpec",
     "KubernetesSpec",
-    "LatencySpec",
+    "LatencyRoutingSpec",
     "LocalSpec",
     "ModelSpec",
     "NetworkSpec",
@@ -55,7 +54,6 @@ __all__ = [
     "RegistrySpec",
     "ReplicaSpec",
     "ResourceSpec",
-    "RolloutSpec",
     "ServingSpec",
     "SiteSpec",
     "SpecError",
@@ -63,5 +61,5 @@ __all__ = [
     "check_models",
     "load_config",
     "load_file",
-    "load_with_sizes_of",
+    "load_with_values_from",
 ]

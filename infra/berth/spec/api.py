@@ -21,7 +21,7 @@ RuleSet = Literal[
 class WafSpec(Section):
     """The web application firewall."""
 
-    rule_sets: list[RuleSet] = Field(
+    managed_rule_groups: list[RuleSet] = Field(
         default=[
             "AWSManagedRulesAmazonIpReputationList",
             "AWSManagedRulesCommonRuleSet",
@@ -36,7 +36,7 @@ class WafSpec(Section):
     """Whether the managed rules block, or only count, what they match; the rate always blocks."""
 
 
-class StageThrottleSpec(Section):
+class ApiRateLimitSpec(Section):
     """The throttle of all clients together."""
 
     rate_per_second: float = Field(default=1000.0, gt=0, le=10_000)
@@ -50,7 +50,7 @@ class ApiSpec(Section):
 
     domain: DomainSpec | None = None
     """Host name of the API, with a certificate made for it; API Gateway's own when omitted."""
-    throttle: StageThrottleSpec = StageThrottleSpec()
+    rate_limit: ApiRateLimitSpec = ApiRateLimitSpec()
     """The throttle of all clients together."""
     waf: WafSpec = WafSpec()
     """The web application firewall."""

@@ -16,7 +16,7 @@ DataSource = Annotated[
 ]
 
 
-class DataSetSpec(Section):
+class DatasetSpec(Section):
     """One set of reference data, in one version."""
 
     version: Version
@@ -33,9 +33,9 @@ class DataSetSpec(Section):
 class DataSpec(Section):
     """Sets of data, and how the bucket that holds them is kept."""
 
-    sets: dict[Name, DataSetSpec] = Field(default={}, max_length=200)
+    datasets: dict[Name, DatasetSpec] = Field(default={}, max_length=200)
     """The sets, by name."""
-    former_days: int = Field(default=90, ge=1, le=3650)
+    noncurrent_version_days: int = Field(default=90, ge=1, le=3650)
     """aws: days that an overwritten or deleted object can be had back."""
     archive_after_days: int | None = Field(default=None, ge=30, le=3650)
     """aws: days until an object moves to infrequent-access storage; never when omitted."""

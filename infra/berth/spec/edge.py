@@ -36,7 +36,7 @@ class CdnSpec(Section):
     """Requests of one address in 5 minutes; more are blocked."""
 
 
-class LatencySpec(Section):
+class LatencyRoutingSpec(Section):
     """One host name for the same API in several regions: the nearest that is healthy answers. Each
     region's stack has this section with the same domain, and makes its own record."""
 
@@ -44,7 +44,7 @@ class LatencySpec(Section):
     """The host name; its latency records point to the APIs of the stacks."""
     stacks: list[StackName] = Field(default=[], max_length=20)
     """Stacks of other regions that are up: they are held against this one."""
-    behind: StackName | None = None
+    cdn_stack: StackName | None = None
     """Which of `stacks` has the CloudFront distribution (`edge.cdn`) that is in front of this name:
     the API takes what comes from there alone. None where clients use the name themselves, or this
     stack has the distribution."""
@@ -57,5 +57,5 @@ class EdgeSpec(Section):
     """Further clusters, by name."""
     cdn: CdnSpec | None = None
     """aws: CloudFront in front of the API; none when omitted."""
-    latency: LatencySpec | None = None
+    latency_routing: LatencyRoutingSpec | None = None
     """aws: latency records over several regional stacks; none when omitted."""

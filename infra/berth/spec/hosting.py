@@ -24,7 +24,6 @@ from berth.spec.observability import ObservabilitySpec
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import PolicySpec
 from berth.spec.registry import RegistrySpec
-from berth.spec.rollout import RolloutSpec
 from berth.spec.section import Section
 from berth.spec.text import Text
 
@@ -69,8 +68,6 @@ class HostingSpec(Section):
     """The models, by name."""
     gateway: GatewaySpec = GatewaySpec()
     """The front door: clients, keys, throttle, limits."""
-    rollout: RolloutSpec = RolloutSpec()
-    """How `berth rollout` goes from one version to the next."""
     parity: ParitySpec = ParitySpec()
     """What may differ between two stacks that are otherwise the same."""
     policy: PolicySpec = PolicySpec()

@@ -68,13 +68,11 @@ class KubernetesSpec(Section):
     """The kubeconfig's context; the current one when omitted."""
     namespace: KubernetesName = "berth"
     """The namespace of the stack; made, and held to Pod Security `restricted`."""
-    controller: Literal["traefik"] = "traefik"
-    """The Gateway API controller that the stack runs for itself."""
     controller_image: Image = "docker.io/library/traefik:v3.6.0"
     """The controller's image; name one by digest, so that what runs is what was tested."""
     service: ServiceSpec = ServiceSpec()
     """How clients outside the cluster reach the gateway."""
-    ready_seconds: int = Field(default=300, ge=10, le=7200)
+    ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
     """Seconds that a berth gets to become ready: to have its image pulled, a node found, its
     model loaded. Later the update fails, and what ran before goes on."""
     hostnames: list[Hostname] = Field(default=[], max_length=16)

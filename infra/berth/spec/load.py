@@ -10,7 +10,7 @@ import pulumi
 from berth.spec.document import NAMESPACE, Document, file_name, read_document
 from berth.spec.errors import Path, Problem
 from berth.spec.hosting import HostingSpec
-from berth.spec.sizes import with_sizes_of
+from berth.spec.may_differ import with_values_from
 from berth.spec.typed import typed
 
 
@@ -27,17 +27,17 @@ def load_file(path: FilePath) -> HostingSpec:
     return typed(document)
 
 
-def load_with_sizes_of(path: FilePath, other: FilePath) -> HostingSpec:
+def load_with_values_from(path: FilePath, other: FilePath) -> HostingSpec:
     """The specification in `path`, with the sizes of the one in `other`; what `path` takes for a
-    size is said by its `parity.sizes`.
+    size is said by its `parity.may_differ`.
 
     Raises:
         SpecError: with every problem of one of the files, or of the two together.
     """
-    sizes = list(load_file(path).parity.sizes)
+    sizes = list(load_file(path).parity.may_differ)
     load_file(other)
     document, donor = read_document(path), read_document(other)
-    document.sections = with_sizes_of(document.sections, donor.sections, sizes)
+    document.sections = with_values_from(document.sections, donor.sections, sizes)
     return typed(document)
 
 

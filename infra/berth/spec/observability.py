@@ -21,7 +21,7 @@ class AlarmSpec(Section):
     """Answers with a 5xx status, in percent of all."""
     latency_p99_ms: float = Field(default=1000.0, gt=0, le=29_000)
     """Milliseconds that 99 of 100 answers must not exceed."""
-    throttled_percent: float = Field(default=5.0, gt=0, le=100)
+    rate_limited_percent: float = Field(default=5.0, gt=0, le=100)
     """Answers 429, in percent of all."""
     saturation_percent: float = Field(default=85.0, gt=0, le=100)
     """Processor or queue of the berths in use, in percent."""

@@ -18,18 +18,18 @@ KeyPattern = Annotated[
 
 _SIZES = [
     "api.domain",
-    "api.throttle",
+    "api.rate_limit",
     "api.waf.requests_per_ip",
     "budget",
     "cluster.access",
     "cluster.public_cidrs",
     "data.archive_after_days",
-    "data.former_days",
+    "data.noncurrent_version_days",
     "data.replica_region",
     "edge.cdn.domain",
     "edge.cdn.price_class",
     "edge.cdn.requests_per_ip",
-    "edge.latency",
+    "edge.latency_routing",
     "encryption.deletion_window_days",
     "gateway.clients",
     "models.*.replicas",
@@ -56,7 +56,6 @@ _SIZES = [
     "registry.replicate_to",
     "registry.source_account",
     "registry.source_stack",
-    "rollout",
     "tags",
 ]
 
@@ -66,6 +65,6 @@ class ParitySpec(Section):
 
     stack: StackName | None = None
     """The stack that this one shall be like: every preview of this one tells of departures."""
-    sizes: list[KeyPattern] = Field(default=_SIZES, max_length=200)
+    may_differ: list[KeyPattern] = Field(default=_SIZES, max_length=200)
     """Keys of the specification, with all that is under them, that may differ; what follows from
     them is no departure."""

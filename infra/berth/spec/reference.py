@@ -46,7 +46,7 @@ _ENTRIES = {
     "traffic": "version",
     "clients": "client",
     "sites": "site",
-    "sets": "set",
+    "datasets": "dataset",
     "access": "name",
     "addons": "add-on",
     "node_pools": "pool",

@@ -50,9 +50,9 @@ def _known_models(
         for name, site in edge.sites.items()
         for index, model in enumerate(site.models)
     ] + [
-        (("data", "sets", name, "models", index), model)
-        for name, data_set in data.sets.items()
-        for index, model in enumerate(data_set.models)
+        (("data", "datasets", name, "models", index), model)
+        for name, dataset in data.datasets.items()
+        for index, model in enumerate(dataset.models)
     ]
     for path, model in named:
         if model not in models:
@@ -60,15 +60,17 @@ def _known_models(
 
 
 def _one_edge_before_regions(edge: EdgeSpec) -> Iterator[Problem]:
-    """`edge.latency.behind` is one of `edge.latency.stacks`, and not on a stack with `edge.cdn`:
-    one distribution is in front of the regions."""
-    if edge.latency is None or edge.latency.behind is None:
+    """`edge.latency_routing.cdn_stack` is one of `edge.latency_routing.stacks`, and not
+    on a stack with `edge.cdn`: one distribution is in front of the regions."""
+    if edge.latency_routing is None or edge.latency_routing.cdn_stack is None:
         return
-    path = ("edge", "latency", "behind")
+    path = ("edge", "latency_routing", "cdn_stack")
     if edge.cdn is not None:
         yield Problem(path, "does not go with edge.cdn: this stack has the distribution itself")
-    if edge.latency.behind not in edge.latency.stacks:
-        yield Problem(path, f"is not in edge.latency.stacks: {', '.join(edge.latency.stacks)}")
+    if edge.latency_routing.cdn_stack not in edge.latency_routing.stacks:
+        yield Problem(
+            path, f"is not in edge.latency_routing.stacks: {', '.join(edge.latency_routing.stacks)}"
+        )
 
 
 def _registry_url(
@@ -107,10 +109,10 @@ def _only_aws(
     for name, section in (("registry", registry), ("data", data), ("edge", edge)):
         for key in sorted(section.model_fields_set & _AWS_KEYS[name]):
             yield Problem((name, key), "is for platform aws only; take it out", False)
-    for name, data_set in data.sets.items():
-        if data_set.source is None:
+    for name, dataset in data.datasets.items():
+        if dataset.source is None:
             yield Problem(
-                ("data", "sets", name, "source"),
+                ("data", "datasets", name, "source"),
                 "is missing; platform kubernetes has no bucket of its own: oci://registry/name, "
                 "s3://bucket/prefix or pvc://claim/folder",
                 False,
@@ -145,8 +147,8 @@ _AWS_KEYS = {
         "keep_images",
         "keep_untagged_days",
     },
-    "data": {"former_days", "archive_after_days", "replica_region"},
-    "edge": {"cdn", "latency"},
+    "data": {"noncurrent_version_days", "archive_after_days", "replica_region"},
+    "edge": {"cdn", "latency_routing"},
 }
 
 

@@ -139,11 +139,11 @@ def _about_platform(document: Document) -> Iterator[Problem]:
 
 
 def _unknown_sizes(document: Document) -> Iterator[Problem]:
-    sizes = document.value(("parity", "sizes"))
+    sizes = document.value(("parity", "may_differ"))
     for index, key in enumerate(sizes if isinstance(sizes, list) else ()):
         if isinstance(key, str) and not shape.at(tuple(key.split("."))):
             yield Problem(
-                ("parity", "sizes", index),
+                ("parity", "may_differ", index),
                 "is not a key of the specification; one with * for names",
             )
 

@@ -19,7 +19,7 @@ def make_data(spec: HostingSpec, account: AwsAccount, keys: Keys) -> DataLayer:
             account=account.number,
             region=account.region,
             key=keys.data.arn,
-            former_days=spec.data.former_days,
+            former_days=spec.data.noncurrent_version_days,
             archive_after_days=spec.data.archive_after_days,
             log_days=spec.observability.log_days,
             replica=None if elsewhere is None else _replica(elsewhere, spec, account),

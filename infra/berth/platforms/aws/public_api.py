@@ -62,7 +62,7 @@ def make_api(
         "firewall",
         WebAclArgs(
             scope="REGIONAL",
-            rule_sets=list(spec.api.waf.rule_sets),
+            rule_sets=list(spec.api.waf.managed_rule_groups),
             mode=spec.api.waf.mode,
             requests_per_ip=spec.api.waf.requests_per_ip,
             logs=logs,
@@ -81,8 +81,8 @@ def make_api(
                 name: _client(client, client_keys[name])
                 for name, client in spec.gateway.clients.items()
             },
-            rate_per_second=spec.api.throttle.rate_per_second,
-            burst=spec.api.throttle.burst,
+            rate_per_second=spec.api.rate_limit.rate_per_second,
+            burst=spec.api.rate_limit.burst,
             web_acl_arn=firewall.arn,
             logs=logs,
             host=None if spec.api.domain is None else account.host_name(spec.api.domain),
@@ -109,7 +109,7 @@ def make_edge(
         "edge-firewall",
         WebAclArgs(
             scope="CLOUDFRONT",
-            rule_sets=list(spec.api.waf.rule_sets),
+            rule_sets=list(spec.api.waf.managed_rule_groups),
             mode=spec.api.waf.mode,
             requests_per_ip=cdn.requests_per_ip,
             logs=logs,

@@ -20,7 +20,7 @@ def shared_host(
     spec: HostingSpec, account: AwsAccount, balancer: InternalBalancer
 ) -> SharedHost | None:
     """The name that this region's API has together with others; None when it has none."""
-    latency = spec.edge.latency
+    latency = spec.edge.latency_routing
     if latency is None:
         return None
     health = RegionHealth(
@@ -40,7 +40,7 @@ def shared_host(
 
 def other_regions(spec: HostingSpec) -> dict[str, pulumi.StackReference]:
     """The stacks that serve the same API, by name."""
-    stacks = [] if spec.edge.latency is None else spec.edge.latency.stacks
+    stacks = [] if spec.edge.latency_routing is None else spec.edge.latency_routing.stacks
     project = f"{pulumi.get_organization()}/{pulumi.get_project()}"
     return {stack: pulumi.StackReference(f"{project}/{stack}") for stack in stacks}
 
@@ -49,10 +49,10 @@ def secret_of_edge(
     spec: HostingSpec, others: Mapping[str, pulumi.StackReference]
 ) -> pulumi.Output[str] | None:
     """What the distribution of another stack adds to each request; None when there is none."""
-    latency = spec.edge.latency
-    if latency is None or latency.behind is None:
+    latency = spec.edge.latency_routing
+    if latency is None or latency.cdn_stack is None:
         return None
-    return others[latency.behind].require_output(_SECRET)
+    return others[latency.cdn_stack].require_output(_SECRET)
 
 
 def said_to_regions(
@@ -66,7 +66,7 @@ def said_to_regions(
     Raises:
         SpecError: within an output: another stack has another name, or the same region.
     """
-    latency = spec.edge.latency
+    latency = spec.edge.latency_routing
     if latency is None:
         return {}
     own = {"region": account.region, "name": latency.domain.name}
@@ -80,9 +80,11 @@ def _held_together(
     own: dict[str, str], theirs: Mapping[str, Mapping[str, str] | None]
 ) -> dict[str, str]:
     for stack, said in theirs.items():
-        where = f"berth:edge.latency.stacks: {stack}"
+        where = f"berth:edge.latency_routing.stacks: {stack}"
         if said is None:
-            raise SpecError.of(f"{where} has no edge.latency of its own; give it one, and `up` it")
+            raise SpecError.of(
+                f"{where} has no edge.latency_routing of its own; give it one, and `up` it"
+            )
         if said["name"] != own["name"]:
             raise SpecError.of(f"{where} serves {said['name']}, not {own['name']}")
         if said["region"] == own["region"]:

@@ -75,5 +75,5 @@ def _names(spec: HostingSpec) -> list[str]:
         "base-gateway",
         "gateway",
         *spec.models,
-        *(f"data-{name}" for name in spec.data.sets),
+        *(f"data-{name}" for name in spec.data.datasets),
     ]

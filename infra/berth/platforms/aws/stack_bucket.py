@@ -30,13 +30,14 @@ def bucket_of_sets(spec: HostingSpec, stack: str, account: str, region: str) -> 
     Raises:
         SpecError: the bucket is not there yet, or is not the account's.
     """
-    without = [name for name, entry in spec.data.sets.items() if entry.source is None]
+    without = [name for name, entry in spec.data.datasets.items() if entry.source is None]
     if not without:
         return None
     try:
         return own_bucket(stack, account, region)
     except BucketError as error:
         raise SpecError.of(
-            f"berth:data.sets.{without[0]}: {error}; it is the stack's own bucket, which the first "
+            f"berth:data.datasets.{without[0]}: {error}; it is the stack's own bucket, which the "
+            "first "
             "`berth up` makes: without this set, then `berth data push`, then with it"
         ) from error

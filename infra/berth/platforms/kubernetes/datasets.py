@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from berth.spec import DataSetSpec, HostingSpec, SpecError
+from berth.spec import DatasetSpec, HostingSpec, SpecError
 from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.data_image import DataImage, DataImageArgs, DataInImage
@@ -22,25 +22,26 @@ def data_mounts(
     Raises:
         SpecError: a set or its version is not where it shall be, or has another digest.
     """
-    sources = {name: _source(name, entry, own_bucket) for name, entry in spec.data.sets.items()}
+    sources = {name: _source(name, entry, own_bucket) for name, entry in spec.data.datasets.items()}
     on_claims = any(source.scheme == "pvc" for source in sources.values())
     checker = DataImage("data", DataImageArgs(settings=settings)) if on_claims else None
     mounts = {
         name: _mount(name, entry, sources[name], settings, checker)
-        for name, entry in spec.data.sets.items()
+        for name, entry in spec.data.datasets.items()
     }
     return {
-        model: [mounts[name] for name, entry in spec.data.sets.items() if model in entry.models]
+        model: [mounts[name] for name, entry in spec.data.datasets.items() if model in entry.models]
         for model in spec.models
     }
 
 
-def _source(name: str, entry: DataSetSpec, own_bucket: str | None) -> SplitResult:
+def _source(name: str, entry: DatasetSpec, own_bucket: str | None) -> SplitResult:
     if entry.source is not None:
         return urlsplit(entry.source)
     if own_bucket is None:
         raise SpecError.of(
-            f"berth:data.sets.{name}.source: is missing; oci://registry/name, s3://bucket/prefix "
+            f"berth:data.datasets.{name}.source: is missing; oci://registry/name, s3://bucket/prefix"
+            " "
             "or pvc://claim/folder (only on aws a stack has a bucket of its own)"
         )
     return urlsplit(f"s3://{own_bucket}/{name}")
@@ -48,7 +49,7 @@ def _source(name: str, entry: DataSetSpec, own_bucket: str | None) -> SplitResul
 
 def _mount(
     name: str,
-    entry: DataSetSpec,
+    entry: DatasetSpec,
     source: SplitResult,
     settings: ImageSettings,
     checker: DataImage | None,
@@ -71,7 +72,7 @@ def _mount(
 
 
 def _in_image(
-    name: str, entry: DataSetSpec, source: SplitResult, settings: ImageSettings
+    name: str, entry: DatasetSpec, source: SplitResult, settings: ImageSettings
 ) -> DataInImage:
     place = source.netloc + source.path.rstrip("/")
     if source.scheme == "s3":
@@ -85,8 +86,8 @@ def _in_image(
     return DataInImage(name=name, version=entry.version, repository=place, digest=found)
 
 
-def _digest(name: str, entry: DataSetSpec, ask: Callable[[], str | None], place: str) -> str:
-    where = f"berth:data.sets.{name}"
+def _digest(name: str, entry: DatasetSpec, ask: Callable[[], str | None], place: str) -> str:
+    where = f"berth:data.datasets.{name}"
     try:
         found = ask()
     except (RegistryError, BucketError) as error:

@@ -84,7 +84,7 @@ def host(
                 else space.standby_priority,
                 callers=[CONTROLLER, GATE],
                 metrics_namespace=spec.kubernetes.metrics_namespace,
-                ready_seconds=spec.kubernetes.ready_seconds,
+                ready_seconds=spec.kubernetes.ready_timeout_seconds,
                 gpu=Gpu(**spec.kubernetes.gpu.model_dump()),
                 data=images.data[model],
                 pull_secret=spec.registry.pull_secret,

@@ -8,12 +8,14 @@ from berth.spec.errors import Path
 _ABSENT = object()
 
 
-def with_sizes_of(own: dict[str, Any], other: dict[str, Any], sizes: list[str]) -> dict[str, Any]:
+def with_values_from(
+    own: dict[str, Any], other: dict[str, Any], sizes: list[str]
+) -> dict[str, Any]:
     """The sections `own` with the values that `other` has for each of `sizes`.
 
     Args:
-        sizes: keys, with `*` for any name; see `ParitySpec.sizes`. What only `other` has a name
-            for, such as a model, is not taken: that is no matter of size.
+        sizes: keys, with `*` for any name; see `ParitySpec.may_differ`. What only `other` has
+            a name            for, such as a model, is not taken: that is no matter of size.
     """
     result: dict[str, Any] = _copy(own)
     for pattern in sizes:
