@@ -4,7 +4,7 @@ import asyncio
 
 import pulumi
 
-from berth.platforms import deploy
+from berth.platforms import get_platform
 from berth.project import program_project
 from berth.spec import SpecError, load_config
 
@@ -19,7 +19,8 @@ def run() -> None:
     """
     try:
         spec = load_config(pulumi.get_stack())
-        outputs = deploy(spec, stack=pulumi.get_stack(), root=program_project())
+        platform = get_platform(spec.platform)
+        outputs = platform.deploy(spec, stack=pulumi.get_stack(), root=program_project())
     except SpecError as error:
         raise pulumi.RunError(str(error)) from None
     for key, value in outputs.items():

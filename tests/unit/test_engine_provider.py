@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from berth.engine import EngineError, ensure_providers
+from berth.platforms import get_platform
 
 _VERSION = importlib.metadata.version("pulumi-kubernetes")
 
@@ -42,29 +43,33 @@ def _path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_local_platform_needs_none(tmp_path: Path, said: list[str]) -> None:
-    ensure_providers("local", _environment(tmp_path), said.append)
+    ensure_providers(get_platform("local"), _environment(tmp_path), said.append)
     assert (_asked(tmp_path), said) == ("", [])
 
 
 def test_one_on_the_path_is_used(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "pulumi-resource-kubernetes").touch(mode=0o755)
-    ensure_providers("kubernetes", _environment(tmp_path), said.append)
+    ensure_providers(get_platform("kubernetes"), _environment(tmp_path), said.append)
     assert (_asked(tmp_path), said) == ("", [])
 
 
 def test_one_that_is_installed_is_used(tmp_path: Path, said: list[str]) -> None:
-    ensure_providers("kubernetes", _environment(tmp_path, installed=True), said.append)
+    ensure_providers(
+        get_platform("kubernetes"), _environment(tmp_path, installed=True), said.append
+    )
     assert "install" not in _asked(tmp_path)
     assert said == []
 
 
 def test_otherwise_it_is_installed_in_the_pinned_version(tmp_path: Path, said: list[str]) -> None:
-    ensure_providers("kubernetes", _environment(tmp_path), said.append)
+    ensure_providers(get_platform("kubernetes"), _environment(tmp_path), said.append)
     assert f"plugin install resource kubernetes {_VERSION}" in _asked(tmp_path)
     assert said == [f"provider: installing kubernetes {_VERSION}, once"]
 
 
 def test_one_that_cannot_be_had_is_told_with_where_it_is(tmp_path: Path, said: list[str]) -> None:
     with pytest.raises(EngineError, match="error: no way there") as caught:
-        ensure_providers("kubernetes", _environment(tmp_path, installs=False), said.append)
+        ensure_providers(
+            get_platform("kubernetes"), _environment(tmp_path, installs=False), said.append
+        )
     assert f"releases/tag/v{_VERSION}" in str(caught.value)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from berth.errors import OperationError
 from berth.operations.parity import Departure, as_json, as_markdown, as_text, departures, parity
-from berth.operations.stack import OperationError
 from tests.repository import REPOSITORY
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from berth.errors import OperationError
 from berth.operations.rollback import choose
-from berth.operations.stack import OperationError, Update
+from berth.operations.stack import Update
 
 
 def _update(number: int, config: str, *, succeeded: bool = True, kind: str = "update") -> Update:

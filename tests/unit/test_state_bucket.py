@@ -7,10 +7,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from berth.operations.aws_errors import aws_errors
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 from berth.operations.state_bucket import StateBucket
 from berth.operations.state_key import ensure_key
+from berth.platforms.aws.errors import explain_aws_errors
 
 _OURS = {"Bucket": "berth-state", "ExpectedBucketOwner": "123456789012"}
 
@@ -22,7 +22,7 @@ def _client(service: str) -> Any:
 
 
 def _said(act: Callable[[], Any]) -> str:
-    with pytest.raises(OperationError) as told, aws_errors("docs/rights.md"):
+    with pytest.raises(OperationError) as told, explain_aws_errors("docs/rights.md"):
         act()
     return str(told.value)
 

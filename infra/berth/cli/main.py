@@ -16,14 +16,15 @@ from berth.cli.picture import picture
 from berth.cli.policy import against_baseline
 from berth.cli.shared import ROOT, json_option, say, show, stack_option, yes_option
 from berth.engine import EngineError, ensure_engine, ensure_providers
+from berth.errors import OperationError
 from berth.operations import images as image_reports
 from berth.operations import invoke as invoking
 from berth.operations import lifecycle, log_text
 from berth.operations import rollback as rolling_back
-from berth.operations.stack import OperationError, Stack
+from berth.operations.stack import Stack
 from berth.packaging.errors import PackageError
-from berth.platforms import left_out, require_target, state_of
-from berth.platforms.stack_context import LeftOut, Place
+from berth.platforms import get_platform
+from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec, SpecError, check_models, load_file
 from berth.spec.model_store import version_directory
 from berth_serving.card import CardError, read_card
@@ -40,7 +41,7 @@ def _stack(name: str, *, as_json: bool = False) -> Stack:
 def _stack_of(spec: HostingSpec, name: str, *, as_json: bool = False) -> Stack:
     """To change: with what its platform needs."""
     stack = _stack(name, as_json=as_json)
-    ensure_providers(spec.platform, stack.environment, say)
+    ensure_providers(get_platform(spec.platform), stack.environment, say)
     return stack
 
 
@@ -49,19 +50,19 @@ def _checked(name: str, path: Path | None = None) -> HostingSpec:
     source = path or ROOT / f"Pulumi.{name}.yaml"
     spec = load_file(source)
     check_models(spec, ROOT, source)
-    require_target(spec, ROOT)
+    get_platform(spec.platform).require_target(spec, ROOT)
     return spec
 
 
-def _left_out(spec: HostingSpec) -> list[LeftOut]:
+def _left_out(spec: HostingSpec) -> list[SkippedPart]:
     """The parts that cannot be reached, told."""
-    parts = left_out(spec, ROOT)
+    parts = get_platform(spec.platform).find_unreachable_parts(spec, ROOT)
     for part in parts:
-        say(f"{part.name} is left as it is: {part.why}")
+        say(f"{part.name} is left as it is: {part.reason}")
     return parts
 
 
-def _exit_for(parts: list[LeftOut], name: str) -> None:
+def _exit_for(parts: list[SkippedPart], name: str) -> None:
     """The rest is done, but not all is: say so, with an exit code that says so too."""
     if parts:
         say(
@@ -71,8 +72,8 @@ def _exit_for(parts: list[LeftOut], name: str) -> None:
         sys.exit(1)
 
 
-def _place(name: str) -> Place:
-    return Place(root=ROOT, stack=name, spec=load_file(ROOT / f"Pulumi.{name}.yaml"))
+def _place(name: str) -> StackContext:
+    return StackContext(root=ROOT, stack=name, spec=load_file(ROOT / f"Pulumi.{name}.yaml"))
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:
@@ -121,9 +122,11 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     spec = _checked(name)
     stack = against_baseline(_stack_of(spec, name, as_json=as_json), spec)
     parts = _left_out(spec)
-    code = lifecycle.up(stack, yes=yes, parts_left_out=parts)
+    code = lifecycle.up(stack, yes=yes, skipped=parts)
     if code:
-        for line in state_of(spec).explain(Place(root=ROOT, stack=name, spec=spec)):
+        for line in get_platform(spec.platform).explain_failure(
+            StackContext(root=ROOT, stack=name, spec=spec)
+        ):
             say(line)
         sys.exit(code)
     outputs = stack.outputs()
@@ -162,7 +165,9 @@ def status(name: str, as_json: bool) -> None:
     stack = _stack(name)
     outputs = _outputs(stack)
     place = _place(name)
-    found = lifecycle.shown(stack, outputs) | state_of(place.spec).observe(place, outputs)
+    found = lifecycle.shown(stack, outputs) | get_platform(place.spec.platform).observe(
+        place, outputs
+    )
     show(found, as_json, lambda: lifecycle.status_table(found))
 
 
@@ -228,7 +233,7 @@ def logs(
     outputs = _outputs(_stack(name))
     place = _place(name)
     shown = log_text.as_json if as_json else log_text.as_text
-    found = state_of(place.spec).log_lines(
+    found = get_platform(place.spec.platform).read_logs(
         place, outputs, model=model, version=version, last=lines, follow=follow
     )
     some = False
@@ -261,7 +266,9 @@ def rollback(name: str, to: int | None, with_program: bool, yes: bool, as_json: 
         stack,
         update,
         program=program,
-        check=lambda path: ensure_providers(_checked(name, path).platform, stack.environment, say),
+        check=lambda path: ensure_providers(
+            get_platform(_checked(name, path).platform), stack.environment, say
+        ),
         confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
     )
     if code:
@@ -285,7 +292,7 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     spec = load_file(ROOT / f"Pulumi.{name}.yaml")
     stack = _stack_of(spec, name, as_json=as_json)
     parts = _left_out(spec)
-    code = lifecycle.destroy(stack, yes=yes, parts_left_out=parts)
+    code = lifecycle.destroy(stack, yes=yes, skipped=parts)
     if code == 0:
         _exit_for(parts, name)
     if code == 0 and as_json:

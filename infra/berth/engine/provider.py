@@ -10,19 +10,13 @@ import subprocess
 from collections.abc import Callable, Mapping
 
 from berth.engine.ensure import EngineError
-
-PROVIDERS: dict[str, tuple[str, ...]] = {
-    "local": (),
-    "kubernetes": ("kubernetes",),
-    "aws": ("aws", "kubernetes"),
-}
-"""Platform -> the providers that its stacks use."""
+from berth.platforms.platform import Platform
 
 _INSTALL_SECONDS = 600
 
 
 def ensure_providers(
-    platform: str, environment: Mapping[str, str], say: Callable[[str], None]
+    platform: Platform, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
     """Have what `platform` needs: from the PATH, from what is installed, or installed now.
 
@@ -32,7 +26,7 @@ def ensure_providers(
     Raises:
         EngineError: one is not there and could not be had; the text says what to do by hand.
     """
-    for name in PROVIDERS[platform]:
+    for name in platform.providers:
         program = f"pulumi-resource-{name}"
         if shutil.which(program, path=environment["PATH"]):
             continue
@@ -42,11 +36,12 @@ def ensure_providers(
         say(f"provider: installing {name} {version}, once")
         done = _pulumi(environment, "plugin", "install", "resource", name, version)
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(
-                f"platform {platform} needs the provider {name} {version}, which cannot be had: "
-                f"{why}\nInstall it by hand, its folder on the PATH: "
-                f"https://github.com/pulumi/pulumi-{name}/releases/tag/v{version} ({program})"
+                f"Platform '{platform.name}' needs the provider {name} {version}, and installing "
+                f"it failed: {reason}\n"
+                f"Download {program} and add its directory to the PATH: "
+                f"https://github.com/pulumi/pulumi-{name}/releases/tag/v{version}"
             )
 
 

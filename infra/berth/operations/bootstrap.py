@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import boto3
 
-from berth.operations.aws_errors import aws_errors
 from berth.operations.state_bucket import StateBucket
 from berth.operations.state_key import ensure_key
 from berth.operations.state_step import Step
+from berth.platforms.aws.errors import explain_aws_errors
 
 # Two keys: who may read the state of a stack cannot read the secrets in it by that alone.
 _STATE_KEY, _SECRETS_KEY = "alias/berth-state", "alias/berth-secrets"
@@ -50,7 +50,7 @@ def bootstrap(*, region: str | None, bucket: str | None) -> StateBackend:
     Raises:
         OperationError: AWS refuses, or cannot be asked.
     """
-    with aws_errors(_RIGHTS):
+    with explain_aws_errors(_RIGHTS):
         session = boto3.Session(region_name=region)
         s3, kms = session.client("s3"), session.client("kms")
         account = session.client("sts").get_caller_identity()["Account"]

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
-from berth.operations.aws_errors import aws_errors
-from berth.operations.stack import OperationError
-from berth.platforms.aws.stack_bucket import own_bucket
+from berth.errors import OperationError
+from berth.platforms import get_platform
 from berth.spec import HostingSpec, load_file
 from berth_data.manifest import DataError, write_manifest
 from pulumi_berth.datasets.artifact import push_data
@@ -93,7 +92,17 @@ def promote(
     sets = ours.data.datasets
     if sets[name].source is None and theirs.data.datasets[name].source is None:
         place = f"{name}/{sets[name].version}"
-        _bring(_own(source, ours, place), _own(target, theirs, place), sets[name].digest, say)
+        open_source = get_platform(ours.platform).open_own_dataset
+        open_target = get_platform(theirs.platform).open_own_dataset
+        # The specification requires a source on platforms whose stacks have no bucket.
+        assert open_source is not None
+        assert open_target is not None
+        _bring(
+            open_source(ours, source, place),
+            open_target(theirs, target, place),
+            sets[name].digest,
+            say,
+        )
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -107,25 +116,6 @@ def promote(
         entry.pop("digest", None)
     write_atomically(path, _text(yaml, document), mode=0o644)
     return {"set": name, "stack": target, "from": str(before), "to": sets[name].version}
-
-
-def _own(stack: str, spec: HostingSpec, place: str) -> BucketSet:
-    """`place` in the bucket of a stack on aws."""
-    import boto3
-
-    with aws_errors("docs/how-to/use-reference-data.md"):
-        session = boto3.Session(
-            profile_name=spec.aws.get("profile"), region_name=str(spec.aws["region"])
-        )
-        account = session.client("sts").get_caller_identity()["Account"]
-        region = session.region_name
-    try:
-        bucket = own_bucket(stack, account, region)
-    except BucketError as error:
-        raise OperationError(
-            f"{error}; it is the bucket of stack {stack}, if that is up and in this account"
-        ) from error
-    return BucketSet.of(f"{bucket}/{place}")
 
 
 def _bring(

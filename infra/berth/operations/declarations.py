@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 
 
 def declarations(*arguments: str) -> list[dict[str, Any]]:

@@ -17,13 +17,12 @@ from typing import Any
 import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
-from berth.platforms import deploy
+from berth.platforms import get_platform
 from berth.project import find_project
 from berth.spec import HostingSpec, SpecError, load_file, load_with_values_from
 
 # Of no account and no stack: what two stacks declare is held side by side.
 _STACK = "stack"
-_ACCOUNT = "000000000000"
 
 
 # What AWS, or a registry, gives a resource to be referred to by.
@@ -39,36 +38,26 @@ def _unknown(_: object) -> str:
 
 
 class _Declared(Mocks):
-    """Keeps what is declared, and answers as AWS would of an account that is empty."""
+    """Keeps what is declared, and answers as an empty target does."""
 
     def __init__(self, spec: HostingSpec) -> None:
         self.resources: list[dict[str, Any]] = []
-        self._region = str(spec.aws.get("region", ""))
-        # What the stacks of other regions would say, were they there.
-        shared = (
-            None if spec.edge.latency_routing is None else spec.edge.latency_routing.domain.name
-        )
-        self._said = {"shared_api": {"name": shared, "region": ""}, "edge_secret": ""}
+        self._spec = spec
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         inputs: dict[str, Any] = dict(args.inputs)
         if args.typ == "pulumi:pulumi:StackReference":
-            return str(inputs["name"]), {**inputs, "outputs": self._said}
+            return str(inputs["name"]), {**inputs, "outputs": self._answer(args.typ, inputs)}
         self.resources.append({"type": args.typ, "name": args.name, "inputs": inputs})
         # By these others refer to it: who uses which key, role or image is told apart.
         made = {key: f"{key} of {args.typ} {args.name}" for key in _REFERENCES}
         return f"id of {args.typ} {args.name}", {**made, **_given(inputs)}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
-        match args.token:
-            case "aws:index/getAvailabilityZones:getAvailabilityZones":
-                return {"names": [f"{self._region}{letter}" for letter in "abcdef"]}, []
-            case "aws:index/getCallerIdentity:getCallerIdentity":
-                return {"accountId": _ACCOUNT}, []
-            case "aws:route53/getZone:getZone":
-                return {"zoneId": f"zone {args.args['name']}"}, []
-            case _:
-                return {}, []
+        return self._answer(args.token, dict(args.args)), []
+
+    def _answer(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return get_platform(self._spec.platform).answer_offline(self._spec, function, arguments)
 
 
 class _Graph(MockMonitor):
@@ -121,7 +110,7 @@ def declared(file: Path, values_from: Path | None = None) -> list[dict[str, Any]
     )
 
     def program() -> None:
-        deploy(spec, stack=_STACK, root=find_project())
+        get_platform(spec.platform).deploy(spec, stack=_STACK, root=find_project())
 
     to_its_end: Any = pulumi.runtime.test(program)  # type: ignore[no-untyped-call]
     to_its_end()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 
 _TIMEOUT_SECONDS = 60.0
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from berth.errors import OperationError
 from berth.operations.invoke import Answer, invoke
-from berth.operations.stack import OperationError, Stack
-from berth.platforms.stack_context import LeftOut
+from berth.operations.stack import Stack
+from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec
 from berth.spec.model_store import version_directory
 from berth_serving.card import read_card
@@ -18,26 +19,26 @@ _FIRST_CALL_SECONDS = 15.0
 _AGAIN_SECONDS = 0.25
 
 
-def up(stack: Stack, *, yes: bool, parts_left_out: Sequence[LeftOut] = ()) -> int:
+def up(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
     """Bring the stack to its configuration; the engine's exit code."""
     stack.create()
-    return stack.up(*_arguments(yes, parts_left_out))
+    return stack.up(*_arguments(yes, skipped))
 
 
-def destroy(stack: Stack, *, yes: bool, parts_left_out: Sequence[LeftOut] = ()) -> int:
+def destroy(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
     """Remove what the stack made; the engine's exit code. A stack that never was is no error."""
     if not stack.exists():
         return 0
-    return stack.destroy(*_arguments(yes, parts_left_out))
+    return stack.destroy(*_arguments(yes, skipped))
 
 
-def exclusions(parts: Sequence[LeftOut]) -> list[str]:
+def exclusions(parts: Sequence[SkippedPart]) -> list[str]:
     """The engine's arguments that leave `parts`, and what hangs on them, as they are."""
     found = [argument for part in parts for argument in ("--exclude", part.urns)]
     return [*found, "--exclude-dependents"] if found else []
 
 
-def _arguments(yes: bool, parts: Sequence[LeftOut]) -> list[str]:
+def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:
     return [*(["--yes"] if yes else []), *exclusions(parts)]
 
 

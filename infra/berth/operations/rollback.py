@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restored
-from berth.operations.stack import OperationError, Stack, Update
+from berth.operations.stack import Stack, Update
 from pulumi_berth.local.run_dir import write_atomically
 
 

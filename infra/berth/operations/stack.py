@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import psutil
 
+from berth.errors import OperationError
 from berth.operations import preview_events
 from pulumi_berth.local.run_dir import write_atomically
 
@@ -20,10 +21,6 @@ from pulumi_berth.local.run_dir import write_atomically
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
 _SALT = re.compile(r"^encryptionsalt:.*\n?(?:[ \t]+.*\n?)*", re.MULTILINE)
 _UPDATES_KEPT = "100000"
-
-
-class OperationError(RuntimeError):
-    """An operation that could not be done; the message is for the person who asked for it."""
 
 
 @dataclass(frozen=True)

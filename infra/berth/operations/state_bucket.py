@@ -8,9 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from berth.operations.aws_errors import code_of
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 from berth.operations.state_step import Step
+from berth.platforms.aws.errors import get_code
 from pulumi_berth.aws.bucket_policy import bucket_policy, over_tls_alone, under_its_key_alone
 
 # Without dots, which S3 takes: its certificate does not cover a host name with more of them.
@@ -62,7 +62,7 @@ class StateBucket:
         try:
             answer = self.s3.head_bucket(**self._ours)
         except ClientError as error:
-            code = code_of(error)
+            code = get_code(error)
             if code == "404":
                 return False
             if code == "403":
@@ -112,7 +112,7 @@ class StateBucket:
         try:
             self.s3.create_bucket(Bucket=self.name, **where)
         except ClientError as error:
-            code = code_of(error)
+            code = get_code(error)
             if code == "BucketAlreadyExists":
                 raise OperationError(
                     f"bucket {self.name} belongs to another account than {self.account}; names are "
@@ -135,7 +135,7 @@ class StateBucket:
         try:
             found = setting.read()
         except ClientError as error:
-            if code_of(error) != setting.missing:
+            if get_code(error) != setting.missing:
                 raise
             found = None
         wanted = setting.wanted(found)

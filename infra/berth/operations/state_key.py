@@ -4,9 +4,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from berth.operations.aws_errors import code_of
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 from berth.operations.state_step import Step
+from berth.platforms.aws.errors import get_code
 
 _GIVEN_UP_DAYS = 7
 
@@ -36,7 +36,7 @@ def _find(kms: Any, alias: str) -> str | None:
     try:
         key = kms.describe_key(KeyId=alias)["KeyMetadata"]
     except ClientError as error:
-        if code_of(error) == "NotFoundException":
+        if get_code(error) == "NotFoundException":
             return None
         raise
     state, arn, region = key["KeyState"], str(key["Arn"]), kms.meta.region_name

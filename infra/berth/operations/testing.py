@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from berth.engine import ensure_engine
-from berth.operations.stack import OperationError
+from berth.errors import OperationError
 
 _FAST_FIRST = ("unit", "serving", "gateway", "engine", "aws", "cluster", "parity")
 

@@ -1,53 +1,21 @@
-"""Where a stack runs: each platform composes components from the specification."""
+"""Where stacks run. Each platform is one directory with one record, `platform.PLATFORM`.
+
+To add a platform, add its name to `berth.spec.hosting.PlatformName` and a directory of that name.
+"""
 
 import importlib
-from pathlib import Path
-from types import ModuleType
 
-import pulumi
-
-from berth.platforms.stack_context import LeftOut
-from berth.spec import HostingSpec
-
-# Imported only when chosen: the cloud SDKs cost seconds at every preview.
-_PLATFORMS = {
-    "local": "berth.platforms.local.deploy",
-    "kubernetes": "berth.platforms.kubernetes.deploy",
-    "aws": "berth.platforms.aws.deploy",
-}
-# What tells which of a stack's parts run, and what they wrote.
-_STATES = {
-    "local": "berth.platforms.local.observe",
-    "kubernetes": "berth.platforms.kubernetes.observe",
-    "aws": "berth.platforms.kubernetes.observe",
-}
+from berth.platforms.platform import Platform
 
 
-def require_target(spec: HostingSpec, root: Path) -> None:
-    """Raise SpecError when the place where `spec` is to run cannot be reached or lacks something.
+def get_platform(name: str) -> Platform:
+    """Return the platform of that name.
 
-    Asked before the engine starts, which would wait longer and say it less clearly.
+    The module is imported here, and not before, because a command needs only one platform.
     """
-    platform = importlib.import_module(_PLATFORMS[spec.platform])
-    platform.require_target(spec, root)
+    module = importlib.import_module(f"berth.platforms.{name}.platform")
+    platform: Platform = module.PLATFORM
+    return platform
 
 
-def left_out(spec: HostingSpec, root: Path) -> list[LeftOut]:
-    """The parts of the stack that cannot be reached now: an update leaves them as they are."""
-    if not spec.edge.sites:
-        return []
-    from berth.platforms.kubernetes.sites import unreachable
-
-    return unreachable(spec, root)
-
-
-def state_of(spec: HostingSpec) -> ModuleType:
-    """The module that looks at a running stack: `observe`, `log_lines` and `explain`."""
-    return importlib.import_module(_STATES[spec.platform])
-
-
-def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, pulumi.Input[object]]:
-    """Declare everything that `spec` says for its platform; the result is the stack's outputs."""
-    platform = importlib.import_module(_PLATFORMS[spec.platform])
-    outputs: dict[str, pulumi.Input[object]] = platform.deploy(spec, stack=stack, root=root)
-    return outputs
+__all__ = ["Platform", "get_platform"]

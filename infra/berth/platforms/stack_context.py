@@ -1,4 +1,4 @@
-"""Place: which stack of which project is looked at, and what of it is left out."""
+"""The stack that a command works on, and the parts of it that a command skips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,14 @@ from berth.spec import HostingSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A stack as an operation looks at it: its project's folder, its name, what it shall be."""
+class StackContext:
+    """One stack of a project.
+
+    Attributes:
+        root: The project's directory.
+        stack: The stack's name.
+        spec: The stack's specification.
+    """
 
     root: Path
     stack: str
@@ -16,15 +22,15 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """A part of a stack that an update leaves as it is, since it cannot be reached.
+class SkippedPart:
+    """A part of a stack that an operation leaves unchanged because it is not reachable.
 
     Attributes:
-        name: of the part, such as an edge site.
-        why: what is wrong, where, and what would be right.
-        urns: a pattern of the URNs of all that it has in the stack.
+        name: The part's name, such as `site plant-7`.
+        reason: What is wrong, where, and what to do.
+        urns: A pattern that matches the URNs of all its resources.
     """
 
     name: str
-    why: str
+    reason: str
     urns: str

@@ -1,7 +1,7 @@
 """The whole specification of a stack."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
@@ -27,7 +27,8 @@ from berth.spec.registry import RegistrySpec
 from berth.spec.section import Section
 from berth.spec.text import Text
 
-Platform = Literal["local", "kubernetes", "aws"]
+PlatformName = Literal["local", "kubernetes", "aws"]
+PLATFORM_NAMES: tuple[PlatformName, ...] = get_args(PlatformName)
 
 TagKey = Annotated[
     str,
@@ -62,7 +63,7 @@ Switch = Annotated[
 class HostingSpec(Section):
     """What one environment runs: the keys `berth:<section>` of its configuration."""
 
-    platform: Platform
+    platform: PlatformName
     """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
     models: Models
     """The models, by name."""
@@ -121,24 +122,10 @@ class HostingSpec(Section):
         return self
 
 
-_CLUSTERS: tuple[Platform, ...] = ("kubernetes", "aws")
+def find_readers(section: str) -> tuple[PlatformName, ...]:
+    """Return the platforms that read a section."""
+    # The platforms import the specification.
+    from berth.platforms import get_platform
 
-# The platforms that read a section; a section that is not named here is read by all.
-PLATFORMS: dict[str, tuple[Platform, ...]] = {
-    "local": ("local",),
-    **dict.fromkeys(("kubernetes", "images", "registry", "data", "edge"), _CLUSTERS),
-    **dict.fromkeys(
-        (
-            "network",
-            "cluster",
-            "node_pools",
-            "api",
-            "encryption",
-            "observability",
-            "budget",
-            "protect",
-            "tags",
-        ),
-        ("aws",),
-    ),
-}
+    readers = tuple(name for name in PLATFORM_NAMES if section in get_platform(name).sections)
+    return readers or PLATFORM_NAMES

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterator
 
+from berth.platforms import get_platform
 from berth.spec import rules, shape
-from berth.spec.hosting import PLATFORMS
+from berth.spec.hosting import PLATFORM_NAMES, find_readers
 from berth.spec.shape import Schema
 
 _INTRODUCTION = """\
@@ -69,7 +70,8 @@ def reference_text() -> str:
 def _index(root: Schema) -> str:
     lines = ["| section | platforms | |", "|---|---|---|"]
     for name, node in root["properties"].items():
-        platforms = ", ".join(PLATFORMS.get(name, ("all",)))
+        readers = find_readers(name)
+        platforms = "all" if readers == PLATFORM_NAMES else ", ".join(readers)
         lines.append(f"| [{name}](#berth{name}) | {platforms} | {node['description']} |")
     return "\n".join(lines) + "\n"
 
@@ -111,5 +113,6 @@ def _escaped(text: str) -> str:
 
 
 def _rules() -> str:
-    lines = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in rules.RULES)
+    found = [*rules.RULES, *(rule for name in PLATFORM_NAMES for rule in get_platform(name).rules)]
+    lines = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in found)
     return f"## Rules that span sections\n\n{lines}\n"

@@ -1,9 +1,8 @@
 """A document held against the specification: the typed result, or every problem in words."""
 
-import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -11,14 +10,12 @@ from pydantic_core import ErrorDetails
 from berth.spec import rules, shape
 from berth.spec.document import Document
 from berth.spec.errors import RULE, Path, Problem, SpecError, rendered
-from berth.spec.hosting import PLATFORMS, HostingSpec
+from berth.spec.hosting import PLATFORM_NAMES, HostingSpec, find_readers
+
+if TYPE_CHECKING:
+    from berth.platforms import Platform
 
 _SHOWN_CHARACTERS = 80
-
-_AWS_STACK = re.compile(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?")
-_AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]{2,10}){1,2}-[1-9]")
-# IAM takes 64 characters for a role's name; Pulumi appends a hyphen and seven.
-_AWS_ROLE_NAME = 64 - 8
 
 
 def typed(document: Document) -> HostingSpec:
@@ -36,7 +33,7 @@ def typed(document: Document) -> HostingSpec:
             problems += _problems(details)
         problems += rules.problems(_sound(document, {details["loc"][:1] for details in found}))
     else:
-        problems += [*_aws_names(document, spec), *_copies_elsewhere(document, spec)]
+        problems += _get_platform(spec.platform).check_spec(document, spec)
         if not problems:
             return spec.with_aws(document.foreign_of("aws") if spec.platform == "aws" else {})
     raise SpecError(lines(document, problems))
@@ -107,35 +104,26 @@ def _unknown_key(path: Path) -> str:
 
 
 def _about_platform(document: Document) -> Iterator[Problem]:
-    """What depends on the platform alone, so that it is said whatever else is wrong."""
-    platform = document.sections.get("platform")
+    """Check what depends only on the platform, so that it is reported with any other problem."""
+    name = document.sections.get("platform")
+    if name not in PLATFORM_NAMES:
+        return
     for section in document.sections:
-        readers = PLATFORMS.get(section)
-        if readers and platform in ("local", "kubernetes", "aws") and platform not in readers:
+        readers = find_readers(section)
+        if name not in readers:
             yield Problem(
                 (section,),
-                f"is for platform {' and '.join(readers)}, and this stack's is {platform}; "
-                "take it out",
+                f"is for platform {' and '.join(readers)}, and this stack's is {name}; take it out",
                 False,
             )
-    if platform != "aws":
-        return
-    region = document.foreign.get("aws:region")
-    if region is None:
-        yield Problem(
-            ("platform",),
-            "needs the key aws:region beside the berth: keys, such as aws:region: eu-central-1",
-        )
-    elif not _AWS_REGION.fullmatch(str(region)):
-        yield Problem(
-            ("platform",), f"needs a region, not aws:region: {region!r}; such as eu-central-1"
-        )
-    if not _AWS_STACK.fullmatch(document.stack):
-        yield Problem(
-            ("platform",),
-            f"does not go with the stack's name, {document.stack!r}, which becomes part of "
-            "AWS names; 1 to 16 lower-case letters, digits and hyphens, a letter first",
-        )
+    yield from _get_platform(name).check_document(document)
+
+
+def _get_platform(name: str) -> "Platform":
+    # The platforms import the specification.
+    from berth.platforms import get_platform
+
+    return get_platform(name)
 
 
 def _unknown_sizes(document: Document) -> Iterator[Problem]:
@@ -146,31 +134,3 @@ def _unknown_sizes(document: Document) -> Iterator[Problem]:
                 ("parity", "may_differ", index),
                 "is not a key of the specification; one with * for names",
             )
-
-
-def _aws_names(document: Document, spec: HostingSpec) -> Iterator[Problem]:
-    """The longest name that is made for a berth is its IAM role's."""
-    if spec.platform != "aws":
-        return
-    for model, entry in spec.models.items():
-        for version in entry.versions:
-            name = f"berth-{document.stack}-{model}-{version}"
-            if len(name) > _AWS_ROLE_NAME:
-                yield Problem(
-                    ("models", model, "versions", version),
-                    f"makes the name {name} for its IAM role, {len(name)} characters; AWS leaves "
-                    f"{_AWS_ROLE_NAME}: shorten the name of stack, model or version",
-                    False,
-                )
-
-
-def _copies_elsewhere(document: Document, spec: HostingSpec) -> Iterator[Problem]:
-    """A copy in the stack's own region would be none when that region is lost."""
-    own = document.foreign.get("aws:region")
-    copies: list[tuple[Path, str | None]] = [(("data", "replica_region"), spec.data.replica_region)]
-    for number, copy in enumerate(spec.registry.replicate_to):
-        if copy.account is None:
-            copies.append((("registry", "replicate_to", number, "region"), copy.region))
-    for path, region in copies:
-        if region is not None and region == own:
-            yield Problem(path, "is the region of the stack itself; another one")

@@ -8,7 +8,6 @@ import pulumi
 from pulumi_kubernetes import Provider
 
 from berth.platforms.aws.account import AwsAccount, account_of
-from berth.platforms.aws.credentials import require_credentials
 from berth.platforms.aws.data import make_data
 from berth.platforms.aws.eks import kubeconfig
 from berth.platforms.aws.foundation import (
@@ -31,7 +30,7 @@ from berth.platforms.aws.stack_bucket import bucket_of_sets
 from berth.platforms.endpoint import endpoint
 from berth.platforms.keys import client_keys
 from berth.platforms.kubernetes.berth_args import image_settings
-from berth.platforms.kubernetes.cluster import DEFINITIONS, access_of, api_host, require_cluster
+from berth.platforms.kubernetes.cluster import DEFINITIONS, access_of, api_host
 from berth.platforms.kubernetes.hosting import Hosted, host, models_output
 from berth.platforms.kubernetes.images import build_images
 from berth.platforms.kubernetes.sites import deploy_site
@@ -43,18 +42,6 @@ from pulumi_berth.kubernetes.gateway_definitions import GatewayDefinitions, Gate
 
 # The port of every node that leads to the in-cluster gateway, unless the specification says.
 _NODE_PORT = 30080
-
-
-def require_target(spec: HostingSpec, root: Path) -> None:
-    """Ask for credentials, and hold what AWS is emulated with against what is needed of it.
-
-    Raises:
-        SpecError: there are no credentials; the cluster that stands in for EKS cannot be reached,
-            or lacks something.
-    """
-    require_credentials(spec.aws)
-    if spec.kubernetes.kubeconfig is not None:
-        require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:

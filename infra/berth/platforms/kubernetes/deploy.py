@@ -9,26 +9,17 @@ from pulumi_kubernetes import Provider
 from berth.platforms.endpoint import endpoint
 from berth.platforms.keys import client_keys
 from berth.platforms.kubernetes.berth_args import image_settings
-from berth.platforms.kubernetes.cluster import ClusterFacts, access_of, require_cluster
+from berth.platforms.kubernetes.cluster import access_of, require_cluster
 from berth.platforms.kubernetes.hosting import host, models_output
 from berth.platforms.kubernetes.images import build_images
 from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 
 
-def require_target(spec: HostingSpec, root: Path) -> ClusterFacts:
-    """Hold the cluster against what is needed of it.
-
-    Raises:
-        SpecError: it cannot be reached, or lacks something.
-    """
-    return require_cluster(access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root))
-
-
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Images -> everything on the cluster."""
     access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
-    facts = require_target(spec, root)
+    facts = require_cluster(access)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     assert spec.registry.url is not None  # a rule of the specification for this platform
     images, reports = build_images(spec, image_settings(spec, spec.registry.url), root)

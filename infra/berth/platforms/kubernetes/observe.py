@@ -5,22 +5,20 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from berth.platforms.aws.eks import eks_access
 from berth.platforms.kubernetes import diagnosis as diagnosis
-from berth.platforms.kubernetes.cluster import ClusterAccess, access_of, require_cluster
-from berth.platforms.stack_context import Place
+from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
 from pulumi_berth.kubernetes.berth_plan import berth_name
 
 _SECONDS = 10.0
 
 
-def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
+def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
     """The stack's models with the state of each version, and the gateway's.
 
     A state is `ready`, `not ready`, `cold` (no copies, as configured), `missing` (the next `up
     --refresh` mends it), or what keeps its newest pod from running, such as `ImagePullBackOff`.
     """
-    core, apps = _apis(place)
+    core, apps = _apis(access)
     namespace = outputs["namespace"]
     found = apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items
     deployments = {deployment.metadata.name: deployment for deployment in found}
@@ -59,7 +57,7 @@ def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def log_lines(
-    place: Place,
+    access: ClusterAccess,
     outputs: dict[str, Any],
     *,
     model: str | None,
@@ -69,7 +67,7 @@ def log_lines(
 ) -> Iterator[tuple[str, str]]:
     """The pod and a line of its log, for the last lines of each and, to `follow`, all that are
     written from now on by the pods that there are."""
-    core, _ = _apis(place)
+    core, _ = _apis(access)
     namespace = outputs["namespace"]
     wanted = [("model", model), ("version", version)]
     selector = ",".join(f"berth/{key}={value}" for key, value in wanted if value is not None)
@@ -90,10 +88,9 @@ def log_lines(
         yield from _written(core, namespace, pods)
 
 
-def explain(place: Place) -> list[str]:
+def explain(access: ClusterAccess, namespace: str) -> list[str]:
     """What keeps berths of the stack from being ready, and what to do, a line each."""
-    core, apps = _apis(place)
-    namespace = place.spec.kubernetes.namespace
+    core, apps = _apis(access)
     found: list[diagnosis.Hindrance] = []
     for deployment in apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items:
         name = deployment.metadata.name
@@ -133,20 +130,12 @@ def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, 
             yield line
 
 
-def _apis(place: Place) -> tuple[Any, Any]:
+def _apis(access: ClusterAccess) -> tuple[Any, Any]:
     from kubernetes import client
 
-    access = _access(place)
     require_cluster(access)
     connection = access.client()
     return client.CoreV1Api(connection), client.AppsV1Api(connection)
-
-
-def _access(place: Place) -> ClusterAccess:
-    kubernetes = place.spec.kubernetes
-    if place.spec.platform == "aws" and kubernetes.kubeconfig is None:
-        return eks_access(place.stack, place.spec.aws)
-    return access_of(kubernetes.kubeconfig, kubernetes.context, place.root)
 
 
 def _copies(deployment: Any) -> str:

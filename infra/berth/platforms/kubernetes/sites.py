@@ -10,7 +10,7 @@ from pulumi_kubernetes import Provider
 from berth.platforms.endpoint import endpoint
 from berth.platforms.kubernetes.cluster import access_of, api_host, require_cluster
 from berth.platforms.kubernetes.hosting import Images, host
-from berth.platforms.stack_context import LeftOut
+from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, SiteSpec, SpecError
 
 _TYPE = "berth:edge:Site"
@@ -26,7 +26,7 @@ def site_spec(spec: HostingSpec, site: SiteSpec) -> HostingSpec:
     )
 
 
-def unreachable(spec: HostingSpec, root: Path) -> list[LeftOut]:
+def unreachable(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     """The sites that do not answer, or lack something."""
     found = []
     for name, site in spec.edge.sites.items():
@@ -34,7 +34,7 @@ def unreachable(spec: HostingSpec, root: Path) -> list[LeftOut]:
             require_cluster(access_of(site.kubeconfig, site.context, root), f"edge.sites.{name}")
         except SpecError as error:
             urns = f"**{_TYPE}$**::{name}-*"
-            found.append(LeftOut(name=f"site {name}", why=str(error), urns=urns))
+            found.append(SkippedPart(name=f"site {name}", reason=str(error), urns=urns))
     return found
 
 

@@ -21,10 +21,6 @@ def run_folder(root: Path, stack: str) -> Path:
     return root / ".berth" / "run" / stack
 
 
-def require_target(_spec: HostingSpec, _root: Path) -> None:
-    """This machine is there."""
-
-
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Supervisor -> one berth per model version -> gateway."""
     run_dir = run_folder(root, stack)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from berth.platforms.local.deploy import run_folder
-from berth.platforms.stack_context import Place
+from berth.platforms.stack_context import StackContext
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.readiness import get_json
 from pulumi_berth.local.run_dir import RunDir
@@ -16,13 +16,13 @@ from pulumi_berth.local.run_dir import RunDir
 _FOLLOW_SECONDS = 0.2
 
 
-def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
+def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
     """The stack's models with the state of each version, and the gateway's.
 
     A state is `ready`, `not ready` (running, not answering or still loading), `restarting` (it
     crashed and the supervisor starts it again) or `stopped` (the next `up` mends it).
     """
-    states = supervisord.states(_run_dir(place))
+    states = supervisord.states(_run_dir(context))
     models = {
         model: {
             "versions": {
@@ -45,7 +45,7 @@ def observe(place: Place, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def log_lines(
-    place: Place,
+    context: StackContext,
     outputs: dict[str, Any],
     *,
     model: str | None,
@@ -55,7 +55,7 @@ def log_lines(
 ) -> Iterator[tuple[str, str]]:
     """The process and a line of its log, for the last lines of each and, to `follow`, all that
     are written from now on."""
-    paths = _log_files(_run_dir(place), outputs, model, version)
+    paths = _log_files(_run_dir(context), outputs, model, version)
     for path in paths:
         for line in path.read_text(errors="replace").splitlines()[-last:]:
             yield path.stem, line
@@ -63,13 +63,13 @@ def log_lines(
         yield from _written(paths)
 
 
-def explain(_place: Place) -> list[str]:
+def explain(_context: StackContext) -> list[str]:
     """Nothing: here the resource itself says what its process wrote last."""
     return []
 
 
-def _run_dir(place: Place) -> RunDir:
-    return RunDir(run_folder(place.root, place.stack))
+def _run_dir(context: StackContext) -> RunDir:
+    return RunDir(run_folder(context.root, context.stack))
 
 
 def _log_files(

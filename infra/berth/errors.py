@@ -1,0 +1,5 @@
+"""Errors that end a command with one message."""
+
+
+class OperationError(RuntimeError):
+    """An operation failed. The message states what happened, where, and what to do."""

@@ -1,0 +1,71 @@
+"""Errors of the AWS client as messages that state what to do."""
+
+import contextlib
+from collections.abc import Iterator
+
+from botocore import exceptions
+from botocore.exceptions import BotoCoreError, ClientError
+
+from berth.errors import OperationError
+
+_NO_CREDENTIALS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.ProfileNotFound,
+    exceptions.SSOError,
+    exceptions.TokenRetrievalError,
+)
+_UNREACHABLE = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)
+_BAD_CREDENTIALS = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+)
+_DENIED = ("403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+_SIGN_IN = (
+    "Sign in with 'aws sso login', set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY. To check, run 'aws sts get-caller-identity'."
+)
+
+
+def get_code(error: ClientError) -> str:
+    """Return AWS's code for the error, such as `NoSuchBucketPolicy`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def explain_aws_errors(permissions: str) -> Iterator[None]:
+    """Turn the AWS client's errors in the block into OperationError.
+
+    Args:
+        permissions: The page that lists the permissions that the block needs.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise OperationError(_explain(error, permissions)) from error
+    except exceptions.NoRegionError as error:
+        raise OperationError(
+            "No AWS Region is set. Add --region, such as --region eu-central-1, or set AWS_REGION."
+        ) from error
+    except _NO_CREDENTIALS as error:
+        raise OperationError(f"No AWS credentials: {error}. {_SIGN_IN}") from error
+    except _UNREACHABLE as error:
+        raise OperationError(
+            f"{error}. Check the name of the Region and this machine's network connection."
+        ) from error
+    except BotoCoreError as error:
+        raise OperationError(str(error)) from error
+
+
+def _explain(error: ClientError, permissions: str) -> str:
+    code = get_code(error)
+    if code in _BAD_CREDENTIALS:
+        return f"AWS rejected the credentials ({code}). {_SIGN_IN}"
+    if code in _DENIED:
+        return f"{error}. See {permissions} for the required permissions."
+    return str(error)

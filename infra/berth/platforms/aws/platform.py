@@ -1,0 +1,116 @@
+"""The record of platform aws."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berth.platforms.aws.rules import RULES, check_document, check_spec
+from berth.platforms.kubernetes import platform as kubernetes
+from berth.platforms.platform import Platform
+from berth.platforms.stack_context import StackContext
+from berth.spec import HostingSpec
+
+if TYPE_CHECKING:
+    from berth.platforms.kubernetes.cluster import ClusterAccess
+    from pulumi_berth.datasets.bucket_dataset import BucketSet
+
+_OFFLINE_ACCOUNT = "000000000000"
+
+
+def _require_target(spec: HostingSpec, root: Path) -> None:
+    from berth.platforms.aws.credentials import require_credentials
+    from berth.platforms.kubernetes.cluster import require_cluster
+
+    require_credentials(spec.aws)
+    if spec.kubernetes.kubeconfig is not None:
+        require_cluster(kubernetes.get_access(spec, root))
+
+
+def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    from berth.platforms.aws.deploy import deploy
+
+    return deploy(spec, stack=stack, root=root)
+
+
+def _get_access(context: StackContext) -> "ClusterAccess":
+    """Return the access to the stack's own cluster, or to the one that replaces EKS."""
+    if context.spec.kubernetes.kubeconfig is not None:
+        return kubernetes.get_access(context.spec, context.root)
+    from berth.platforms.aws.eks import eks_access
+
+    return eks_access(context.stack, context.spec.aws)
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    from berth.platforms.kubernetes.observe import observe
+
+    return observe(_get_access(context), outputs)
+
+
+def _read_logs(
+    context: StackContext, outputs: dict[str, Any], **selection: Any
+) -> Iterator[tuple[str, str]]:
+    from berth.platforms.kubernetes.observe import log_lines
+
+    return log_lines(_get_access(context), outputs, **selection)
+
+
+def _explain_failure(context: StackContext) -> list[str]:
+    from berth.platforms.kubernetes.observe import explain
+
+    return explain(_get_access(context), context.spec.kubernetes.namespace)
+
+
+def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketSet":
+    from berth.platforms.aws.stack_bucket import open_own_dataset
+
+    return open_own_dataset(spec, stack, path)
+
+
+def _answer_offline(
+    spec: HostingSpec, function: str, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Answer as an empty account does, and as the stacks of other regions would."""
+    region = str(spec.aws.get("region", ""))
+    latency = spec.edge.latency_routing
+    match function:
+        case "aws:index/getAvailabilityZones:getAvailabilityZones":
+            return {"names": [f"{region}{letter}" for letter in "abcdef"]}
+        case "aws:index/getCallerIdentity:getCallerIdentity":
+            return {"accountId": _OFFLINE_ACCOUNT}
+        case "aws:route53/getZone:getZone":
+            return {"zoneId": f"zone {arguments['name']}"}
+        case "pulumi:pulumi:StackReference":
+            name = latency.domain.name if latency else None
+            return {"shared_api": {"name": name, "region": ""}, "edge_secret": ""}
+        case _:
+            return {}
+
+
+PLATFORM = Platform(
+    name="aws",
+    providers=("aws", "kubernetes"),
+    sections=kubernetes.SECTIONS
+    | {
+        "network",
+        "cluster",
+        "node_pools",
+        "api",
+        "encryption",
+        "observability",
+        "budget",
+        "protect",
+        "tags",
+    },
+    rules=RULES,
+    check_document=check_document,
+    check_spec=check_spec,
+    require_target=_require_target,
+    deploy=_deploy,
+    observe=_observe,
+    read_logs=_read_logs,
+    explain_failure=_explain_failure,
+    find_unreachable_parts=kubernetes.find_unreachable_sites,
+    open_own_dataset=_open_own_dataset,
+    answer_offline=_answer_offline,
+)

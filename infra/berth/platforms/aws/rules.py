@@ -1,0 +1,203 @@
+"""Rules of the specification that apply only to AWS."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from berth.spec.cluster import ClusterSpec
+from berth.spec.document import Document
+from berth.spec.errors import Path, Problem
+from berth.spec.gateway import GatewaySpec
+from berth.spec.hosting import HostingSpec
+from berth.spec.images import ImageSpec
+from berth.spec.kubernetes import KubernetesSpec
+from berth.spec.models import ModelSpec
+from berth.spec.network import NetworkSpec
+from berth.spec.node_pool import NodePoolSpec
+from berth.spec.registry import RegistrySpec
+
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+_API_GATEWAY_SECONDS = 29
+_API_GATEWAY_BYTES = 10 * 1024 * 1024
+_API_GATEWAY_RATE = 10_000
+_API_GATEWAY_BURST = 5_000
+
+_STACK_NAME = re.compile(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]{2,10}){1,2}-[1-9]")
+# IAM allows 64 characters for the name of a role. Pulumi appends a hyphen and seven characters.
+_ROLE_NAME_CHARACTERS = 64 - 8
+
+
+def _registry_url(registry: RegistrySpec, kubernetes: KubernetesSpec) -> Iterator[Problem]:
+    """On aws `registry.url` is set if and only if `kubernetes.kubeconfig` is set: then both
+    replace AWS services."""
+    is_emulated = kubernetes.kubeconfig is not None
+    if registry.url is not None and not is_emulated:
+        yield Problem(
+            ("registry", "url"), "is not for platform aws, which has its own registry; take it out"
+        )
+    if registry.url is None and is_emulated:
+        yield Problem(
+            ("registry", "url"),
+            "is missing; with kubernetes.kubeconfig the stack's images go to a registry of that "
+            "cluster's, such as registry.example.com/berth",
+            False,
+        )
+
+
+def _other_accounts_registry(registry: RegistrySpec) -> Iterator[Problem]:
+    """On aws a stack that uses the images of another account does not replicate them or share
+    them. The stack that owns the images does."""
+    if registry.source_stack is None:
+        return
+    if registry.source_account is not None and registry.replicate_to:
+        yield Problem(
+            ("registry", "replicate_to"),
+            "is for the account that has the images; set it on the stack in registry.source_stack",
+            False,
+        )
+    if registry.readers:
+        yield Problem(
+            ("registry", "readers"),
+            "is for the stack that has the images; set it on the stack in registry.source_stack",
+            False,
+        )
+
+
+def _api_gateway_limits(gateway: GatewaySpec) -> Iterator[Problem]:
+    """On aws the gateway stays within the limits of API Gateway: 29 seconds, 10485760 bytes, per
+    client 10000 requests per second and a burst of 5000, and quotas by day, week or month."""
+    if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
+        yield Problem(
+            ("gateway", "timeout_seconds"),
+            f"is longer than API Gateway waits; {_API_GATEWAY_SECONDS} or less on platform aws",
+        )
+    if gateway.max_body_bytes > _API_GATEWAY_BYTES:
+        yield Problem(
+            ("gateway", "max_body_bytes"),
+            f"is more than API Gateway takes; {_API_GATEWAY_BYTES} or less on platform aws",
+        )
+    for name, client in gateway.clients.items():
+        path = ("gateway", "clients", name)
+        if client.rate_per_second > _API_GATEWAY_RATE:
+            yield Problem(
+                (*path, "rate_per_second"),
+                f"is above the quota of an AWS account, {_API_GATEWAY_RATE}; that or less",
+            )
+        if client.burst > _API_GATEWAY_BURST:
+            yield Problem(
+                (*path, "burst"),
+                f"is above the quota of an AWS account, {_API_GATEWAY_BURST}; that or less",
+            )
+        if client.quota is not None and client.quota.period == "hour":
+            yield Problem(
+                (*path, "quota", "period"),
+                "hour is not a period of API Gateway's quotas; day, week or month on platform aws",
+                False,
+            )
+
+
+def _pools_for_models(
+    models: dict[str, ModelSpec], node_pools: dict[str, NodePoolSpec]
+) -> Iterator[Problem]:
+    """On aws one pool with `compute: cpu`, a `min` of 1 or more and no taints runs the cluster's
+    own workloads, and models with `compute: gpu` need a pool of that class."""
+    if not any(
+        pool.compute == "cpu" and pool.min > 0 and not pool.taints for pool in node_pools.values()
+    ):
+        yield Problem(
+            ("node_pools",),
+            "has no pool for what the cluster itself runs; one with compute: cpu, min of 1 or "
+            "more and no taints",
+            False,
+        )
+    if not any(pool.compute == "gpu" for pool in node_pools.values()):
+        for name, model in models.items():
+            if model.compute == "gpu":
+                yield Problem(
+                    ("models", name, "compute"), "has no nodes; add a pool with compute: gpu"
+                )
+
+
+def _images_for_pools(images: ImageSpec, node_pools: dict[str, NodePoolSpec]) -> Iterator[Problem]:
+    """On aws images are built for the architecture of every pool."""
+    for name, pool in node_pools.items():
+        if pool.architecture not in images.architectures:
+            yield Problem(
+                ("node_pools", name, "architecture"),
+                "is not one that images are built for: add it to images.architectures",
+            )
+
+
+def _service_addresses(network: NetworkSpec, cluster: ClusterSpec) -> Iterator[Problem]:
+    """On aws `cluster.service_cidr` and `network.cidr` do not overlap."""
+    vpc = ipaddress.IPv4Network(network.cidr)
+    if vpc.overlaps(ipaddress.IPv4Network(cluster.service_cidr)):
+        yield Problem(
+            ("cluster", "service_cidr"),
+            f"overlaps network.cidr, {network.cidr}; a range apart from it",
+        )
+
+
+RULES = (
+    _registry_url,
+    _other_accounts_registry,
+    _api_gateway_limits,
+    _pools_for_models,
+    _images_for_pools,
+    _service_addresses,
+)
+
+
+def check_document(document: Document) -> Iterator[Problem]:
+    """Check the region and the stack's name, which do not depend on the sections."""
+    region = document.foreign.get("aws:region")
+    if region is None:
+        yield Problem(
+            ("platform",),
+            "needs the key aws:region beside the berth: keys, such as aws:region: eu-central-1",
+        )
+    elif not _REGION.fullmatch(str(region)):
+        yield Problem(
+            ("platform",), f"needs a region, not aws:region: {region!r}; such as eu-central-1"
+        )
+    if not _STACK_NAME.fullmatch(document.stack):
+        yield Problem(
+            ("platform",),
+            f"does not go with the stack's name, {document.stack!r}, which becomes part of "
+            "AWS names; 1 to 16 lower-case letters, digits and hyphens, a letter first",
+        )
+
+
+def check_spec(document: Document, spec: HostingSpec) -> Iterator[Problem]:
+    """Check the length of AWS names and the regions of replicas."""
+    yield from _check_role_names(document, spec)
+    yield from _check_replica_regions(document, spec)
+
+
+def _check_role_names(document: Document, spec: HostingSpec) -> Iterator[Problem]:
+    """The IAM role has the longest name that is derived from a berth."""
+    for model, entry in spec.models.items():
+        for version in entry.versions:
+            name = f"berth-{document.stack}-{model}-{version}"
+            if len(name) > _ROLE_NAME_CHARACTERS:
+                yield Problem(
+                    ("models", model, "versions", version),
+                    f"makes the name {name} for its IAM role, {len(name)} characters; AWS leaves "
+                    f"{_ROLE_NAME_CHARACTERS}: shorten the name of stack, model or version",
+                    False,
+                )
+
+
+def _check_replica_regions(document: Document, spec: HostingSpec) -> Iterator[Problem]:
+    """A replica in the stack's own region does not survive the loss of that region."""
+    own = document.foreign.get("aws:region")
+    replicas: list[tuple[Path, str | None]] = [
+        (("data", "replica_region"), spec.data.replica_region)
+    ]
+    for number, target in enumerate(spec.registry.replicate_to):
+        if target.account is None:
+            replicas.append((("registry", "replicate_to", number, "region"), target.region))
+    for path, region in replicas:
+        if region is not None and region == own:
+            yield Problem(path, "is the region of the stack itself; another one")

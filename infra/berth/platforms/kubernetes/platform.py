@@ -1,0 +1,78 @@
+"""The record of platform kubernetes, and the functions that platform aws shares with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berth.platforms.kubernetes.rules import RULES
+from berth.platforms.platform import Platform
+from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.spec import HostingSpec
+
+if TYPE_CHECKING:
+    from berth.platforms.kubernetes.cluster import ClusterAccess
+
+SECTIONS = frozenset({"kubernetes", "images", "registry", "data", "edge"})
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    from berth.platforms.kubernetes.observe import observe
+
+    return observe(get_access(context.spec, context.root), outputs)
+
+
+def _read_logs(
+    context: StackContext, outputs: dict[str, Any], **selection: Any
+) -> Iterator[tuple[str, str]]:
+    from berth.platforms.kubernetes.observe import log_lines
+
+    return log_lines(get_access(context.spec, context.root), outputs, **selection)
+
+
+def _explain_failure(context: StackContext) -> list[str]:
+    from berth.platforms.kubernetes.observe import explain
+
+    access = get_access(context.spec, context.root)
+    return explain(access, context.spec.kubernetes.namespace)
+
+
+def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
+    """Return the edge sites that do not respond."""
+    if not spec.edge.sites:
+        return []
+    from berth.platforms.kubernetes.sites import unreachable
+
+    return unreachable(spec, root)
+
+
+def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
+    """Return the access to the cluster that `kubernetes.kubeconfig` and `context` name."""
+    from berth.platforms.kubernetes.cluster import access_of
+
+    return access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+
+
+def _require_target(spec: HostingSpec, root: Path) -> None:
+    from berth.platforms.kubernetes.cluster import require_cluster
+
+    require_cluster(get_access(spec, root))
+
+
+def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    from berth.platforms.kubernetes.deploy import deploy
+
+    return deploy(spec, stack=stack, root=root)
+
+
+PLATFORM = Platform(
+    name="kubernetes",
+    providers=("kubernetes",),
+    sections=SECTIONS,
+    rules=RULES,
+    require_target=_require_target,
+    deploy=_deploy,
+    observe=_observe,
+    read_logs=_read_logs,
+    explain_failure=_explain_failure,
+    find_unreachable_parts=find_unreachable_sites,
+)

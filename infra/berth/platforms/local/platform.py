@@ -1,0 +1,44 @@
+"""The record of platform local."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from berth.platforms.platform import Platform
+from berth.platforms.stack_context import StackContext
+from berth.spec import HostingSpec
+
+
+def _require_target(_spec: HostingSpec, _root: Path) -> None:
+    """Accept every stack: this machine is always reachable."""
+
+
+def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    from berth.platforms.local.deploy import deploy
+
+    return deploy(spec, stack=stack, root=root)
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    from berth.platforms.local.observe import observe
+
+    return observe(context, outputs)
+
+
+def _read_logs(
+    context: StackContext, outputs: dict[str, Any], **selection: Any
+) -> Iterator[tuple[str, str]]:
+    from berth.platforms.local.observe import log_lines
+
+    return log_lines(context, outputs, **selection)
+
+
+PLATFORM = Platform(
+    name="local",
+    sections=frozenset({"local"}),
+    has_security_baseline=False,
+    require_target=_require_target,
+    deploy=_deploy,
+    observe=_observe,
+    read_logs=_read_logs,
+)

@@ -1,0 +1,108 @@
+"""The definition of a platform: one record with all that the other packages need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from berth.platforms.stack_context import SkippedPart, StackContext
+    from berth.spec import HostingSpec
+    from berth.spec.document import Document
+    from berth.spec.errors import Problem
+    from pulumi_berth.datasets.bucket_dataset import BucketSet
+
+Rule = Callable[..., "Iterator[Problem]"]
+"""A rule that spans sections; see `berth.spec.rules`."""
+
+
+class Deploy(Protocol):
+    """Declares the resources of a stack and returns the stack's outputs."""
+
+    def __call__(self, spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]: ...
+
+
+class ReadLogs(Protocol):
+    """Yields the process or pod and one line of its log, the last `last` lines of each.
+
+    With `follow`, it continues with each line that is written from then on.
+    """
+
+    def __call__(
+        self,
+        context: StackContext,
+        outputs: dict[str, Any],
+        *,
+        model: str | None,
+        version: str | None,
+        last: int,
+        follow: bool,
+    ) -> Iterator[tuple[str, str]]: ...
+
+
+def _no_document_problems(_document: Document) -> Iterator[Problem]:
+    yield from ()
+
+
+def _no_spec_problems(_document: Document, _spec: HostingSpec) -> Iterator[Problem]:
+    yield from ()
+
+
+def _no_explanation(_context: StackContext) -> list[str]:
+    return []
+
+
+def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
+    return []
+
+
+def _no_offline_answer(
+    _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """Where stacks run, and how Berth works with it.
+
+    The functions import cloud SDKs only when they are called, so that the record is cheap to load.
+
+    Attributes:
+        name: The value of `berth:platform`.
+        providers: Pulumi providers that its stacks use, such as `kubernetes`.
+        sections: Sections of the specification that it reads and some other platform does not.
+        rules: Rules that span sections and apply only to this platform.
+        check_document: Yields problems of a configuration file that is not typed yet.
+        check_spec: Yields problems of a typed specification together with its file.
+        has_security_baseline: Whether the policy pack has rules for its resources.
+        require_target: Raises SpecError if the place to deploy to is unreachable or unsuitable.
+        deploy: Declares the resources of a stack.
+        observe: Returns the current state of the gateway and of each model version.
+        read_logs: Yields lines of the stack's logs.
+        explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
+        find_unreachable_parts: Returns parts of the stack that an update must skip.
+        open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
+        answer_offline: Returns the result of a provider function, or the outputs of a stack
+            reference, for a program that runs without a cloud.
+    """
+
+    name: str
+    providers: tuple[str, ...] = ()
+    sections: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+    check_document: Callable[[Document], Iterator[Problem]] = _no_document_problems
+    check_spec: Callable[[Document, HostingSpec], Iterator[Problem]] = _no_spec_problems
+    has_security_baseline: bool = True
+    require_target: Callable[[HostingSpec, Path], object]
+    deploy: Deploy
+    observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
+    read_logs: ReadLogs
+    explain_failure: Callable[[StackContext], list[str]] = _no_explanation
+    find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
+    open_own_dataset: Callable[[HostingSpec, str, str], BucketSet] | None = None
+    answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
+        _no_offline_answer
+    )
