@@ -1,7 +1,8 @@
-"""Make or update `.venv`: `environment.py ROOT NEEDS`, as `berth` calls it. Standard library only.
+"""Create or update `.venv`: `environment.py ROOT LOCK`, as the `berth` script calls it.
 
-NEEDS names the requirements file, without its suffix, that must be installed when this returns.
-What was installed is written to `.venv/installed/NEEDS`: a later change of any of it reinstalls.
+LOCK names the lock file, without its suffix, whose packages must be installed when this returns.
+`.venv/installed/LOCK` records what was installed: a later change of it reinstalls. Uses only the
+standard library, because it runs before anything is installed.
 """
 
 import fcntl
@@ -14,150 +15,152 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BASE = "requirements"
-# Each set holds those before it.
-SETS = (BASE, "requirements-package", "requirements-dev")
+# Each lock file contains the packages of those before it.
+LOCKS = ("requirements", "requirements-package", "requirements-dev")
 
 _PROGRESS_SECONDS = 5
 _LINES_SHOWN_ON_FAILURE = 12
-_ABOUT_A_PACKAGE = ("Collecting ", "Requirement already satisfied: ", "Obtaining ")
+_FETCHED = ("Collecting ", "Requirement already satisfied: ", "Obtaining ")
 
 
 class SetupError(RuntimeError):
-    """The environment could not be made; the message says why and what to do."""
+    """The environment could not be created; the message states the reason and the fix."""
 
 
-def say(message: str) -> None:
+def report(message: str) -> None:
+    """Print progress to stderr."""
     print(f"berth: {message}", file=sys.stderr, flush=True)
 
 
-def stamp_text(root: Path, needs: str) -> str:
-    """All that decides what an installed set is. The `berth` script compares the same text."""
-    names = ("pyproject.toml", f"{BASE}.txt", f"{needs}.txt")
+def build_stamp(root: Path, lock: str) -> str:
+    """Return everything that determines an installation. The `berth` script compares it."""
+    names = ("pyproject.toml", "requirements.txt", f"{lock}.lock")
     return f"{root}\n" + "".join((root / name).read_text(encoding="utf-8") for name in names)
 
 
-def ensure(root: Path, needs: str) -> None:
-    """Make `.venv` of `root` hold the set `needs`, alone with it while that takes.
+def ensure(root: Path, lock: str) -> None:
+    """Install the packages of `lock` and the project itself into `.venv` of `root`.
 
     Raises:
-        SetupError: the environment could not be made, or its packages not be installed.
+        SetupError: If the environment cannot be created or a package cannot be installed.
     """
     installed = root / ".venv" / "installed"
     own = root / ".berth"
     own.mkdir(mode=0o700, exist_ok=True)
     unfinished = own / "environment.unfinished"
-    with _lock(own / "environment.lock"):
-        stamp = installed / needs
+    with _acquire_lock(own / "environment.lock"):
+        stamp = installed / lock
         python = root / ".venv" / "bin" / "python"
         if (
             not unfinished.exists()
-            and _runs(python)
+            and _is_usable(python)
             and stamp.is_file()
-            and stamp.read_text(encoding="utf-8") == stamp_text(root, needs)
+            and stamp.read_text(encoding="utf-8") == build_stamp(root, lock)
         ):
-            return  # another first run has just done it
+            return  # Another first run has installed it in the meantime.
         started = time.monotonic()
-        if unfinished.exists() or not _runs(python):
-            _make(root, anew=unfinished.exists(), mark=unfinished.touch)
+        if unfinished.exists() or not _is_usable(python):
+            _create(root, interrupted=unfinished.exists(), mark=unfinished.touch)
         unfinished.touch()
-        for name in SETS:
+        for name in LOCKS:
             (installed / name).unlink(missing_ok=True)
-        included = SETS[: SETS.index(needs) + 1]
         try:
-            _install(root, python, list(dict.fromkeys((BASE, needs))))
+            _install(root, python, lock)
         except SetupError:
-            # pip itself failed, and puts back what it had changed: nothing is half done.
+            # pip restores what it changed when it fails, so the environment is not half installed.
             unfinished.unlink()
             raise
         installed.mkdir(exist_ok=True)
-        for name in included:
-            if (root / f"{name}.txt").is_file():
-                (installed / name).write_text(stamp_text(root, name), encoding="utf-8")
+        for name in LOCKS[: LOCKS.index(lock) + 1]:
+            if (root / f"{name}.lock").is_file():
+                (installed / name).write_text(build_stamp(root, name), encoding="utf-8")
         unfinished.unlink()
-        say(f"the environment in .venv is ready ({time.monotonic() - started:.0f} s)")
+        report(f"the environment in .venv is ready ({time.monotonic() - started:.0f} s)")
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold `path` alone. The kernel gives it back when its holder ends, however it ends."""
+def _acquire_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`. The kernel releases it when this process ends."""
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another berth is making the environment; waiting for it")
+            report("another berth command is creating the environment; waiting for it")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def _runs(python: Path) -> bool:
-    """Whether the environment's interpreter starts and has pip."""
+def _is_usable(python: Path) -> bool:
+    """Return whether the environment's interpreter starts and has pip."""
     try:
-        tried = subprocess.run([python, "-c", "import pip"], capture_output=True, check=False)
+        finished = subprocess.run([python, "-c", "import pip"], capture_output=True, check=False)
     except OSError:
         return False
-    return tried.returncode == 0
+    return finished.returncode == 0
 
 
-def _make(root: Path, *, anew: bool, mark: Callable[[], None]) -> None:
+def _create(root: Path, *, interrupted: bool, mark: Callable[[], None]) -> None:
     version = ".".join(str(part) for part in sys.version_info[:2])
-    why = ", since an earlier run was interrupted" if anew else ""
-    say(f"making a Python {version} environment in .venv{why}")
+    reason = " again, because an earlier run was interrupted" if interrupted else ""
+    report(f"creating a Python {version} environment in .venv{reason}")
     mark()
-    made = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "venv", "--clear", root / ".venv"],
         capture_output=True,
         text=True,
         check=False,
     )
-    if made.returncode:
+    if finished.returncode:
         raise SetupError(
-            f"`{sys.executable} -m venv` failed:\n{_end_of(made.stdout + made.stderr)}\n"
-            "On Debian and Ubuntu the package python3-venv has what it needs."
+            f"'{sys.executable} -m venv' failed:\n{_tail(finished.stdout + finished.stderr)}\n"
+            "On Debian and Ubuntu, install the package python3-venv."
         )
 
 
-def _install(root: Path, python: Path, names: list[str]) -> None:
-    files = [f"{name}.txt" for name in names]
-    say(f"installing {' and '.join(files)}")
-    command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off"]
-    for file in files:
-        command += ["-r", file]
+def _install(root: Path, python: Path, lock: str) -> None:
+    """Install the locked packages, then the project, editable.
+
+    The lock lists every package, so pip resolves nothing (`--no-deps`). Compiling all modules
+    ahead would take most of the time, and Python compiles a module at its first import.
+    """
+    report(f"installing the packages of {lock}.lock")
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--no-input", "--no-deps"]
+    pip += ["--no-compile", "--disable-pip-version-check", "--progress-bar", "off"]
+    _run_pip(root, [*pip, "--require-hashes", "-r", f"{lock}.lock"], lock)
+    _run_pip(root, [*pip, "-e", "."], lock)
+
+
+def _run_pip(root: Path, command: list[str | Path], lock: str) -> None:
     lines: list[str] = []
     pip = subprocess.Popen(
-        command,
-        cwd=root,  # `-e .` means the project
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    with pip, _progress(lines):
+    with pip, _report_progress(lines):
         assert pip.stdout is not None
         lines.extend(pip.stdout)
     if pip.returncode:
         raise SetupError(
-            f"pip could not install {' and '.join(files)}:\n{_end_of(''.join(lines))}\n"
-            "Nothing was changed; run the same command again once that is put right "
-            "(pip's own settings, such as PIP_INDEX_URL, are respected)."
+            f"pip could not install the packages of {lock}.lock:\n{_tail(''.join(lines))}\n"
+            "Nothing was changed. Fix the cause and run the same command again "
+            "(pip's own settings, such as PIP_INDEX_URL, apply)."
         )
 
 
 @contextmanager
-def _progress(lines: list[str]) -> Iterator[None]:
-    """Say how far pip is, from what it printed, every few seconds while the block runs."""
+def _report_progress(lines: list[str]) -> Iterator[None]:
+    """Report pip's progress, counted in its output, every few seconds while the block runs."""
     done = threading.Event()
     started = time.monotonic()
 
-    def tell() -> None:
+    def run() -> None:
         while not done.wait(_PROGRESS_SECONDS):
             seen = list(lines)
-            settled = sum(line.startswith(_ABOUT_A_PACKAGE) for line in seen)
-            writing = any(line.startswith("Installing collected packages") for line in seen)
-            state = "writing the new ones" if writing else "looked at"
-            say(f"  {settled} packages, {state} ({time.monotonic() - started:.0f} s)")
+            fetched = sum(line.startswith(_FETCHED) for line in seen)
+            is_writing = any(line.startswith("Installing collected packages") for line in seen)
+            step = "installing" if is_writing else "downloading"
+            report(f"  {step}: {fetched} packages ({time.monotonic() - started:.0f} s)")
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield
@@ -166,20 +169,22 @@ def _progress(lines: list[str]) -> Iterator[None]:
         thread.join()
 
 
-def _end_of(text: str) -> str:
+def _tail(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.strip().splitlines()[-_LINES_SHOWN_ON_FAILURE:])
 
 
 def main() -> int:
-    root, needs = sys.argv[1:]
-    os.umask(os.umask(0o077) | 0o022)  # an environment that others may write would run their code
+    """Run the script; return its exit code."""
+    root, lock = sys.argv[1:]
+    # Other users must not be able to write the code that this environment runs.
+    os.umask(os.umask(0o077) | 0o022)
     try:
-        ensure(Path(root), needs)
+        ensure(Path(root), lock)
     except SetupError as error:
-        say(str(error))
+        report(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the next run makes the environment anew")
+        report("interrupted; the next run creates the environment again")
         return 130
     return 0
 

@@ -1,5 +1,6 @@
-"""The `berth` script, in a small project of its own: real environments, real pip, no network."""
+"""The `berth` script in a small project: real environments and a real pip, without a network."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,41 +15,71 @@ import pytest
 
 from tests.repository import REPOSITORY
 
-CLI = """\
+COMMAND_LINE = """\
 import json, os, sys
 try:
     import tiny
 except ImportError:
     tiny = None
 print(json.dumps({
-    "arguments": sys.argv[1:], "prefix": sys.prefix, "file": __file__, "folder": os.getcwd(),
+    "arguments": sys.argv[1:], "prefix": sys.prefix, "file": __file__, "directory": os.getcwd(),
     "tiny": tiny and tiny.VERSION,
 }))
 sys.exit(7 if "fail" in sys.argv else 0)
 """
 
+PYPROJECT = """\
+[project]
+name = "small"
+
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+# Installs the package `berth` of the small project as setuptools does for an editable install.
+BACKEND = """\
+import zipfile
+from pathlib import Path
+
+def build_editable(directory, *_):
+    name = "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(Path(directory) / name, "w") as wheel:
+        wheel.writestr("small.pth", str(Path.cwd() / "infra") + "\\n")
+        info = "small-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: small\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
 
 @dataclass
 class Project:
-    """A project with the wrapper and nothing else of Berth."""
+    """A project that contains the script and a `berth` package that reports how it was run."""
 
     root: Path
 
-    def wheel(self, version: int) -> str:
-        """A package `tiny` of this version, as pip takes it; its name relative to the root."""
+    def tiny(self, version: int) -> str:
+        """Build the package `tiny` and return the line of a lock file that installs it."""
         name = f"tiny-{version}-py3-none-any.whl"
         info = f"tiny-{version}.dist-info"
+        files = {
+            "tiny.py": f"VERSION = {version}\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+            f"{info}/RECORD": "",
+        }
         with zipfile.ZipFile(self.root / name, "w") as wheel:
-            wheel.writestr("tiny.py", f"VERSION = {version}\n")
-            wheel.writestr(
-                f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n"
-            )
-            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-            wheel.writestr(f"{info}/RECORD", "")
-        return f"./{name}"
+            for path, content in files.items():
+                wheel.writestr(zipfile.ZipInfo(path), content)  # dated 1980: the hash is stable
+        digest = hashlib.sha256((self.root / name).read_bytes()).hexdigest()
+        return f"./{name} --hash=sha256:{digest}"
 
-    def require(self, *lines: str, name: str = "requirements") -> None:
-        (self.root / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+    def lock(self, *lines: str, names: tuple[str, ...] = ("requirements",)) -> None:
+        for name in names:
+            (self.root / f"{name}.lock").write_text("".join(f"{line}\n" for line in lines))
 
     def start(
         self, *arguments: str, command: Path | None = None, cwd: Path | None = None, **settings: str
@@ -58,7 +89,6 @@ class Project:
             [command or self.root / "berth", *arguments],
             cwd=cwd or self.root,
             env=kept | {"PIP_NO_INDEX": "1"} | settings,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,14 +107,16 @@ def new_project(root: Path) -> Project:
     for name in ("berth", "tools/environment.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, root / name)
-    (root / "pyproject.toml").write_text("[project]\nname = 'small'\n")
-    (root / "infra").mkdir()
-    (root / "infra" / "__init__.py").touch()
-    (root / "infra" / "cli.py").write_text(CLI)
+    (root / "pyproject.toml").write_text(PYPROJECT)
+    (root / "backend.py").write_text(BACKEND)
+    (root / "requirements.txt").touch()
+    (root / "infra" / "berth").mkdir(parents=True)
+    (root / "infra" / "berth" / "__init__.py").touch()
+    (root / "infra" / "berth" / "__main__.py").write_text(COMMAND_LINE)
     project = Project(root)
-    project.require(project.wheel(1))
-    project.require(name="requirements-package")
-    project.require("-r requirements.txt", "-r requirements-package.txt", name="requirements-dev")
+    project.lock(
+        project.tiny(1), names=("requirements", "requirements-package", "requirements-dev")
+    )
     return project
 
 
@@ -92,142 +124,153 @@ def new_project(root: Path) -> Project:
 def first_runs(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Project, list["subprocess.CompletedProcess[str]"]]:
-    """A project that two first commands were started in at once."""
+    """A project in which two first commands were started at the same time."""
     project = new_project(tmp_path_factory.mktemp("a project"))
-    started = [project.start("up", "a b", f"{n}") for n in range(2)]
-    ended = []
-    for process in started:
+    processes = [project.start("up", "a b", f"{n}") for n in range(2)]
+    results = []
+    for process in processes:
         stdout, stderr = process.communicate(timeout=120)
-        ended.append(subprocess.CompletedProcess("", process.returncode, stdout, stderr))
-    return project, ended
+        results.append(subprocess.CompletedProcess("", process.returncode, stdout, stderr))
+    return project, results
 
 
 @pytest.fixture
 def project(
     first_runs: tuple[Project, list["subprocess.CompletedProcess[str]"]],
 ) -> Project:
-    """The same project, with its environment made and its first requirements wanted."""
-    found, _ = first_runs
-    found.require(found.wheel(1))
-    return found
+    """The same project, with its environment created and its original lock file."""
+    project, _ = first_runs
+    project.lock(project.tiny(1))
+    return project
 
 
-def test_first_runs_at_once_make_one_environment_and_print_only_the_result(
+def test_simultaneous_first_runs_create_one_environment(
     first_runs: tuple[Project, list["subprocess.CompletedProcess[str]"]],
 ) -> None:
-    project, ended = first_runs
-    assert [run.returncode for run in ended] == [0, 0], ended
-    for n, run in enumerate(ended):
-        assert json.loads(run.stdout) == {
+    project, results = first_runs
+    assert [result.returncode for result in results] == [0, 0], results
+    for n, result in enumerate(results):
+        assert json.loads(result.stdout) == {
             "arguments": ["up", "a b", f"{n}"],
             "prefix": str(project.root / ".venv"),
-            "file": str(project.root / "infra" / "cli.py"),
-            "folder": str(project.root),
+            "file": str(project.root / "infra" / "berth" / "__main__.py"),
+            "directory": str(project.root),
             "tiny": 1,
         }
-    progress = "".join(run.stderr for run in ended)
-    assert progress.count("making a Python 3.") == 1
-    assert progress.count("installing requirements.txt") == 1
+    progress = "".join(result.stderr for result in results)
+    assert progress.count("creating a Python 3.") == 1
+    assert progress.count("installing the packages of requirements.lock") == 1
     assert not (project.root / ".berth" / "environment.unfinished").exists()
 
 
-def test_a_warm_call_says_nothing_and_passes_the_exit_code_on(project: Project) -> None:
+def test_second_run_is_silent_and_returns_the_exit_code(project: Project) -> None:
     project.run()
-    ended = project.run("fail")
-    assert (ended.returncode, ended.stderr) == (7, "")
+    result = project.run("fail")
+    assert (result.returncode, result.stderr) == (7, "")
 
 
-def test_works_from_any_folder_and_through_links(project: Project, tmp_path: Path) -> None:
+def test_script_works_from_any_directory_and_through_links(
+    project: Project, tmp_path: Path
+) -> None:
     project.run()
     elsewhere = tmp_path / "elsewhere"
-    # A package of the same name in the caller's folder is not the project's.
-    (elsewhere / "infra").mkdir(parents=True)
-    (elsewhere / "infra" / "cli.py").write_text("print('wrong')")
+    # A package with the same name in the working directory must not be imported.
+    elsewhere.mkdir()
+    (elsewhere / "berth.py").write_text("print('wrong')")
     (tmp_path / "berth-relative").symlink_to(os.path.relpath(project.root / "berth", tmp_path))
     (elsewhere / "berth").symlink_to("../berth-relative")
     for command in (elsewhere / "berth", Path("berth"), Path("./berth")):
         settings = {"PATH": f"{elsewhere}:{os.environ['PATH']}"}
-        ended = project.run("up", command=command, cwd=elsewhere, **settings)
-        found = json.loads(ended.stdout)
-        assert found["file"] == str(project.root / "infra" / "cli.py")
-        assert found["folder"] == str(elsewhere)
+        result = project.run("up", command=command, cwd=elsewhere, **settings)
+        report = json.loads(result.stdout)
+        assert report["file"] == str(project.root / "infra" / "berth" / "__main__.py")
+        assert report["directory"] == str(elsewhere)
 
 
-def test_a_change_of_the_requirements_installs_again(project: Project) -> None:
+def test_changed_lock_file_installs_again(project: Project) -> None:
     project.run()
-    project.require(project.wheel(2))
-    ended = project.run()
-    assert "installing requirements.txt" in ended.stderr
-    assert "making a Python" not in ended.stderr
-    assert json.loads(ended.stdout)["tiny"] == 2
+    project.lock(project.tiny(2))
+    result = project.run()
+    assert "installing the packages of requirements.lock" in result.stderr
+    assert "creating a Python" not in result.stderr
+    assert json.loads(result.stdout)["tiny"] == 2
     assert project.run().stderr == ""
 
 
-def test_commands_with_needs_of_their_own_install_them_then(project: Project) -> None:
+def test_package_and_test_commands_install_their_own_lock_files(project: Project) -> None:
     project.run()
-    assert "requirements-package.txt" in project.run("package").stderr
-    assert "requirements-dev.txt" in project.run("test").stderr
-    # The last holds the others: nothing is left to do for them.
+    assert "requirements-package.lock" in project.run("package").stderr
+    assert "requirements-dev.lock" in project.run("test").stderr
+    # The last lock file contains the packages of the others.
     for command in ("up", "package", "test"):
         assert project.run(command).stderr == ""
 
 
-def test_a_failed_install_is_told_and_done_by_the_next_call(project: Project) -> None:
+def test_failed_install_is_reported_and_repeated(project: Project) -> None:
     project.run()
-    project.require("no-such-package-at-all==1")
-    ended = project.run()
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "no-such-package-at-all==1" in ended.stderr
-    project.require(project.wheel(1))
-    ended = project.run()
-    assert json.loads(ended.stdout)["tiny"] == 1
-    assert "making a Python" not in ended.stderr
+    project.lock(f"no-such-package-at-all==1 --hash=sha256:{'0' * 64}")
+    result = project.run()
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "no-such-package-at-all==1" in result.stderr
+    project.lock(project.tiny(1))
+    result = project.run()
+    assert json.loads(result.stdout)["tiny"] == 1
+    assert "creating a Python" not in result.stderr
 
 
-def test_an_interrupted_install_is_made_anew(project: Project) -> None:
+def test_changed_package_content_is_rejected(project: Project) -> None:
+    project.run()
+    line = project.tiny(3)
+    with zipfile.ZipFile(project.root / "tiny-3-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("planted.py", "")
+    project.lock(line)
+    result = project.run()
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "HASHES" in result.stderr
+
+
+def test_interrupted_install_creates_the_environment_again(project: Project) -> None:
     project.run()
     with socket.create_server(("127.0.0.1", 0)) as index:
-        project.require("from-an-index==1")
+        project.lock(f"from-an-index==1 --hash=sha256:{'0' * 64}")
         url = f"http://127.0.0.1:{index.getsockname()[1]}/"
         process = project.start(PIP_NO_INDEX="0", PIP_INDEX_URL=url, no_proxy="127.0.0.1")
         index.settimeout(60)
-        asking, _ = index.accept()  # pip is at work, and gets no answer
-        with asking:
+        connection, _ = index.accept()  # pip has sent a request and receives no response
+        with connection:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    project.require(project.wheel(1))
-    ended = project.run()
-    assert "interrupted" in ended.stderr
-    assert json.loads(ended.stdout)["tiny"] == 1
+    project.lock(project.tiny(1))
+    result = project.run()
+    assert "interrupted" in result.stderr
+    assert json.loads(result.stdout)["tiny"] == 1
     assert project.run().stderr == ""
 
 
 @pytest.mark.parametrize("version", ["Python 3.10.2", None])
-def test_without_a_fitting_python_it_says_what_to_install(
-    tmp_path: Path, version: str | None
-) -> None:
+def test_missing_or_old_python_is_reported(tmp_path: Path, version: str | None) -> None:
     project = new_project(tmp_path / "project")
-    folder = tmp_path / "bin"
-    folder.mkdir()
+    directory = tmp_path / "bin"
+    directory.mkdir()
     for name in ("cat", "cmp", "readlink"):
-        (folder / name).symlink_to(str(shutil.which(name)))
+        (directory / name).symlink_to(str(shutil.which(name)))
     if version:
-        old = folder / "python3"
+        old = directory / "python3"
         old.write_text(f'#!/bin/sh\n[ "$1" != --version ] && exit 1\necho {version}\n')
         old.chmod(0o755)
-    ended = project.run("up", PATH=str(folder))
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "Python 3.11 or newer is needed" in ended.stderr
-    assert f"found: {version or 'no python3'}" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    result = project.run("up", PATH=str(directory))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "Python 3.11 or newer is required" in result.stderr
+    assert f"found: {version or 'no python3'}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_python_without_venv_is_told(tmp_path: Path) -> None:
+def test_python_without_venv_is_reported(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "venv.py").write_text("import sys; sys.exit('ensurepip is not available')")
-    ended = project.run("up", PYTHONPATH=str(broken))
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "ensurepip is not available" in ended.stderr
-    assert "python3-venv" in ended.stderr
+    result = project.run("up", PYTHONPATH=str(broken))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "ensurepip is not available" in result.stderr
+    assert "python3-venv" in result.stderr

@@ -1,0 +1,119 @@
+"""The distribution: what a wheel contains and declares, built as `pip install .` builds it."""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+
+import pytest
+
+from tests.repository import REPOSITORY
+
+PACKAGES = {
+    "berth",
+    "pulumi_berth",
+    "berth_protocol",
+    "berth_serving",
+    "berth_gateway",
+    "berth_data",
+    "berth_policy",
+}
+SOURCES = ("infra", "components", "protocol", "serving_app", "gateway_app", "data_app", "policy")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from a copy, because setuptools writes into the source tree."""
+    source = tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in SOURCES:
+        shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy2(REPOSITORY / name, source / name)
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    finished = subprocess.run(
+        [*command, "--quiet", "--wheel-dir", target, source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    (path,) = target.glob("berth-*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_wheel_contains_only_the_berth_packages(wheel: zipfile.ZipFile) -> None:
+    top = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
+
+
+def test_wheel_contains_every_python_and_data_file(wheel: zipfile.ZipFile) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", *SOURCES], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    expected = {
+        path.partition("/")[2] for path in tracked if path.split("/")[1] in PACKAGES
+    }  # fmt: skip
+    assert expected - set(wheel.namelist()) == set()
+    assert len(expected) > 250
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_package_declares_its_types(wheel: zipfile.ZipFile, package: str) -> None:
+    assert f"{package}/py.typed" in wheel.namelist()
+
+
+def test_metadata_declares_the_pinned_requirements(metadata: Message) -> None:
+    pins = re.findall(r"^[a-zA-Z].*==.*$", (REPOSITORY / "requirements.txt").read_text(), re.M)
+    required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(required) == sorted(pins)
+
+
+def test_metadata_declares_an_extra_for_each_framework(metadata: Message) -> None:
+    extras = set(metadata.get_all("Provides-Extra", []))
+    assert extras == {"package", "lightgbm", "xgboost", "torch", "transformers"}
+
+
+@pytest.mark.parametrize("lock", ["requirements", "requirements-package", "requirements-dev"])
+def test_lock_file_contains_every_pin_with_hashes(lock: str) -> None:
+    pins = re.findall(r"^[a-zA-Z].*==\S+", (REPOSITORY / "requirements.txt").read_text(), re.M)
+    text = (REPOSITORY / f"{lock}.lock").read_text()
+    locked = dict(
+        re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)(?: ;[^\n]*?)? \\\n    --hash=", text, re.M)
+    )
+    normalized = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    for pin in pins:
+        name, version = pin.split("==")
+        assert normalized[re.sub(r"[-_.]+", "-", name).lower()] == version, pin
+
+
+def test_no_module_computes_the_project_from_its_own_location() -> None:
+    offending = [
+        str(path.relative_to(REPOSITORY))
+        for source in SOURCES
+        for path in (REPOSITORY / source).rglob("*.py")
+        if re.search(r"parents\[\d\]|__file__\)(\.resolve\(\))?\.parent\.parent", path.read_text())
+    ]
+    assert offending == []
+
+
+def test_scripts_exist(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    scripts = dict(re.findall(r"^(\S+) = (\S+)$", wheel.read(name).decode(), re.M))
+    assert scripts == {
+        "berth": "berth.cli.main:main",
+        "pulumi-analyzer-policy-berth": "berth_policy.analyzer:main",
+    }
+    for target in scripts.values():
+        module = target.partition(":")[0].replace(".", "/")
+        assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist())
