@@ -95,7 +95,7 @@ def test_an_image_that_is_not_there_is_told(stack: Project) -> None:
     failed = stack.berth("up", "--yes", code=1).stderr
     assert "digits-2: " in failed
     assert "ImagePull" in failed
-    assert "see that the image is in the registry" in failed
+    assert "Check that the image is in the registry" in failed
     _version_1_answers(stack)
     assert stack.json("status")["models"]["digits"]["versions"]["1"]["state"] == "ready"
     _without_it(stack)
@@ -109,7 +109,7 @@ def test_resources_that_no_node_has_are_told(stack: Project) -> None:
     stack.edit(change)
     failed = stack.berth("up", "--yes", code=1).stderr
     assert "digits-1: Unschedulable" in failed
-    assert "lower resources or replicas, or add nodes" in failed
+    assert "Lower resources or replicas, or add nodes" in failed
     _version_1_answers(stack)
     (stack.root / "Pulumi.faulty.yaml").write_text(before)
     stack.berth("up", "--yes")
@@ -166,7 +166,7 @@ def test_a_cluster_that_does_not_answer_is_told(
     before = (stack.root / "Pulumi.faulty.yaml").read_text()
     stack.edit(lambda config: config["berth:kubernetes"].update(kubeconfig=str(nowhere)))
     failed = stack.berth("up", "--yes", code=2).stderr
-    assert "no answer from the cluster at https://127.0.0.1:1" in failed
+    assert "the cluster at https://127.0.0.1:1 did not respond" in failed
     assert "kubectl get nodes" in failed
     (stack.root / "Pulumi.faulty.yaml").write_text(before)
     stack.berth("preview", "--expect-no-changes")

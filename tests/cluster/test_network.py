@@ -45,7 +45,7 @@ def _pod(namespace: str, image: str, address: str, labels: dict[str, str]) -> di
     ("namespace", "labels", "reached"),
     [
         ("elsewhere", {}, False),
-        ("elsewhere", {"app.kubernetes.io/name": "gate"}, False),
+        ("elsewhere", {"app.kubernetes.io/name": "gateway"}, False),
         ("hosted", {}, False),
         ("hosted", {"app.kubernetes.io/name": "digits"}, False),
         ("monitoring", {}, True),

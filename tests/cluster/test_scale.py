@@ -61,8 +61,8 @@ def test_a_cold_version_has_no_copies(stack: Project) -> None:
         return stack.json("status")["models"]["digits"]["versions"]
 
     # `up` awaits the first copy; the autoscaler brings it to the least that it keeps.
-    eventually(lambda: versions()["1"]["copies"] == "2/2", seconds=60)
-    assert (versions()["2"]["state"], versions()["2"]["copies"]) == ("cold", "0/0")
+    eventually(lambda: versions()["1"]["replicas"] == "2/2", seconds=60)
+    assert (versions()["2"]["state"], versions()["2"]["replicas"]) == ("cold", "0/0")
 
 
 def test_emptying_a_node_keeps_to_the_budget(stack: Project, cluster: Cluster) -> None:

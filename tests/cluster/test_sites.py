@@ -59,7 +59,7 @@ def test_a_site_that_does_not_answer_fails_alone(
 ) -> None:
     _cut_off(cluster, kubeconfigs["west"])
     said = stack.berth("up", "--yes", code=1).stderr
-    assert "site west is left as it is: berth:edge.sites.west: no answer" in said
+    assert "site west is left as it is: berth:edge.sites.west: the cluster at" in said
     assert stack.json("invoke", "digits")["model_version"] == "1"
     assert _images(cluster, "east")["digits-1"] == _images(cluster, "center")["digits-1"]
     assert _images(cluster, "west") == {}

@@ -36,7 +36,7 @@ def test_status_tells_what_runs(hosted: Project) -> None:
     found = hosted.json("status")
     assert found["gateway"] == "ready"
     version = found["models"]["digits"]["versions"]["1"]
-    assert (version["state"], version["copies"], version["traffic"]) == ("ready", "1/1", 90)
+    assert (version["state"], version["replicas"], version["traffic"]) == ("ready", "1/1", 90)
     assert version["digest"] in hosted.berth("status").stdout or version["digest"][:19] in (
         hosted.berth("status").stdout
     )

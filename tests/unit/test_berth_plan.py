@@ -1,60 +1,73 @@
-"""How many copies a berth has, and where its traffic goes: plain data."""
+"""Tests of the plans of berths and of routes, which are plain data."""
 
 from typing import Literal
 
 import pytest
 
-from pulumi_berth.kubernetes.berth_plan import BerthPlan, berth_name, copies
-from pulumi_berth.kubernetes.traffic_plan import ModelTraffic, route_rules, service_ref
+from pulumi_berth.kubernetes.berth_plan import BerthPlan, get_berth_name, plan_replicas
+from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules, build_service_ref
 
 _FILTER = {"type": "ExtensionRef"}
 
 
 @pytest.mark.parametrize(
-    ("fewest", "most", "in_use", "standby", "expected"),
+    ("min_replicas", "max_replicas", "is_in_use", "standby", "expected"),
     [
         (2, 5, True, "warm", (2, 5)),
-        (0, 3, True, "warm", (1, 3)),  # what clients reach has a copy
-        (2, 5, False, "warm", (2, 2)),  # no autoscaler while nothing comes
+        (0, 3, True, "warm", (1, 3)),  # A version in use has at least one replica.
+        (2, 5, False, "warm", (2, 2)),  # An unused version needs no autoscaler.
         (2, 5, False, "cold", (0, 0)),
         (0, 3, False, "warm", (0, 0)),
     ],
 )
-def test_copies(
-    fewest: int,
-    most: int,
-    in_use: bool,
+def test_planned_replicas_depend_on_use_and_standby(
+    min_replicas: int,
+    max_replicas: int,
+    is_in_use: bool,
     standby: Literal["warm", "cold"],
     expected: tuple[int, int],
 ) -> None:
-    assert copies(fewest=fewest, most=most, in_use=in_use, standby=standby) == expected
+    replicas = plan_replicas(
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        is_in_use=is_in_use,
+        standby=standby,
+    )
+    assert replicas == expected
 
 
-@pytest.mark.parametrize(("at_rest", "most", "autoscaled"), [(1, 1, False), (1, 2, True)])
-def test_an_autoscaler_is_for_a_range(at_rest: int, most: int, autoscaled: bool) -> None:
+@pytest.mark.parametrize(
+    ("min_replicas", "max_replicas", "is_autoscaled"), [(1, 1, False), (1, 2, True)]
+)
+def test_berth_is_autoscaled_if_replicas_are_a_range(
+    min_replicas: int, max_replicas: int, is_autoscaled: bool
+) -> None:
     plan = BerthPlan(
-        copies=at_rest, most_copies=most, target_cpu_percent=70, target_in_flight=None,
+        min_replicas=min_replicas, max_replicas=max_replicas, target_cpu_percent=70,
+        target_in_flight=None,
         cpu="1", memory="1Gi", gpus=0,
     )  # fmt: skip
-    assert plan.autoscaled is autoscaled
+    assert plan.is_autoscaled is is_autoscaled
 
 
-def test_names_have_no_dots() -> None:
-    assert berth_name("digits", "1.10") == "digits-1-10"
+def test_berth_name_replaces_dots() -> None:
+    assert get_berth_name("digits", "1.10") == "digits-1-10"
 
 
-def _traffic(traffic: dict[str, int], exposed: list[str]) -> ModelTraffic:
-    services = {version: service_ref(f"digits-{version}", 8080) for version in ("1", "2", "3")}
-    return ModelTraffic(
+def _plan(traffic: dict[str, int], exposed: list[str]) -> RoutePlan:
+    services = {
+        version: build_service_ref(f"digits-{version}", 8080) for version in ("1", "2", "3")
+    }
+    return RoutePlan(
         model="digits",
-        shared=services,
+        split_backends=services,
         traffic=traffic,
-        named={version: services[version] for version in exposed},
+        version_backends={version: services[version] for version in exposed},
     )
 
 
-def test_requests_without_a_version_are_split_by_weight() -> None:
-    first, *_ = route_rules(_traffic({"1": 90, "2": 10, "3": 0}, ["1", "2"]), [_FILTER])
+def test_requests_without_version_are_split_by_weight() -> None:
+    first, *_ = build_route_rules(_plan({"1": 90, "2": 10, "3": 0}, ["1", "2"]), [_FILTER])
     assert first["matches"] == [
         {"path": {"type": "Exact", "value": "/v2/models/digits/infer"}, "method": "POST"}
     ]
@@ -65,18 +78,18 @@ def test_requests_without_a_version_are_split_by_weight() -> None:
     assert first["filters"] == [_FILTER]
 
 
-def test_each_exposed_version_can_be_named() -> None:
-    _, *named = route_rules(_traffic({"1": 100}, ["1", "3"]), [_FILTER])
-    paths = [rule["matches"][0]["path"]["value"] for rule in named]
+def test_route_has_a_rule_for_each_exposed_version() -> None:
+    _, *version_rules = build_route_rules(_plan({"1": 100}, ["1", "3"]), [_FILTER])
+    paths = [rule["matches"][0]["path"]["value"] for rule in version_rules]
     assert paths == [f"/v2/models/digits/versions/{version}/infer" for version in ("1", "3")]
-    assert [rule["backendRefs"] for rule in named] == [
+    assert [rule["backendRefs"] for rule in version_rules] == [
         [{"name": "digits-1", "port": 8080}],
         [{"name": "digits-3", "port": 8080}],
     ]
 
 
-def test_changed_weights_change_weights_alone() -> None:
-    before = route_rules(_traffic({"1": 90, "2": 10}, ["1", "2"]), [_FILTER])
-    after = route_rules(_traffic({"1": 10, "2": 90}, ["1", "2"]), [_FILTER])
+def test_changed_weights_change_only_the_weights() -> None:
+    before = build_route_rules(_plan({"1": 90, "2": 10}, ["1", "2"]), [_FILTER])
+    after = build_route_rules(_plan({"1": 10, "2": 90}, ["1", "2"]), [_FILTER])
     assert before[1:] == after[1:]
     assert before[0]["matches"] == after[0]["matches"]

@@ -1,4 +1,4 @@
-"""What is declared for a cluster, with Pulumi's mocks in place of the engine."""
+"""Tests of the resources that Berth declares for a cluster, with mocks instead of the engine."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ import pytest
 from pulumi.runtime import mocks
 
 from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.hosting import Images, host
+from berth.platforms.kubernetes.hosting import HostingImages, declare_hosting
 from berth.spec import load_file
 from tests.repository import REPOSITORY
 
 _STACK = """\
 config:
   berth:platform: kubernetes
-  berth:registry: {url: registry.example.com/berth, pull_secret: ours}
+  berth:registry: {url: registry.example.com/berth, pull_secret: registry-login}
   berth:models:
     digits:
       versions: {"1": {}, "2": {}}
@@ -33,7 +33,7 @@ Resources = dict[tuple[str, str], dict[str, Any]]
 
 
 class _Engine(mocks.Mocks):
-    """Answers every resource with what it was given, and keeps it."""
+    """An engine that records the inputs of each resource and returns them as outputs."""
 
     def __init__(self) -> None:
         self.resources: Resources = {}
@@ -44,11 +44,11 @@ class _Engine(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         kind = args.typ.split("/")[-1].split(":")[-1]
         self.resources[kind, args.name] = args.inputs
-        made = {"ApiKey": {"key": f"key-of-{args.name}"}}
-        return f"{args.name}-id", {**args.inputs, **made.get(kind, {})}
+        outputs = {"ApiKey": {"key": f"key-of-{args.name}"}}
+        return f"{args.name}-id", {**args.inputs, **outputs.get(kind, {})}
 
 
-def _declared(folder: Path, weight: int) -> Resources:
+def _declare(folder: Path, weight: int) -> Resources:
     engine = _Engine()
     mocks.set_mocks(engine)
     path = folder / "Pulumi.x.yaml"
@@ -57,21 +57,21 @@ def _declared(folder: Path, weight: int) -> Resources:
 
     @pulumi.runtime.test
     def declare() -> pulumi.Output[Any]:
-        hosted = host(
+        hosting = declare_hosting(
             spec,
             stack="x",
             namespace="berth",
-            images=Images(
+            images=HostingImages(
                 serving=dict.fromkeys(_VERSIONS, "registry/x@sha256:0"),
                 gateway="registry/gateway@sha256:0",
-                data={"digits": [], "breast-cancer": []},
+                dataset_mounts={"digits": [], "breast-cancer": []},
             ),
             keys=client_keys(spec.gateway.clients),
             root=REPOSITORY,
-            pod_metrics=False,
+            has_pod_metrics=False,
             opts=pulumi.ResourceOptions(),
         )  # fmt: skip
-        return pulumi.Output.all(hosted.controller.gateway)
+        return pulumi.Output.all(hosting.traefik.gateway)
 
     declare()
     return engine.resources
@@ -79,24 +79,24 @@ def _declared(folder: Path, weight: int) -> Resources:
 
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Resources:
-    return _declared(tmp_path_factory.mktemp("stack"), 90)
+    return _declare(tmp_path_factory.mktemp("stack"), 90)
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "ServiceAccount", "NetworkPolicy",
                                   "PodDisruptionBudget"])  # fmt: skip
-def test_every_berth_has_one_of_each(declared: Resources, kind: str) -> None:
-    names = {name for found, name in declared if found == kind}
+def test_each_berth_has_every_kind_of_resource(declared: Resources, kind: str) -> None:
+    names = {name for resource_kind, name in declared if resource_kind == kind}
     assert {"digits-1", "digits-2", "breast-cancer-1"} <= names
 
 
-def test_an_autoscaler_is_where_there_is_a_range(declared: Resources) -> None:
+def test_only_berths_with_a_replica_range_have_an_autoscaler(declared: Resources) -> None:
     scaled = {name for kind, name in declared if kind == "HorizontalPodAutoscaler"}
     assert scaled == {"digits-1", "digits-2"}
     assert "replicas" not in declared["Deployment", "digits-1"]["spec"]
     assert declared["Deployment", "breast-cancer-1"]["spec"]["replicas"] == 1
 
 
-def test_every_pod_is_restricted(declared: Resources) -> None:
+def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
     pods = [
         inputs["spec"]["template"]["spec"]
         for (kind, _), inputs in declared.items()
@@ -114,13 +114,13 @@ def test_every_pod_is_restricted(declared: Resources) -> None:
             assert container["resources"]["limits"]
 
 
-def test_every_pod_pulls_with_the_secret(declared: Resources) -> None:
+def test_all_service_accounts_have_the_pull_secret(declared: Resources) -> None:
     accounts = [inputs for (kind, _), inputs in declared.items() if kind == "ServiceAccount"]
     assert len(accounts) == 5
-    assert all(account["imagePullSecrets"] == [{"name": "ours"}] for account in accounts)
+    assert all(account["imagePullSecrets"] == [{"name": "registry-login"}] for account in accounts)
 
 
-def test_a_new_pod_is_ready_before_an_old_one_ends(declared: Resources) -> None:
+def test_deployments_keep_all_old_pods_until_new_pods_are_ready(declared: Resources) -> None:
     for (kind, _), inputs in declared.items():
         if kind == "Deployment":
             assert inputs["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -130,7 +130,7 @@ def test_a_new_pod_is_ready_before_an_old_one_ends(declared: Resources) -> None:
             assert pod["terminationGracePeriodSeconds"] > 30
 
 
-def test_only_the_controller_has_a_token(declared: Resources) -> None:
+def test_only_the_ingress_controller_has_an_api_token(declared: Resources) -> None:
     with_token = [
         name
         for (kind, name), inputs in declared.items()
@@ -140,9 +140,9 @@ def test_only_the_controller_has_a_token(declared: Resources) -> None:
     assert with_token == ["traefik"]
 
 
-def test_the_controllers_rights_end_at_its_namespace(declared: Resources) -> None:
-    outside = declared["ClusterRole", "traefik"]["rules"]
-    assert {resource for rule in outside for resource in rule["resources"]} == {
+def test_ingress_controller_permissions_are_limited_to_its_namespace(declared: Resources) -> None:
+    cluster_rules = declared["ClusterRole", "traefik"]["rules"]
+    assert {resource for rule in cluster_rules for resource in rule["resources"]} == {
         "namespaces", "gatewayclasses", "gatewayclasses/status",
     }  # fmt: skip
     for kind in ("Role", "ClusterRole"):
@@ -150,7 +150,7 @@ def test_the_controllers_rights_end_at_its_namespace(declared: Resources) -> Non
             assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
 
 
-def test_a_gpu_pod_tolerates_the_taint_and_others_do_not(declared: Resources) -> None:
+def test_only_gpu_pods_tolerate_the_gpu_taint(declared: Resources) -> None:
     pods = {
         name: inputs["spec"]["template"]["spec"]
         for (kind, name), inputs in declared.items()
@@ -162,15 +162,15 @@ def test_a_gpu_pod_tolerates_the_taint_and_others_do_not(declared: Resources) ->
     assert not any("tolerations" in pod for pod in pods.values())
 
 
-def test_what_has_no_policy_reaches_nothing(declared: Resources) -> None:
-    closed = declared["NetworkPolicy", "namespace-default-deny"]["spec"]
-    assert (closed["podSelector"], closed["policyTypes"]) == ({}, ["Ingress", "Egress"])
+def test_network_policies_deny_by_default_and_berths_reach_only_dns(declared: Resources) -> None:
+    default = declared["NetworkPolicy", "namespace-default-deny"]["spec"]
+    assert (default["podSelector"], default["policyTypes"]) == ({}, ["Ingress", "Egress"])
     berth = declared["NetworkPolicy", "digits-1"]["spec"]
-    assert len(berth["egress"]) == 1  # the name service
+    assert len(berth["egress"]) == 1  # DNS
 
 
-def test_weights_stand_in_the_route_alone(declared: Resources, tmp_path: Path) -> None:
-    other = _declared(tmp_path, 50)
+def test_changed_weights_change_only_the_model_route(declared: Resources, tmp_path: Path) -> None:
+    other = _declare(tmp_path, 50)
     changed = [
         name
         for name, inputs in declared.items()
@@ -181,7 +181,7 @@ def test_weights_stand_in_the_route_alone(declared: Resources, tmp_path: Path) -
     assert declared.keys() == other.keys()
 
 
-def test_the_gate_gets_hashes_and_no_key(declared: Resources) -> None:
-    text = json.dumps(declared["Secret", "gate"], default=str)
+def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:
+    text = json.dumps(declared["Secret", "gateway"], default=str)
     assert "key-of-default" not in text
     assert "key_sha256" in text

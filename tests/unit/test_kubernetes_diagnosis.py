@@ -1,10 +1,10 @@
-"""Why a berth is not ready, from what the cluster's API says of its pods."""
+"""Tests of the diagnosis of berths that are not ready, from the status of their pods."""
 
 from typing import Any
 
 import pytest
 
-from berth.platforms.kubernetes.diagnosis import of_deployment, of_pod
+from berth.platforms.kubernetes.diagnosis import diagnose_deployment, diagnose_pod
 
 
 def _pod(**status: Any) -> dict[str, Any]:
@@ -14,67 +14,73 @@ def _pod(**status: Any) -> dict[str, Any]:
 def _waiting(reason: str, **more: Any) -> dict[str, Any]:
     return {
         "name": "serving",
-        "state": {"waiting": {"reason": reason, "message": "what it says."}},
+        "state": {"waiting": {"reason": reason, "message": "details."}},
         **more,
     }
 
 
 @pytest.mark.parametrize(
-    ("reason", "to_do"),
+    ("reason", "remedy"),
     [
         ("ImagePullBackOff", "in the registry"),
-        ("CrashLoopBackOff", "last words"),
+        ("CrashLoopBackOff", "last log line"),
         ("CreateContainerConfigError", "Secret or ConfigMap"),
-        ("SomethingNew", "kubectl describe"),
+        ("UnknownReason", "kubectl describe"),
     ],
 )
-def test_a_container_that_waits_says_why(reason: str, to_do: str) -> None:
-    found = of_pod("digits-1", _pod(containerStatuses=[_waiting(reason)]))
-    assert str(found).startswith(f"digits-1: {reason}: what it says. ")
-    assert to_do in str(found).partition("To do:")[2]
+def test_waiting_container_is_diagnosed_with_reason_and_remedy(reason: str, remedy: str) -> None:
+    diagnosis = diagnose_pod("digits-1", _pod(containerStatuses=[_waiting(reason)]))
+    assert str(diagnosis).startswith(f"digits-1: {reason}: details. ")
+    assert remedy in str(diagnosis).partition("To do:")[2]
 
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
-def test_a_pod_on_its_way_is_not_hindered(reason: str) -> None:
-    assert of_pod("x", _pod(containerStatuses=[_waiting(reason)])) is None
-    assert of_pod("x", {}) is None
+def test_starting_pod_has_no_diagnosis(reason: str) -> None:
+    assert diagnose_pod("x", _pod(containerStatuses=[_waiting(reason)])) is None
+    assert diagnose_pod("x", {}) is None
 
 
-def test_no_node_comes_before_all_else() -> None:
+def test_unschedulable_pod_is_reported_before_container_states() -> None:
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/3 nodes are available: 3 Insufficient cpu.",
     }  # fmt: skip
-    found = of_pod("x", _pod(conditions=[condition], containerStatuses=[_waiting("Other")]))
-    assert found is not None
-    assert (found.reason, found.message) == ("Unschedulable", condition["message"])
+    diagnosis = diagnose_pod(
+        "x", _pod(conditions=[condition], containerStatuses=[_waiting("Other")])
+    )
+    assert diagnosis is not None
+    assert (diagnosis.reason, diagnosis.message) == ("Unschedulable", condition["message"])
 
 
-@pytest.mark.parametrize("where", ["initContainerStatuses", "containerStatuses"])
-def test_a_container_that_ended_is_told_with_its_last_words(where: str) -> None:
-    ended = {"terminated": {"reason": "Error", "exitCode": 3, "message": "begins\nthe reason\n"}}
+@pytest.mark.parametrize("statuses", ["initContainerStatuses", "containerStatuses"])
+def test_ended_container_is_diagnosed_with_its_last_log_line(statuses: str) -> None:
+    terminated = {
+        "terminated": {"reason": "Error", "exitCode": 3, "message": "first line\nlast line\n"}
+    }
     for container in (
-        _waiting("CrashLoopBackOff", lastState=ended),
-        {"name": "serving", "state": ended},
+        _waiting("CrashLoopBackOff", lastState=terminated),
+        {"name": "serving", "state": terminated},
     ):
-        found = of_pod("x", _pod(**{where: [container]}))
-        assert found is not None
-        assert "It said last: the reason To do: mend what its last words say" in str(found)
+        diagnosis = diagnose_pod("x", _pod(**{statuses: [container]}))
+        assert diagnosis is not None
+        assert "Last log line: last line To do: Fix the error in the last log line." in str(
+            diagnosis
+        )
 
 
-def test_memory_is_told_as_such() -> None:
+def test_container_out_of_memory_is_diagnosed_with_memory_setting() -> None:
     ended = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "OOMKilled"}})
-    found = of_pod("x", _pod(containerStatuses=[ended]))
-    assert found is not None
-    assert "resources.memory" in str(found)
+    diagnosis = diagnose_pod("x", _pod(containerStatuses=[ended]))
+    assert diagnosis is not None
+    assert "resources.memory" in str(diagnosis)
 
 
-def test_a_deployment_that_may_make_no_pods_says_why() -> None:
+def test_deployment_that_cannot_create_pods_is_diagnosed() -> None:
     condition = {
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
         "message": "exceeded quota",
     }  # fmt: skip
-    found = of_deployment("x", {"status": {"conditions": [condition]}})
-    assert found is not None
-    assert "exceeded quota" in str(found)
-    assert of_deployment("x", {"status": {}}) is None
+    diagnosis = diagnose_deployment("x", {"status": {"conditions": [condition]}})
+    assert diagnosis is not None
+    assert "exceeded quota" in str(diagnosis)
+    assert diagnose_deployment("x", {"status": {}}) is None

@@ -19,7 +19,7 @@ from pulumi_berth.aws.watched import (
     served,
     used,
 )
-from pulumi_berth.kubernetes.berth_plan import berth_name
+from pulumi_berth.kubernetes.berth_plan import get_berth_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def model_alarms(
 def _saturation(
     watched: WatchedStack, model: WatchedModel, version: str, limits: AlarmThresholds
 ) -> list[Alarm]:
-    berth = berth_name(model.name, version)
+    berth = get_berth_name(model.name, version)
     processor = "processor" if model.compute == "cpu" else "graphics processor"
     more = f"{model.name} {version} uses more than {limits.saturation_percent:g} % of its"
     alarms = [

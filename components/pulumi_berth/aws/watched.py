@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pulumi_berth.kubernetes.berth_plan import berth_name
+from pulumi_berth.kubernetes.berth_plan import get_berth_name
 
 BERTH_NAMESPACE = "Berth"
 
@@ -121,7 +121,7 @@ def pods(cluster: WatchedCluster, model: str, version: str, name: str) -> Metric
         dimensions={
             "ClusterName": cluster.name,
             "Namespace": cluster.namespace,
-            "PodName": berth_name(model, version),
+            "PodName": get_berth_name(model, version),
         },
         stat="Average",
     )

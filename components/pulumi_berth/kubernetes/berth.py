@@ -1,4 +1,4 @@
-"""Berth: one model version, running in a cluster."""
+"""KubernetesBerth: one model version that runs in a cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,46 +11,52 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from pulumi_berth.kubernetes.berth_plan import BerthPlan, Gpu, berth_name
-from pulumi_berth.kubernetes.data_mount import DataMount
-from pulumi_berth.kubernetes.kubernetes_object import (
-    NOT_AWAITED,
-    in_namespace,
-    labels,
-    pulls_with,
-    ready_within,
-    restricted_pod,
-    rolling,
-    spread,
+from pulumi_berth.kubernetes.berth_plan import BerthPlan, GpuPlacement, get_berth_name
+from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.kubernetes.objects import (
+    DNS_EGRESS,
+    SKIP_AWAIT,
+    add_pull_secret,
+    build_labels,
+    build_metadata,
+    build_probe,
+    build_restricted_pod,
+    build_rolling_update,
+    build_topology_spread,
+    limit_ready_time,
+    select_namespace,
 )
 from pulumi_berth.serving_settings import ServingSettings
 
 HTTP_PORT = 8080
-# A Service's change reaches every node and the gateway in about a second; a pod that is to end
-# goes on serving that long and some more before it is told.
-_LEAVING_SECONDS = 5
-# What the program needs beyond its own grace to close files and end.
-_ENDING_SECONDS = 5
+# A change of a Service reaches every node and the ingress controller in about a second. A
+# terminating pod keeps serving for longer than that before it receives SIGTERM.
+_PRE_STOP_SECONDS = 5
+# The program needs this long after its grace period to close files and exit.
+_EXIT_SECONDS = 5
+_GPU_PROVIDERS = "CUDAExecutionProvider,CPUExecutionProvider"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BerthArgs:
-    """What one berth runs, and where.
+class KubernetesBerthArgs:
+    """Arguments for `KubernetesBerth`.
 
     Attributes:
-        namespace: of the stack.
-        model, version: as in the model card.
-        digest: `sha256:<hex>` of the model card.
-        image: the serving image, `registry/name@sha256:...`.
-        plan: how many copies, with what.
-        serving: limits and session options.
-        priority: name of its PriorityClass.
-        callers: labels of the pods in the namespace that may ask it.
-        metrics_namespace: the namespace whose pods may read its metrics.
-        ready_seconds: what a new copy gets to become ready.
-        gpu: how a pod with graphics processors finds its node.
-        data: sets of data that the model reads, at `/data/<name>`.
-        pull_secret: name of the Secret to pull images with; None where the nodes may.
+        namespace: Namespace of the stack.
+        model: Model name, as in the model card.
+        version: Model version, as in the model card.
+        digest: Digest of the model card, `sha256:<hex>`.
+        image: Serving image, `registry/name@sha256:...`.
+        plan: Replicas and the resources of each replica.
+        serving: Limits and session options.
+        priority: Name of the PriorityClass.
+        callers: Labels of the pods in the namespace that may send requests to the berth.
+        metrics_namespace: Namespace whose pods may read the metrics.
+        ready_seconds: Time limit for a new replica to become ready, in seconds.
+        gpu: Placement of pods with GPUs.
+        datasets: Datasets that the model reads at `/data/<name>`.
+        pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
+            without a Secret.
     """
 
     namespace: pulumi.Input[str]
@@ -61,22 +67,22 @@ class BerthArgs:
     plan: BerthPlan
     serving: ServingSettings
     priority: pulumi.Input[str]
-    callers: list[Mapping[str, str]]
+    callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     ready_seconds: int
-    gpu: Gpu = field(default_factory=Gpu)
-    data: Sequence[DataMount] = ()
+    gpu: GpuPlacement = field(default_factory=GpuPlacement)
+    datasets: Sequence[DatasetMount] = ()
     pull_secret: str | None = None
 
 
-class Berth(pulumi.ComponentResource):
-    """One model version: its pods, its address, its autoscaler, its budget for disruptions, its
-    identity, and who may reach it.
+class KubernetesBerth(pulumi.ComponentResource):
+    """One model version: its pods, Service, autoscaler, disruption budget, identity and the
+    policy that lists its callers.
 
     Attributes:
-        service: name of its Service.
-        url: where it is reached inside the cluster.
-        image: what it runs.
+        service: Name of the Service.
+        url: URL of the berth inside the cluster.
+        image: Serving image that the berth runs.
     """
 
     service: pulumi.Output[str]
@@ -84,34 +90,31 @@ class Berth(pulumi.ComponentResource):
     image: pulumi.Output[str]
 
     def __init__(
-        self, name: str, args: BerthArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: KubernetesBerthArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:Berth", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        berth = berth_name(args.model, args.version)
-        chosen = {"berth/model": args.model, "berth/version": args.version}
-        marks = {
-            **labels("berth", berth, model=args.model, version=args.version),
+        child_opts = pulumi.ResourceOptions(parent=self)
+        berth_name = get_berth_name(args.model, args.version)
+        selector = {"berth/model": args.model, "berth/version": args.version}
+        pod_labels = {
+            **build_labels("berth", berth_name, model=args.model, version=args.version),
             "app.kubernetes.io/version": args.version,
         }
-        notes = {"berth/digest": args.digest, "berth/image": args.image}
-
-        def metadata() -> dict[str, Any]:
-            return in_namespace(args.namespace, berth, marks)
-
+        annotations = {"berth/digest": args.digest, "berth/image": args.image}
+        metadata = build_metadata(args.namespace, berth_name, pod_labels)
         account = ServiceAccount(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             automount_service_account_token=False,
-            **pulls_with(args.pull_secret),
-            opts=inside,
+            **add_pull_secret(args.pull_secret),
+            opts=child_opts,
         )
-        NetworkPolicy(name, metadata=metadata(), spec=_policy(args, chosen), opts=inside)
+        NetworkPolicy(name, metadata=metadata, spec=_build_policy(args, selector), opts=child_opts)
         service = Service(
             name,
-            metadata=in_namespace(args.namespace, berth, marks, NOT_AWAITED),
+            metadata=build_metadata(args.namespace, berth_name, pod_labels, SKIP_AWAIT),
             spec={
-                "selector": chosen,
+                "selector": selector,
                 "ports": [
                     {
                         "name": "http",
@@ -121,44 +124,44 @@ class Berth(pulumi.ComponentResource):
                     }
                 ],
             },
-            opts=inside,
+            opts=child_opts,
         )
         deployment = Deployment(
             name,
-            metadata=in_namespace(args.namespace, berth, marks, notes),
+            metadata=build_metadata(args.namespace, berth_name, pod_labels, annotations),
             spec={
-                # Left out where an autoscaler decides: a number here would undo its decision.
-                **({} if args.plan.autoscaled else {"replicas": args.plan.copies}),
-                "selector": {"match_labels": chosen},
-                **rolling(args.ready_seconds),
+                # Omit replicas: a fixed count would override the autoscaler.
+                **({} if args.plan.is_autoscaled else {"replicas": args.plan.min_replicas}),
+                "selector": {"match_labels": selector},
+                **build_rolling_update(args.ready_seconds),
                 "template": {
-                    "metadata": {"labels": marks, "annotations": notes},
-                    "spec": _pod(args, chosen, account.metadata.name),
+                    "metadata": {"labels": pod_labels, "annotations": annotations},
+                    "spec": _build_pod(args, selector, account.metadata.name),
                 },
             },
-            opts=ready_within(args.ready_seconds, after=[service], opts=inside),
+            opts=limit_ready_time(args.ready_seconds, after=[service], opts=child_opts),
         )
-        if args.plan.autoscaled:
+        if args.plan.is_autoscaled:
             HorizontalPodAutoscaler(
                 name,
-                metadata=metadata(),
-                spec=_autoscaler(args.plan, berth),
+                metadata=metadata,
+                spec=_build_autoscaler(args.plan, berth_name),
                 opts=pulumi.ResourceOptions.merge(
-                    inside, pulumi.ResourceOptions(depends_on=[deployment])
+                    child_opts, pulumi.ResourceOptions(depends_on=[deployment])
                 ),
             )
         PodDisruptionBudget(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             spec={
-                "selector": {"match_labels": chosen},
-                # Of one copy too: else a node with it could never be emptied.
+                "selector": {"match_labels": selector},
+                # Include single replicas; otherwise their nodes cannot drain.
                 "max_unavailable": 1,
                 "unhealthy_pod_eviction_policy": "AlwaysAllow",
             },
-            opts=inside,
+            opts=child_opts,
         )
-        # Through the Deployment, so that what uses the name waits until the berth is ready.
+        # Take the name from the Deployment: resources that use it wait until the berth is ready.
         self.service = deployment.metadata.name
         self.url = pulumi.Output.concat(
             "http://", self.service, ".", args.namespace, ".svc:", str(HTTP_PORT)
@@ -167,13 +170,15 @@ class Berth(pulumi.ComponentResource):
         self.register_outputs({"service": self.service, "url": self.url, "image": self.image})
 
 
-def _pod(args: BerthArgs, chosen: Mapping[str, str], account: pulumi.Input[str]) -> dict[str, Any]:
+def _build_pod(
+    args: KubernetesBerthArgs, selector: Mapping[str, str], account: pulumi.Input[str]
+) -> dict[str, Any]:
     plan = args.plan
-    grace = _LEAVING_SECONDS + args.serving.grace_seconds + _ENDING_SECONDS
+    grace_period = _PRE_STOP_SECONDS + args.serving.grace_seconds + _EXIT_SECONDS
     environment = {
         **args.serving.environment(),
         "BERTH_PORT": str(HTTP_PORT),
-        **({"BERTH_EXECUTION_PROVIDERS": _CUDA} if plan.gpus else {}),
+        **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
     amounts = {"cpu": plan.cpu, "memory": plan.memory}
     gpus = {"nvidia.com/gpu": str(plan.gpus)} if plan.gpus else {}
@@ -183,40 +188,32 @@ def _pod(args: BerthArgs, chosen: Mapping[str, str], account: pulumi.Input[str])
         "ports": [{"name": "http", "container_port": HTTP_PORT}],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {"requests": {**amounts, **gpus}, "limits": {**amounts, **gpus}},
-        # Loading and the first run may take long; after that an answer comes within seconds.
-        "startup_probe": _probe("ready", period=1, failures=args.ready_seconds),
-        "readiness_probe": _probe("ready", period=2, failures=2),
-        "liveness_probe": _probe("live", period=10, failures=6),
-        "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVING_SECONDS}}},
-        "volume_mounts": [data.mount() for data in args.data],
+        # Loading the model and the first run may be slow; later probes respond within seconds.
+        "startup_probe": _build_health_probe("ready", period=1, failures=args.ready_seconds),
+        "readiness_probe": _build_health_probe("ready", period=2, failures=2),
+        "liveness_probe": _build_health_probe("live", period=10, failures=6),
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
+        "volume_mounts": [dataset.build_mount() for dataset in args.datasets],
     }
-    return restricted_pod(
+    return build_restricted_pod(
         [container],
-        init_containers=[data.init_container() for data in args.data],
-        volumes=[data.volume() for data in args.data],
+        init_containers=[dataset.build_init_container() for dataset in args.datasets],
+        volumes=[dataset.build_volume() for dataset in args.datasets],
         service_account=account,
         priority_class_name=args.priority,
-        termination_grace_period_seconds=int(grace),
-        topology_spread_constraints=spread(
-            chosen, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        termination_grace_period_seconds=int(grace_period),
+        topology_spread_constraints=build_topology_spread(
+            selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
         ),
-        **(_on_gpu_node(args.gpu) if plan.gpus else {}),
+        **(_place_on_gpu_node(args.gpu) if plan.gpus else {}),
     )
 
 
-_CUDA = "CUDAExecutionProvider,CPUExecutionProvider"
+def _build_health_probe(check: str, *, period: int, failures: int) -> dict[str, Any]:
+    return build_probe(f"/v2/health/{check}", "http", period=period, failures=failures)
 
 
-def _probe(what: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "http_get": {"path": f"/v2/health/{what}", "port": "http"},
-        "period_seconds": period,
-        "timeout_seconds": 5,
-        "failure_threshold": failures,
-    }
-
-
-def _on_gpu_node(gpu: Gpu) -> dict[str, Any]:
+def _place_on_gpu_node(gpu: GpuPlacement) -> dict[str, Any]:
     return {
         "tolerations": [{"key": gpu.taint, "operator": "Exists"}],
         "node_selector": dict(gpu.node_selector),
@@ -224,38 +221,23 @@ def _on_gpu_node(gpu: Gpu) -> dict[str, Any]:
     }
 
 
-def _policy(args: BerthArgs, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """In from the gateway and whoever reads metrics; out to the name service alone."""
-    from_gateway = [{"pod_selector": {"match_labels": dict(caller)}} for caller in args.callers]
-    scraper = {"match_labels": {"kubernetes.io/metadata.name": args.metrics_namespace}}
+def _build_policy(args: KubernetesBerthArgs, selector: Mapping[str, str]) -> dict[str, Any]:
+    """Allow requests from the callers and from the metrics namespace, and DNS queries."""
+    callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
     return {
-        "pod_selector": {"match_labels": dict(chosen)},
+        "pod_selector": {"match_labels": dict(selector)},
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {
-                "from_": [*from_gateway, {"namespace_selector": scraper}],
+                "from_": [*callers, select_namespace(args.metrics_namespace)],
                 "ports": [{"port": "http", "protocol": "TCP"}],
             }
         ],
-        "egress": [NAME_SERVICE],
+        "egress": [DNS_EGRESS],
     }
 
 
-# A policy sees the port of the pod behind the Service: 53, or where a name server without the right
-# to low ports listens (1053, OpenShift 5353).
-NAME_SERVICE: dict[str, Any] = {
-    "to": [
-        {"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}}}
-    ],
-    "ports": [
-        {"port": port, "protocol": protocol}
-        for port in (53, 1053, 5353)
-        for protocol in ("UDP", "TCP")
-    ],
-}
-
-
-def _autoscaler(plan: BerthPlan, deployment: str) -> dict[str, Any]:
+def _build_autoscaler(plan: BerthPlan, deployment: str) -> dict[str, Any]:
     metrics: list[dict[str, Any]] = [
         {
             "type": "Resource",
@@ -280,10 +262,10 @@ def _autoscaler(plan: BerthPlan, deployment: str) -> dict[str, Any]:
         )
     return {
         "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": deployment},
-        "min_replicas": plan.copies,
-        "max_replicas": plan.most_copies,
+        "min_replicas": plan.min_replicas,
+        "max_replicas": plan.max_replicas,
         "metrics": metrics,
-        # Up at once, down when it has been quiet for a minute.
+        # Scale up at once. Scale down after a minute of lower load.
         "behavior": {
             "scale_up": {"stabilization_window_seconds": 0},
             "scale_down": {"stabilization_window_seconds": 60},

@@ -1,4 +1,4 @@
-"""The plan of a berth: how many copies, and what each of them has."""
+"""The plan of a berth: its replicas and the resources of each replica, as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """How a pod with graphics processors finds its node.
+class GpuPlacement:
+    """Rules that place a pod with GPUs on a GPU node.
 
     Attributes:
-        taint: key of the taint that it tolerates.
-        node_selector: labels that the node must have.
-        runtime_class: the cluster's default when None.
+        taint: Key of the taint that the pod tolerates.
+        node_selector: Labels that the node must have.
+        runtime_class: RuntimeClass of the pod. Defaults to the cluster's default.
     """
 
     taint: str = "nvidia.com/gpu"
@@ -22,19 +22,21 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class BerthPlan:
-    """What one berth has.
+    """Replicas of a berth, and the resources of each replica.
 
     Attributes:
-        copies: pods at rest.
-        most_copies: pods under the highest load.
-        target_cpu_percent: processor use that the autoscaler holds.
-        target_in_flight: requests per pod that it holds besides; not considered when None.
-        cpu, memory: Kubernetes quantities, requested and limited.
-        gpus: graphics processors of each pod.
+        min_replicas: Replicas without load.
+        max_replicas: Replicas under the highest load.
+        target_cpu_percent: CPU utilization that the autoscaler maintains.
+        target_in_flight: In-flight requests per pod that the autoscaler also maintains. If None,
+            the autoscaler ignores them.
+        cpu: CPU request and limit, as a Kubernetes quantity.
+        memory: Memory request and limit, as a Kubernetes quantity.
+        gpus: GPUs of each pod.
     """
 
-    copies: int
-    most_copies: int
+    min_replicas: int
+    max_replicas: int
     target_cpu_percent: int
     target_in_flight: int | None
     cpu: str
@@ -42,25 +44,25 @@ class BerthPlan:
     gpus: int
 
     @property
-    def autoscaled(self) -> bool:
-        """Whether the number of pods is the autoscaler's business."""
-        return self.most_copies > self.copies
+    def is_autoscaled(self) -> bool:
+        """Whether an autoscaler sets the number of replicas."""
+        return self.max_replicas > self.min_replicas
 
 
-def berth_name(model: str, version: str) -> str:
-    """What a version's objects are called in a cluster; the specification keeps it unique."""
+def get_berth_name(model: str, version: str) -> str:
+    """Return the name of a version's objects in a cluster. The specification keeps it unique."""
     return f"{model}-{version}".replace(".", "-")
 
 
-def copies(
-    *, fewest: int, most: int, in_use: bool, standby: Literal["warm", "cold"]
+def plan_replicas(
+    *, min_replicas: int, max_replicas: int, is_in_use: bool, standby: Literal["warm", "cold"]
 ) -> tuple[int, int]:
-    """Pods at rest and under the highest load.
+    """Return the number of replicas without load and under the highest load.
 
-    A version that clients or a shadow's copies reach has at least one; of one that nothing
-    reaches `fewest` stay while it is warm, and none while it is cold.
+    A version that receives client requests or shadow traffic has at least one replica. An unused
+    version keeps `min_replicas` if it is warm, and none if it is cold.
     """
-    if in_use:
-        return max(fewest, 1), max(most, 1)
-    kept = fewest if standby == "warm" else 0
-    return kept, kept
+    if is_in_use:
+        return max(min_replicas, 1), max(max_replicas, 1)
+    standby_replicas = min_replicas if standby == "warm" else 0
+    return standby_replicas, standby_replicas

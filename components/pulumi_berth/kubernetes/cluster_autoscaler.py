@@ -1,4 +1,4 @@
-"""ClusterAutoscaler: what adds nodes where pods wait for one, and takes away those it can spare."""
+"""ClusterAutoscaler: adds nodes for pending pods and removes nodes that are not needed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,30 +9,30 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
-from pulumi_berth.kubernetes.berth import NAME_SERVICE
-from pulumi_berth.kubernetes.kubernetes_object import (
-    in_namespace,
-    labels,
-    ready_within,
-    restricted_pod,
-    rolling,
+from pulumi_berth.kubernetes.objects import (
+    DNS_EGRESS,
+    build_labels,
+    build_metadata,
+    build_restricted_pod,
+    build_rolling_update,
+    limit_ready_time,
 )
 
 SERVICE_ACCOUNT = "cluster-autoscaler"
 _READY_SECONDS = 120
 _METRICS_PORT = 8085
-_LOOK = ["get", "list", "watch"]
+_READ = ["get", "list", "watch"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterAutoscalerArgs:
-    """Which cluster's nodes, and with what.
+    """Arguments for `ClusterAutoscaler`.
 
     Attributes:
-        namespace: that it runs in, as plain text.
-        cluster_name: EKS's name of the cluster, by which it finds the groups of nodes.
-        region: of the cluster.
-        image: of the cluster's own minor version:
+        namespace: Namespace that the autoscaler runs in.
+        cluster_name: Name of the EKS cluster. The autoscaler finds the node groups by it.
+        region: AWS Region of the cluster.
+        image: Autoscaler image for the cluster's minor version:
             https://github.com/kubernetes/autoscaler/tree/master/cluster-autoscaler#releases
     """
 
@@ -45,84 +45,90 @@ class ClusterAutoscalerArgs:
 class ClusterAutoscaler(pulumi.ComponentResource):
     """The Kubernetes project's cluster autoscaler, for managed node groups of EKS.
 
-    What it may do in AWS comes from its service account's identity (PodRole), which is to be there
-    before it.
+    Its AWS permissions come from the IAM role of its service account (`PodRole`). Create that role
+    first and pass it in `depends_on`.
+
+    Attributes:
+        deployment: Name of the Deployment.
     """
+
+    deployment: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: ClusterAutoscalerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:ClusterAutoscaler", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        marks = labels("cluster-autoscaler", name)
-        chosen = {"app.kubernetes.io/name": "cluster-autoscaler"}
-
-        def metadata() -> dict[str, Any]:
-            return in_namespace(args.namespace, SERVICE_ACCOUNT, marks)
-
+        child_opts = pulumi.ResourceOptions(parent=self)
+        labels = build_labels("cluster-autoscaler", name)
+        selector = {"app.kubernetes.io/name": "cluster-autoscaler"}
+        metadata = build_metadata(args.namespace, SERVICE_ACCOUNT, labels)
         account = ServiceAccount(
-            name, metadata=metadata(), automount_service_account_token=False, opts=inside
+            name, metadata=metadata, automount_service_account_token=False, opts=child_opts
         )
         subject = {
             "kind": "ServiceAccount",
             "name": account.metadata.name,
             "namespace": args.namespace,
         }
-        full = pulumi.Output.concat("berth-", args.namespace, "-autoscaler")
-        whole = ClusterRole(
-            name, metadata={"name": full, "labels": marks}, rules=_CLUSTER_RULES, opts=inside
+        cluster_role_name = pulumi.Output.concat("berth-", args.namespace, "-autoscaler")
+        cluster_role = ClusterRole(
+            name,
+            metadata={"name": cluster_role_name, "labels": labels},
+            rules=_CLUSTER_RULES,
+            opts=child_opts,
         )
-        rights: list[pulumi.Resource] = [
+        bindings: list[pulumi.Resource] = [
             ClusterRoleBinding(
                 name,
-                metadata={"name": full, "labels": marks},
+                metadata={"name": cluster_role_name, "labels": labels},
                 role_ref={
                     "api_group": "rbac.authorization.k8s.io",
                     "kind": "ClusterRole",
-                    "name": whole.metadata.name,
+                    "name": cluster_role.metadata.name,
                 },
                 subjects=[subject],
-                opts=inside,
+                opts=child_opts,
             )
         ]
-        own = Role(name, metadata=metadata(), rules=_OWN_RULES, opts=inside)
-        rights.append(
+        role = Role(name, metadata=metadata, rules=_NAMESPACE_RULES, opts=child_opts)
+        bindings.append(
             RoleBinding(
                 name,
-                metadata=metadata(),
+                metadata=metadata,
                 role_ref={
                     "api_group": "rbac.authorization.k8s.io",
                     "kind": "Role",
-                    "name": own.metadata.name,
+                    "name": role.metadata.name,
                 },
                 subjects=[subject],
-                opts=inside,
+                opts=child_opts,
             )
         )
-        NetworkPolicy(name, metadata=metadata(), spec=_policy(chosen), opts=inside)
-        Deployment(
+        NetworkPolicy(name, metadata=metadata, spec=_build_policy(selector), opts=child_opts)
+        deployment = Deployment(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             spec={
                 "replicas": 1,
-                "selector": {"match_labels": chosen},
-                **rolling(_READY_SECONDS),
+                "selector": {"match_labels": selector},
+                **build_rolling_update(_READY_SECONDS),
                 "template": {
-                    "metadata": {"labels": marks},
-                    "spec": restricted_pod(
-                        [_container(args)],
+                    "metadata": {"labels": labels},
+                    "spec": build_restricted_pod(
+                        [_build_container(args)],
                         service_account=account.metadata.name,
-                        token=True,
+                        mount_token=True,
                         priority_class_name="system-cluster-critical",
                     ),
                 },
             },
-            opts=ready_within(_READY_SECONDS, after=rights, opts=inside),
+            opts=limit_ready_time(_READY_SECONDS, after=bindings, opts=child_opts),
         )
-        self.register_outputs({})
+        self.deployment = deployment.metadata.name
+        self.register_outputs({"deployment": self.deployment})
 
 
-def _container(args: ClusterAutoscalerArgs) -> dict[str, Any]:
+def _build_container(args: ClusterAutoscalerArgs) -> dict[str, Any]:
     amounts = {"cpu": "100m", "memory": "600Mi"}
     return {
         "name": "cluster-autoscaler",
@@ -135,8 +141,8 @@ def _container(args: ClusterAutoscalerArgs) -> dict[str, Any]:
                 "k8s.io/cluster-autoscaler/",
                 args.cluster_name,
             ),
-            # Of the groups that fit, the one with the least left over: no graphics processors for
-            # a pod that wants none.
+            # Choose the node group that leaves the least capacity unused, so that a pod without
+            # GPUs does not start a GPU node.
             "--expander=least-waste",
             "--balance-similar-node-groups",
             "--skip-nodes-with-system-pods=false",
@@ -155,26 +161,26 @@ def _container(args: ClusterAutoscalerArgs) -> dict[str, Any]:
     }
 
 
-def _policy(chosen: dict[str, str]) -> dict[str, Any]:
-    """In: nobody. Out: the cluster's API, AWS's, the identity agent on the node, names."""
+def _build_policy(selector: dict[str, str]) -> dict[str, Any]:
+    """Allow no ingress. Allow requests to the cluster's API, AWS, the identity agent, and DNS."""
     return {
-        "pod_selector": {"match_labels": chosen},
+        "pod_selector": {"match_labels": selector},
         "policy_types": ["Ingress", "Egress"],
         "egress": [
             {"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443, 80)]},
-            NAME_SERVICE,
+            DNS_EGRESS,
         ],
     }
 
 
-def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
+def _build_rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
     return {"api_groups": [group], "resources": resources, "verbs": verbs}
 
 
-# What it simulates the scheduler with, and what it does to nodes that it empties.
+# Objects that it needs to simulate the scheduler, and changes to nodes that it removes.
 _CLUSTER_RULES = [
-    _rule("", ["nodes"], [*_LOOK, "update", "patch", "delete"]),
-    _rule(
+    _build_rule("", ["nodes"], [*_READ, "update", "patch", "delete"]),
+    _build_rule(
         "",
         [
             "pods",
@@ -184,15 +190,15 @@ _CLUSTER_RULES = [
             "persistentvolumeclaims",
             "persistentvolumes",
         ],
-        _LOOK,
+        _READ,
     ),
-    _rule("", ["pods/eviction"], ["create"]),
-    _rule("", ["pods/status"], ["update"]),
-    _rule("", ["events"], ["create", "patch"]),
-    _rule("apps", ["daemonsets", "replicasets", "statefulsets"], _LOOK),
-    _rule("batch", ["jobs", "cronjobs"], _LOOK),
-    _rule("policy", ["poddisruptionbudgets"], _LOOK),
-    _rule(
+    _build_rule("", ["pods/eviction"], ["create"]),
+    _build_rule("", ["pods/status"], ["update"]),
+    _build_rule("", ["events"], ["create", "patch"]),
+    _build_rule("apps", ["daemonsets", "replicasets", "statefulsets"], _READ),
+    _build_rule("batch", ["jobs", "cronjobs"], _READ),
+    _build_rule("policy", ["poddisruptionbudgets"], _READ),
+    _build_rule(
         "storage.k8s.io",
         [
             "csidrivers",
@@ -201,12 +207,12 @@ _CLUSTER_RULES = [
             "storageclasses",
             "volumeattachments",
         ],
-        _LOOK,
+        _READ,
     ),
-    _rule("resource.k8s.io", ["deviceclasses", "resourceclaims", "resourceslices"], _LOOK),
+    _build_rule("resource.k8s.io", ["deviceclasses", "resourceclaims", "resourceslices"], _READ),
 ]
-# Which of its copies is at work, and what it is doing.
-_OWN_RULES = [
-    _rule("coordination.k8s.io", ["leases"], ["create", "get", "list", "update"]),
-    _rule("", ["configmaps"], ["create", "get", "list", "watch", "update", "delete"]),
+# Leader election, and its status.
+_NAMESPACE_RULES = [
+    _build_rule("coordination.k8s.io", ["leases"], ["create", "get", "list", "update"]),
+    _build_rule("", ["configmaps"], ["create", "get", "list", "watch", "update", "delete"]),
 ]

@@ -1,7 +1,7 @@
-"""Gate: the pods that know the clients' keys and limits, which the controller asks."""
+"""Gateway: the pods that authenticate clients and enforce limits for the ingress controller."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,140 +12,142 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
-from pulumi_berth.kubernetes.berth import NAME_SERVICE
-from pulumi_berth.kubernetes.kubernetes_object import (
-    NOT_AWAITED,
+from pulumi_berth.kubernetes.objects import (
+    DNS_EGRESS,
     PART_OF,
-    in_namespace,
-    labels,
-    pulls_with,
-    ready_within,
-    restricted_pod,
-    rolling,
-    spread,
+    SKIP_AWAIT,
+    add_pull_secret,
+    build_labels,
+    build_metadata,
+    build_probe,
+    build_restricted_pod,
+    build_rolling_update,
+    build_topology_spread,
+    limit_ready_time,
+    select_namespace,
 )
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
 METRICS_PORT = 9090
 PEER_PORT = 8082
-SERVICE = "gate"
-_PEERS = "gate-peers"
-MARKS = {"app.kubernetes.io/name": "gate", "app.kubernetes.io/part-of": PART_OF}
-_TABLE = "/etc/gate"
-_LEAVING_SECONDS = 5
+DEPLOYMENT = "gateway"
+SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-of": PART_OF}
+_PEERS = "gateway-peers"
+_TABLE = "/etc/gateway"
+_PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateArgs:
-    """What it decides by.
+class GatewayArgs:
+    """Arguments for `Gateway`.
 
     Attributes:
-        namespace: of the stack.
-        image: of `gateway_app`.
+        namespace: Namespace of the stack.
+        image: Image of the gateway program.
         table: its table as berth_gateway.table.Table describes it.
-        callers: labels of the pods that ask it.
-        metrics_namespace: the namespace whose pods may read its metrics.
-        pull_secret: name of the Secret to pull images with; None where the nodes may.
-        copies: pods, which share the clients' limits.
+        callers: Labels of the pods that may send requests to the gateway.
+        metrics_namespace: Namespace whose pods may read the metrics.
+        pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
+            without a Secret.
+        replicas: Number of pods. They share the clients' limits.
     """
 
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     table: pulumi.Input[Mapping[str, Any]]
-    callers: list[Mapping[str, str]]
+    callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     pull_secret: str | None = None
-    copies: int = 2
+    replicas: int = 2
 
 
-class Gate(pulumi.ComponentResource):
-    """`gateway_app` in the cluster: it answers the controller whether a request may pass, and
-    answers itself whatever is no inference request, as the local gateway does.
+class Gateway(pulumi.ComponentResource):
+    """Berth's gateway in a cluster.
+
+    The ingress controller asks it to authorize each inference request. It responds to all other
+    requests itself, as the local gateway does.
 
     Attributes:
-        service: name of its Service.
-        authorize_url: what the controller asks.
+        service: Name of the Service.
+        authorize_url: URL that the ingress controller calls for external authorization.
     """
 
     service: pulumi.Output[str]
     authorize_url: pulumi.Output[str]
 
     def __init__(
-        self, name: str, args: GateArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:kubernetes:Gate", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        marks = labels("gate", name)
-
-        def metadata() -> dict[str, Any]:
-            return in_namespace(args.namespace, SERVICE, marks)
-
+        super().__init__("berth:kubernetes:Gateway", name, None, opts)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        labels = build_labels("gateway", name)
+        metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
         text = pulumi.Output.from_input(args.table).apply(
             lambda table: json.dumps(table, sort_keys=True)
         )
         table = Secret(
             name,
-            # Its name comes from Pulumi: a change makes a new one, and the pods that have read it
-            # are ready before the old ones go.
-            metadata={"namespace": args.namespace, "labels": marks},
+            # Pulumi generates the name. A change creates a new Secret, and the pods that read it
+            # are ready before the old pods and the old Secret are deleted.
+            metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
             string_data={"table.json": text},
-            opts=inside,
+            opts=child_opts,
         )
         account = ServiceAccount(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             automount_service_account_token=False,
-            **pulls_with(args.pull_secret),
-            opts=inside,
+            **add_pull_secret(args.pull_secret),
+            opts=child_opts,
         )
-        NetworkPolicy(name, metadata=metadata(), spec=_policy(args), opts=inside)
+        NetworkPolicy(name, metadata=metadata, spec=_build_policy(args), opts=child_opts)
         service = Service(
             name,
-            metadata=in_namespace(args.namespace, SERVICE, marks, NOT_AWAITED),
+            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, SKIP_AWAIT),
             spec={
-                "selector": MARKS,
+                "selector": SELECTOR_LABELS,
                 "ports": [
                     {"name": "public", "port": PUBLIC_PORT, "target_port": "public"},
                     {"name": "authorize", "port": AUTHORIZE_PORT, "target_port": "authorize"},
                 ],
             },
-            opts=inside,
+            opts=child_opts,
         )
         peers = Service(
             f"{name}-peers",
-            metadata=in_namespace(args.namespace, _PEERS, marks, NOT_AWAITED),
+            metadata=build_metadata(args.namespace, _PEERS, labels, SKIP_AWAIT),
             spec={
-                "selector": MARKS,
+                "selector": SELECTOR_LABELS,
                 "cluster_ip": "None",
-                # One that starts asks the others before it is ready itself.
+                # A starting gateway queries its peers before it is ready.
                 "publish_not_ready_addresses": True,
                 "ports": [{"name": "peer", "port": PEER_PORT, "target_port": "peer"}],
             },
-            opts=inside,
+            opts=child_opts,
         )
         deployment = Deployment(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             spec={
-                "replicas": args.copies,
-                "selector": {"match_labels": MARKS},
-                **rolling(_READY_SECONDS),
+                "replicas": args.replicas,
+                "selector": {"match_labels": SELECTOR_LABELS},
+                **build_rolling_update(_READY_SECONDS),
                 "template": {
-                    "metadata": {"labels": marks},
-                    "spec": _pod(args, account.metadata.name, table.metadata.name),
+                    "metadata": {"labels": labels},
+                    "spec": _build_pod(args, account.metadata.name, table.metadata.name),
                 },
             },
-            opts=ready_within(_READY_SECONDS, after=[service, peers], opts=inside),
+            opts=limit_ready_time(_READY_SECONDS, after=[service, peers], opts=child_opts),
         )
         PodDisruptionBudget(
             name,
-            metadata=metadata(),
-            spec={"selector": {"match_labels": MARKS}, "max_unavailable": 1},
-            opts=inside,
+            metadata=metadata,
+            spec={"selector": {"match_labels": SELECTOR_LABELS}, "max_unavailable": 1},
+            opts=child_opts,
         )
         self.service = deployment.metadata.name
         self.authorize_url = pulumi.Output.concat(
@@ -154,7 +156,9 @@ class Gate(pulumi.ComponentResource):
         self.register_outputs({"service": self.service, "authorize_url": self.authorize_url})
 
 
-def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -> dict[str, Any]:
+def _build_pod(
+    args: GatewayArgs, account: pulumi.Input[str], table: pulumi.Input[str]
+) -> dict[str, Any]:
     environment = {
         "GATEWAY_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_PORT": str(PUBLIC_PORT),
@@ -167,10 +171,9 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
         "GATEWAY_PEERS": _PEERS,
         "GATEWAY_PEER_PORT": str(PEER_PORT),
     }
-    amounts = {"cpu": "50m", "memory": "128Mi"}
-    probe = {"period_seconds": 2, "timeout_seconds": 5, "failure_threshold": 2}
+    ready, live = "/v2/health/ready", "/v2/health/live"
     container = {
-        "name": "gate",
+        "name": "gateway",
         "image": args.image,
         "ports": [
             {"name": "public", "container_port": PUBLIC_PORT},
@@ -179,56 +182,50 @@ def _pod(args: GateArgs, account: pulumi.Input[str], table: pulumi.Input[str]) -
             {"name": "peer", "container_port": PEER_PORT},
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
-        "resources": {"requests": amounts, "limits": {"cpu": "1", "memory": "256Mi"}},
-        "startup_probe": {
-            "http_get": {"path": "/v2/health/live", "port": "public"},
-            "period_seconds": 1,
-            "failure_threshold": _READY_SECONDS,
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+            "limits": {"cpu": "1", "memory": "256Mi"},
         },
-        "readiness_probe": {**probe, "http_get": {"path": "/v2/health/ready", "port": "public"}},
-        "liveness_probe": {**probe, "http_get": {"path": "/v2/health/live", "port": "public"},
-                           "period_seconds": 10, "failure_threshold": 6},
-        "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVING_SECONDS}}},
+        "startup_probe": build_probe(live, "public", period=1, failures=_READY_SECONDS),
+        "readiness_probe": build_probe(ready, "public", period=2, failures=2),
+        "liveness_probe": build_probe(live, "public", period=10, failures=6),
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
         "volume_mounts": [{"name": "table", "mount_path": _TABLE, "read_only": True}],
-    }  # fmt: skip
-    return restricted_pod(
+    }
+    return build_restricted_pod(
         [container],
         service_account=account,
-        termination_grace_period_seconds=_LEAVING_SECONDS + _GRACE_SECONDS + 5,
+        termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
         volumes=[{"name": "table", "secret": {"secret_name": table, "default_mode": 0o440}}],
-        topology_spread_constraints=spread(MARKS),
+        topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
     )
 
 
-def _policy(args: GateArgs) -> dict[str, Any]:
-    """In from the controller, and to the metrics from their reader; out to berths and names."""
-    from_controller = [{"pod_selector": {"match_labels": dict(x)}} for x in args.callers]
-    scraper = {"match_labels": {"kubernetes.io/metadata.name": args.metrics_namespace}}
-    berths = {"match_labels": {"app.kubernetes.io/name": "berth"}}
-    gates = {"pod_selector": {"match_labels": MARKS}}
+def _build_policy(args: GatewayArgs) -> dict[str, Any]:
+    """Allow requests from the callers, metrics scrapes, peers, requests to berths, and DNS."""
+    callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
+    berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
+    gateways = {"pod_selector": {"match_labels": SELECTOR_LABELS}}
     return {
-        "pod_selector": {"match_labels": MARKS},
+        "pod_selector": {"match_labels": SELECTOR_LABELS},
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {
-                "from_": from_controller,
+                "from_": callers,
                 "ports": [
                     {"port": "public", "protocol": "TCP"},
                     {"port": "authorize", "protocol": "TCP"},
                 ],
             },
             {
-                "from_": [{"namespace_selector": scraper}],
+                "from_": [select_namespace(args.metrics_namespace)],
                 "ports": [{"port": "metrics", "protocol": "TCP"}],
             },
-            {"from_": [gates], "ports": [{"port": "peer", "protocol": "TCP"}]},
+            {"from_": [gateways], "ports": [{"port": "peer", "protocol": "TCP"}]},
         ],
         "egress": [
-            NAME_SERVICE,
-            {
-                "to": [{"pod_selector": berths}],
-                "ports": [{"port": BERTH_PORT, "protocol": "TCP"}],
-            },
-            {"to": [gates], "ports": [{"port": PEER_PORT, "protocol": "TCP"}]},
+            DNS_EGRESS,
+            {"to": [berths], "ports": [{"port": BERTH_PORT, "protocol": "TCP"}]},
+            {"to": [gateways], "ports": [{"port": PEER_PORT, "protocol": "TCP"}]},
         ],
     }

@@ -1,4 +1,4 @@
-"""Front: the route of everything that is no inference request."""
+"""GatewayRoute: the HTTPRoute of all requests that are not inference requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,43 +6,57 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from pulumi_berth.kubernetes.kubernetes_object import in_namespace, labels
-from pulumi_berth.kubernetes.traffic import GATEWAY_API
+from pulumi_berth.kubernetes.model_route import GATEWAY_API
+from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
+
+# Model names contain no dot, so that no model's HTTPRoute has this name.
+_NAME = "berth.gateway"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontArgs:
-    """Where such requests go.
+class GatewayRouteArgs:
+    """Arguments for `GatewayRoute`.
 
     Attributes:
-        namespace: of the stack.
-        gateway: name of the Gateway.
-        hostnames: that it answers to; any when empty.
-        service, port: of the gate, which answers them.
+        namespace: Namespace of the stack.
+        parent_gateway: Name of the Gateway API `Gateway`.
+        hostnames: Host names that the route matches. If empty, it matches all.
+        service: Name of Berth's gateway Service.
+        port: Port of that Service.
     """
 
     namespace: pulumi.Input[str]
-    gateway: pulumi.Input[str]
+    parent_gateway: pulumi.Input[str]
     hostnames: Sequence[str]
     service: pulumi.Input[str]
     port: int
 
 
-class Front(pulumi.ComponentResource):
-    """Health, metadata, refusals: whatever no model's route takes goes to the gate, so that the
-    answers are those of the local gateway."""
+class GatewayRoute(pulumi.ComponentResource):
+    """The route of health checks, metadata and errors.
+
+    Requests that match no model's route reach Berth's gateway, so that every platform sends the
+    same responses.
+
+    Attributes:
+        route: Name of the HTTPRoute.
+    """
+
+    route: pulumi.Output[str]
 
     def __init__(
-        self, name: str, args: FrontArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: GatewayRouteArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:kubernetes:Front", name, None, opts)
-        CustomResource(
+        super().__init__("berth:kubernetes:GatewayRoute", name, None, opts)
+        route = CustomResource(
             name,
             api_version=GATEWAY_API,
             kind="HTTPRoute",
-            metadata=in_namespace(args.namespace, "front", labels("front", "front")),
+            metadata=build_metadata(
+                args.namespace, _NAME, build_labels("gateway-route", "gateway-route")
+            ),
             spec={
-                "parentRefs": [{"name": args.gateway}],
+                "parentRefs": [{"name": args.parent_gateway}],
                 **({"hostnames": list(args.hostnames)} if args.hostnames else {}),
                 "rules": [
                     {
@@ -53,4 +67,5 @@ class Front(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.register_outputs({})
+        self.route = get_name_after_create(route, _NAME)
+        self.register_outputs({"route": self.route})

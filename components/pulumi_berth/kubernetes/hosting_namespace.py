@@ -1,4 +1,4 @@
-"""HostingNamespace: the namespace of a stack, closed until something opens it."""
+"""HostingNamespace: the namespace of a stack, with all network traffic denied by default."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,34 @@ from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
-from pulumi_berth.kubernetes.kubernetes_object import in_namespace, labels
+from pulumi_berth.kubernetes.objects import build_labels, build_metadata
 
-# Above the default of pods without a class, far below the cluster's own.
+# Above the default for pods without a class, and far below the cluster's own classes.
 _EXPOSED, _STANDBY = 100_000, 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostingNamespaceArgs:
-    """Its name, which the stack `stack` has for itself."""
+    """Arguments for `HostingNamespace`.
+
+    Attributes:
+        namespace: Name of the namespace. No other stack uses it.
+        stack: Name of the stack, for the annotation `berth/stack`.
+    """
 
     namespace: str
     stack: str
 
 
 class HostingNamespace(pulumi.ComponentResource):
-    """A namespace that holds its pods to Pod Security `restricted`, in which no pod reaches or is
-    reached by another until a policy says so, and two priorities: what clients reach before what
-    stands by.
+    """A namespace that enforces Pod Security `restricted` and denies all traffic by default.
+
+    It has two priority classes, so that exposed berths are scheduled before standby berths.
 
     Attributes:
-        name: of the namespace.
-        exposed_priority, standby_priority: names of the priority classes.
+        name: Name of the namespace.
+        exposed_priority: Name of the priority class of exposed berths.
+        standby_priority: Name of the priority class of standby berths.
     """
 
     name: pulumi.Output[str]
@@ -39,8 +45,8 @@ class HostingNamespace(pulumi.ComponentResource):
         self, name: str, args: HostingNamespaceArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:HostingNamespace", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        marks = labels("namespace", args.namespace)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        labels = build_labels("namespace", args.namespace)
         modes = ("enforce", "audit", "warn")
         namespace = Namespace(
             name,
@@ -48,34 +54,47 @@ class HostingNamespace(pulumi.ComponentResource):
                 "name": args.namespace,
                 "annotations": {"berth/stack": args.stack},
                 "labels": {
-                    **marks,
+                    **labels,
                     **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes},
                     **{f"pod-security.kubernetes.io/{mode}-version": "latest" for mode in modes},
                 },
             },
-            opts=inside,
+            opts=child_opts,
         )
         self.name = namespace.metadata.name
         NetworkPolicy(
             f"{name}-default-deny",
-            metadata=in_namespace(self.name, "default-deny", marks),
+            metadata=build_metadata(self.name, "default-deny", labels),
             spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
-            opts=inside,
+            opts=child_opts,
         )
-        self.exposed_priority = _priority(name, args.namespace, "exposed", _EXPOSED, inside)
-        self.standby_priority = _priority(name, args.namespace, "standby", _STANDBY, inside)
-        self.register_outputs({"name": self.name})
+        self.exposed_priority = _create_priority(
+            name, args.namespace, "exposed", _EXPOSED, child_opts
+        )
+        self.standby_priority = _create_priority(
+            name, args.namespace, "standby", _STANDBY, child_opts
+        )
+        self.register_outputs(
+            {
+                "name": self.name,
+                "exposed_priority": self.exposed_priority,
+                "standby_priority": self.standby_priority,
+            }
+        )
 
 
-def _priority(
-    name: str, namespace: str, what: str, value: int, opts: pulumi.ResourceOptions
+def _create_priority(
+    name: str, namespace: str, kind: str, value: int, opts: pulumi.ResourceOptions
 ) -> pulumi.Output[str]:
-    """Priority classes have no namespace: their names carry the stack's."""
-    made = PriorityClass(
-        f"{name}-{what}",
-        metadata={"name": f"{namespace}-{what}", "labels": labels("priority", namespace)},
+    """Create a priority class. It is cluster-scoped, so that its name contains the namespace."""
+    priority = PriorityClass(
+        f"{name}-{kind}",
+        metadata={
+            "name": f"{namespace}-{kind}",
+            "labels": build_labels("priority", namespace),
+        },
         value=value,
-        description=f"Berths of {namespace} that are {what}",
+        description=f"Priority of {kind} berths in namespace {namespace}",
         opts=opts,
     )
-    return made.metadata.name
+    return priority.metadata.name

@@ -1,11 +1,12 @@
-"""Traefik: the Gateway API controller of a stack, and what only this controller knows.
+"""Traefik: the ingress controller of a stack, and the parts that depend on this controller.
 
-What another controller would have to offer is what `Traefik` has as attributes.
+Another ingress controller must offer the same attributes and methods as `Traefik`.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -14,35 +15,39 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from pulumi_berth.kubernetes import traefik_rbac as traefik_rights
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
-from pulumi_berth.kubernetes.berth import NAME_SERVICE
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
-from pulumi_berth.kubernetes.kubernetes_object import (
+from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
+from pulumi_berth.kubernetes.model_route import GATEWAY_API
+from pulumi_berth.kubernetes.objects import (
+    DNS_EGRESS,
     PART_OF,
-    in_namespace,
-    labels,
-    made,
-    pulls_with,
-    ready_within,
-    restricted_pod,
-    rolling,
-    spread,
+    add_pull_secret,
+    build_labels,
+    build_metadata,
+    build_probe,
+    build_restricted_pod,
+    build_rolling_update,
+    build_topology_spread,
+    get_name_after_create,
+    limit_ready_time,
+    select_namespace,
 )
-from pulumi_berth.kubernetes.traffic import GATEWAY_API
+from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
 
-MARKS = {"app.kubernetes.io/name": "traefik", "app.kubernetes.io/part-of": PART_OF}
+DEPLOYMENT = "traefik"
+SELECTOR_LABELS = {"app.kubernetes.io/name": "traefik", "app.kubernetes.io/part-of": PART_OF}
 CONTROLLER = "traefik.io/gateway-controller"
 
 _GATEWAY = "gateway"
 _WEB, _ADMIN = 8000, 9000
 _READY_SECONDS = 120
-# Requests go on while every node learns that the pod leaves, then finish.
-_LEAVING_SECONDS = 5
+# The pod accepts requests until every node has removed it, then finishes those in flight.
+_PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _API = "traefik.io/v1alpha1"
-# What the gate says of a request that may pass, and the berth gets to know.
-_FROM_GATE = (
+# Headers of the gateway's authorization response that Traefik adds to the request for the berth.
+_GATEWAY_HEADERS = (
     "x-request-id",
     "x-berth-client",
     "x-berth-return-x-request-id",
@@ -50,26 +55,34 @@ _FROM_GATE = (
     "x-berth-return-ratelimit-remaining",
     "x-berth-return-ratelimit-reset",
 )
+# Headers that a berth must never receive from a client.
+_REMOVED_HEADERS = ("x-api-key", "x-berth-token", "x-berth-shadow")
 
-_NOT_THE_CLIENTS = ("x-api-key", "x-berth-token", "x-berth-shadow")
 
-ServiceType = Literal["ClusterIP", "NodePort", "LoadBalancer"]
+class ServiceType(enum.StrEnum):
+    """The type of a Kubernetes Service."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraefikArgs:
-    """How the controller runs.
+    """Arguments for `Traefik`.
 
     Attributes:
-        namespace: of the stack; the controller sees no other.
-        namespace_name: the same, as plain text.
-        image: of Traefik 3.6 or newer.
-        service_type, node_port: how it is reached from outside.
-        tls_secret: name of the TLS Secret that it serves with; None for plain HTTP.
-        timeout_seconds: what a berth gets to begin its answer.
-        metrics_namespace: the namespace whose pods may read its metrics.
-        pull_secret: name of the Secret to pull images with; None where the nodes may.
-        copies: pods.
+        namespace: Namespace of the stack. Traefik watches only this namespace.
+        namespace_name: Name of the namespace, as plain text.
+        image: Image of Traefik 3.6 or newer.
+        service_type: Type of the Service that exposes Traefik.
+        node_port: Node port of the Service. If None, the cluster chooses one.
+        tls_secret: TLS Secret of the listener. If None, the listener serves plain HTTP.
+        timeout_seconds: Time limit for a berth to start its response, in seconds.
+        metrics_namespace: Namespace whose pods may read the metrics.
+        pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
+            without a Secret.
+        replicas: Number of pods.
     """
 
     namespace: pulumi.Input[str]
@@ -81,16 +94,16 @@ class TraefikArgs:
     timeout_seconds: float
     metrics_namespace: str
     pull_secret: str | None = None
-    copies: int = 2
+    replicas: int = 2
 
 
 class Traefik(pulumi.ComponentResource):
-    """The controller with its Gateway.
+    """The ingress controller and its Gateway API `Gateway`.
 
     Attributes:
-        gateway: name of the Gateway that routes name as their parent.
-        port: of the Service, from outside.
-        service: name of the Service.
+        gateway: Name of the `Gateway` that is the parent of every route.
+        port: Port of the Service: the node port for a NodePort Service.
+        service: The Service.
     """
 
     gateway: pulumi.Output[str]
@@ -101,124 +114,132 @@ class Traefik(pulumi.ComponentResource):
         self, name: str, args: TraefikArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:Traefik", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        marks = labels("traefik", name)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        labels = build_labels("traefik", name)
         self._name, self._namespace = name, args.namespace
-
-        def metadata() -> dict[str, Any]:
-            return in_namespace(args.namespace, "traefik", marks)
-
+        metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
         account = ServiceAccount(
-            name, metadata=metadata(), **pulls_with(args.pull_secret), opts=inside
+            name, metadata=metadata, **add_pull_secret(args.pull_secret), opts=child_opts
         )
-        rights = traefik_rights.grant(
-            name, args.namespace, args.namespace_name, account.metadata.name, marks, inside
+        permissions = grant_permissions(
+            name,
+            args.namespace,
+            args.namespace_name,
+            account.metadata.name,
+            labels,
+            child_opts,
         )
         class_name = f"berth-{args.namespace_name}"
         gateway_class = CustomResource(
             f"{name}-class",
             api_version=GATEWAY_API,
             kind="GatewayClass",
-            metadata={"name": class_name, "labels": {**marks, **_class_mark(args)}},
+            metadata={"name": class_name, "labels": {**labels, **_build_class_label(args)}},
             spec={"controllerName": CONTROLLER},
-            opts=inside,
+            opts=child_opts,
         )
         gateway = CustomResource(
             name,
             api_version=GATEWAY_API,
             kind="Gateway",
-            metadata=in_namespace(args.namespace, _GATEWAY, marks),
-            spec={"gatewayClassName": class_name, "listeners": [_listener(args)]},
+            metadata=build_metadata(args.namespace, _GATEWAY, labels),
+            spec={"gatewayClassName": class_name, "listeners": [_build_listener(args)]},
             opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(depends_on=[gateway_class])
+                child_opts, pulumi.ResourceOptions(depends_on=[gateway_class])
             ),
         )
-        NetworkPolicy(name, metadata=metadata(), spec=_policy(args), opts=inside)
+        NetworkPolicy(name, metadata=metadata, spec=_build_policy(args), opts=child_opts)
         deployment = Deployment(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             spec={
-                "replicas": args.copies,
-                "selector": {"match_labels": MARKS},
-                **rolling(_READY_SECONDS),
+                "replicas": args.replicas,
+                "selector": {"match_labels": SELECTOR_LABELS},
+                **build_rolling_update(_READY_SECONDS),
                 "template": {
-                    "metadata": {"labels": marks},
-                    "spec": _pod(args, account.metadata.name),
+                    "metadata": {"labels": labels},
+                    "spec": _build_pod(args, account.metadata.name),
                 },
             },
-            opts=ready_within(_READY_SECONDS, after=[*rights, gateway], opts=inside),
+            opts=limit_ready_time(_READY_SECONDS, after=[*permissions, gateway], opts=child_opts),
         )
-        tls = args.tls_secret is not None
+        has_tls = args.tls_secret is not None
         self.service = Service(
             name,
-            metadata=metadata(),
+            metadata=metadata,
             spec={
-                "type": args.service_type,
-                "selector": MARKS,
+                "type": args.service_type.value,
+                "selector": SELECTOR_LABELS,
                 "ports": [
                     {
-                        "name": "https" if tls else "http",
-                        "port": 443 if tls else 80,
+                        "name": "https" if has_tls else "http",
+                        "port": 443 if has_tls else 80,
                         "target_port": "web",
                         **({"node_port": args.node_port} if args.node_port else {}),
                     }
                 ],
             },
             opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(depends_on=[deployment])
+                child_opts, pulumi.ResourceOptions(depends_on=[deployment])
             ),
         )
         PodDisruptionBudget(
             name,
-            metadata=metadata(),
-            spec={"selector": {"match_labels": MARKS}, "max_unavailable": 1},
-            opts=inside,
+            metadata=metadata,
+            spec={"selector": {"match_labels": SELECTOR_LABELS}, "max_unavailable": 1},
+            opts=child_opts,
         )
-        self.gateway = made(gateway, _GATEWAY)
+        self.gateway = get_name_after_create(gateway, _GATEWAY)
         port = self.service.spec.ports[0]
-        self.port = port.port if args.service_type != "NodePort" else port.node_port
+        is_node_port = args.service_type is ServiceType.NODE_PORT
+        self.port = port.node_port if is_node_port else port.port
         self.register_outputs({"gateway": self.gateway, "port": self.port})
 
-    def inference_filters(self, authorize_url: pulumi.Input[str]) -> list[dict[str, Any]]:
-        """What every inference request passes on its way to a berth: the gate's judgement, then
-        a second try where the first found no berth. Filters of an HTTPRoute."""
-        judged = self._middleware(
-            "checked",
+    def create_inference_filters(self, authorize_url: pulumi.Input[str]) -> list[dict[str, Any]]:
+        """Create the HTTPRoute filters of every inference request.
+
+        The gateway authorizes the request, then Traefik removes headers that berths must not
+        receive, and retries if it cannot connect to a berth.
+        """
+        authorize = self._create_middleware(
+            "authorize",
             {
                 "forwardAuth": {
                     "address": authorize_url,
-                    "authResponseHeaders": list(_FROM_GATE),
+                    "authResponseHeaders": list(_GATEWAY_HEADERS),
                     "trustForwardHeader": False,
                 }
             },
         )
-        # The key has done its work, and what is between gateway and berth is not the client's.
-        bare = self._middleware(
-            "keyless", {"headers": {"customRequestHeaders": dict.fromkeys(_NOT_THE_CLIENTS, "")}}
+        remove_headers = self._create_middleware(
+            "remove-headers",
+            {"headers": {"customRequestHeaders": dict.fromkeys(_REMOVED_HEADERS, "")}},
         )
-        again = self._middleware("again", {"retry": {"attempts": 3, "initialInterval": "50ms"}})
+        retry = self._create_middleware(
+            "retry", {"retry": {"attempts": 3, "initialInterval": "50ms"}}
+        )
         return [
             {
                 "type": "ExtensionRef",
                 "extensionRef": {"group": "traefik.io", "kind": "Middleware", "name": name},
             }
-            for name in (judged, bare, again)
+            for name in (authorize, remove_headers, retry)
         ]
 
-    def copying(
+    def create_mirror(
         self, berth: str, service: pulumi.Input[str], shadow: pulumi.Input[str], port: int
     ) -> dict[str, Any]:
-        """Where requests for the berth `berth` go so that the Service `shadow` gets copies.
+        """Create a backend that sends requests to `service` and mirrors them to `shadow`.
 
-        A rule's own RequestMirror filter would be the standard's way; Traefik 3.6 refuses it, and
-        with it the whole route.
+        The Gateway API's own filter for this is RequestMirror. Traefik 3.6 rejects every route
+        that contains it.
         """
-        name = f"{berth}-copied"
-        made_of = CustomResource(
+        name = f"{berth}-mirrored"
+        mirror = CustomResource(
             f"{self._name}-{name}",
             api_version=_API,
             kind="TraefikService",
-            metadata=in_namespace(self._namespace, name, labels("traefik", berth)),
+            metadata=build_metadata(self._namespace, name, build_labels("traefik", berth)),
             spec={
                 "mirroring": {
                     "kind": "Service",
@@ -229,26 +250,30 @@ class Traefik(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return {"group": "traefik.io", "kind": "TraefikService", "name": made(made_of, name)}
+        return {
+            "group": "traefik.io",
+            "kind": "TraefikService",
+            "name": get_name_after_create(mirror, name),
+        }
 
-    def _middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
+    def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
             f"{self._name}-{name}",
             api_version=_API,
             kind="Middleware",
-            metadata=in_namespace(self._namespace, name, labels("traefik", name)),
+            metadata=build_metadata(self._namespace, name, build_labels("traefik", name)),
             spec=dict(spec),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return made(middleware, name)
+        return get_name_after_create(middleware, name)
 
 
-def _class_mark(args: TraefikArgs) -> dict[str, str]:
+def _build_class_label(args: TraefikArgs) -> dict[str, str]:
     return {"berth/namespace": args.namespace_name}
 
 
-def _listener(args: TraefikArgs) -> dict[str, Any]:
-    # Traefik wants the port of its own entry point here, not that of the Service.
+def _build_listener(args: TraefikArgs) -> dict[str, Any]:
+    # Traefik expects the port of its entry point here, not the port of the Service.
     listener = {"name": "web", "port": _WEB, "protocol": "HTTP"}
     if args.tls_secret is not None:
         listener = {
@@ -260,9 +285,9 @@ def _listener(args: TraefikArgs) -> dict[str, Any]:
     return {**listener, "allowedRoutes": {"namespaces": {"from": "Same"}}}
 
 
-def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
-    only_here = args.namespace_name
-    ((class_key, class_value),) = _class_mark(args).items()
+def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
+    namespace = args.namespace_name
+    ((class_key, class_value),) = _build_class_label(args).items()
     container = {
         "name": "traefik",
         "image": args.image,
@@ -274,11 +299,11 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             "--metrics.prometheus=true",
             "--providers.providersThrottleDuration=200ms",
             "--providers.kubernetesgateway=true",
-            f"--providers.kubernetesgateway.namespaces={only_here}",
+            f"--providers.kubernetesgateway.namespaces={namespace}",
             f"--providers.kubernetesgateway.labelselector={class_key}={class_value}",
             "--providers.kubernetescrd=true",
-            f"--providers.kubernetescrd.namespaces={only_here}",
-            # Nodes and ingress classes are none of its business.
+            f"--providers.kubernetescrd.namespaces={namespace}",
+            # Traefik does not need cluster-scoped resources.
             "--providers.kubernetescrd.disableclusterscoperesources=true",
             "--serverstransport.forwardingtimeouts.responseheadertimeout="
             f"{args.timeout_seconds:g}s",
@@ -300,57 +325,44 @@ def _pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"cpu": "2", "memory": "512Mi"},
         },
-        "startup_probe": _probe(1, _READY_SECONDS),
-        "readiness_probe": _probe(2, 2),
-        "liveness_probe": _probe(10, 6),
-        "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVING_SECONDS}}},
+        "startup_probe": build_probe("/ping", "admin", period=1, failures=_READY_SECONDS),
+        "readiness_probe": build_probe("/ping", "admin", period=2, failures=2),
+        "liveness_probe": build_probe("/ping", "admin", period=10, failures=6),
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
     }
-    return restricted_pod(
+    return build_restricted_pod(
         [container],
         service_account=account,
-        token=True,
-        termination_grace_period_seconds=_LEAVING_SECONDS + _GRACE_SECONDS + 5,
-        topology_spread_constraints=spread(MARKS),
+        mount_token=True,
+        termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
+        topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
     )
 
 
-def _probe(period: int, failures: int) -> dict[str, Any]:
+def _build_policy(args: TraefikArgs) -> dict[str, Any]:
+    """Allow client requests, metrics scrapes, requests to berths and gateway, the API and DNS."""
+    berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
+    gateways = {"pod_selector": {"match_labels": GATEWAY_LABELS}}
     return {
-        "http_get": {"path": "/ping", "port": "admin"},
-        "period_seconds": period,
-        "timeout_seconds": 5,
-        "failure_threshold": failures,
-    }
-
-
-def _policy(args: TraefikArgs) -> dict[str, Any]:
-    """In from everywhere to the door; out to what it routes to, and to the cluster's API."""
-    scraper = {"match_labels": {"kubernetes.io/metadata.name": args.metrics_namespace}}
-
-    def pods(name: str) -> dict[str, Any]:
-        return {"pod_selector": {"match_labels": {"app.kubernetes.io/name": name}}}
-
-    return {
-        "pod_selector": {"match_labels": MARKS},
+        "pod_selector": {"match_labels": SELECTOR_LABELS},
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {"ports": [{"port": "web", "protocol": "TCP"}]},
             {
-                "from_": [{"namespace_selector": scraper}],
+                "from_": [select_namespace(args.metrics_namespace)],
                 "ports": [{"port": "admin", "protocol": "TCP"}],
             },
         ],
         "egress": [
-            NAME_SERVICE,
-            {"to": [pods("berth")], "ports": [{"port": BERTH_PORT, "protocol": "TCP"}]},
+            DNS_EGRESS,
+            {"to": [berths], "ports": [{"port": BERTH_PORT, "protocol": "TCP"}]},
             {
-                "to": [pods("gate")],
-                "ports": [{"port": port, "protocol": "TCP"} for port in _GATE_PORTS],
+                "to": [gateways],
+                "ports": [
+                    {"port": port, "protocol": "TCP"} for port in (PUBLIC_PORT, AUTHORIZE_PORT)
+                ],
             },
-            # The API server is no pod, and its address is the cluster's own secret.
+            # The API server is not a pod, and its address differs per cluster.
             {"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]},
         ],
     }
-
-
-_GATE_PORTS = (PUBLIC_PORT, AUTHORIZE_PORT)

@@ -1,42 +1,42 @@
-"""What Traefik may do in a cluster: read its own namespace, and the classes of gateways."""
+"""The permissions of Traefik: read its namespace, and the GatewayClasses of the cluster."""
 
 from collections.abc import Mapping
 
 import pulumi
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
-from pulumi_berth.kubernetes.kubernetes_object import in_namespace
+from pulumi_berth.kubernetes.objects import build_metadata
 
 _READ = ["get", "list", "watch"]
 _GATEWAY_GROUP = "gateway.networking.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 
 
-def grant(
+def grant_permissions(
     name: str,
     namespace: pulumi.Input[str],
     namespace_name: str,
     account: pulumi.Input[str],
-    marks: Mapping[str, str],
+    labels: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> list[pulumi.Resource]:
-    """Give the ServiceAccount `account` of `namespace` what the controller needs."""
+    """Give the ServiceAccount `account` the permissions of the controller; return the bindings."""
     subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-    metadata = in_namespace(namespace, "traefik", marks)
-    # Classes and namespaces are the cluster's: a Role cannot name them.
-    outside = {"name": f"berth-{namespace_name}-traefik", "labels": dict(marks)}
+    metadata = build_metadata(namespace, "traefik", labels)
+    # Classes and namespaces are cluster-scoped: a Role cannot grant access to them.
+    cluster_metadata = {"name": f"berth-{namespace_name}-traefik", "labels": dict(labels)}
     role = Role(
         name,
         metadata=metadata,
         rules=[
-            _rule("", ["services", "secrets", "configmaps"], _READ),
-            _rule("discovery.k8s.io", ["endpointslices"], _READ),
-            _rule(
+            _build_rule("", ["services", "secrets", "configmaps"], _READ),
+            _build_rule("discovery.k8s.io", ["endpointslices"], _READ),
+            _build_rule(
                 _GATEWAY_GROUP,
                 ["gateways", "httproutes", "grpcroutes", "referencegrants", "backendtlspolicies"],
                 _READ,
             ),
-            _rule(
+            _build_rule(
                 _GATEWAY_GROUP,
                 [
                     "gateways/status",
@@ -46,7 +46,7 @@ def grant(
                 ],
                 ["update", "patch"],
             ),
-            _rule(
+            _build_rule(
                 "traefik.io",
                 [
                     "middlewares",
@@ -67,11 +67,11 @@ def grant(
     )
     cluster_role = ClusterRole(
         name,
-        metadata=outside,
+        metadata=cluster_metadata,
         rules=[
-            _rule("", ["namespaces"], ["list", "watch"]),
-            _rule(_GATEWAY_GROUP, ["gatewayclasses"], _READ),
-            _rule(_GATEWAY_GROUP, ["gatewayclasses/status"], ["update", "patch"]),
+            _build_rule("", ["namespaces"], ["list", "watch"]),
+            _build_rule(_GATEWAY_GROUP, ["gatewayclasses"], _READ),
+            _build_rule(_GATEWAY_GROUP, ["gatewayclasses/status"], ["update", "patch"]),
         ],
         opts=opts,
     )
@@ -85,7 +85,7 @@ def grant(
         ),
         ClusterRoleBinding(
             name,
-            metadata=outside,
+            metadata=cluster_metadata,
             role_ref={
                 "api_group": _RBAC,
                 "kind": "ClusterRole",
@@ -97,5 +97,5 @@ def grant(
     ]
 
 
-def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, list[str]]:
+def _build_rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, list[str]]:
     return {"api_groups": [group], "resources": resources, "verbs": verbs}

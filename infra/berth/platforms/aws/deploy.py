@@ -27,18 +27,18 @@ from berth.platforms.aws.regions import (
 )
 from berth.platforms.aws.registry import make_registry
 from berth.platforms.aws.stack_bucket import bucket_of_sets
-from berth.platforms.endpoint import endpoint
 from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.berth_args import image_settings
-from berth.platforms.kubernetes.cluster import DEFINITIONS, access_of, api_host
-from berth.platforms.kubernetes.hosting import Hosted, host, models_output
+from berth.platforms.kubernetes.berth_args import build_image_settings
+from berth.platforms.kubernetes.cluster import CRD_SOURCES, get_api_host, get_cluster_access
+from berth.platforms.kubernetes.endpoint import build_endpoint
+from berth.platforms.kubernetes.hosting import Hosting, build_models_output, declare_hosting
 from berth.platforms.kubernetes.images import build_images
 from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
-from pulumi_berth.kubernetes.gateway_definitions import GatewayDefinitions, GatewayDefinitionsArgs
+from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
 
 # The port of every node that leads to the in-cluster gateway, unless the specification says.
 _NODE_PORT = 30080
@@ -57,20 +57,20 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     registry = make_registry(spec, account, keys)
     images, reports = build_images(
         spec,
-        image_settings(spec, registry.path),
+        build_image_settings(spec, registry.path),
         root,
         pulumi.ResourceOptions(depends_on=registry.ready),
-        own_bucket=bucket_of_sets(spec, stack, account.number, account.region),
+        default_bucket=bucket_of_sets(spec, stack, account.number, account.region),
     )
     client = client_keys(spec.gateway.clients)
-    hosted = host(
+    hosted = declare_hosting(
         _through_nodes(spec),
         stack=stack,
         namespace=spec.kubernetes.namespace,
         images=images,
         keys=client,
         root=root,
-        pod_metrics=False,
+        has_pod_metrics=False,
         opts=pulumi.ResourceOptions(provider=cluster),
     )
     ClusterAutoscaler(
@@ -105,7 +105,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "api_keys": pulumi.Output.secret(client),
         "images": reports,
         "data_bucket": data.bucket_name,
-        "models": models_output(spec, hosted, root),
+        "models": build_models_output(spec, hosted, root),
         **({"sites": sites} if sites else {}),
         **said_to_regions(spec, account, others, secret),
     }
@@ -115,15 +115,15 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
     """The way to the cluster's API, once there are nodes for pods."""
     ready = pulumi.ResourceOptions(depends_on=nodes.ready)
     if spec.kubernetes.kubeconfig is not None:
-        access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+        access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return Provider(
             "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
         )
     content = _kubeconfig(nodes.cluster, account)
     # What the stack's own cluster does not have yet, and everything else waits for.
-    definitions = GatewayDefinitions(
+    definitions = GatewayCrds(
         "definitions",
-        GatewayDefinitionsArgs(sources=DEFINITIONS),
+        GatewayCrdsArgs(sources=CRD_SOURCES),
         pulumi.ResourceOptions(provider=Provider("definitions", kubeconfig=content, opts=ready)),
     )
     return Provider(
@@ -142,12 +142,12 @@ def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
 
 
 def _endpoint(
-    spec: HostingSpec, hosted: Hosted, public: pulumi.Output[str], root: Path
+    spec: HostingSpec, hosted: Hosting, public: pulumi.Output[str], root: Path
 ) -> pulumi.Output[str]:
     """Where clients reach the gateway; where AWS is emulated nothing answers but the cluster."""
     if spec.kubernetes.kubeconfig is not None:
-        access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
-        return endpoint(spec, api_host(access), hosted.controller)
+        access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+        return build_endpoint(spec, get_api_host(access), hosted.traefik)
     return public
 
 

@@ -1,1 +1,1 @@
-"""The kubernetes platform."""
+"""The kubernetes platform: model versions on any Kubernetes cluster."""

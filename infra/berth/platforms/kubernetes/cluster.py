@@ -1,4 +1,4 @@
-"""The cluster that a stack is for, asked before anything is declared for it."""
+"""Access to a cluster, and the check that it meets Berth's requirements."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from berth.spec import SpecError
 
-# The oldest release whose pods can wait before they end without a shell (lifecycle sleep).
-OLDEST = (1, 30)
-_SECONDS = 5.0
+# The oldest release with the lifecycle action `sleep`: images without a shell need it.
+OLDEST_VERSION = (1, 30)
+_TIMEOUT_SECONDS = 5.0
 _POD_METRICS = "custom.metrics.k8s.io"
-DEFINITIONS = {
+CRD_SOURCES = {
     "gateway-api": (
         "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/"
         "standard-install.yaml"
@@ -22,39 +22,38 @@ DEFINITIONS = {
         "dynamic-configuration/kubernetes-crd-definition-v1.yml"
     ),
 }
-"""Where the definitions of the resources are that routes and controller are made of."""
-_NEEDED = {
-    "gateway.networking.k8s.io": f"the Gateway API: kubectl apply -f {DEFINITIONS['gateway-api']}",
-    "traefik.io": f"Traefik's custom resources: kubectl apply -f {DEFINITIONS['traefik']}",
+"""Custom resource definitions that routes and the ingress controller need."""
+_REQUIRED_GROUPS = {
+    "gateway.networking.k8s.io": f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
+    "traefik.io": f"Traefik's custom resources: kubectl apply -f {CRD_SOURCES['traefik']}",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterAccess:
-    """How a cluster is reached.
+    """The kubeconfig and context that lead to a cluster.
 
     Attributes:
-        kubeconfig: path; None for `KUBECONFIG`, then `~/.kube/config`.
-        context: None for the current one.
-        content: of a kubeconfig, in place of a file.
+        kubeconfig: Path of the kubeconfig. If None, `KUBECONFIG` or `~/.kube/config` is used.
+        context: Context in the kubeconfig. If None, the current context is used.
+        content: Content of a kubeconfig, instead of a file.
     """
 
     kubeconfig: str | None
     context: str | None
     content: Mapping[str, Any] | None = None
 
-    def client(self) -> Any:
-        """A client of the cluster's API.
+    def create_client(self) -> Any:
+        """Return a client of the cluster's API.
 
         Raises:
-            SpecError: there is no such file or context.
+            SpecError: If the kubeconfig or the context does not exist or is invalid.
         """
         from kubernetes import client, config
         from kubernetes.config import ConfigException
 
-        where = self.kubeconfig or "KUBECONFIG or ~/.kube/config"
         configuration = client.Configuration()
-        configuration.retries = False  # who waits shall know after one timeout, not after four
+        configuration.retries = False  # Fail after one timeout instead of four.
         try:
             if self.content is not None:
                 config.load_kube_config_from_dict(self.content, client_configuration=configuration)
@@ -63,91 +62,94 @@ class ClusterAccess:
                     self.kubeconfig, self.context, client_configuration=configuration
                 )
         except (ConfigException, OSError) as error:
+            source = self.kubeconfig or "KUBECONFIG or ~/.kube/config"
             raise SpecError.of(
-                f"berth:kubernetes: {where} does not lead to a cluster: {error}; set "
-                "kubernetes.kubeconfig and kubernetes.context, or KUBECONFIG"
+                f"berth:kubernetes: no usable cluster in {source}: {error}. Set "
+                "kubernetes.kubeconfig and kubernetes.context, or set KUBECONFIG."
             ) from error
         return client.ApiClient(configuration)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFacts:
-    """What is known of a cluster that answers.
+    """Properties of a reachable cluster.
 
     Attributes:
-        host: of its API.
-        pod_metrics: whether it serves metrics of pods beside processor and memory, which an
-            autoscaler can then go by.
+        host: Host of the API.
+        has_pod_metrics: Whether the cluster serves metrics of pods other than CPU and memory, so
+            that an autoscaler can use them.
     """
 
     host: str
-    pod_metrics: bool
+    has_pod_metrics: bool
 
 
-def api_host(access: ClusterAccess) -> str:
-    """The host of the cluster's API, whether or not it answers."""
-    address = str(access.client().configuration.host)
+def get_cluster_access(kubeconfig: str | None, context: str | None, root: Path) -> ClusterAccess:
+    """Return the access that a specification describes. Relative paths start at the project."""
+    path = str((root / Path(kubeconfig).expanduser()).resolve()) if kubeconfig else None
+    return ClusterAccess(kubeconfig=path, context=context)
+
+
+def get_api_host(access: ClusterAccess) -> str:
+    """Return the host of the cluster's API. The cluster does not need to be reachable."""
+    address = str(access.create_client().configuration.host)
     return urlsplit(address).hostname or address
 
 
 def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> ClusterFacts:
-    """Hold the cluster against what Berth needs of it.
+    """Check that the cluster meets Berth's requirements.
 
     Args:
-        key: of the specification that names the cluster.
+        key: Key of the specification that names the cluster, for error messages.
 
     Raises:
-        SpecError: it cannot be reached within seconds, is too old, or lacks a kind of resource.
+        SpecError: If the cluster does not respond within seconds, is too old, or lacks custom
+            resource definitions.
     """
-    client = access.client()
+    client = access.create_client()
     host = str(client.configuration.host)
     try:
-        found = _get(client, "/version")
+        version = _get(client, "/version")
         groups = {group["name"] for group in _get(client, "/apis")["groups"]}
     except Exception as error:
         raise SpecError.of(
-            f"berth:{key}: no answer from the cluster at {host}: {_reason(error)}; is it up, "
-            "and is the context right? (kubectl get nodes asks the same)"
+            f"berth:{key}: the cluster at {host} did not respond: {_get_root_cause(error)}. "
+            "Its resources were not changed. Check that the cluster runs and that the context is "
+            "correct, for example with 'kubectl get nodes'."
         ) from error
-    problems = list(_problems(found, groups))
+    problems = list(_find_problems(version, groups))
     if problems:
         raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
-    return ClusterFacts(host=api_host(access), pod_metrics=_POD_METRICS in groups)
+    return ClusterFacts(host=get_api_host(access), has_pod_metrics=_POD_METRICS in groups)
 
 
-def _problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:
+def _find_problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:
     minor = "".join(digit for digit in version["minor"] if digit.isdigit())
-    if (int(version["major"]), int(minor)) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        yield f"is Kubernetes {version['major']}.{minor}; {oldest} or newer is needed"
-    for group, remedy in _NEEDED.items():
+    if (int(version["major"]), int(minor)) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        yield f"runs Kubernetes {version['major']}.{minor}; upgrade it to {oldest} or newer"
+    for group, remedy in _REQUIRED_GROUPS.items():
         if group not in groups:
-            yield f"has no {group}; install {remedy}"
+            yield f"has no resources of {group}; install {remedy}"
 
 
 def _get(client: Any, path: str) -> dict[str, Any]:
-    found: dict[str, Any]
-    found, _, _ = client.call_api(
+    content: dict[str, Any]
+    content, _, _ = client.call_api(
         path,
         "GET",
         auth_settings=["BearerToken"],
         response_type="object",
-        _request_timeout=_SECONDS,
+        _request_timeout=_TIMEOUT_SECONDS,
         _return_http_data_only=False,
     )
-    return found
+    return content
 
 
-def _reason(error: Exception) -> str:
-    """The last cause, on one line: the client wraps what happened several times over."""
+def _get_root_cause(error: Exception) -> str:
+    """Return the innermost error on one line: the client wraps each error several times."""
     while (cause := error.__cause__ or getattr(error, "reason", None)) and isinstance(
         cause, Exception
     ):
         error = cause
-    return " ".join(str(error).split())[:300]
-
-
-def access_of(kubeconfig: str | None, context: str | None, root: Path) -> ClusterAccess:
-    """The access that a specification describes; a relative path is the project's."""
-    path = str((root / Path(kubeconfig).expanduser()).resolve()) if kubeconfig else None
-    return ClusterAccess(kubeconfig=path, context=context)
+    return " ".join(str(error).split())[:300].rstrip(".")

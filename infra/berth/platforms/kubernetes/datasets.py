@@ -1,4 +1,4 @@
-"""The sets of data of a stack: where each version lies, and how a berth gets it."""
+"""The datasets of a stack: find each version's source, and build its mount in a berth's pod."""
 
 from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
@@ -7,99 +7,100 @@ from berth.spec import DatasetSpec, HostingSpec, SpecError
 from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.data_image import DataImage, DataImageArgs, DataInImage
-from pulumi_berth.kubernetes.data_mount import DataMount
+from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.oci.registry import RegistryError, Repository
 
 
-def data_mounts(
-    spec: HostingSpec, settings: ImageSettings, own_bucket: str | None
-) -> Mapping[str, list[DataMount]]:
-    """Model -> the sets that it reads.
+def create_dataset_mounts(
+    spec: HostingSpec, settings: ImageSettings, default_bucket: str | None
+) -> Mapping[str, list[DatasetMount]]:
+    """Declare the images of the datasets. Return the mounts of each model.
 
     Args:
-        own_bucket: with the sets that name no source, each below its name.
+        default_bucket: Bucket of the datasets that have no `source`, each below its name.
 
     Raises:
-        SpecError: a set or its version is not where it shall be, or has another digest.
+        SpecError: If a dataset or its version does not exist, or has another digest.
     """
-    sources = {name: _source(name, entry, own_bucket) for name, entry in spec.data.datasets.items()}
-    on_claims = any(source.scheme == "pvc" for source in sources.values())
-    checker = DataImage("data", DataImageArgs(settings=settings)) if on_claims else None
+    datasets = spec.data.datasets
+    sources = {name: _parse_source(name, entry, default_bucket) for name, entry in datasets.items()}
+    has_claims = any(source.scheme == "pvc" for source in sources.values())
+    verifier = DataImage("data", DataImageArgs(settings=settings)) if has_claims else None
     mounts = {
-        name: _mount(name, entry, sources[name], settings, checker)
-        for name, entry in spec.data.datasets.items()
+        name: _create_mount(name, entry, sources[name], settings, verifier)
+        for name, entry in datasets.items()
     }
     return {
-        model: [mounts[name] for name, entry in spec.data.datasets.items() if model in entry.models]
+        model: [mounts[name] for name, entry in datasets.items() if model in entry.models]
         for model in spec.models
     }
 
 
-def _source(name: str, entry: DatasetSpec, own_bucket: str | None) -> SplitResult:
+def _parse_source(name: str, entry: DatasetSpec, default_bucket: str | None) -> SplitResult:
     if entry.source is not None:
         return urlsplit(entry.source)
-    if own_bucket is None:
+    if default_bucket is None:
         raise SpecError.of(
-            f"berth:data.datasets.{name}.source: is missing; oci://registry/name, s3://bucket/prefix"
-            " "
-            "or pvc://claim/folder (only on aws a stack has a bucket of its own)"
+            f"berth:data.datasets.{name}.source: is missing. Set it to oci://registry/name, "
+            "s3://bucket/prefix or pvc://claim/directory. Only aws stacks have a default bucket."
         )
-    return urlsplit(f"s3://{own_bucket}/{name}")
+    return urlsplit(f"s3://{default_bucket}/{name}")
 
 
-def _mount(
+def _create_mount(
     name: str,
     entry: DatasetSpec,
     source: SplitResult,
     settings: ImageSettings,
-    checker: DataImage | None,
-) -> DataMount:
+    verifier: DataImage | None,
+) -> DatasetMount:
     if source.scheme == "pvc":
-        assert checker is not None
-        folder = "/".join(part for part in (source.path.strip("/"), entry.version) if part)
-        return DataMount(
+        assert verifier is not None
+        return DatasetMount(
             name=name,
-            image=checker.reference,
+            image=verifier.reference,
             claim=source.netloc,
-            folder=folder,
+            sub_path="/".join(part for part in (source.path.strip("/"), entry.version) if part),
             digest=entry.digest,
         )
-    image = DataImage(
-        f"data-{name}",
-        DataImageArgs(settings=settings, data=_in_image(name, entry, source, settings)),
-    )
-    return DataMount(name=name, image=image.reference)
+    data = _find_version(name, entry, source, settings)
+    image = DataImage(f"data-{name}", DataImageArgs(settings=settings, data=data))
+    return DatasetMount(name=name, image=image.reference)
 
 
-def _in_image(
+def _find_version(
     name: str, entry: DatasetSpec, source: SplitResult, settings: ImageSettings
 ) -> DataInImage:
-    place = source.netloc + source.path.rstrip("/")
+    path = source.netloc + source.path.rstrip("/")
     if source.scheme == "s3":
-        there = BucketSet.of(f"{place}/{entry.version}")
-        found = _digest(name, entry, there.digest, f"s3://{place}")
+        bucket = BucketSet.of(f"{path}/{entry.version}")
+        digest = _check_digest(name, entry, bucket.digest, f"s3://{path}")
         return DataInImage(
-            name=name, version=entry.version, kind="bucket", repository=there.name, digest=found
+            name=name, version=entry.version, kind="bucket", repository=bucket.name, digest=digest
         )
-    repository = Repository(name=place, plain_http=settings.plain_http)
-    found = _digest(name, entry, lambda: repository.digest_of(entry.version), f"oci://{place}")
-    return DataInImage(name=name, version=entry.version, repository=place, digest=found)
+    repository = Repository(name=path, plain_http=settings.plain_http)
+    digest = _check_digest(
+        name, entry, lambda: repository.digest_of(entry.version), f"oci://{path}"
+    )
+    return DataInImage(name=name, version=entry.version, repository=path, digest=digest)
 
 
-def _digest(name: str, entry: DatasetSpec, ask: Callable[[], str | None], place: str) -> str:
-    where = f"berth:data.datasets.{name}"
+def _check_digest(
+    name: str, entry: DatasetSpec, read_digest: Callable[[], str | None], source: str
+) -> str:
+    key = f"berth:data.datasets.{name}"
     try:
-        found = ask()
+        digest = read_digest()
     except (RegistryError, BucketError) as error:
-        raise SpecError.of(f"{where}: {error}") from error
-    if found is None:
+        raise SpecError.of(f"{key}: {error}") from error
+    if digest is None:
         raise SpecError.of(
-            f"{where}.version: {place} has no version {entry.version}; "
-            f"`berth data push FOLDER {place} --version {entry.version}` makes it"
+            f"{key}.version: {source} has no version {entry.version}. Correct the version, or run "
+            f"'berth data push DIRECTORY {source} --version {entry.version}' to create it."
         )
-    if entry.digest not in (None, found):
+    if entry.digest not in (None, digest):
         raise SpecError.of(
-            f"{where}.digest: {entry.digest} is not the digest of {place}, version "
-            f"{entry.version}, {found}; put the pinned data back, or pin the present ones"
+            f"{key}.digest: version {entry.version} of {source} has digest {digest}, expected "
+            f"{entry.digest}. Restore the pinned data, or pin the new digest."
         )
-    return found
+    return digest

@@ -1,4 +1,4 @@
-"""The kubernetes platform: the same images and berths on any cluster."""
+"""Deploy a stack to a Kubernetes cluster."""
 
 from pathlib import Path
 from typing import Any
@@ -6,32 +6,35 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import Provider
 
-from berth.platforms.endpoint import endpoint
 from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.berth_args import image_settings
-from berth.platforms.kubernetes.cluster import access_of, require_cluster
-from berth.platforms.kubernetes.hosting import host, models_output
+from berth.platforms.kubernetes.berth_args import build_image_settings
+from berth.platforms.kubernetes.cluster import (
+    get_cluster_access,
+    require_cluster,
+)
+from berth.platforms.kubernetes.endpoint import build_endpoint
+from berth.platforms.kubernetes.hosting import build_models_output, declare_hosting
 from berth.platforms.kubernetes.images import build_images
 from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
-    """Images -> everything on the cluster."""
-    access = access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+    """Declare the images and everything on the cluster. Return the stack's outputs."""
+    access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
     facts = require_cluster(access)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
-    assert spec.registry.url is not None  # a rule of the specification for this platform
-    images, reports = build_images(spec, image_settings(spec, spec.registry.url), root)
+    assert spec.registry.url is not None  # The specification's rules require it here.
+    images, reports = build_images(spec, build_image_settings(spec, spec.registry.url), root)
     keys = client_keys(spec.gateway.clients)
-    hosted = host(
+    hosting = declare_hosting(
         spec,
         stack=stack,
         namespace=spec.kubernetes.namespace,
         images=images,
         keys=keys,
         root=root,
-        pod_metrics=facts.pod_metrics,
+        has_pod_metrics=facts.has_pod_metrics,
         opts=pulumi.ResourceOptions(provider=provider),
     )
     sites = {
@@ -39,10 +42,10 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         for name in spec.edge.sites
     }
     return {
-        "endpoint": endpoint(spec, facts.host, hosted.controller),
-        "namespace": hosted.namespace.name,
+        "endpoint": build_endpoint(spec, facts.host, hosting.traefik),
+        "namespace": hosting.namespace.name,
         "api_keys": pulumi.Output.secret(keys),
         "images": reports,
-        "models": models_output(spec, hosted, root),
+        "models": build_models_output(spec, hosting, root),
         **({"sites": sites} if sites else {}),
     }

@@ -1,102 +1,111 @@
-"""Why a berth does not become ready, and what to do: from what the cluster says of its pods."""
+"""Diagnose why a berth is not ready, from the status of its Deployment and pods."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+_CHECK_IMAGE = "Check that the image is in the registry and that the nodes can pull it"
+_READ_LOG = "Fix the error in the last log line. For more, run 'berth logs'"
 _REMEDIES = {
-    "ImagePullBackOff": "see that the image is in the registry, and that the nodes may pull it",
-    "ErrImagePull": "see that the image is in the registry, and that the nodes may pull it",
-    "InvalidImageName": "mend the image's name",
-    "CreateContainerConfigError": "see what its pod refers to: a Secret or ConfigMap is missing",
-    "RunContainerError": "see `kubectl describe pod`: the node cannot start the container",
-    "OOMKilled": "give it more resources.memory: the model does not fit",
-    "CrashLoopBackOff": "mend what its last words say; `berth logs` has more of them",
-    "Error": "mend what its last words say; `berth logs` has more of them",
-    "Unschedulable": "lower resources or replicas, or add nodes that fit",
-    "FailedCreate": "mend what the admission says, or its rule: a policy or quota of the cluster",
+    "ImagePullBackOff": _CHECK_IMAGE,
+    "ErrImagePull": _CHECK_IMAGE,
+    "InvalidImageName": "Correct the image name",
+    "CreateContainerConfigError": "Create the Secret or ConfigMap that the pod refers to",
+    "RunContainerError": "The node cannot start the container. Run 'kubectl describe pod'",
+    "OOMKilled": "Increase resources.memory so that the model fits",
+    "CrashLoopBackOff": _READ_LOG,
+    "Error": _READ_LOG,
+    "Unschedulable": "Lower resources or replicas, or add nodes with enough capacity",
+    "FailedCreate": "Change the stack so that the cluster's policy or quota admits the pod",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hindrance:
-    """What keeps a berth from being ready.
+class BerthDiagnosis:
+    """The reason that a berth is not ready.
 
     Attributes:
-        berth: its name in the cluster.
-        reason: the cluster's word for it, such as `ImagePullBackOff`.
-        message: what the cluster says.
-        last_words: the last line that its container wrote before it ended; empty when it did not.
+        berth: Name of the berth in the cluster.
+        reason: Reason that the cluster reports, such as `ImagePullBackOff`.
+        message: Message that the cluster reports.
+        last_log_line: Last line that the container logged before it ended. Empty if it did not
+            end.
     """
 
     berth: str
     reason: str
     message: str
-    last_words: str = ""
+    last_log_line: str = ""
 
     def __str__(self) -> str:
-        remedy = _REMEDIES.get(self.reason, "see `kubectl describe`")
-        said = f" It said last: {self.last_words}" if self.last_words else ""
+        remedy = _REMEDIES.get(self.reason, "Run 'kubectl describe' for details")
+        last_log_line = f" Last log line: {self.last_log_line}" if self.last_log_line else ""
         message = " ".join(self.message.split()).rstrip(".")
-        return f"{self.berth}: {self.reason}: {message}.{said} To do: {remedy}."
+        return f"{self.berth}: {self.reason}: {message}.{last_log_line} To do: {remedy}."
 
 
-def of_pod(berth: str, pod: Mapping[str, object]) -> Hindrance | None:
-    """What keeps a pod (as the cluster's API gives it) from being ready; None for nothing known."""
-    status = _map(pod.get("status"))
-    for condition in _maps(status.get("conditions")):
+def diagnose_pod(berth: str, pod: Mapping[str, object]) -> BerthDiagnosis | None:
+    """Return why a pod, in the API's JSON form, is not ready, or None if no reason is known."""
+    status = _as_mapping(pod.get("status"))
+    for condition in _list_mappings(status.get("conditions")):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _hindrance(berth, condition)
+            return _build_diagnosis(berth, condition)
     for kind in ("initContainerStatuses", "containerStatuses"):
-        for container in _maps(status.get(kind)):
-            if found := _of_container(berth, container):
-                return found
+        for container in _list_mappings(status.get(kind)):
+            if diagnosis := _diagnose_container(berth, container):
+                return diagnosis
     return None
 
 
-def _of_container(berth: str, container: Mapping[str, object]) -> Hindrance | None:
-    state = _map(container.get("state"))
-    waiting = _map(state.get("waiting"))
-    ended = _map(_map(container.get("lastState")).get("terminated")) or _map(
-        state.get("terminated")
-    )
-    if ended.get("reason") == "OOMKilled":
-        return Hindrance(berth=berth, reason="OOMKilled", message="it used up its memory")
+def diagnose_deployment(berth: str, deployment: Mapping[str, object]) -> BerthDiagnosis | None:
+    """Return why a Deployment cannot create pods, or None if it can."""
+    for condition in _list_mappings(_as_mapping(deployment.get("status")).get("conditions")):
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return _build_diagnosis(berth, condition)
+    return None
+
+
+def _diagnose_container(berth: str, container: Mapping[str, object]) -> BerthDiagnosis | None:
+    state = _as_mapping(container.get("state"))
+    waiting = _as_mapping(state.get("waiting"))
+    last_state = _as_mapping(container.get("lastState"))
+    terminated = _as_mapping(last_state.get("terminated")) or _as_mapping(state.get("terminated"))
+    if terminated.get("reason") == "OOMKilled":
+        message = "the container exceeded its memory limit"
+        return BerthDiagnosis(berth=berth, reason="OOMKilled", message=message)
     if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-        return _hindrance(berth, waiting, _last_line(ended))
-    if ended.get("reason") == "Error":
-        text = f"it ended with status {ended.get('exitCode')}"
-        return Hindrance(berth=berth, reason="Error", message=text, last_words=_last_line(ended))
+        return _build_diagnosis(berth, waiting, _get_last_log_line(terminated))
+    if terminated.get("reason") == "Error":
+        return BerthDiagnosis(
+            berth=berth,
+            reason="Error",
+            message=f"the container exited with status {terminated.get('exitCode')}",
+            last_log_line=_get_last_log_line(terminated),
+        )
     return None
 
 
-def _last_line(ended: Mapping[str, object]) -> str:
-    """What the node kept of the log's end (`components/kubernetes_object.py` asks for it)."""
-    lines = str(ended.get("message") or "").strip().splitlines()
+def _get_last_log_line(terminated: Mapping[str, object]) -> str:
+    """Return the last line of the log's end, which the node keeps for Berth's containers."""
+    lines = str(terminated.get("message") or "").strip().splitlines()
     return lines[-1] if lines else ""
 
 
-def of_deployment(berth: str, deployment: Mapping[str, object]) -> Hindrance | None:
-    """What keeps a deployment from making pods at all; None for nothing."""
-    for condition in _maps(_map(deployment.get("status")).get("conditions")):
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return _hindrance(berth, condition)
-    return None
-
-
-def _hindrance(berth: str, said: Mapping[str, object], last_words: str = "") -> Hindrance:
-    return Hindrance(
+def _build_diagnosis(
+    berth: str, report: Mapping[str, object], last_log_line: str = ""
+) -> BerthDiagnosis:
+    return BerthDiagnosis(
         berth=berth,
-        reason=str(said.get("reason")),
-        message=str(said.get("message") or "no more is said"),
-        last_words=last_words,
+        reason=str(report.get("reason")),
+        message=str(report.get("message") or "the cluster reports no details"),
+        last_log_line=last_log_line,
     )
 
 
-def _map(value: object) -> Mapping[str, object]:
+def _as_mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _maps(value: object) -> Iterator[Mapping[str, object]]:
+def _list_mappings(value: object) -> Iterator[Mapping[str, object]]:
     yield from (
         (item for item in value if isinstance(item, Mapping)) if isinstance(value, list) else ()
     )

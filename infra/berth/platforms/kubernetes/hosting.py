@@ -1,4 +1,4 @@
-"""Hosting on one cluster: what the stack's own cluster and every edge site have alike."""
+"""The part that the stack's cluster and every edge site share: berths, gateway and routes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,112 +8,102 @@ from typing import Any
 import pulumi
 
 from berth.platforms.gateway_config import gate_table
-from berth.platforms.kubernetes.berth_args import in_use, plan_of, serving_settings
+from berth.platforms.kubernetes.berth_args import build_serving_settings, is_in_use, plan_berth
 from berth.spec import HostingSpec
 from berth.spec.model_store import version_directory
 from berth_serving.card import digest
 from pulumi_berth.api_key import key_sha256
-from pulumi_berth.kubernetes.berth import HTTP_PORT, Berth, BerthArgs
-from pulumi_berth.kubernetes.berth_plan import Gpu, berth_name
-from pulumi_berth.kubernetes.data_mount import DataMount
-from pulumi_berth.kubernetes.gateway import MARKS as GATE
-from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gate, GateArgs
-from pulumi_berth.kubernetes.gateway_route import Front, FrontArgs
+from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs
+from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
+from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs
+from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
+from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
-from pulumi_berth.kubernetes.traefik import MARKS as CONTROLLER
-from pulumi_berth.kubernetes.traefik import Traefik, TraefikArgs
-from pulumi_berth.kubernetes.traffic import Traffic, TrafficArgs
-from pulumi_berth.kubernetes.traffic_plan import BackendRef, ModelTraffic, service_ref
+from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
+from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
+from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
+from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """What is run: (model, version) -> serving image, the gate's image, and model -> the sets of
-    data that it reads."""
+class HostingImages:
+    """Images that a cluster runs.
+
+    Attributes:
+        serving: Serving image of each (model, version).
+        gateway: Image of the gateway.
+        dataset_mounts: Dataset mounts of each model.
+    """
 
     serving: Mapping[tuple[str, str], pulumi.Input[str]]
     gateway: pulumi.Input[str]
-    data: Mapping[str, Sequence[DataMount]]
+    dataset_mounts: Mapping[str, Sequence[DatasetMount]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hosted:
-    """What came of it."""
+class Hosting:
+    """Components that host a stack's models on one cluster.
 
-    berths: Mapping[tuple[str, str], Berth]
-    controller: Traefik
+    Attributes:
+        berths: Berth of each (model, version).
+        traefik: Ingress controller.
+        namespace: Namespace that contains everything.
+    """
+
+    berths: Mapping[tuple[str, str], KubernetesBerth]
+    traefik: Traefik
     namespace: HostingNamespace
 
 
-def host(
+def declare_hosting(
     spec: HostingSpec,
     *,
     stack: str,
     namespace: str,
-    images: Images,
+    images: HostingImages,
     keys: Mapping[str, pulumi.Output[str]],
     root: Path,
-    pod_metrics: bool,
+    has_pod_metrics: bool,
     opts: pulumi.ResourceOptions,
     prefix: str = "",
-) -> Hosted:
-    """Namespace -> one berth per model version -> gate -> controller -> one route per model.
+) -> Hosting:
+    """Declare the namespace, a berth per model version, the gateway, Traefik, and the routes.
 
     Args:
-        spec: what the cluster runs; of an edge site, with its models alone.
-        prefix: of the resources' names in the stack.
-        pod_metrics: whether the cluster serves metrics of pods to autoscalers.
-        opts: with the cluster's provider.
+        spec: Specification of the cluster. For an edge site, it contains only the site's models.
+        keys: API key of each client.
+        has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
+        opts: Options that contain the cluster's provider.
+        prefix: Prefix of the logical resource names.
     """
-    space = HostingNamespace(
+    hosting_namespace = HostingNamespace(
         f"{prefix}namespace", HostingNamespaceArgs(namespace=namespace, stack=stack), opts
     )
-    berths = {
-        (model, version): Berth(
-            f"{prefix}{model}-{version}",
-            BerthArgs(
-                namespace=space.name,
-                model=model,
-                version=version,
-                digest=digest(version_directory(root, model, version, entry.path)),
-                image=images.serving[model, version],
-                plan=plan_of(model_spec, version, pod_metrics=pod_metrics),
-                serving=serving_settings(spec, model_spec),
-                priority=space.exposed_priority
-                if in_use(model_spec, version)
-                else space.standby_priority,
-                callers=[CONTROLLER, GATE],
-                metrics_namespace=spec.kubernetes.metrics_namespace,
-                ready_seconds=spec.kubernetes.ready_timeout_seconds,
-                gpu=Gpu(**spec.kubernetes.gpu.model_dump()),
-                data=images.data[model],
-                pull_secret=spec.registry.pull_secret,
-            ),
-            opts,
-        )
-        for model, model_spec in spec.models.items()
-        for version, entry in model_spec.versions.items()
-    }
+    berths = _declare_berths(
+        spec, hosting_namespace, images, root, has_pod_metrics=has_pod_metrics, opts=opts,
+        prefix=prefix,
+    )  # fmt: skip
     hashes = {name: pulumi.Output.unsecret(key.apply(key_sha256)) for name, key in keys.items()}
-    gate = Gate(
-        f"{prefix}gate",
-        GateArgs(
-            namespace=space.name,
+    gateway = Gateway(
+        f"{prefix}gateway",
+        GatewayArgs(
+            namespace=hosting_namespace.name,
             image=images.gateway,
             table=gate_table(spec, hashes, {pair: berth.url for pair, berth in berths.items()}),
-            callers=[CONTROLLER],
+            callers=[TRAEFIK_LABELS],
             metrics_namespace=spec.kubernetes.metrics_namespace,
             pull_secret=spec.registry.pull_secret,
         ),
         opts,
     )
-    controller = Traefik(
+    traefik = Traefik(
         f"{prefix}traefik",
         TraefikArgs(
-            namespace=space.name,
+            namespace=hosting_namespace.name,
             namespace_name=namespace,
             image=spec.kubernetes.controller_image,
-            service_type=spec.kubernetes.service.type,
+            service_type=ServiceType(spec.kubernetes.service.type),
             node_port=spec.kubernetes.service.node_port,
             tls_secret=spec.kubernetes.tls_secret,
             timeout_seconds=spec.gateway.timeout_seconds,
@@ -122,72 +112,118 @@ def host(
         ),
         opts,
     )
-    Front(
-        f"{prefix}front",
-        FrontArgs(
-            namespace=space.name,
-            gateway=controller.gateway,
+    GatewayRoute(
+        f"{prefix}gateway-route",
+        GatewayRouteArgs(
+            namespace=hosting_namespace.name,
+            parent_gateway=traefik.gateway,
             hostnames=spec.kubernetes.hostnames,
-            service=gate.service,
+            service=gateway.service,
             port=PUBLIC_PORT,
         ),
         opts,
     )
-    filters = controller.inference_filters(gate.authorize_url)
-    for model, model_spec in spec.models.items():
-        services = {version: berths[model, version].service for version in model_spec.versions}
-        Traffic(
+    filters = traefik.create_inference_filters(gateway.authorize_url)
+    for model in spec.models:
+        ModelRoute(
             f"{prefix}{model}",
-            TrafficArgs(
-                namespace=space.name,
-                plan=ModelTraffic(
-                    model=model,
-                    shared={
-                        version: _shared(controller, model, version, services, model_spec.shadow)
-                        for version, percent in model_spec.traffic.items()
-                        if percent
-                    },
-                    traffic=model_spec.traffic,
-                    named={
-                        version: service_ref(services[version], HTTP_PORT)
-                        for version in model_spec.exposed_versions
-                    },
-                ),
-                gateway=controller.gateway,
+            ModelRouteArgs(
+                namespace=hosting_namespace.name,
+                plan=_plan_route(spec, model, berths, traefik),
+                parent_gateway=traefik.gateway,
                 hostnames=spec.kubernetes.hostnames,
                 filters=filters,
             ),
             opts,
         )
-    return Hosted(berths=berths, controller=controller, namespace=space)
+    return Hosting(berths=berths, traefik=traefik, namespace=hosting_namespace)
 
 
-def _shared(
-    controller: Traefik,
+def _declare_berths(
+    spec: HostingSpec,
+    namespace: HostingNamespace,
+    images: HostingImages,
+    root: Path,
+    *,
+    has_pod_metrics: bool,
+    opts: pulumi.ResourceOptions,
+    prefix: str,
+) -> dict[tuple[str, str], KubernetesBerth]:
+    return {
+        (model, version): KubernetesBerth(
+            f"{prefix}{model}-{version}",
+            KubernetesBerthArgs(
+                namespace=namespace.name,
+                model=model,
+                version=version,
+                digest=digest(version_directory(root, model, version, entry.path)),
+                image=images.serving[model, version],
+                plan=plan_berth(model_spec, version, has_pod_metrics=has_pod_metrics),
+                serving=build_serving_settings(spec, model_spec),
+                priority=namespace.exposed_priority
+                if is_in_use(model_spec, version)
+                else namespace.standby_priority,
+                callers=[TRAEFIK_LABELS, GATEWAY_LABELS],
+                metrics_namespace=spec.kubernetes.metrics_namespace,
+                ready_seconds=spec.kubernetes.ready_timeout_seconds,
+                gpu=GpuPlacement(**spec.kubernetes.gpu.model_dump()),
+                datasets=images.dataset_mounts[model],
+                pull_secret=spec.registry.pull_secret,
+            ),
+            opts,
+        )
+        for model, model_spec in spec.models.items()
+        for version, entry in model_spec.versions.items()
+    }
+
+
+def _plan_route(
+    spec: HostingSpec,
     model: str,
-    version: str,
-    services: Mapping[str, pulumi.Output[str]],
-    shadow: str | None,
-) -> BackendRef:
-    """Where a version's share goes: to its Service, and where there is a shadow to that too."""
-    if shadow is None:
-        return service_ref(services[version], HTTP_PORT)
-    return controller.copying(
-        berth_name(model, version), services[version], services[shadow], HTTP_PORT
+    berths: Mapping[tuple[str, str], KubernetesBerth],
+    traefik: Traefik,
+) -> RoutePlan:
+    model_spec = spec.models[model]
+    services = {version: berths[model, version].service for version in model_spec.versions}
+
+    def build_split_backend(version: str) -> BackendRef:
+        if model_spec.shadow is None:
+            return build_service_ref(services[version], HTTP_PORT)
+        return traefik.create_mirror(
+            get_berth_name(model, version),
+            services[version],
+            services[model_spec.shadow],
+            HTTP_PORT,
+        )
+
+    return RoutePlan(
+        model=model,
+        split_backends={
+            version: build_split_backend(version)
+            for version, percent in model_spec.traffic.items()
+            if percent
+        },
+        traffic=model_spec.traffic,
+        version_backends={
+            version: build_service_ref(services[version], HTTP_PORT)
+            for version in model_spec.exposed_versions
+        },
     )
 
 
-# Nothing here waits for a berth to be ready: an update that fails because one is not has its
-# outputs then, and the stack, which goes on serving, can be looked at and asked.
-def models_output(spec: HostingSpec, hosted: Hosted, root: Path) -> dict[str, Any]:
-    """The part of a stack's outputs about its models."""
+def build_models_output(spec: HostingSpec, hosting: Hosting, root: Path) -> dict[str, Any]:
+    """Return the stack output about models.
+
+    The output does not wait for a berth to become ready. After an update that fails because a
+    berth is not ready, the outputs exist, so that status and invoke still work.
+    """
     return {
         model: {
             "versions": {
                 version: {
                     "digest": digest(version_directory(root, model, version, entry.path)),
-                    "image": hosted.berths[model, version].image,
-                    "service": berth_name(model, version),
+                    "image": hosting.berths[model, version].image,
+                    "service": get_berth_name(model, version),
                     "traffic": model_spec.traffic.get(version, 0),
                     "exposed": version in model_spec.exposed_versions,
                 }

@@ -1,12 +1,12 @@
-"""The images of a stack that runs in a cluster: one per model version, and the gateway's."""
+"""The images of a stack in a cluster: one per model version, and one for the gateway."""
 
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from berth.platforms.kubernetes.datasets import data_mounts
-from berth.platforms.kubernetes.hosting import Images
+from berth.platforms.kubernetes.datasets import create_dataset_mounts
+from berth.platforms.kubernetes.hosting import HostingImages
 from berth.spec import HostingSpec
 from berth.spec.model_store import version_directory
 from berth_serving.card import digest
@@ -22,14 +22,14 @@ def build_images(
     root: Path,
     opts: pulumi.ResourceOptions | None = None,
     *,
-    own_bucket: str | None = None,
-) -> tuple[Images, dict[str, Any]]:
-    """The images of the stack, and what is inside each.
+    default_bucket: str | None = None,
+) -> tuple[HostingImages, dict[str, Any]]:
+    """Declare the images of the stack. Return them, and a report about each image's content.
 
     Args:
-        own_bucket: with the sets of data that name no source.
+        default_bucket: Bucket of the datasets that have no `source`.
     """
-    needed = {
+    required_bases = {
         model.compute
         for model in spec.models.values()
         if any(version.image is None for version in model.versions.values())
@@ -44,7 +44,7 @@ def build_images(
             ),
             opts,
         )
-        for compute in sorted(needed)
+        for compute in sorted(required_bases)
     }
     serving: dict[tuple[str, str], pulumi.Input[str]] = {}
     reports: dict[str, Any] = {f"base-{compute}": base.report for compute, base in bases.items()}
@@ -72,5 +72,9 @@ def build_images(
         "gateway", GatewayImageArgs(settings=settings, base=spec.images.base), opts
     )
     reports["gateway"] = gateway.report
-    data = data_mounts(spec, settings, own_bucket)
-    return Images(serving=serving, gateway=gateway.reference, data=data), reports
+    images = HostingImages(
+        serving=serving,
+        gateway=gateway.reference,
+        dataset_mounts=create_dataset_mounts(spec, settings, default_bucket),
+    )
+    return images, reports

@@ -1,52 +1,61 @@
-"""What of a stack runs in its cluster right now, and what it wrote."""
+"""Observe a stack in its cluster: the state of its berths, their logs, and failures."""
 
 import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from berth.platforms.kubernetes import diagnosis as diagnosis
 from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
-from pulumi_berth.kubernetes.berth_plan import berth_name
+from berth.platforms.kubernetes.diagnosis import BerthDiagnosis, diagnose_deployment, diagnose_pod
+from pulumi_berth.kubernetes import gateway, traefik
+from pulumi_berth.kubernetes.berth_plan import get_berth_name
 
-_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
+_INSTANCE_LABEL = "app.kubernetes.io/instance"
 
 
 def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
-    """The stack's models with the state of each version, and the gateway's.
+    """Return the state of the gateway and of each model version.
 
-    A state is `ready`, `not ready`, `cold` (no copies, as configured), `missing` (the next `up
-    --refresh` mends it), or what keeps its newest pod from running, such as `ImagePullBackOff`.
+    A state is `ready`, `not ready`, `cold` (no replicas, as configured), `missing` (the next
+    `berth up --refresh` recreates it), or the reason that the newest pod does not run, such as
+    `ImagePullBackOff`.
     """
-    core, apps = _apis(access)
+    core, apps = _connect(access)
     namespace = outputs["namespace"]
-    found = apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items
-    deployments = {deployment.metadata.name: deployment for deployment in found}
-    pods = core.list_namespaced_pod(namespace, _request_timeout=_SECONDS).items
-    pods_of: dict[str, list[Any]] = {}
+    deployments = {
+        deployment.metadata.name: deployment
+        for deployment in apps.list_namespaced_deployment(
+            namespace, _request_timeout=_TIMEOUT_SECONDS
+        ).items
+    }
+    pods = core.list_namespaced_pod(namespace, _request_timeout=_TIMEOUT_SECONDS).items
+    pods_by_instance: dict[str, list[Any]] = {}
     for pod in pods:
-        pods_of.setdefault(pod.metadata.labels.get("app.kubernetes.io/instance"), []).append(pod)
+        pods_by_instance.setdefault(pod.metadata.labels.get(_INSTANCE_LABEL), []).append(pod)
 
-    def version_state(model: str, version: str, berth: dict[str, Any]) -> dict[str, Any]:
-        name = berth_name(model, version)
-        deployment, own = deployments.get(name), pods_of.get(name, [])
+    def get_version_state(model: str, version: str, berth: dict[str, Any]) -> dict[str, Any]:
+        name = get_berth_name(model, version)
+        deployment, berth_pods = deployments.get(name), pods_by_instance.get(name, [])
         return {
-            "state": _state(deployment, own),
-            "copies": _copies(deployment),
-            "start_to_ready_seconds": _start_to_ready(own),
+            "state": _get_state(deployment, berth_pods),
+            "replicas": _count_replicas(deployment),
+            "start_to_ready_seconds": _get_start_to_ready_seconds(berth_pods),
             **{key: berth[key] for key in ("traffic", "exposed", "digest", "image")},
         }
 
-    gateway = [
-        _state(deployments.get(name), [p for p in pods if p.metadata.name.startswith(f"{name}-")])
-        for name in ("traefik", "gate")
+    gateway_states = [
+        _get_state(
+            deployments.get(name), [pod for pod in pods if pod.metadata.name.startswith(f"{name}-")]
+        )
+        for name in (traefik.DEPLOYMENT, gateway.DEPLOYMENT)
     ]
     return {
-        "gateway": next((state for state in gateway if state != "ready"), "ready"),
+        "gateway": next((state for state in gateway_states if state != "ready"), "ready"),
         "models": {
             model: {
                 "versions": {
-                    version: version_state(model, version, berth)
+                    version: get_version_state(model, version, berth)
                     for version, berth in entry["versions"].items()
                 },
                 "shadow": entry["shadow"],
@@ -65,48 +74,54 @@ def log_lines(
     last: int,
     follow: bool,
 ) -> Iterator[tuple[str, str]]:
-    """The pod and a line of its log, for the last lines of each and, to `follow`, all that are
-    written from now on by the pods that there are."""
-    core, _ = _apis(access)
+    """Yield (pod name, line) for the last lines of each pod's log.
+
+    Args:
+        model: Model whose pods are read. If None, all pods are read.
+        version: Version whose pods are read. If None, all versions are read.
+        last: Number of lines per pod.
+        follow: Whether to continue with new lines of these pods until all of them have ended.
+    """
+    core, _ = _connect(access)
     namespace = outputs["namespace"]
-    wanted = [("model", model), ("version", version)]
-    selector = ",".join(f"berth/{key}={value}" for key, value in wanted if value is not None)
+    labels = {"berth/model": model, "berth/version": version}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items() if value is not None)
     pods = [
         pod.metadata.name
         for pod in core.list_namespaced_pod(
-            namespace, label_selector=selector, _request_timeout=_SECONDS
+            namespace, label_selector=selector, _request_timeout=_TIMEOUT_SECONDS
         ).items
     ]
     for pod in pods:
-        # Not through the client's own decoding, which takes a line of JSON for a document.
-        answer = core.read_namespaced_pod_log(
-            pod, namespace, tail_lines=last, _preload_content=False, _request_timeout=_SECONDS
+        # Read the raw response: the client would parse a JSON log line as an object.
+        response = core.read_namespaced_pod_log(
+            pod,
+            namespace,
+            tail_lines=last,
+            _preload_content=False,
+            _request_timeout=_TIMEOUT_SECONDS,
         )
-        for line in answer.data.decode(errors="replace").splitlines():
+        for line in response.data.decode(errors="replace").splitlines():
             yield pod, line
     if follow and pods:
-        yield from _written(core, namespace, pods)
+        yield from _follow(core, namespace, pods)
 
 
 def explain(access: ClusterAccess, namespace: str) -> list[str]:
-    """What keeps berths of the stack from being ready, and what to do, a line each."""
-    core, apps = _apis(access)
-    found: list[diagnosis.Hindrance] = []
-    for deployment in apps.list_namespaced_deployment(namespace, _request_timeout=_SECONDS).items:
-        name = deployment.metadata.name
-        hindered = diagnosis.of_deployment(name, _plain(deployment))
-        if hindered is not None:
-            found.append(hindered)
-    for pod in core.list_namespaced_pod(namespace, _request_timeout=_SECONDS).items:
-        name = pod.metadata.labels.get("app.kubernetes.io/instance", pod.metadata.name)
-        hindered = diagnosis.of_pod(name, _plain(pod))
-        if hindered is not None:
-            found.append(hindered)
-    return sorted({str(hindered) for hindered in found})
+    """Return why berths of the stack are not ready and what to do, one line per reason."""
+    core, apps = _connect(access)
+    diagnoses: list[BerthDiagnosis | None] = []
+    deployments = apps.list_namespaced_deployment(namespace, _request_timeout=_TIMEOUT_SECONDS)
+    for deployment in deployments.items:
+        diagnoses.append(diagnose_deployment(deployment.metadata.name, _to_json(deployment)))
+    for pod in core.list_namespaced_pod(namespace, _request_timeout=_TIMEOUT_SECONDS).items:
+        name = pod.metadata.labels.get(_INSTANCE_LABEL, pod.metadata.name)
+        diagnoses.append(diagnose_pod(name, _to_json(pod)))
+    return sorted({str(diagnosis) for diagnosis in diagnoses if diagnosis is not None})
 
 
-def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, str]]:
-    """Lines as they are written, until the last of the pods has ended."""
+def _follow(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield new lines until the last of the pods has ended."""
     lines: queue.Queue[tuple[str, str] | None] = queue.Queue()
 
     def read(pod: str) -> None:
@@ -130,58 +145,62 @@ def _written(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, 
             yield line
 
 
-def _apis(access: ClusterAccess) -> tuple[Any, Any]:
+def _connect(access: ClusterAccess) -> tuple[Any, Any]:
     from kubernetes import client
 
     require_cluster(access)
-    connection = access.client()
-    return client.CoreV1Api(connection), client.AppsV1Api(connection)
+    api_client = access.create_client()
+    return client.CoreV1Api(api_client), client.AppsV1Api(api_client)
 
 
-def _copies(deployment: Any) -> str:
+def _count_replicas(deployment: Any) -> str:
     if deployment is None:
         return "0/0"
     return f"{deployment.status.ready_replicas or 0}/{deployment.spec.replicas}"
 
 
-def _start_to_ready(pods: list[Any]) -> int | None:
-    """From the start of a pod's container to the pod being ready, of the slowest; whole seconds,
-    which is all that the cluster keeps. None when no pod is ready."""
-    found = []
+def _get_start_to_ready_seconds(pods: list[Any]) -> int | None:
+    """Return the seconds from container start to readiness, of the slowest ready pod.
+
+    The cluster stores whole seconds. Return None if no pod is ready.
+    """
+    durations = []
     for pod in pods:
-        started = [
+        start_times = [
             container.state.running.started_at
             for container in pod.status.container_statuses or []
             if container.state.running is not None
         ]
-        ready = [
+        ready_times = [
             condition.last_transition_time
             for condition in pod.status.conditions or []
             if condition.type == "Ready" and condition.status == "True"
         ]
-        if started and ready:
-            found.append(int((ready[0] - max(started)).total_seconds()))
-    return max(found, default=None)
+        if start_times and ready_times:
+            durations.append(int((ready_times[0] - max(start_times)).total_seconds()))
+    return max(durations, default=None)
 
 
-def _state(deployment: Any, pods: list[Any]) -> str:
+def _get_state(deployment: Any, pods: list[Any]) -> str:
     if deployment is None:
         return "missing"
     status = deployment.status
     if deployment.spec.replicas == 0:
         return "cold"
-    current = (status.observed_generation or 0) >= deployment.metadata.generation
-    whole = (status.updated_replicas or 0) == (status.replicas or 0) == (status.ready_replicas or 0)
-    if current and whole and status.ready_replicas:
+    is_current = (status.observed_generation or 0) >= deployment.metadata.generation
+    is_complete = (
+        (status.updated_replicas or 0) == (status.replicas or 0) == (status.ready_replicas or 0)
+    )
+    if is_current and is_complete and status.ready_replicas:
         return "ready"
     newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp), default=None)
-    found = diagnosis.of_pod("", _plain(newest)) if newest is not None else None
-    return found.reason if found is not None else "not ready"
+    diagnosis = diagnose_pod("", _to_json(newest)) if newest is not None else None
+    return diagnosis.reason if diagnosis is not None else "not ready"
 
 
-def _plain(thing: Any) -> dict[str, Any]:
-    """An object of the client as the cluster's API gives it."""
+def _to_json(resource: Any) -> dict[str, Any]:
+    """Return a client object in the JSON form of the cluster's API."""
     from kubernetes import client
 
-    found: dict[str, Any] = client.ApiClient().sanitize_for_serialization(thing)
-    return found
+    content: dict[str, Any] = client.ApiClient().sanitize_for_serialization(resource)
+    return content

@@ -40,16 +40,16 @@ def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     """Return the edge sites that do not respond."""
     if not spec.edge.sites:
         return []
-    from berth.platforms.kubernetes.sites import unreachable
+    from berth.platforms.kubernetes import sites
 
-    return unreachable(spec, root)
+    return sites.find_unreachable_sites(spec, root)
 
 
 def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
     """Return the access to the cluster that `kubernetes.kubeconfig` and `context` name."""
-    from berth.platforms.kubernetes.cluster import access_of
+    from berth.platforms.kubernetes.cluster import get_cluster_access
 
-    return access_of(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
+    return get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
 
 
 def _require_target(spec: HostingSpec, root: Path) -> None:
