@@ -24,7 +24,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from benchmarks.server import free_ports, server
-from berth_serving.card import file_sha256
+from berth_protocol.model_card import file_sha256
 
 _ROUNDS = 5
 _ROUND_SECONDS = 0.7

@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from berth.operations.package import package_model  # noqa: E402
-from berth_serving.card import (  # noqa: E402
+from berth_protocol.model_card import (  # noqa: E402
     MODEL_FILE,
     CardError,
     ModelCard,

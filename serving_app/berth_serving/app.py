@@ -1,35 +1,30 @@
 """The protocol over HTTP: a plain ASGI application in front of the data plane."""
 
 import hmac
-import itertools
 import logging
-import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
+from berth_protocol.asgi import Message, Receive, Scope, Send, choose_request_id
+from berth_protocol.errors import RequestError, overload_error
+from berth_protocol.json_logs import RequestLog, log_event
 from berth_serving import docs_page, openapi
 from berth_serving.data_plane import DataPlane
-from berth_serving.logs import AnswerLog, log
 from berth_serving.metrics import CONTENT_TYPE, Metrics
-from berth_serving.refusal import RefusalError, overloaded
 from berth_serving.response import Headers
 from berth_serving.returned import ASKED_BY, returned
 from berth_serving.settings import Settings
 from berth_serving.tracing import Trace
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Answer = tuple[int, Headers, bytes]
 
 _JSON: Headers = [(b"content-type", b"application/json")]
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_LOG = logging.getLogger("berth")
 _MAX_DIGITS = 19
 _MODEL_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/|$)")
 
@@ -52,7 +47,7 @@ class App:
         self._max_body_bytes = settings.max_body_bytes
         self._max_arriving = settings.queue + settings.threads
         self._arriving = 0
-        self._answer_log = AnswerLog()
+        self._request_log = RequestLog() if _LOG.isEnabledFor(logging.INFO) else None
         self._infer_paths = {
             f"/v2/models/{card.name}/infer",
             f"/v2/models/{card.name}/versions/{card.version}/infer",
@@ -76,14 +71,10 @@ class App:
         self._answered = metrics.requests.labels(*names, "200")
         self._latency = metrics.latency.labels(*names)
         self._in_flight = metrics.in_flight.labels(*names)
-        self._id_prefix = os.urandom(6).hex().encode()
-        self._id_numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id")
-        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-            request_id = b"%s-%x" % (self._id_prefix, next(self._id_numbers))
+        request_id = choose_request_id(scope["headers"])
         if scope["path"] in self._infer_paths and scope["method"] == "POST":
             status, answer_headers, body = await self._infer(headers, request_id, receive)
         else:
@@ -124,10 +115,19 @@ class App:
         shadow = headers.get(b"x-berth-shadow") == b"1"
         if status == 200:
             self._answered.inc()
-            self._answer_log.write(request_id, seconds, shadow)
+            if self._request_log is not None:
+                self._request_log.write(
+                    level="info",
+                    message="answered",
+                    request_id=request_id.decode(),
+                    status=200,
+                    milliseconds=round(seconds * 1000, 3),
+                    **({"shadow": True} if shadow else {}),
+                )
         else:
             self._metrics.requests.labels(*self._names, str(status)).inc()
-            log(
+            log_event(
+                _LOG,
                 logging.WARNING if status < 500 else logging.ERROR,
                 "refused",
                 request_id=request_id.decode(),
@@ -144,10 +144,10 @@ class App:
             if self._token is not None and not hmac.compare_digest(
                 headers.get(b"x-berth-token", b""), self._token
             ):
-                raise RefusalError(401, "ask through the gateway: this berth answers it alone")
+                raise RequestError(401, "ask through the gateway: this berth answers it alone")
             body = await self._body(headers, receive)
             answer_headers, answer = await self._plane.infer(body, _json_bytes(headers, body))
-        except RefusalError as error:
+        except RequestError as error:
             extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
             status, base, message = _json(error.status, {"error": str(error)})
             return status, [*base, *extra], message
@@ -163,10 +163,10 @@ class App:
         """The request's body, never more than the limit in memory.
 
         Raises:
-            RefusalError: 413 when it is longer, 408 when it is not whole, 415 when compressed.
+            RequestError: 413 when it is longer, 408 when it is not whole, 415 when compressed.
         """
         if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise RefusalError(415, "content-encoding is not supported: send the body as it is")
+            raise RequestError(415, "content-encoding is not supported: send the body as it is")
         if int(headers.get(b"content-length", b"0")) > self._max_body_bytes:
             raise self._too_long()
         message = await receive()
@@ -182,7 +182,7 @@ class App:
     async def _rest_of_body(self, message: Message, receive: Receive) -> bytes:
         """A body in several parts; only so many arrive at once, since they take memory."""
         if self._arriving >= self._max_arriving:
-            raise overloaded(f"{self._arriving} bodies are arriving already")
+            raise overload_error(f"{self._arriving} bodies are arriving already")
         self._arriving += 1
         try:
             body = bytearray(message.get("body", b""))
@@ -197,8 +197,8 @@ class App:
             raise _not_whole()
         return bytes(body)
 
-    def _too_long(self) -> RefusalError:
-        return RefusalError(413, f"the body is longer than {self._max_body_bytes} bytes")
+    def _too_long(self) -> RequestError:
+        return RequestError(413, f"the body is longer than {self._max_body_bytes} bytes")
 
     def _other(self, scope: Scope) -> Answer:
         path, method = scope["path"].rstrip("/"), scope["method"]
@@ -230,8 +230,8 @@ def _json(status: int, message: Mapping[str, Any]) -> Answer:
     return status, _JSON, orjson.dumps(message)
 
 
-def _not_whole() -> RefusalError:
-    return RefusalError(408, "the client left, or was too slow, before its body was whole")
+def _not_whole() -> RequestError:
+    return RequestError(408, "the client left, or was too slow, before its body was whole")
 
 
 def _json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int | None:
@@ -241,7 +241,7 @@ def _json_bytes(headers: Mapping[bytes, bytes], body: bytes) -> int | None:
         return None
     # Python does not read a number of thousands of digits.
     if not text.isdigit() or len(text) > _MAX_DIGITS or int(text) > len(body):
-        raise RefusalError(
+        raise RequestError(
             400,
             "Inference-Header-Content-Length must be a whole number, "
             f"not more than the body's {len(body)} bytes",

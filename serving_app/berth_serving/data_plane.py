@@ -5,11 +5,11 @@ from typing import Any
 import onnxruntime
 import orjson
 
+from berth_protocol.errors import RequestError
+from berth_protocol.model_card import CardError
 from berth_serving import __version__
-from berth_serving.card import CardError
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, ModelError, elements_of, load, rows_of
-from berth_serving.refusal import RefusalError
 from berth_serving.request import InferenceRequest, read_request
 from berth_serving.response import Headers, write_response
 from berth_serving.schedule import Schedule
@@ -82,7 +82,7 @@ class DataPlane:
             json_bytes: the length of the JSON header that the binary extension announces.
 
         Raises:
-            RefusalError: the request is wrong, or there is too much to do.
+            RequestError: the request is wrong, or there is too much to do.
         """
         self.asked += 1
         request = read_request(body, json_bytes, self.model, self._settings.max_batch)
@@ -115,7 +115,7 @@ def _warm_up(model: Model, settings: Settings) -> tuple[float, int]:
         if settings.batch_size > 1:
             _check_batches(model, request, arrays)
         return model.time_run(request.feeds), elements_of(request.feeds)
-    except (RefusalError, CardError) as error:
+    except (RequestError, CardError) as error:
         raise ModelError(f"the card's example is not answered: {error}") from error
 
 

@@ -1,10 +1,10 @@
 """A server that ends without failing a request."""
 
 import asyncio
-from types import FrameType
 
 import uvicorn
 
+from berth_protocol.http_server import HttpServer
 from berth_serving.data_plane import DataPlane
 
 # What routes here looks away when readiness says no. Nobody having asked for so long means that
@@ -15,7 +15,7 @@ _WINDOW_SECONDS = 5.0
 _LAST_CALL_SECONDS = 0.2
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(HttpServer):
     """uvicorn, which at SIGTERM or SIGINT first says so and only then closes.
 
     At once, readiness is refused and each answer closes its connection, while requests are still
@@ -32,8 +32,8 @@ class DrainingServer(uvicorn.Server):
         self._asked = 0
         self._asked_at = 0.0
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """SIGTERM or SIGINT; on_tick does the rest."""
+    def start_draining(self) -> None:
+        """Fail readiness; `on_tick` does the rest."""
         self._plane.ready = False
 
     async def on_tick(self, counter: int) -> bool:
@@ -58,6 +58,4 @@ class DrainingServer(uvicorn.Server):
                 server.close()
             self._closes = now + _LAST_CALL_SECONDS
         if self._closes is not None and now >= self._closes:
-            remaining = max(0.1, self._began + grace - margin - now)
-            self.config.timeout_graceful_shutdown = remaining  # type: ignore[assignment]
-            self.should_exit = True
+            self.stop(max(0.1, self._began + grace - margin - now))

@@ -9,7 +9,8 @@ from typing import Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from berth_serving.card import (
+from berth_protocol.errors import RequestError, overload_error
+from berth_protocol.model_card import (
     MODEL_FILE,
     CardError,
     ModelCard,
@@ -19,7 +20,6 @@ from berth_serving.card import (
     verify_files,
 )
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
-from berth_serving.refusal import RefusalError, overloaded
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 
@@ -102,16 +102,16 @@ class Model:
         `terminate`, set from another thread, ends the run.
 
         Raises:
-            RefusalError: the model does not take these values, or memory ran out.
+            RequestError: the model does not take these values, or memory ran out.
         """
         try:
             return list(self._session.run(list(outputs), dict(feeds), stop))
         except (ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.Fail) as error:
             if "alloc" in str(error).lower():
-                raise overloaded("not enough memory for this request") from error
+                raise overload_error("not enough memory for this request") from error
             # The example ran at start, so it is these values that the model does not take:
             # an index beyond its table, lengths that do not fit each other.
-            raise RefusalError(400, "the model cannot be run on these values") from error
+            raise RequestError(400, "the model cannot be run on these values") from error
 
     def time_run(self, feeds: Mapping[str, Array]) -> float:
         """Seconds of one run, the quickest of some."""

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
+from berth_protocol.errors import RequestError
 from berth_serving.datatypes import DATATYPES
 from berth_serving.model import Model, Port
-from berth_serving.refusal import RefusalError
 from berth_serving.tensors import Array, from_binary, from_json
 
 # JSON can be read with larger integers than it can be written with.
@@ -64,7 +64,7 @@ def read_request(
         max_batch: most rows, for a model whose first dimension is free.
 
     Raises:
-        RefusalError: 400, with the field and what would be right.
+        RequestError: 400, with the field and what would be right.
     """
     if json_bytes == 0:
         return _raw_request(body, model, max_batch)
@@ -73,9 +73,9 @@ def read_request(
     try:
         message = _DECODER.decode(header)
     except msgspec.ValidationError as error:
-        raise RefusalError(400, f"not an inference request: {error}") from None
+        raise RequestError(400, f"not an inference request: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusalError(400, f"not valid JSON: {error}") from None
+        raise RequestError(400, f"not valid JSON: {error}") from None
     feeds = _feeds(message.inputs, tail, model)
     _check_sizes(feeds, model, max_batch)
     parameters = {k: v for k, v in message.parameters.items() if k != "binary_data_output"}
@@ -88,24 +88,24 @@ def _feeds(inputs: Sequence[_Input], tail: memoryview, model: Model) -> dict[str
     for entry in inputs:
         port = model.inputs.get(entry.name)
         if port is None:
-            raise RefusalError(
+            raise RequestError(
                 400, f"unknown input {entry.name!r}; the model has: {', '.join(model.inputs)}"
             )
         if entry.name in feeds:
-            raise RefusalError(400, f"input {entry.name!r} is given twice")
+            raise RequestError(400, f"input {entry.name!r} is given twice")
         _check(entry, port)
         size = entry.parameters.get("binary_data_size")
         if size is None:
             if not entry.data:
-                raise RefusalError(
+                raise RequestError(
                     400, f"input {entry.name!r} has neither data nor binary_data_size"
                 )
             feeds[entry.name] = from_json(entry.data, entry.name, port.datatype, entry.shape)
             continue
         if entry.data:
-            raise RefusalError(400, f"input {entry.name!r} has both data and binary_data_size")
+            raise RequestError(400, f"input {entry.name!r} has both data and binary_data_size")
         if type(size) is not int or not 0 <= size <= len(tail) - at:
-            raise RefusalError(
+            raise RequestError(
                 400,
                 f"input {entry.name!r}: binary_data_size is {size!r}, "
                 f"{len(tail) - at} bytes are left after the JSON header",
@@ -114,23 +114,23 @@ def _feeds(inputs: Sequence[_Input], tail: memoryview, model: Model) -> dict[str
         feeds[entry.name] = from_binary(part, entry.name, port.datatype, entry.shape)
         at += size
     if at != len(tail):
-        raise RefusalError(400, f"{len(tail) - at} bytes of binary data belong to no input")
+        raise RequestError(400, f"{len(tail) - at} bytes of binary data belong to no input")
     if len(feeds) != len(model.inputs):
         missing = ", ".join(repr(name) for name in model.inputs if name not in feeds)
-        raise RefusalError(400, f"input {missing} is missing")
+        raise RequestError(400, f"input {missing} is missing")
     return feeds
 
 
 def _check(entry: _Input, port: Port) -> None:
     if entry.datatype != port.datatype.name:
         allowed = "" if entry.datatype in DATATYPES else ", which is no datatype of the protocol"
-        raise RefusalError(
+        raise RequestError(
             400,
             f"input {port.name!r} must have datatype {port.datatype.name}, "
             f"not {entry.datatype!r}{allowed}",
         )
     if not port.takes(entry.shape):
-        raise RefusalError(
+        raise RequestError(
             400,
             f"input {port.name!r} must have shape {port.metadata()['shape']} (-1 is free), "
             f"not {entry.shape}",
@@ -142,13 +142,13 @@ def _check_sizes(feeds: dict[str, Array], model: Model, max_batch: int) -> None:
     if model.batched_inputs:
         rows = max(len(feeds[name]) for name in model.batched_inputs)
         if rows > max_batch:
-            raise RefusalError(400, f"the request has {rows} rows; at most {max_batch}")
+            raise RequestError(400, f"the request has {rows} rows; at most {max_batch}")
     sizes: dict[str, tuple[int, str]] = {}
     for dim, name, axis in model.shared_dims:
         size = feeds[name].shape[axis]
         other, where = sizes.setdefault(dim, (size, name))
         if other != size:
-            raise RefusalError(
+            raise RequestError(
                 400,
                 f"dimension {dim!r} is {other} in input {where!r} and {size} in {name!r}; "
                 "it must be the same",
@@ -162,14 +162,14 @@ def _outputs(message: _Request, model: Model) -> dict[str, bool]:
     outputs: dict[str, bool] = {}
     for entry in message.outputs:
         if entry.name not in model.outputs:
-            raise RefusalError(
+            raise RequestError(
                 400, f"unknown output {entry.name!r}; the model has: {', '.join(model.outputs)}"
             )
         if entry.name in outputs:
-            raise RefusalError(400, f"output {entry.name!r} is asked for twice")
+            raise RequestError(400, f"output {entry.name!r} is asked for twice")
         binary = entry.parameters.get("binary_data", by_default)
         if not isinstance(binary, bool):
-            raise RefusalError(
+            raise RequestError(
                 400, f"output {entry.name!r}: binary_data must be true or false, not {binary!r}"
             )
         outputs[entry.name] = binary
@@ -180,7 +180,7 @@ def _raw_request(body: bytes, model: Model, max_batch: int) -> InferenceRequest:
     """The extension's raw binary request: the body is the one input, of one row where the first
     dimension is free; everything else about it must be fixed."""
     if len(model.inputs) != 1:
-        raise RefusalError(
+        raise RequestError(
             400, f"a raw binary request needs a model with one input; this has {len(model.inputs)}"
         )
     port = next(iter(model.inputs.values()))
@@ -192,7 +192,7 @@ def _raw_request(body: bytes, model: Model, max_batch: int) -> InferenceRequest:
             row *= dim
         shape[free[0]] = len(body) // row if row else 0
     elif free:
-        raise RefusalError(
+        raise RequestError(
             400, "a raw binary request needs a model whose input has at most one free dimension"
         )
     feeds = {port.name: from_binary(memoryview(body), port.name, port.datatype, shape)}

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from berth_serving.logs import log
+from berth_protocol.errors import RequestError, overload_error
 from berth_serving.model import Model, elements_of, rows_of
-from berth_serving.refusal import RefusalError, overloaded
 from berth_serving.tensors import Array
 
+_LOG = logging.getLogger("berth")
 # A run in the event loop that takes so many times the threshold was misjudged; so many in a row
 # are no coincidence of a busy machine.
 _LONG = 4
@@ -83,7 +83,7 @@ class Schedule:
         """The model's outputs for one request.
 
         Raises:
-            RefusalError: what the model itself refuses.
+            RequestError: what the model itself refuses.
         """
         started = time.perf_counter()
         try:
@@ -96,13 +96,13 @@ class Schedule:
         self._misjudged = self._misjudged + 1 if seconds > _LONG * self._loop_seconds else 0
         if self._misjudged == _LONG_IN_A_ROW:
             self._loop_elements = 0
-            log(logging.WARNING, "runs take longer than estimated: from now on all go to threads")
+            _LOG.warning("runs take longer than estimated: from now on all go to threads")
 
     async def run(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
         """The model's outputs for one request, from a thread.
 
         Raises:
-            RefusalError: 503 when the queue is full or the deadline passed while waiting; 504
+            RequestError: 503 when the queue is full or the deadline passed while waiting; 504
                 when it passed in the run; what the model itself refuses.
         """
         loop = asyncio.get_running_loop()
@@ -117,7 +117,7 @@ class Schedule:
             self._waiting.append(item)
             self._observe_queue(len(self._waiting))
         else:
-            raise overloaded(f"{self._queue} requests are waiting already")
+            raise overload_error(f"{self._queue} requests are waiting already")
         try:
             async with asyncio.timeout_at(until):
                 return await item.answer
@@ -126,11 +126,11 @@ class Schedule:
             if item in self._waiting:
                 self._waiting.remove(item)
                 self._observe_queue(len(self._waiting))
-                raise overloaded(f"{message}: all threads were busy") from None
+                raise overload_error(f"{message}: all threads were busy") from None
             raise self._too_long() from None
 
-    def _too_long(self) -> RefusalError:
-        return RefusalError(
+    def _too_long(self) -> RequestError:
+        return RequestError(
             504, f"not answered within {self._deadline:g} s: the model takes longer"
         )
 
@@ -141,7 +141,7 @@ class Schedule:
         self._observe_queue(0)
         for item in unanswered:
             if not item.answer.done():
-                item.answer.set_exception(overloaded("this berth is stopping"))
+                item.answer.set_exception(overload_error("this berth is stopping"))
         for stop in self._runs:
             stop.terminate = True
 
@@ -213,7 +213,7 @@ class Schedule:
         arrays = self._timed(feeds, outputs, rows, stop)
         if any(array.shape[0] != rows for array in arrays):
             # Whose rows these are cannot be told; each is run on its own instead.
-            raise RefusalError(400, "the model does not give a row for each row")
+            raise RequestError(400, "the model does not give a row for each row")
         ends = np.cumsum([item.rows for item in items])[:-1]
         parts = [np.split(array, ends) for array in arrays]
         return [[part[at] for part in parts] for at in range(len(items))]

@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
-from berth_serving import logs
+from berth_protocol.environment import SettingError
+from berth_protocol.http_server import bind
+from berth_protocol.json_logs import configure_logging
 from berth_serving.model import ModelError
-from berth_serving.settings import SettingError, Settings
+from berth_serving.settings import Settings
 
 EXIT_BAD_SETTING = 2
 EXIT_BAD_MODEL = 3
@@ -25,6 +27,7 @@ EXIT_PORT_IN_USE = 4
 
 # A worker that ends sooner than this is started again no more often than this.
 _SHORT_LIFE_SECONDS = 1.0
+_LOG = logging.getLogger("berth")
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -39,16 +42,14 @@ def run(environment: Mapping[str, str]) -> int:
     except SettingError as error:
         print(f"berth: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
-    logs.set_up(settings.log_level)
+    configure_logging(_LOG, settings.log_level, sys.stdout)
     try:
         listener = _bind(settings)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            logs.log(logging.ERROR, f"cannot listen on {settings.host}:{settings.port}: {error}")
+            _LOG.error("cannot listen on %s:%d: %s", settings.host, settings.port, error)
             return EXIT_BAD_SETTING
-        logs.log(
-            logging.ERROR, f"port {settings.port} of {settings.host} is in use by another program"
-        )
+        _LOG.error("port %d of %s is in use by another program", settings.port, settings.host)
         return EXIT_PORT_IN_USE
     with listener:
         if settings.workers == 1:
@@ -56,27 +57,11 @@ def run(environment: Mapping[str, str]) -> int:
         return _Workers(settings).run()
 
 
-def _bind(settings: Settings, *, shared: bool = False) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared or settings.workers > 1:
-            if not shared:
-                # Alone first: sharing would succeed beside another program of this user.
-                _bind_alone(settings, family)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((settings.host, settings.port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _bind_alone(settings: Settings, family: int) -> None:
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((settings.host, settings.port))
+def _bind(settings: Settings) -> socket.socket:
+    if settings.workers > 1:
+        # Alone first: sharing would succeed beside another program of this user.
+        bind(settings.host, settings.port).close()
+    return bind(settings.host, settings.port, reuse_port=settings.workers > 1)
 
 
 def _work(settings: Settings, listener: socket.socket, metrics_folder: str | None) -> int:
@@ -86,7 +71,7 @@ def _work(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     try:
         serve(settings, listener, metrics_folder)
     except ModelError as error:
-        logs.log(logging.ERROR, str(error))
+        _LOG.error("%s", error)
         return EXIT_BAD_MODEL
     return 0
 
@@ -94,9 +79,9 @@ def _work(settings: Settings, listener: socket.socket, metrics_folder: str | Non
 def _work_in_child(settings: Settings) -> None:
     # Ctrl-C in a terminal reaches every process; the parent decides for its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.set_up(settings.log_level)
+    configure_logging(_LOG, settings.log_level, sys.stdout)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with _bind(settings, shared=True) as listener:
+    with bind(settings.host, settings.port, reuse_port=True) as listener:
         sys.exit(_work(settings, listener, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
@@ -155,7 +140,7 @@ class _Workers:
                     status = worker.exitcode
                     self._end()
                     continue
-                logs.log(logging.ERROR, f"a worker ended with {worker.exitcode}; starting another")
+                _LOG.error("a worker ended with %s; starting another", worker.exitcode)
                 time.sleep(max(0.0, _SHORT_LIFE_SECONDS - lived))
                 if not self._ending:
                     self._start()

@@ -1,18 +1,21 @@
 """The settings of one berth: environment variables `BERTH_*`, read once at start."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
-
-_LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-class SettingError(ValueError):
-    """A variable that is missing or has a value that is not allowed; the message names both."""
+from berth_protocol.environment import (
+    LOG_LEVELS,
+    PORT,
+    EnvironmentReader,
+    directory,
+    flag,
+    number,
+    one_of,
+    token_file,
+    whole_number,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,95 +68,29 @@ class Settings:
             SettingError: for the first variable that is wrong.
         """
 
-        def get(name: str, default: str | None, parse: Callable[[str], T]) -> T:
-            variable = f"BERTH_{name}"
-            text = environment.get(variable, default)
-            if text is None:
-                raise SettingError(f"{variable} is not set, and has no default")
-            try:
-                return parse(text)
-            except ValueError as error:
-                raise SettingError(f"{variable}={text!r}: {error}") from None
-
+        get = EnvironmentReader(environment, "BERTH_").read
         cores = str(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
         return cls(
-            model_dir=get("MODEL_DIR", None, _folder),
+            model_dir=get("MODEL_DIR", None, directory),
             host=get("HOST", "127.0.0.1", str),
-            port=get("PORT", "8080", _whole(1, 65535)),
-            workers=get("WORKERS", "1", _whole(1, 256)),
-            threads=get("THREADS", cores, _whole(1, 1024)),
-            intra_op_threads=get("INTRA_OP_THREADS", "1", _whole(0, 1024)),
-            inter_op_threads=get("INTER_OP_THREADS", "1", _whole(0, 1024)),
-            spinning=get("SPINNING", "false", _flag),
-            loop_threshold_ms=get("LOOP_THRESHOLD_MS", "0.5", _number(0, 1000)),
-            max_body_bytes=get("MAX_BODY_BYTES", "10485760", _whole(1, 2**31)),
-            max_batch=get("MAX_BATCH", "1024", _whole(1, 1_000_000)),
-            queue=get("QUEUE", "256", _whole(0, 1_000_000)),
-            deadline_seconds=get("DEADLINE_SECONDS", "30", _number(0.001, 3600)),
-            grace_seconds=get("GRACE_SECONDS", "30", _number(0, 3600)),
-            batch_size=get("BATCH_SIZE", "1", _whole(1, 4096)),
-            log_level=get("LOG_LEVEL", "info", _one_of(_LOG_LEVELS)),
-            token=get("TOKEN_FILE", "", _token),
+            port=get("PORT", "8080", PORT),
+            workers=get("WORKERS", "1", whole_number(1, 256)),
+            threads=get("THREADS", cores, whole_number(1, 1024)),
+            intra_op_threads=get("INTRA_OP_THREADS", "1", whole_number(0, 1024)),
+            inter_op_threads=get("INTER_OP_THREADS", "1", whole_number(0, 1024)),
+            spinning=get("SPINNING", "false", flag),
+            loop_threshold_ms=get("LOOP_THRESHOLD_MS", "0.5", number(0, 1000)),
+            max_body_bytes=get("MAX_BODY_BYTES", "10485760", whole_number(1, 2**31)),
+            max_batch=get("MAX_BATCH", "1024", whole_number(1, 1_000_000)),
+            queue=get("QUEUE", "256", whole_number(0, 1_000_000)),
+            deadline_seconds=get("DEADLINE_SECONDS", "30", number(0.001, 3600)),
+            grace_seconds=get("GRACE_SECONDS", "30", number(0, 3600)),
+            batch_size=get("BATCH_SIZE", "1", whole_number(1, 4096)),
+            log_level=get("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
+            token=get("TOKEN_FILE", "", token_file),
             execution_providers=get(
                 "EXECUTION_PROVIDERS", "CPUExecutionProvider", lambda t: tuple(t.split(","))
             ),
         )
-
-
-def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise ValueError("is not a folder")
-    return path
-
-
-def _token(text: str) -> bytes | None:
-    """The token in the file `text`; an empty one would let everyone ask, so it is refused."""
-    if not text:
-        return None
-    try:
-        token = Path(text).read_bytes().strip()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    if not token:
-        raise ValueError("is empty; it must hold the token")
-    return token
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.strip().isdecimal() or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise ValueError(f"must be a number from {least:g} to {most:g}")
-        return value
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return text
-
-    return parse

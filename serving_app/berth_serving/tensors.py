@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from berth_protocol.errors import RequestError
 from berth_serving.datatypes import Datatype
-from berth_serving.refusal import RefusalError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -18,7 +18,7 @@ def from_json(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[i
     """The tensor in the JSON array `raw`, flat or nested as its shape.
 
     Raises:
-        RefusalError: 400, when elements have another type, are out of range (FP16 and FP32 too,
+        RequestError: 400, when elements have another type, are out of range (FP16 and FP32 too,
             where `np.seterr(over="raise")` is in force) or not as many.
     """
     try:
@@ -28,7 +28,7 @@ def from_json(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[i
             raise _undecoded(error, name, datatype, shape) from None
         return _nested(raw, name, datatype, shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RefusalError(400, f"input {name!r}: data is not valid JSON") from None
+        raise RequestError(400, f"input {name!r}: data is not valid JSON") from None
     count = math.prod(shape)
     if len(elements) != count:
         raise _count(name, shape, len(elements))
@@ -53,7 +53,7 @@ def _nested(raw: msgspec.Raw, name: str, datatype: Datatype, shape: Sequence[int
     if list(found.shape) != list(shape):
         if datatype.size == 0 and found.ndim < len(shape):
             raise _neither(name, shape)  # of text, rows of different lengths stay lists
-        raise RefusalError(
+        raise RequestError(
             400, f"input {name!r}: data is nested as {list(found.shape)}, shape is {list(shape)}"
         )
     return found
@@ -71,13 +71,13 @@ def from_binary(data: memoryview, name: str, datatype: Datatype, shape: Sequence
     """The tensor in `data`, as the binary tensor data extension lays it out.
 
     Raises:
-        RefusalError: 400, when the size is not the shape's or an element cannot be one.
+        RequestError: 400, when the size is not the shape's or an element cannot be one.
     """
     if datatype.size == 0:
         return _texts(data, name, shape)
     expected = math.prod(shape) * datatype.size
     if len(data) != expected:
-        raise RefusalError(
+        raise RequestError(
             400,
             f"input {name!r}: binary data has {len(data)} bytes, "
             f"shape {list(shape)} of {datatype.name} has {expected}",
@@ -85,7 +85,7 @@ def from_binary(data: memoryview, name: str, datatype: Datatype, shape: Sequence
     if datatype.numpy.kind == "b":
         bits = np.frombuffer(data, np.uint8)
         if bits.size and int(bits.max()) > 1:
-            raise RefusalError(400, f"input {name!r}: a BOOL byte must be 0 or 1")
+            raise RequestError(400, f"input {name!r}: a BOOL byte must be 0 or 1")
     found = np.frombuffer(data, datatype.numpy).reshape(shape)
     return found if found.flags.aligned else found.copy()
 
@@ -94,22 +94,22 @@ def _texts(data: memoryview, name: str, shape: Sequence[int]) -> Array:
     """BYTES: each element is its length (4 bytes, little-endian), then its bytes (UTF-8)."""
     count = math.prod(shape)
     if len(data) < 4 * count:
-        raise RefusalError(400, f"input {name!r}: binary data ends before element {count}")
+        raise RequestError(400, f"input {name!r}: binary data ends before element {count}")
     texts: list[str] = []
     at = 0
     for _ in range(count):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if at + 4 > len(data) or end > len(data):
-            raise RefusalError(400, f"input {name!r}: binary data ends within element {len(texts)}")
+            raise RequestError(400, f"input {name!r}: binary data ends within element {len(texts)}")
         try:
             texts.append(str(data[at + 4 : end], "utf-8"))
         except UnicodeDecodeError:
-            raise RefusalError(
+            raise RequestError(
                 400, f"input {name!r}: element {len(texts)} is not UTF-8 text"
             ) from None
         at = end
     if at != len(data):
-        raise RefusalError(400, f"input {name!r}: binary data goes on after element {count - 1}")
+        raise RequestError(400, f"input {name!r}: binary data goes on after element {count - 1}")
     return np.array(texts, object).reshape(shape)
 
 
@@ -128,8 +128,8 @@ def to_json_data(array: Array) -> Any:
     return np.ascontiguousarray(array).ravel()
 
 
-def _count(name: str, shape: Sequence[int], found: int) -> RefusalError:
-    return RefusalError(
+def _count(name: str, shape: Sequence[int], found: int) -> RequestError:
+    return RequestError(
         400,
         f"input {name!r}: data has {found} elements, shape {list(shape)} has {math.prod(shape)}",
     )
@@ -137,18 +137,18 @@ def _count(name: str, shape: Sequence[int], found: int) -> RefusalError:
 
 def _undecoded(
     error: Exception, name: str, datatype: Datatype, shape: Sequence[int]
-) -> RefusalError:
+) -> RequestError:
     """An element where msgspec wanted an array, or the other way round, is a matter of form."""
     if "`array`" in str(error) or isinstance(error, RecursionError):
         return _neither(name, shape)
-    return RefusalError(400, f"input {name!r}: data has an element that is not {datatype.name}")
+    return RequestError(400, f"input {name!r}: data has an element that is not {datatype.name}")
 
 
-def _neither(name: str, shape: Sequence[int]) -> RefusalError:
-    return RefusalError(
+def _neither(name: str, shape: Sequence[int]) -> RequestError:
+    return RequestError(
         400, f"input {name!r}: data is neither a flat array nor nested as shape {list(shape)}"
     )
 
 
-def _out_of_range(name: str, datatype: Datatype) -> RefusalError:
-    return RefusalError(400, f"input {name!r}: data has an element beyond {datatype.name}")
+def _out_of_range(name: str, datatype: Datatype) -> RequestError:
+    return RequestError(400, f"input {name!r}: data has an element beyond {datatype.name}")

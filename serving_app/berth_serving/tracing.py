@@ -6,7 +6,7 @@ The variables are OpenTelemetry's own (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
-from berth_serving.card import ModelCard
+from berth_protocol.model_card import ModelCard
 
 # A span around one request, given its headers; the value is told the answer's status.
 Trace = Callable[[Mapping[str, str]], AbstractContextManager[Callable[[int], None]]]

@@ -3,25 +3,24 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
-from functools import partial
 
 import numpy as np
 import onnxruntime
-import uvicorn
 import uvloop
 
-from berth_serving import __version__, logs
+from berth_protocol.http_server import listen, server_config
+from berth_protocol.json_logs import log_event
+from berth_serving import __version__
 from berth_serving.app import App
 from berth_serving.data_plane import DataPlane
 from berth_serving.drain import DrainingServer
-from berth_serving.http1 import Http1
 from berth_serving.metrics import Metrics
 from berth_serving.settings import Settings
 from berth_serving.tracing import tracer
 
-_KEEP_ALIVE_SECONDS = 75
-_BACKLOG = 2048
+_LOG = logging.getLogger("berth")
 
 
 def serve(settings: Settings, listener: socket.socket, metrics_folder: str | None) -> None:
@@ -37,8 +36,9 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
     plane = DataPlane(settings, metrics)
     card = plane.model.card
     app = App(settings, plane, metrics, tracer(os.environ, card))
-    listener.listen(_BACKLOG)
-    logs.log(
+    listen(listener)
+    log_event(
+        _LOG,
         logging.INFO,
         f"serving {card.name} {card.version} on {settings.host}:{settings.port}",
         model=card.name,
@@ -49,27 +49,19 @@ def serve(settings: Settings, listener: socket.socket, metrics_folder: str | Non
         onnxruntime=onnxruntime.__version__,
         berth=__version__,
     )
-    server = DrainingServer(
-        uvicorn.Config(
-            app,
-            http=partial(Http1, request_seconds=settings.deadline_seconds),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        ),
-        plane,
-        settings.grace_seconds,
-    )
+    config = server_config(app, request_seconds=settings.deadline_seconds, date_header=False)
+    server = DrainingServer(config, plane, settings.grace_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listener]))
+        runner.run(_serve(server, listener))
     finished = plane.close()
-    logs.log(logging.INFO, f"drained {card.name} {card.version}")
+    _LOG.info("drained %s %s", card.name, card.version)
     if not finished:
         # A single operation inside a run cannot be interrupted, and Python would wait for it.
         os._exit(0)
+
+
+async def _serve(server: DrainingServer, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.start_draining)
+    await server.serve(sockets=[listener])

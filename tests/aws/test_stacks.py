@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import unexpected
 from tests.aws.stacks import host_zone, new_stack

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import new_project, stack_file
 from tests.engine.project import Load, Project, eventually

@@ -2,7 +2,7 @@
 
 import httpx
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from berth_serving.card import digest, read_card
+from berth_protocol.model_card import digest, read_card
 from tests.engine.project import Project
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.engine.project import Load, Project, eventually
 
 MORE = 300

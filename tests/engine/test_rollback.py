@@ -102,7 +102,7 @@ def test_another_program_is_said_and_can_be_run(up: Project) -> None:
     up.commit("weights as they are")
     up.berth("up", "--yes")
     old = up.json("status")["update"]["number"]
-    docs = up.root / "berth_serving" / "card.py"
+    docs = up.root / "berth_serving" / "settings.py"
     docs.write_text(docs.read_text() + "\n# a program that differs\n")
     up.commit("another program")
     up.berth("up", "--yes")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.engine.project import Project
 
 REQUESTS = 1000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.engine.project import Project, eventually
 from tests.repository import REPOSITORY
 

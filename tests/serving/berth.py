@@ -18,7 +18,7 @@ import onnx
 import yaml
 from onnx import TensorProto, helper
 
-from berth_serving.card import file_sha256
+from berth_protocol.model_card import file_sha256
 from tests.repository import REPOSITORY
 
 _START_SECONDS = 30.0

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from berth_serving.datatypes import DATATYPES
 from tests.repository import REPOSITORY
 from tests.serving.berth import Berth, running

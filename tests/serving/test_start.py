@@ -7,14 +7,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from berth_serving.card import file_sha256
+from berth_protocol.model_card import file_sha256
 from tests.serving.berth import identity, refused, running, start
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("model_dir", "/nowhere", "BERTH_MODEL_DIR='/nowhere': is not a folder"),
+        ("model_dir", "/nowhere", "BERTH_MODEL_DIR='/nowhere': is not a directory"),
         ("port", "80000", "BERTH_PORT='80000': must be a whole number from 1 to 65535"),
         ("threads", "0", "BERTH_THREADS='0'"),
         ("threads", "two", "BERTH_THREADS='two'"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from berth_serving.card import digest
+from berth_protocol.model_card import digest
 from tests.serving.berth import Berth, running
 from tests.serving.test_protocol import REQUEST
 

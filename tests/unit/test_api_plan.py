@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from pulumi_berth.aws.api_plan import api_body
 from tests.repository import REPOSITORY
 

@@ -9,7 +9,7 @@ from pulumi.runtime import mocks
 
 from berth.platforms.local.deploy import deploy
 from berth.spec import load_file
-from berth_serving.card import digest
+from berth_protocol.model_card import digest
 from tests.repository import REPOSITORY
 
 CHOSEN_KEY = "a-key-that-the-client-chose-itself"

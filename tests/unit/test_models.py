@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from berth_serving.card import CARD_FILE, digest, read_card, verify_files
+from berth_protocol.model_card import CARD_FILE, digest, read_card, verify_files
 from models import make
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

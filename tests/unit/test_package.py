@@ -23,7 +23,7 @@ from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
 from berth.packaging import formats
 from berth.packaging.converted import Converted
-from berth_serving.card import digest, read_card, verify_files
+from berth_protocol.model_card import digest, read_card, verify_files
 
 X, Y = load_wine(return_X_y=True)
 

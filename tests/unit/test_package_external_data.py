@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from berth.operations.package import PackageError, package_model
-from berth_serving.card import read_card, verify_files
+from berth_protocol.model_card import read_card, verify_files
 
 ROWS = np.array([[1, 2], [3, 4]], np.float32)
 TWO = np.float32(2).tobytes()

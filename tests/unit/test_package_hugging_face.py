@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
 from berth.packaging.formats import framework_of
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 
 IDS = np.random.default_rng(0).integers(5, 90, (6, 12))
 TOKENS = {"input_ids": IDS, "attention_mask": np.tril(np.ones_like(IDS), 6)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from berth_serving.card import CARD_FILE, read_card, verify_files
+from berth_protocol.model_card import CARD_FILE, read_card, verify_files
 from tests.repository import REPOSITORY
 
 PACKAGE = """

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 
 REASON = "PyTorch is not installed: pip install -r requirements-package-torch.txt"
 torch = pytest.importorskip("torch", reason=REASON)

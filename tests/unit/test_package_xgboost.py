@@ -14,7 +14,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
 from berth.packaging.formats import framework_of
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
 from tests.unit.tree_rows import at_thresholds
 
 xgboost = pytest.importorskip(

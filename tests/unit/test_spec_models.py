@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from berth.spec import SpecError, check_models, load_file
-from berth_serving.card import digest
+from berth_protocol.model_card import digest
 from tests.repository import REPOSITORY
 from tests.unit.spec_file import changed, config_of
 
@@ -63,7 +63,7 @@ def test_a_file_that_was_changed(project: Path) -> None:
 
     assert "berth:models.digits.versions.1:" in found
     assert "model.onnx: is sha256:" in found
-    assert "the card says sha256:" in found
+    assert "expected sha256:" in found
 
 
 def test_a_file_that_is_missing(project: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_file_that_is_missing(project: Path) -> None:
 
     (found,) = model(project, "1")
 
-    assert "model.onnx: missing" in found
+    assert "model.onnx: is missing" in found
 
 
 def test_the_folder_of_another_version(project: Path) -> None:

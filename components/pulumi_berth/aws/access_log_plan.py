@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from berth_protocol import paths
 from pulumi_berth.aws.watched import model_namespace
 
 REQUESTS, ERRORS, THROTTLED, LATENCY = "Requests", "Errors", "Throttled", "Latency"
@@ -72,7 +73,7 @@ def access_log_filters(
 
 def _filters(stack: str, model: str, fields: AccessLogFields) -> list[MetricFilter]:
     path, status = f"$.{fields.path}", f"$.{fields.status}"
-    inference = f'({path} = "*/v2/models/{model}/*") && ({path} = "*/infer")'
+    inference = f'({path} = "*{paths.model_path(model)}/*") && ({path} = "*{paths.INFER_SUFFIX}")'
 
     def counted(metric: str, pattern: str) -> MetricFilter:
         return MetricFilter(

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-STAGE = "v2"
+from berth_protocol import headers, paths
+
+STAGE = paths.ROOT.removeprefix("/")
 """The stage's name is the first part of every path, so that clients ask the same paths here as of
 the gateway behind it."""
-KEY_HEADER = "x-api-key"
+KEY_HEADER = headers.API_KEY
 # Filled in by the stage: the API stays the same wherever the balancer is.
 LINK_VARIABLE, HOST_VARIABLE = "vpcLinkId", "host"
 
@@ -53,17 +55,10 @@ _INFERENCE_REQUEST: dict[str, Any] = {
     },
 }
 _ANY = "x-amazon-apigateway-any-method"
-_MODEL, _VERSION = "/models/{model}", "/versions/{version}"
-# Path -> method, and whether it needs a key.
-_PATHS: dict[str, tuple[str, bool]] = {
-    "/": ("get", True),
-    "/health/live": ("get", False),
-    "/health/ready": ("get", False),
-    **{
-        f"{path}{what}": (method, True)
-        for path in (_MODEL, f"{_MODEL}{_VERSION}")
-        for what, method in (("", "get"), ("/ready", "get"), ("/infer", "post"))
-    },
+# Path below the stage -> its operation.
+_PATHS = {
+    template.removeprefix(paths.ROOT) or "/": operation
+    for template, operation in paths.PATH_TEMPLATES.items()
 }
 
 
@@ -90,11 +85,11 @@ def api_body(title: str, *, timeout_seconds: float) -> dict[str, Any]:
         },
         "paths": {
             path: {
-                method: _operation(path, method, key, timeout_seconds),
-                # The gateway behind says which method would be right.
-                _ANY: _operation(path, _ANY, key, timeout_seconds),
+                method: _operation(path, method, not operation.is_health_check, timeout_seconds)
+                # The gateway behind API Gateway reports which method is right.
+                for method in (operation.methods[0].lower(), _ANY)
             }
-            for path, (method, key) in _PATHS.items()
+            for path, operation in _PATHS.items()
         },
         "components": {
             "schemas": {"InferenceRequest": _INFERENCE_REQUEST},

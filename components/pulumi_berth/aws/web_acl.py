@@ -7,10 +7,10 @@ from typing import Literal
 import pulumi
 from pulumi_aws import cloudwatch, wafv2
 
+from berth_protocol.headers import API_KEY
 from pulumi_berth.aws.log_group import LogSettings
 
 ORIGIN_HEADER = "x-origin-verify"
-_KEY_HEADER = "x-api-key"
 _SECONDS = 300
 
 
@@ -85,7 +85,7 @@ class WebAcl(pulumi.ComponentResource):
                         name=header
                     )
                 )
-                for header in (_KEY_HEADER, ORIGIN_HEADER)
+                for header in (API_KEY, ORIGIN_HEADER)
             ],
             region=region,
             opts=inside,

@@ -11,6 +11,7 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from berth_protocol.paths import LIVE, READY
 from pulumi_berth.kubernetes.berth_plan import BerthPlan, GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.kubernetes.objects import (
@@ -189,9 +190,9 @@ def _build_pod(
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {"requests": {**amounts, **gpus}, "limits": {**amounts, **gpus}},
         # Loading the model and the first run may be slow; later probes respond within seconds.
-        "startup_probe": _build_health_probe("ready", period=1, failures=args.ready_seconds),
-        "readiness_probe": _build_health_probe("ready", period=2, failures=2),
-        "liveness_probe": _build_health_probe("live", period=10, failures=6),
+        "startup_probe": _build_health_probe(READY, period=1, failures=args.ready_seconds),
+        "readiness_probe": _build_health_probe(READY, period=2, failures=2),
+        "liveness_probe": _build_health_probe(LIVE, period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
         "volume_mounts": [dataset.build_mount() for dataset in args.datasets],
     }
@@ -209,8 +210,8 @@ def _build_pod(
     )
 
 
-def _build_health_probe(check: str, *, period: int, failures: int) -> dict[str, Any]:
-    return build_probe(f"/v2/health/{check}", "http", period=period, failures=failures)
+def _build_health_probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return build_probe(path, "http", period=period, failures=failures)
 
 
 def _place_on_gpu_node(gpu: GpuPlacement) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from berth_protocol.paths import LIVE, READY
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
@@ -171,7 +172,6 @@ def _build_pod(
         "GATEWAY_PEERS": _PEERS,
         "GATEWAY_PEER_PORT": str(PEER_PORT),
     }
-    ready, live = "/v2/health/ready", "/v2/health/live"
     container = {
         "name": "gateway",
         "image": args.image,
@@ -186,9 +186,9 @@ def _build_pod(
             "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"cpu": "1", "memory": "256Mi"},
         },
-        "startup_probe": build_probe(live, "public", period=1, failures=_READY_SECONDS),
-        "readiness_probe": build_probe(ready, "public", period=2, failures=2),
-        "liveness_probe": build_probe(live, "public", period=10, failures=6),
+        "startup_probe": build_probe(LIVE, "public", period=1, failures=_READY_SECONDS),
+        "readiness_probe": build_probe(READY, "public", period=2, failures=2),
+        "liveness_probe": build_probe(LIVE, "public", period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
         "volume_mounts": [{"name": "table", "mount_path": _TABLE, "read_only": True}],
     }

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from berth_protocol.paths import infer_path
+
 BackendRef = Mapping[str, Any]
 """The destination of a rule: a Service, or an object that the ingress controller supports."""
 
@@ -48,11 +50,9 @@ def build_route_rules(
         if percent
     ]
     return [
-        _build_rule(f"/v2/models/{plan.model}/infer", split, filters),
+        _build_rule(infer_path(plan.model), split, filters),
         *(
-            _build_rule(
-                f"/v2/models/{plan.model}/versions/{version}/infer", [dict(backend)], filters
-            )
+            _build_rule(infer_path(plan.model, version), [dict(backend)], filters)
             for version, backend in plan.version_backends.items()
         ),
     ]

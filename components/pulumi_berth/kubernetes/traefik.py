@@ -15,6 +15,7 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from berth_protocol import headers
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
@@ -48,15 +49,15 @@ _GRACE_SECONDS = 30
 _API = "traefik.io/v1alpha1"
 # Headers of the gateway's authorization response that Traefik adds to the request for the berth.
 _GATEWAY_HEADERS = (
-    "x-request-id",
-    "x-berth-client",
-    "x-berth-return-x-request-id",
-    "x-berth-return-ratelimit-limit",
-    "x-berth-return-ratelimit-remaining",
-    "x-berth-return-ratelimit-reset",
+    headers.REQUEST_ID,
+    headers.CLIENT,
+    headers.RETURN_PREFIX + headers.REQUEST_ID,
+    headers.RETURN_PREFIX + headers.RATE_LIMIT,
+    headers.RETURN_PREFIX + headers.RATE_LIMIT_REMAINING,
+    headers.RETURN_PREFIX + headers.RATE_LIMIT_RESET,
 )
 # Headers that a berth must never receive from a client.
-_REMOVED_HEADERS = ("x-api-key", "x-berth-token", "x-berth-shadow")
+_REMOVED_HEADERS = (headers.API_KEY, headers.TOKEN, headers.SHADOW)
 
 
 class ServiceType(enum.StrEnum):

@@ -16,6 +16,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from berth_protocol.paths import model_ready_path
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.ports import LOOPBACK, free_port, is_taken
 from pulumi_berth.local.readiness import NotReadyError, get_json, wait_until_ready
@@ -93,7 +94,7 @@ def _run(run_dir: RunDir, name: str, port: int, props: dict[str, Any]) -> None:
             grace_seconds=float(settings["BERTH_GRACE_SECONDS"]),
         ),
     )
-    path = f"/v2/models/{props['model']}/versions/{props['version']}/ready"
+    path = model_ready_path(props["model"], props["version"])
     wait_until_ready(run_dir, name, lambda: get_json(port, path)[0] == 200, seconds=_READY_SECONDS)
 
 

@@ -27,7 +27,7 @@ from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec, SpecError, check_models, load_file
 from berth.spec.model_store import version_directory
-from berth_serving.card import CardError, read_card
+from berth_protocol.model_card import CardError, read_card
 
 BAD_INPUT = 2
 

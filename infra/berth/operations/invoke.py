@@ -9,6 +9,8 @@ from email.message import Message
 from typing import Any
 
 from berth.errors import OperationError
+from berth_protocol.headers import API_KEY, VERSION
+from berth_protocol.paths import infer_path
 
 _TIMEOUT_SECONDS = 60.0
 
@@ -40,13 +42,13 @@ def invoke(
     Raises:
         OperationError: no such client, or no HTTP answer.
     """
-    path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"
+    path = infer_path(model, version)
     http_request = urllib.request.Request(  # noqa: S310 - the stack's own endpoint
         outputs["endpoint"] + path,
         data=json.dumps(request).encode(),
         headers={
             "content-type": "application/json",
-            "x-api-key": key_of(outputs, client),
+            API_KEY: key_of(outputs, client),
         },
     )
     try:
@@ -75,4 +77,4 @@ def _answer(status: int, headers: Message, body: bytes) -> Answer:
         decoded = json.loads(body)
     except ValueError:
         decoded = {"error": body.decode(errors="replace")}
-    return Answer(status, headers.get("x-berth-version"), decoded)
+    return Answer(status, headers.get(VERSION), decoded)

@@ -13,7 +13,8 @@ from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec
 from berth.spec.model_store import version_directory
-from berth_serving.card import read_card
+from berth_protocol.model_card import read_card
+from berth_protocol.paths import infer_path
 
 _FIRST_CALL_SECONDS = 15.0
 _AGAIN_SECONDS = 0.25
@@ -73,7 +74,7 @@ def first_call(root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack:
             "",
             f"Serving at {outputs['endpoint']}",
             "",
-            f"curl -s {outputs['endpoint']}/v2/models/{model}/infer "
+            f"curl -s {outputs['endpoint']}{infer_path(model)} "
             f'-H "x-api-key: $({key})" -H "content-type: application/json" '
             f"-d {shlex.quote(json.dumps(request, separators=(',', ':')))}",
             "",

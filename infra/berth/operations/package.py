@@ -21,7 +21,7 @@ from berth.packaging.names import check_name, check_version
 from berth.packaging.publish import publish, staging
 from berth.packaging.rows import Array, read_rows
 from berth.packaging.source import find_source
-from berth_serving.card import (
+from berth_protocol.model_card import (
     CARD_FILE,
     MODEL_FILE,
     SCHEMA,

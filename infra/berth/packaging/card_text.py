@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from berth_serving.card import ModelCard
+from berth_protocol.model_card import ModelCard
 
 _ORDER = (
     "schema",

@@ -7,7 +7,7 @@ import numpy as np
 
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
-from berth_serving.card import Tensor
+from berth_protocol.model_card import Tensor
 
 ROWS = 2
 

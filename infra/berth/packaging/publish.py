@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from berth.packaging.errors import PackageError
-from berth_serving.card import CARD_FILE, digest
+from berth_protocol.model_card import CARD_FILE, digest
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
-from berth_serving.card import Tensor
+from berth_protocol.model_card import Tensor
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -9,7 +9,7 @@ from berth.spec.hosting import HostingSpec
 from berth.spec.model_store import version_directory
 from berth.spec.models import ModelSpec, VersionSpec
 from berth.spec.typed import lines
-from berth_serving.card import CardError, ModelCard, Tensor, digest, read_card, verify_files
+from berth_protocol.model_card import CardError, ModelCard, Tensor, digest, read_card, verify_files
 
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:

@@ -7,6 +7,7 @@ import pulumi
 from berth.platforms.aws.account import AwsAccount
 from berth.platforms.aws.foundation import Keys, Nodes, edge_logs_key
 from berth.spec import ClientSpec, HostingSpec
+from berth_protocol.paths import LIVE
 from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota, SharedHost
 from pulumi_berth.aws.api_gateway_logs import ApiGatewayLogs
 from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
@@ -16,7 +17,6 @@ from pulumi_berth.aws.network import Network
 from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
 
 # Answered by a gateway that works, without a key.
-_HEALTH = "/v2/health/live"
 
 
 def make_balancer(
@@ -30,7 +30,7 @@ def make_balancer(
             subnet_ids=network.private_subnet_ids,
             node_security_group_id=nodes.cluster.security_group_id,
             node_port=node_port,
-            health_path=_HEALTH,
+            health_path=LIVE,
             autoscaling_groups={
                 name: nodes.pools[name].autoscaling_group
                 for name, pool in spec.node_pools.items()

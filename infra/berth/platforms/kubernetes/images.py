@@ -9,7 +9,7 @@ from berth.platforms.kubernetes.datasets import create_dataset_mounts
 from berth.platforms.kubernetes.hosting import HostingImages
 from berth.spec import HostingSpec
 from berth.spec.model_store import version_directory
-from berth_serving.card import digest
+from berth_protocol.model_card import digest
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs

@@ -8,7 +8,7 @@ import pulumi
 from berth.platforms.keys import client_keys
 from berth.spec import ClientSpec, HostingSpec, ModelSpec
 from berth.spec.model_store import version_directory
-from berth_serving.card import digest
+from berth_protocol.model_card import digest
 from pulumi_berth.api_key import key_sha256
 from pulumi_berth.local.berth import Berth, BerthArgs
 from pulumi_berth.local.gateway import Client, Gateway, GatewayArgs, Route

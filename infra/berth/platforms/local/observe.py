@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from berth.platforms.local.deploy import run_folder
 from berth.platforms.stack_context import StackContext
+from berth_protocol.paths import READY, model_ready_path
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.readiness import get_json
 from pulumi_berth.local.run_dir import RunDir
@@ -30,7 +31,7 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
                     "state": _state(
                         states.get(berth["process"]),
                         berth["url"],
-                        f"/v2/models/{model}/versions/{version}/ready",
+                        model_ready_path(model, version),
                     ),
                     **{key: berth[key] for key in ("traffic", "exposed", "digest", "url")},
                 }
@@ -40,7 +41,7 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
         }
         for model, entry in outputs["models"].items()
     }
-    gateway = _state(states.get("gateway"), outputs["endpoint"], "/v2/health/ready")
+    gateway = _state(states.get("gateway"), outputs["endpoint"], READY)
     return {"gateway": gateway, "models": models}
 
 

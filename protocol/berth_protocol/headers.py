@@ -1,0 +1,47 @@
+"""HTTP headers that Berth's programs send or read. Names are in lower case, as ASGI has them."""
+
+API_KEY = "x-api-key"
+"""The client's API key."""
+
+REQUEST_ID = "x-request-id"
+"""Identifies a request in every log. Chosen by the client; otherwise by the first server."""
+
+BERTH_PREFIX = "x-berth-"
+"""Prefix of all headers between Berth's programs. The gateway drops them from client requests."""
+
+TOKEN = "x-berth-token"  # noqa: S105 - the name of a header
+"""The gateway's token. A berth that has a token rejects inference requests without it."""
+
+VERSION = "x-berth-version"
+"""The model version that responded."""
+
+SHADOW = "x-berth-shadow"
+"""`1` on a mirrored request, whose response is discarded."""
+
+CLIENT = "x-berth-client"
+"""The name of the client that the API key belongs to."""
+
+CONFIG_DIGEST = "x-berth-config-digest"
+"""The digest of the gateway configuration, between gateways that share limits."""
+
+RATE_LIMIT = "ratelimit-limit"
+RATE_LIMIT_REMAINING = "ratelimit-remaining"
+RATE_LIMIT_RESET = "ratelimit-reset"
+RETRY_AFTER = "retry-after"
+
+INFERENCE_HEADER_LENGTH = "inference-header-content-length"
+"""Binary tensor data extension: length of the JSON header at the start of the body, in bytes."""
+
+RETURN_PREFIX = "x-berth-return-"
+RETURNED_HEADERS = {
+    RETURN_PREFIX + name: name
+    for name in (RATE_LIMIT, RATE_LIMIT_REMAINING, RATE_LIMIT_RESET, REQUEST_ID)
+}
+"""Request header -> the response header in which a berth returns its value.
+
+An ingress controller can add headers to a request but not to its response.
+"""
+
+# Read by the gateway when an ingress controller asks it to authorize a request.
+FORWARDED_METHOD = "x-forwarded-method"
+FORWARDED_URI = "x-forwarded-uri"

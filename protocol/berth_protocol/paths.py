@@ -1,0 +1,111 @@
+"""URL paths of the Open Inference Protocol v2: templates, builders and a parser.
+
+Names of models and versions are inserted into paths unchanged. Berth restricts both to characters
+that need no quoting in a URL.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+ROOT = "/v2"
+LIVE = f"{ROOT}/health/live"
+READY = f"{ROOT}/health/ready"
+METRICS = "/metrics"
+"""Prometheus metrics. Not part of the protocol; the same path on every Berth server."""
+
+_MODELS = f"{ROOT}/models"
+_READY_SUFFIX = "/ready"
+INFER_SUFFIX = "/infer"
+
+
+class Operation(Enum):
+    """An operation of the protocol."""
+
+    LIVE = "server live"
+    READY = "server ready"
+    SERVER_METADATA = "server metadata"
+    MODEL_METADATA = "model metadata"
+    MODEL_READY = "model ready"
+    INFER = "infer"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The HTTP methods that the operation accepts."""
+        return ("POST",) if self is Operation.INFER else ("GET", "HEAD")
+
+    @property
+    def is_health_check(self) -> bool:
+        """Whether the operation is a health check of the server, which needs no API key."""
+        return self in (Operation.LIVE, Operation.READY)
+
+
+_MODEL_SUFFIXES = {
+    "": Operation.MODEL_METADATA,
+    _READY_SUFFIX: Operation.MODEL_READY,
+    INFER_SUFFIX: Operation.INFER,
+}
+_SERVER_PATHS = {
+    ROOT: Operation.SERVER_METADATA,
+    LIVE: Operation.LIVE,
+    READY: Operation.READY,
+}
+
+
+def model_path(model: str, version: str | None = None) -> str:
+    """Return the metadata path of a model, or of one of its versions."""
+    path = f"{_MODELS}/{model}"
+    return path if version is None else f"{path}/versions/{version}"
+
+
+def model_ready_path(model: str, version: str | None = None) -> str:
+    """Return the readiness path of a model, or of one of its versions."""
+    return model_path(model, version) + _READY_SUFFIX
+
+
+def infer_path(model: str, version: str | None = None) -> str:
+    """Return the inference path of a model, or of one of its versions."""
+    return model_path(model, version) + INFER_SUFFIX
+
+
+PATH_TEMPLATES: dict[str, Operation] = {
+    **_SERVER_PATHS,
+    **{
+        prefix + suffix: operation
+        for prefix in (model_path("{model}"), model_path("{model}", "{version}"))
+        for suffix, operation in _MODEL_SUFFIXES.items()
+    },
+}
+"""Every path of the protocol, with `{model}` and `{version}` as placeholders -> its operation."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A parsed path.
+
+    Attributes:
+        operation: The operation at this path.
+        model: Model name. Empty for operations of the server.
+        version: Version name. None if the path has no version.
+    """
+
+    operation: Operation
+    model: str = ""
+    version: str | None = None
+
+
+def parse_path(path: str) -> Route | None:
+    """Return the route of a decoded path, or None if the protocol does not define the path."""
+    operation = _SERVER_PATHS.get(path)
+    if operation is not None:
+        return Route(operation)
+    prefix, _, rest = path.partition(f"{_MODELS}/")
+    if prefix or not rest:
+        return None
+    model, *parts = rest.split("/")
+    if not model:
+        return None
+    version = None
+    if len(parts) > 1 and parts[0] == "versions":
+        version, parts = parts[1], parts[2:]
+    operation = _MODEL_SUFFIXES.get("".join(f"/{part}" for part in parts))
+    return None if operation is None else Route(operation, model, version)
