@@ -80,7 +80,7 @@ def test_a_key_in_clear_is_refused_with_the_command() -> None:
 
     (found,) = problems()
 
-    assert found.startswith("Pulumi.local.yaml: berth:gateway.clients.default.key: stands in clear")
+    assert found.startswith("Pulumi.local.yaml: berth:gateway.clients.default.key: is in plaintext")
     assert "`pulumi config set --secret --path 'berth:gateway.clients.default.key'`" in found
     assert KEY not in found
 
@@ -94,8 +94,8 @@ def test_a_secret_of_another_form_is_refused_and_not_shown(key: str) -> None:
     (found,) = problems()
 
     assert found == (
-        "Pulumi.local.yaml: berth:gateway.clients.default.key: is not allowed; "
-        "20 to 128 printable ASCII characters without a space"
+        "Pulumi.local.yaml: berth:gateway.clients.default.key: is not valid; use "
+        "20 to 128 printable ASCII characters without spaces"
     )
 
 
@@ -142,7 +142,7 @@ def test_a_section_of_another_kind_is_refused() -> None:
     pulumi.runtime.set_all_config({**handed_over(config_of("local")), "berth:local": "here"})
 
     assert problems() == [
-        "Pulumi.local.yaml: berth:local: 'here' is not allowed; a map with the keys "
+        "Pulumi.local.yaml: berth:local: 'here' is not valid; use a map with the keys "
         "gateway_port, admin_port"
     ]
 
@@ -154,7 +154,7 @@ def test_the_region_is_needed_on_aws() -> None:
 
     (found,) = problems("dev")
 
-    assert "berth:platform: 'aws' needs the key aws:region" in found
+    assert "berth:platform: 'aws' requires the key aws:region" in found
 
 
 def test_nothing_else_reads_pulumis_configuration() -> None:

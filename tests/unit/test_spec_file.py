@@ -64,8 +64,8 @@ config:
     assert [line.partition(" ")[0] for line in found] == [
         f"Pulumi.local.yaml:{line}:" for line in (2, 12, 13, 14, 16)
     ]
-    assert "'locl' is not allowed; one of local, kubernetes, aws" in found[0]
-    assert "berth:models.digits.serving.workers: 0 is not allowed" in found[1]
+    assert "'locl' is not valid; use one of local, kubernetes, aws" in found[0]
+    assert "berth:models.digits.serving.workers: 0 is not valid" in found[1]
 
 
 def test_the_traffic_line_is_the_documented_one(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_traffic_line_is_the_documented_one(tmp_path: Path) -> None:
 
     assert problems(tmp_path, text) == [
         "Pulumi.local.yaml:8: berth:models.digits.traffic: {'1': 90, '2': 20} adds up to 110; "
-        "percents must add up to 100"
+        "change the percentages so that they add up to 100"
     ]
 
 
@@ -90,14 +90,14 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
 
     assert found == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
-        "max_body_bytes? the keys here are clients, max_body_bytes, timeout_seconds"
+        "max_body_bytes? Known keys: clients, max_body_bytes, timeout_seconds"
     )
 
 
 def test_an_unknown_key_like_none_lists_what_there_is(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, SMALLEST + "  berth:local: {qqqq: 1}\n")
 
-    assert found.endswith("local.qqqq: unknown key; the keys here are gateway_port, admin_port")
+    assert found.endswith("local.qqqq: unknown key; known keys: gateway_port, admin_port")
 
 
 def test_an_unknown_section_names_the_nearest_known_one(tmp_path: Path) -> None:
@@ -114,43 +114,43 @@ def test_a_missing_file_names_the_stacks_there_are(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_file(tmp_path / "Pulumi.prd.yaml")
 
-    assert str(caught.value) == (
-        "Pulumi.prd.yaml: there is no such file; the stacks here are dev, local"
-    )
+    assert str(caught.value) == ("Pulumi.prd.yaml: file not found; existing stacks: dev, local")
 
 
 def test_a_missing_file_where_there_is_no_stack(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="there is no stack here"):
+    with pytest.raises(SpecError, match="contains no stacks"):
         load_file(tmp_path / "Pulumi.local.yaml")
 
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.local.yaml").mkdir()
 
-    with pytest.raises(SpecError, match=r"Pulumi.local.yaml: cannot be read: Is a directory"):
+    with pytest.raises(
+        SpecError, match=r"Pulumi.local.yaml: cannot read the file \(Is a directory\)"
+    ):
         load_file(tmp_path / "Pulumi.local.yaml")
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.local.yaml").write_bytes(b"config: \xff\xfe")
 
-    with pytest.raises(SpecError, match=r"Pulumi.local.yaml: is not UTF-8 text"):
+    with pytest.raises(SpecError, match=r"Pulumi.local.yaml: the file is not UTF-8 text"):
         load_file(tmp_path / "Pulumi.local.yaml")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("config:\n  berth:models: {digits: [\n", "Pulumi.local.yaml:3: not YAML: "),
-        ("config:\n\tx: 1\n", "Pulumi.local.yaml:2: not YAML: "),
-        ("config: {}\n---\nconfig: {}\n", "Pulumi.local.yaml:2: not YAML: "),
-        ("config: *nowhere\n", "Pulumi.local.yaml:1: not YAML: found undefined alias"),
-        ("config: {a: \x07}\n", "Pulumi.local.yaml: not YAML: "),
-        ("- config\n", "Pulumi.local.yaml:1: is no map; a configuration has the key config:"),
-        ("config: [1]\n", "Pulumi.local.yaml:1: config: is not allowed; a map with keys such as"),
+        ("config:\n  berth:models: {digits: [\n", "Pulumi.local.yaml:3: invalid YAML: "),
+        ("config:\n\tx: 1\n", "Pulumi.local.yaml:2: invalid YAML: "),
+        ("config: {}\n---\nconfig: {}\n", "Pulumi.local.yaml:2: invalid YAML: "),
+        ("config: *nowhere\n", "Pulumi.local.yaml:1: invalid YAML: found undefined alias"),
+        ("config: {a: \x07}\n", "Pulumi.local.yaml: invalid YAML: "),
+        ("- config\n", "Pulumi.local.yaml:1: the file is not a map; add the key config:"),
+        ("config: [1]\n", "Pulumi.local.yaml:1: config: is not valid; use a map with keys such as"),
         (
             "config: {}\nmodels: {}\n",
-            "Pulumi.local.yaml:2: models: unknown key; what Berth reads stands under config:",
+            "Pulumi.local.yaml:2: models: unknown key; move Berth's keys under config:",
         ),
     ],
 )
@@ -163,8 +163,8 @@ def test_a_file_of_another_form(tmp_path: Path, text: str, expected: str) -> Non
 @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
 def test_an_empty_file_lacks_platform_and_models(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == [
-        "Pulumi.local.yaml: berth:platform: is missing; one of local, kubernetes, aws",
-        "Pulumi.local.yaml: berth:models: is missing; a map of 1 to 1000 entries",
+        "Pulumi.local.yaml: berth:platform: is missing; set it to one of local, kubernetes, aws",
+        "Pulumi.local.yaml: berth:models: is missing; set it to a map of 1 to 1000 entries",
     ]
 
 
@@ -206,7 +206,7 @@ def test_a_version_that_yaml_may_read_otherwise_needs_quotes(tmp_path: Path, ver
     found = problems(tmp_path, text)[0]
 
     assert found.startswith("Pulumi.local.yaml:6: berth:models.digits.versions")
-    assert found.endswith("is a name that YAML may read otherwise; put it in quotes")
+    assert found.endswith("is a name that YAML may read differently; put it in quotes")
 
 
 def test_quoted_versions_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -219,7 +219,8 @@ def test_a_version_as_text_and_as_a_number_is_the_same_one(tmp_path: Path) -> No
     found = problems(tmp_path, SMALLEST + "        1: {}\n")
 
     assert found[0] == (
-        "Pulumi.local.yaml:7: berth:models.digits.versions.1: stands twice, as text and number"
+        "Pulumi.local.yaml:7: berth:models.digits.versions.1: is defined twice: "
+        "once as text and once as a number; remove one of them"
     )
 
 
@@ -233,7 +234,7 @@ def test_a_date_needs_quotes(tmp_path: Path) -> None:
 
     assert found[0] == (
         "Pulumi.local.yaml:9: berth:policy.exceptions[0].expires: "
-        "is a date to YAML; put it in quotes"
+        "is read as a date; put it in quotes"
     )
 
 
@@ -257,7 +258,7 @@ config:
 def test_an_alias_of_what_it_lies_in_is_refused(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {may_differ: [*loop]}\n")
 
-    assert found.startswith("Pulumi.local.yaml:7: berth:parity.may_differ[0]: null is not allowed")
+    assert found.startswith("Pulumi.local.yaml:7: berth:parity.may_differ[0]: null is not valid")
 
 
 def test_a_key_that_stands_twice_is_refused_without_its_values(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_key_that_stands_twice_is_refused_without_its_values(tmp_path: Path) -
     )
     (found,) = problems(tmp_path, text)
 
-    assert found == "Pulumi.local.yaml:11: the same key stands twice"
+    assert found == "Pulumi.local.yaml:11: the key is defined twice; remove one of them"
 
 
 def test_an_encrypted_key_is_accepted_unread(tmp_path: Path) -> None:
@@ -280,8 +281,8 @@ def test_a_key_in_clear_is_refused_with_the_command_and_not_shown(tmp_path: Path
     text = SMALLEST + "  berth:gateway: {clients: {a: {key: hush-hush-hush-hush-hush}}}\n"
 
     assert problems(tmp_path, text) == [
-        "Pulumi.local.yaml:7: berth:gateway.clients.a.key: stands in clear; take it out, choose "
-        "another, and set that with `pulumi config set --secret --path "
+        "Pulumi.local.yaml:7: berth:gateway.clients.a.key: is in plaintext; remove it, choose "
+        "another key, and set it with `pulumi config set --secret --path "
         "'berth:gateway.clients.a.key'`"
     ]
 
@@ -293,7 +294,7 @@ def test_a_secret_elsewhere_is_refused(tmp_path: Path) -> None:
 
     assert found[0] == (
         "Pulumi.local.yaml:7: berth:gateway.timeout_seconds: is a secret; "
-        "only a client's key may be one"
+        "only a client's key may be a secret, so use a plain value"
     )
 
 

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from berth.spec import ParitySpec, ServingSpec, load_file, shape
+from berth.spec import ParitySpec, ServingSpec, load_file, schema
 from berth.spec.hosting import HostingSpec
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text, stack_schema
@@ -90,17 +90,17 @@ def test_dev_and_prod_have_the_same_keys() -> None:
 
 def test_every_field_is_described_and_every_number_bounded() -> None:
     def fields(node: Any, path: str) -> list[tuple[str, Any]]:
-        found = shape.resolved(node)
+        found = schema.resolve(node)
         below = [(f"{path}.{key}", value) for key, value in found.get("properties", {}).items()]
-        each = shape.entry(found) or found.get("items")
+        each = schema.entry_schema(found) or found.get("items")
         inner = fields(each, f"{path}.*") if each else []
         return below + inner + [item for where, value in below for item in fields(value, where)]
 
-    every = fields(shape.schema(), "berth")
+    every = fields(schema.sections_schema(), "berth")
 
     assert len(every) > 150
     for path, node in every:
-        found = shape.resolved(node)
+        found = schema.resolve(node)
         assert found.get("description"), path
         if found.get("type") in ("integer", "number") and "enum" not in found:
             assert "maximum" in found, path
@@ -109,7 +109,7 @@ def test_every_field_is_described_and_every_number_bounded() -> None:
 
 def test_what_parity_calls_size_is_in_the_specification() -> None:
     for key in ParitySpec().may_differ:
-        assert shape.at(tuple(key.split("."))), key
+        assert schema.schema_at(tuple(key.split("."))), key
 
 
 def test_serving_has_the_fields_of_the_component() -> None:

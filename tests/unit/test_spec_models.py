@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from berth.spec import SpecError, check_models, load_file
+from berth.spec import SpecError, load_file
+from berth.spec.model_files import check_models
 from berth_protocol.model_card import digest
 from tests.repository import REPOSITORY
 from tests.unit.spec_file import changed, config_of
@@ -78,8 +79,8 @@ def test_the_folder_of_another_version(project: Path) -> None:
     (found,) = problems(project, digits={"versions": {"1": {"path": "models/digits/2"}}})
 
     assert found.endswith(
-        f"berth:models.digits.versions.1: {project}/models/digits/2 holds version 2 of digits; "
-        "give the folder of version 1 of digits as path"
+        f"berth:models.digits.versions.1: {project}/models/digits/2 contains version 2 of digits; "
+        "set path to the directory of version 1 of digits"
     )
 
 

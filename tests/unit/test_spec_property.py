@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from berth.spec import HostingSpec, NetworkSpec, SpecError
-from berth.spec.quantity import memory_bytes, millicores
+from berth.spec.fields import parse_memory_bytes, parse_millicores
 from tests.unit.spec_file import config_of, load
 
 _SETTINGS = settings(
@@ -60,7 +60,9 @@ def test_percents_that_add_up_are_accepted_and_expose_what_has_traffic(
 @given(_splits(), st.integers(-100, 100).filter(bool))
 def test_percents_that_do_not_add_up_are_refused(traffic: dict[str, int], change: int) -> None:
     first = next(iter(traffic))
-    with pytest.raises(ValueError, match=r"add up to 100|from 0 to 100|less than|greater than"):
+    with pytest.raises(
+        ValueError, match=r"add up to 100|an integer from 0 to 100|less than|greater than"
+    ):
         HostingSpec.model_validate(_document({**traffic, first: traffic[first] + change}))
 
 
@@ -151,10 +153,10 @@ def test_a_network_is_accepted_exactly_when_its_subnets_fit(prefix: int, zones: 
 @_SETTINGS
 @given(st.integers(1, 999_999))
 def test_amounts_are_read_as_kubernetes_does(amount: int) -> None:
-    assert millicores(f"{amount}m") == amount
-    assert memory_bytes(f"{amount}Gi") == 1024 * memory_bytes(f"{amount}Mi")
+    assert parse_millicores(f"{amount}m") == amount
+    assert parse_memory_bytes(f"{amount}Gi") == 1024 * parse_memory_bytes(f"{amount}Mi")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1", 1000), ("0.5", 500), ("1.25", 1250)])
 def test_cores_in_thousandths(text: str, expected: int) -> None:
-    assert millicores(text) == expected
+    assert parse_millicores(text) == expected

@@ -17,218 +17,239 @@ _EXCEPTION = {
     "reason": "moves away next month",
     "expires": "2027-03-31",
 }
-_NAME = "1 to 40 lower-case letters, digits and hyphens, a letter first, no hyphen last"
-_VERSION = "1 to 16 lower-case letters, digits, dots and hyphens, a letter or digit at both ends"
+_NAME = "1 to 40 lowercase letters, digits and hyphens, starting with a letter and not ending with"
+_VERSION = (
+    "1 to 16 lowercase letters, digits, dots and hyphens, with a letter or digit at both ends"
+)
 
 LOCAL: list[tuple[Mapping[Any, Any], str]] = [
-    ({"platform": "azure"}, "platform: 'azure' is not allowed; one of local, kubernetes, aws"),
-    ({"platform": ABSENT}, "platform: is missing; one of local, kubernetes, aws"),
-    ({"models": ABSENT}, "models: is missing; a map of 1 to 1000 entries"),
-    ({"models": {}}, "models: {} is not allowed; a map of 1 to 1000 entries"),
-    ({"models": []}, "models: [] is not allowed; a map of 1 to 1000 entries"),
-    ({"models.Digits": {"versions": {"1": {}}}}, f"models.Digits: is not a name for this; {_NAME}"),
-    ({"models.a-": {"versions": {"1": {}}}}, f"models.a-: is not a name for this; {_NAME}"),
+    ({"platform": "azure"}, "platform: 'azure' is not valid; use one of local, kubernetes, aws"),
+    ({"platform": ABSENT}, "platform: is missing; set it to one of local, kubernetes, aws"),
+    ({"models": ABSENT}, "models: is missing; set it to a map of 1 to 1000 entries"),
+    ({"models": {}}, "models: {} is not valid; use a map of 1 to 1000 entries"),
+    ({"models": []}, "models: [] is not valid; use a map of 1 to 1000 entries"),
+    (
+        {"models.Digits": {"versions": {"1": {}}}},
+        f"models.Digits: is not a valid name; use {_NAME}",
+    ),
+    ({"models.a-": {"versions": {"1": {}}}}, f"models.a-: is not a valid name; use {_NAME}"),
     (
         {"models." + "m" * 41: {"versions": {"1": {}}}},
-        f"models.{'m' * 41}: is not a name for this; {_NAME}",
+        f"models.{'m' * 41}: is not a valid name; use {_NAME}",
     ),
-    ({"models.digits.versions": ABSENT}, "models.digits.versions: is missing; a map of 1 to 50"),
-    ({"models.digits.versions": {}}, "models.digits.versions: {} is not allowed; a map of 1 to 50"),
+    (
+        {"models.digits.versions": ABSENT},
+        "models.digits.versions: is missing; set it to a map of 1 to 50",
+    ),
+    (
+        {"models.digits.versions": {}},
+        "models.digits.versions: {} is not valid; use a map of 1 to 50",
+    ),
     (
         {("models", "digits", "versions", "v 1"): {}},
-        f'models.digits.versions["v 1"]: is not a name for this; {_VERSION}',
+        f'models.digits.versions["v 1"]: is not a valid name; use {_VERSION}',
     ),
     (
         {("models", "digits", "versions", "1" * 17): {}},
-        f"models.digits.versions.{'1' * 17}: is not a name for this; {_VERSION}",
+        f"models.digits.versions.{'1' * 17}: is not a valid name; use {_VERSION}",
     ),
     (
         {"models.digits.versions.1": None},
-        "models.digits.versions.1: null is not allowed; a map with the keys path, digest, exposed",
+        "models.digits.versions.1: null is not valid; use a map with the keys path, digest, "
+        "exposed",
     ),
     (
         {"models.digits.versions.1.path": "/srv/models"},
-        "models.digits.versions.1.path: '/srv/models' is not allowed; a path relative to the "
-        "project, which does not leave it",
+        "models.digits.versions.1.path: '/srv/models' is not valid; use a path relative to the "
+        "project and inside it",
     ),
     (
         {"models.digits.versions.1.path": "models/../../elsewhere"},
-        "models.digits.versions.1.path: 'models/../../elsewhere' is not allowed; a path relative",
+        "models.digits.versions.1.path: 'models/../../elsewhere' is not valid; use a path relative",
     ),
     (
         {"models.digits.versions.1.digest": "sha256:abc"},
-        "models.digits.versions.1.digest: 'sha256:abc' is not allowed; sha256: and 64 hexadecimal",
+        "models.digits.versions.1.digest: 'sha256:abc' is not valid; use sha256: and 64 "
+        "hexadecimal",
     ),
     (
         {"models.digits.versions.1.exposed": "yes"},
-        "models.digits.versions.1.exposed: 'yes' is not allowed; true or false",
+        "models.digits.versions.1.exposed: 'yes' is not valid; use true or false",
     ),
     (
         {"models.digits.versions.1.exposed": False},
-        "models.digits.versions.1.exposed: false but the version has 90 % of the traffic; expose "
-        "it, or give its traffic to another version",
+        "models.digits.versions.1.exposed: false is not possible for a version with 90% of "
+        "the traffic; expose it or move its traffic to another version",
     ),
     (
         {"models.digits.traffic": {"1": 90, "2": 20}},
-        "models.digits.traffic: {'1': 90, '2': 20} adds up to 110; percents must add up to 100",
+        "models.digits.traffic: {'1': 90, '2': 20} adds up to 110; change the percentages so "
+        "that they add up to 100",
     ),
     (
         {"models.digits.traffic": {"1": 90, "3": 10}},
-        "models.digits.traffic.3: 10 is for a version that is not there; the versions are 1, 2",
+        "models.digits.traffic.3: 10 is set for unknown version 3; known versions: 1, 2",
     ),
     (
         {"models.digits.traffic": ABSENT},
-        "models.digits.traffic: is missing; give percents that add up to 100: the versions are "
+        "models.digits.traffic: is missing; set percentages that add up to 100; known versions: "
         "1, 2",
     ),
     (
         {"models.digits.traffic.1": 90.5},
-        "models.digits.traffic.1: 90.5 is not allowed; a whole number from 0 to 100",
+        "models.digits.traffic.1: 90.5 is not valid; use an integer from 0 to 100",
     ),
     (
         {"models.digits.traffic.1": "90"},
-        "models.digits.traffic.1: '90' is not allowed; a whole number from 0 to 100",
+        "models.digits.traffic.1: '90' is not valid; use an integer from 0 to 100",
     ),
     (
         {"models.digits.traffic": {"1": 110, "2": -10}},
-        "models.digits.traffic.2: -10 is not allowed; a whole number from 0 to 100",
+        "models.digits.traffic.2: -10 is not valid; use an integer from 0 to 100",
     ),
     (
         {"models.digits.shadow": "3"},
-        "models.digits.shadow: '3' is not a version of this model; the versions are 1, 2",
+        "models.digits.shadow: '3' is not a version of this model; known versions: 1, 2",
     ),
     (
         {"models.digits.shadow": "2"},
-        "models.digits.shadow: '2' has 10 % of the traffic; a shadow must have none",
+        "models.digits.shadow: '2' receives 10% of the traffic; a shadow version must receive none",
     ),
     (
         {"models.digits.versions.1.standby": "cold"},
-        "models.digits.versions.1.standby: 'cold' is for a version that nothing reaches; this one "
-        "is exposed or the shadow",
+        "models.digits.versions.1.standby: 'cold' requires a version that receives no requests, "
+        "but "
+        "this version is exposed or the shadow version; use warm",
     ),
     (
         {"models.digits.versions.1.standby": "tepid"},
-        "models.digits.versions.1.standby: 'tepid' is not allowed; one of warm, cold",
+        "models.digits.versions.1.standby: 'tepid' is not valid; use one of warm, cold",
     ),
     (
         {"models.digits.compute": "tpu"},
-        "models.digits.compute: 'tpu' is not allowed; one of cpu, gpu",
+        "models.digits.compute: 'tpu' is not valid; use one of cpu, gpu",
     ),
     (
         {"models.digits.replicas": {"min": 3, "max": 2}},
-        "models.digits.replicas.min: 3 is above max, 2; min must not be above max",
+        "models.digits.replicas.min: 3 exceeds max (2); lower min or raise max",
     ),
     (
         {"models.digits.replicas": {"min": 0}},
-        "models.digits.replicas.min: 0 is for compute: gpu only; with compute: cpu 1 or more",
+        "models.digits.replicas.min: 0 requires compute: gpu; with compute: cpu use 1 or more",
     ),
     (
         {"models.digits.resources": {"gpu": 1}},
-        "models.digits.resources.gpu: 1 does not go with compute: cpu; 0, or compute: gpu",
+        "models.digits.resources.gpu: 1 cannot be combined with compute: cpu; use 0 or set "
+        "compute: gpu",
     ),
     (
         {"models.digits.compute": "gpu", "models.digits.resources": {"gpu": 0}},
-        "models.digits.resources.gpu: 0 does not go with compute: gpu; 1 or more",
+        "models.digits.resources.gpu: 0 cannot be combined with compute: gpu; use 1 or more",
     ),
     (
         {"models.digits.resources": {"cpu": "1e3"}},
-        'models.digits.resources.cpu: \'1e3\' is not allowed; cores as "1" or "0.5", or '
-        'thousandths as "500m"; 50m to 192',
+        'models.digits.resources.cpu: \'1e3\' is not valid; use cores such as "1" or "0.5", '
+        'or millicores such as "500m", from 50m to 192',
     ),
-    ({"models.digits.resources": {"cpu": "10m"}}, "models.digits.resources.cpu: '10m' is not al"),
-    ({"models.digits.resources": {"cpu": True}}, "models.digits.resources.cpu: true is not allow"),
+    ({"models.digits.resources": {"cpu": "10m"}}, "models.digits.resources.cpu: '10m' is not va"),
+    ({"models.digits.resources": {"cpu": True}}, "models.digits.resources.cpu: true is not valid"),
     (
         {"models.digits.resources": {"memory": "512M"}},
-        "models.digits.resources.memory: '512M' is not allowed; a whole number with Mi or Gi; "
-        "64Mi to 1536Gi",
+        "models.digits.resources.memory: '512M' is not valid; use an integer followed by Mi "
+        "or Gi, from 64Mi to 1536Gi",
     ),
     ({"models.digits.resources": {"memory": "1Mi"}}, "models.digits.resources.memory: '1Mi' is n"),
     (
         {"models.digits.serving": {"batch_size": 64, "max_batch": 32}},
-        "models.digits.serving.batch_size: 64 is above max_batch, 32; it must not be",
+        "models.digits.serving.batch_size: 64 exceeds max_batch (32); lower batch_size or raise "
+        "max_batch",
     ),
     (
         {"models.digits.serving": {"deadline_seconds": 0}},
-        "models.digits.serving.deadline_seconds: 0 is not allowed; a number above 0, 3600 at most",
+        "models.digits.serving.deadline_seconds: 0 is not valid; use a number greater than 0 and "
+        "at most 3600",
     ),
     (
         {"models.digits-2": {"versions": {"1": {}}}, "models.digits.versions.2-1": {}},
         "models.digits-2.versions.1: has the same berth name, digits-2-1, as version 2-1 of "
         "digits; rename one of them",
     ),
-    ({"gateway.clients": {}}, "gateway.clients: is not allowed; a map of 1 to 300 entries"),
+    ({"gateway.clients": {}}, "gateway.clients: is not valid; use a map of 1 to 300 entries"),
     (
         {"gateway.clients.Team A": {}},
-        f'gateway.clients["Team A"]: is not a name for this; {_NAME}',
+        f'gateway.clients["Team A"]: is not a valid name; use {_NAME}',
     ),
     (
         {"gateway.clients.default.rate_per_second": 0},
-        "gateway.clients.default.rate_per_second: 0 is not allowed; a number above 0, 100000 at",
+        "gateway.clients.default.rate_per_second: 0 is not valid; use a number greater than 0",
     ),
     (
         {"gateway.clients.default.rate_per_second": float("inf")},
-        "gateway.clients.default.rate_per_second: inf is not allowed; a number above 0, 100000 at",
+        "gateway.clients.default.rate_per_second: inf is not valid; use a number greater than 0",
     ),
     (
         {"gateway.clients.default.quota": {"period": "day"}},
-        "gateway.clients.default.quota.requests: is missing; a whole number from 1 to 1000000000",
+        "gateway.clients.default.quota.requests: is missing; set it to an integer from 1 to "
+        "1000000000",
     ),
     (
         {"gateway.clients.default.quota.period": "year"},
-        "gateway.clients.default.quota.period: is not allowed; one of hour, day, week, month",
+        "gateway.clients.default.quota.period: is not valid; use one of hour, day, week, month",
     ),
     (
         {"gateway.max_body_bytes": 10},
-        "gateway.max_body_bytes: 10 is not allowed; a whole number from 1024 to 1073741824",
+        "gateway.max_body_bytes: 10 is not valid; use an integer from 1024 to 1073741824",
     ),
     (
         {"local": {"gateway_port": 80}},
-        "local.gateway_port: 80 is not allowed; a whole number from 1024 to 65535",
+        "local.gateway_port: 80 is not valid; use an integer from 1024 to 65535",
     ),
     (
         {"local": {"gateway_port": 8080, "admin_port": 8080}},
-        "local.admin_port: 8080 is gateway_port too; give two different ports",
+        "local.admin_port: 8080 is also gateway_port; use two different ports",
     ),
     (
         {"parity": {"may_differ": ["node_pools.*.maximum"]}},
-        "parity.may_differ[0]: 'node_pools.*.maximum' is not a key of the specification; one with",
+        "parity.may_differ[0]: 'node_pools.*.maximum' is not a key of the specification; use an",
     ),
     (
         {"policy": {"exceptions": [{**_EXCEPTION, "reason": "because"}]}},
-        "policy.exceptions[0].reason: 'because' is not allowed; 10 to 400 characters that say why",
+        "policy.exceptions[0].reason: 'because' is not valid; use a reason of 10 to 400 characters",
     ),
     (
         {"policy": {"exceptions": [{**_EXCEPTION, "expires": "next year"}]}},
-        "policy.exceptions[0].expires: 'next year' is not allowed; a day in quotes, such as",
+        "policy.exceptions[0].expires: 'next year' is not valid; use a date in quotes, such as",
     ),
     (
         {"policy": {"exceptions": [{**_EXCEPTION, "expires": "2027-02-30"}]}},
-        "policy.exceptions[0].expires: '2027-02-30' is no day of the calendar; year-month-day",
+        "policy.exceptions[0].expires: '2027-02-30' is not a calendar date; use YYYY-MM-DD",
     ),
     (
         {"network": {}},
-        "network: is for platform aws, and this stack's is local; take it out",
+        "network: applies only to platform aws, but this stack uses local; remove it",
     ),
     (
         {"images": {}},
-        "images: is for platform kubernetes and aws, and this stack's is local; take it out",
+        "images: applies only to platforms kubernetes and aws, but this stack uses local; remove "
+        "it",
     ),
 ]
 
 KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
     (
         {"registry": ABSENT},
-        "registry.url: is missing; platform kubernetes needs the registry to push images to",
+        "registry.url: is missing; set the registry that platform kubernetes pushes images to",
     ),
     (
         {"registry.url": "https://registry.example.com"},
-        "registry.url: 'https://registry.example.com' is not allowed; a registry without a scheme",
+        "registry.url: 'https://registry.example.com' is not valid; use a registry without a "
+        "scheme",
     ),
-    ({"registry.keep_images": 10}, "registry.keep_images: is for platform aws only; take it out"),
-    ({"edge": {"cdn": {}}}, "edge.cdn: is for platform aws only; take it out"),
+    ({"registry.keep_images": 10}, "registry.keep_images: applies only to platform aws; remove it"),
+    ({"edge": {"cdn": {}}}, "edge.cdn: applies only to platform aws; remove it"),
     (
         {"edge": {"sites": {"plant": {"kubeconfig": "plant.yaml", "models": ["digit"]}}}},
-        "edge.sites.plant.models[0]: 'digit' is not a model of this stack; one of digits",
+        "edge.sites.plant.models[0]: 'digit' is not a model of this stack; known models: digits",
     ),
     (
         {"data": {"datasets": {"codes": {"version": "1", "models": ["digits"]}}}},
@@ -242,25 +263,29 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
                 }
             }
         },
-        "data.datasets.codes.models[0]: 'other' is not a model of this stack; one of digits",
+        "data.datasets.codes.models[0]: 'other' is not a model of this stack; known models: digits",
     ),
     (
         {"data": {"datasets": {"codes": {"version": 1, "models": ["digits"], "source": "/srv"}}}},
-        "data.datasets.codes.source: '/srv' is not allowed; oci://registry/name, s3://bucket/prefix",
+        "data.datasets.codes.source: '/srv' is not valid; use oci://registry/name, "
+        "s3://bucket/prefix",
     ),
     (
         {"images": {"base": "gcr.io/distroless/python3:latest"}},
-        "images.base: 'gcr.io/distroless/python3:latest' is not allowed; an image by digest",
+        "images.base: 'gcr.io/distroless/python3:latest' is not valid; use an image by digest",
     ),
     (
         {"kubernetes": {"namespace": "Berth"}},
-        "kubernetes.namespace: 'Berth' is not allowed; 1 to 63 lower-case letters, digits and",
+        "kubernetes.namespace: 'Berth' is not valid; use 1 to 63 lowercase letters, digits and",
     ),
     (
         {"kubernetes": {"hostnames": ["localhost"]}},
-        "kubernetes.hostnames[0]: 'localhost' is not allowed; a full host name in lower case",
+        "kubernetes.hostnames[0]: 'localhost' is not valid; use a full host name in lowercase",
     ),
-    ({"local": {}}, "local: is for platform local, and this stack's is kubernetes; take it out"),
+    (
+        {"local": {}},
+        "local: applies only to platform local, but this stack uses kubernetes; remove it",
+    ),
 ]
 
 

@@ -25,8 +25,8 @@ from berth.operations.stack import Stack
 from berth.packaging.errors import PackageError
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
-from berth.spec import HostingSpec, SpecError, check_models, load_file
-from berth.spec.model_store import version_directory
+from berth.spec import HostingSpec, SpecError, load_file, version_directory
+from berth.spec.model_files import check_models
 from berth_protocol.model_card import CardError, read_card
 
 BAD_INPUT = 2

@@ -11,8 +11,7 @@ from berth.errors import OperationError
 from berth.operations.invoke import Answer, invoke
 from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
-from berth.spec import HostingSpec
-from berth.spec.model_store import version_directory
+from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import read_card
 from berth_protocol.paths import infer_path
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from berth.packaging.errors import PackageError
-from berth.spec.text import Name, VersionName
+from berth.spec.fields import Name, VersionName
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _VERSION: TypeAdapter[str] = TypeAdapter(VersionName)

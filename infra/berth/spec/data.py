@@ -1,43 +1,43 @@
-"""The data layer: what models read at run time, deployed apart from the models."""
+"""Reference data that models read at run time. Deployed independently of the models."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from berth.spec.section import Section
-from berth.spec.text import Digest, Name, Region, Text, Version
+from berth.spec.fields import Digest, Name, Region, Section, Text, Version
 
 DataSource = Annotated[
     str,
     Text(
         r"(oci|s3|pvc):\/\/[A-Za-z0-9][A-Za-z0-9._:@\/-]{1,500}",
-        "oci://registry/name, s3://bucket/prefix or pvc://claim/folder",
+        "oci://registry/name, s3://bucket/prefix or pvc://claim/directory",
     ),
 ]
 
 
 class DatasetSpec(Section):
-    """One set of reference data, in one version."""
+    """One version of a dataset."""
 
     version: Version
-    """The version that this stack reads."""
+    """Version that this stack reads."""
     digest: Digest | None = None
-    """Pins the version: the sha256 of its manifest, which names the sha256 of every file."""
+    """Digest that pins the version: the SHA-256 of its manifest, which lists the SHA-256 of every
+    file. By default, the version is not pinned."""
     source: DataSource | None = None
-    """Where it lies: an OCI artifact, an S3-compatible bucket or a claim of the namespace. On aws
-    the stack's own bucket when omitted."""
+    """Location: an OCI artifact, an S3-compatible bucket or a PersistentVolumeClaim of the
+    namespace. On aws, defaults to the stack's own bucket."""
     models: list[Name] = Field(min_length=1, max_length=1000)
-    """The models that it is mounted for, read-only, at `/data/<name>`."""
+    """Models that mount the dataset, read-only, at `/data/<name>`."""
 
 
 class DataSpec(Section):
-    """Sets of data, and how the bucket that holds them is kept."""
+    """Datasets, and the retention settings of the bucket that stores them."""
 
     datasets: dict[Name, DatasetSpec] = Field(default={}, max_length=200)
-    """The sets, by name."""
+    """Datasets by name."""
     noncurrent_version_days: int = Field(default=90, ge=1, le=3650)
-    """aws: days that an overwritten or deleted object can be had back."""
+    """aws: Days to keep overwritten and deleted objects for recovery."""
     archive_after_days: int | None = Field(default=None, ge=30, le=3650)
-    """aws: days until an object moves to infrequent-access storage; never when omitted."""
+    """aws: Days until an object moves to infrequent-access storage. Defaults to never."""
     replica_region: Region | None = None
-    """aws: the region with a copy of the bucket; none when omitted."""
+    """aws: Region that stores a replica of the bucket. Defaults to no replica."""

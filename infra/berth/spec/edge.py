@@ -1,61 +1,78 @@
-"""What brings the API near its users."""
+"""Endpoints near the users: edge sites, CloudFront and latency-based routing."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from berth.spec.domain import DomainSpec
-from berth.spec.section import Section
-from berth.spec.text import FilePath, KubernetesName, Name, StackName
+from berth.spec.errors import Problem, build_rule_error
+from berth.spec.fields import FilePath, Hostname, KubernetesName, Name, Section, StackName
+
+
+class DomainSpec(Section):
+    """A host name and the Route 53 zone in which Berth creates its record and certificate."""
+
+    name: Hostname
+    """Host name that clients use."""
+    zone: Hostname
+    """Existing public Route 53 zone that contains `name`."""
+
+    @model_validator(mode="after")
+    def _check_zone(self) -> "DomainSpec":
+        if self.name != self.zone and not self.name.endswith(f".{self.zone}"):
+            raise build_rule_error(
+                Problem(("name",), f"is not in the zone {self.zone}; use a name in that zone")
+            )
+        return self
 
 
 class SiteSpec(Section):
-    """A further cluster that runs some of the models, with the same digests."""
+    """An additional cluster that runs some of the models, with the same image digests."""
 
     kubeconfig: FilePath
-    """Path of the kubeconfig file of the site's cluster."""
+    """Path of the kubeconfig file for the site's cluster."""
     context: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """The kubeconfig's context; the current one when omitted."""
+    """Context in the kubeconfig file. Defaults to its current context."""
     namespace: KubernetesName = "berth"
-    """The namespace at the site."""
+    """Namespace at the site."""
     models: list[Name] = Field(min_length=1, max_length=1000)
-    """The models that run there, with the versions and traffic that they have here."""
+    """Models that run at the site, with the versions and traffic that they have in this stack."""
 
 
 class CdnSpec(Section):
-    """CloudFront in front of the API. Inference is never cached."""
+    """A CloudFront distribution in front of the API. It never caches predictions."""
 
     domain: DomainSpec | None = None
-    """Host name of the distribution; CloudFront's own when omitted."""
+    """Host name of the distribution. Defaults to a name that CloudFront generates."""
     price_class: Literal["100", "200", "all"] = "100"
-    """Where CloudFront answers: 100 is Europe and North America, 200 adds Asia, the Middle East
-    and Africa, all is everywhere."""
+    """Edge locations that CloudFront uses: 100 is Europe and North America; 200 adds Asia, the
+    Middle East and Africa; all is every location."""
     minimum_tls: Literal["1.2", "1.3"] = "1.2"
-    """The lowest TLS version that a client may use."""
+    """Minimum TLS version for clients."""
     requests_per_ip: int = Field(default=2000, ge=10, le=2_000_000_000)
-    """Requests of one address in 5 minutes; more are blocked."""
+    """Requests per IP address in 5 minutes. The firewall blocks further requests."""
 
 
 class LatencyRoutingSpec(Section):
-    """One host name for the same API in several regions: the nearest that is healthy answers. Each
-    region's stack has this section with the same domain, and makes its own record."""
+    """One host name for the same API in several Regions. Route 53 returns the nearest healthy
+    Region. The stack of each Region has this section with the same domain and creates its own
+    record."""
 
     domain: DomainSpec
-    """The host name; its latency records point to the APIs of the stacks."""
+    """Host name. Its latency records point to the APIs of the stacks."""
     stacks: list[StackName] = Field(default=[], max_length=20)
-    """Stacks of other regions that are up: they are held against this one."""
+    """Deployed stacks of other Regions. `up` checks that they are compatible with this stack."""
     cdn_stack: StackName | None = None
-    """Which of `stacks` has the CloudFront distribution (`edge.cdn`) that is in front of this name:
-    the API takes what comes from there alone. None where clients use the name themselves, or this
-    stack has the distribution."""
+    """Stack, one of `stacks`, whose CloudFront distribution (`edge.cdn`) is in front of this host
+    name. The API then accepts requests only from that distribution. Omit it if clients use the host
+    name directly or if this stack has the distribution."""
 
 
 class EdgeSpec(Section):
-    """Edge endpoints."""
+    """Endpoints near the users."""
 
     sites: dict[Name, SiteSpec] = Field(default={}, max_length=100)
-    """Further clusters, by name."""
+    """Additional clusters by name."""
     cdn: CdnSpec | None = None
-    """aws: CloudFront in front of the API; none when omitted."""
+    """aws: CloudFront distribution in front of the API. Defaults to none."""
     latency_routing: LatencyRoutingSpec | None = None
-    """aws: latency records over several regional stacks; none when omitted."""
+    """aws: Latency-based routing across the stacks of several Regions. Defaults to none."""

@@ -1,21 +1,22 @@
-"""What is wrong with a specification, said so that its author can put it right."""
+"""Problems in a specification, and the error that reports all of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
 
-# Steps from the section (`models`) down to a value; an integer is an index in a list.
 Path = tuple[str | int, ...]
+"""Steps from a section (`models`) to a value. An integer is a list index."""
 
 RULE = "rule"
+"""The type of the pydantic errors that carry our own problems."""
 
 
 class SpecError(ValueError):
     """A specification that cannot be deployed.
 
     Attributes:
-        problems: one line each: file, line, key, value, and what is allowed.
+        problems: One line each: file, line, key, value, and what to do.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -24,17 +25,18 @@ class SpecError(ValueError):
 
     @classmethod
     def of(cls, message: str) -> "SpecError":
+        """Return an error with one problem."""
         return cls([message])
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule.
+    """A violated rule.
 
     Attributes:
-        path: where; relative to the section that found it, until the reader makes it whole.
-        message: what is wrong and what is allowed; follows the value in the line that is shown.
-        show_value: whether the value at `path` helps to understand the message.
+        path: Path of the value. A section's validator gives it relative to the section.
+        message: What is wrong and what to do. It follows the key and the value.
+        show_value: If True, the error line contains the value.
     """
 
     path: Path
@@ -42,33 +44,33 @@ class Problem:
     show_value: bool = True
 
 
-def refuse(problems: Iterable[Problem]) -> None:
-    """Raise, inside a pydantic validator, what tells these problems; nothing without any."""
-    found = list(problems)
-    if found:
-        raise refusal(*found)
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise all problems as one error inside a pydantic validator. Do nothing without any."""
+    collected = list(problems)
+    if collected:
+        raise build_rule_error(*collected)
 
 
-def refusal(*problems: Problem) -> PydanticCustomError:
-    """What a pydantic validator raises for these problems."""
+def build_rule_error(*problems: Problem) -> PydanticCustomError:
+    """Build the error that a pydantic validator raises for these problems."""
     text = "; ".join(problem.message for problem in problems)
-    # The text is an argument, not the template: a brace in it is no placeholder.
+    # Pass the text as an argument: pydantic would expand braces in a template.
     return PydanticCustomError(RULE, "{text}", {"text": text, "problems": list(problems)})
 
 
-def rendered(path: Path) -> str:
-    """A path as Pulumi writes it: `berth:models.digits.versions["1.0"].path`."""
+def format_path(path: Path) -> str:
+    """Format a path as Pulumi does: `berth:models.digits.versions["1.0"].path`."""
     first, *rest = path
-    return f"berth:{one_line(str(first))}" + "".join(_step(step) for step in rest)
+    return f"berth:{escape_control(str(first))}" + "".join(_format_step(step) for step in rest)
 
 
-def one_line(text: str) -> str:
-    """`text` with line breaks and other control characters as escapes."""
+def escape_control(text: str) -> str:
+    """Escape line breaks and other control characters, so that `text` fits on one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _step(step: str | int) -> str:
+def _format_step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
     simple = step.replace("-", "").replace("_", "").isalnum()
-    return f".{step}" if simple else f'["{one_line(step)}"]'
+    return f".{step}" if simple else f'["{escape_control(step)}"]'

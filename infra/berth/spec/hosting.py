@@ -1,4 +1,4 @@
-"""The whole specification of a stack."""
+"""The complete specification of a stack."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
@@ -6,26 +6,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from berth.spec import rules
-from berth.spec.api import ApiSpec
-from berth.spec.budget import BudgetSpec
-from berth.spec.cluster import ClusterSpec
+from berth.spec.aws import ApiSpec, BudgetSpec, EncryptionSpec, NetworkSpec, ObservabilitySpec
+from berth.spec.cluster import ClusterSpec, NodePoolSpec, PoolName
 from berth.spec.data import DataSpec
 from berth.spec.edge import EdgeSpec
-from berth.spec.encryption import EncryptionSpec
-from berth.spec.errors import refuse
+from berth.spec.errors import Problem, build_rule_error, raise_problems
+from berth.spec.fields import Port, Section, Text
 from berth.spec.gateway import GatewaySpec
-from berth.spec.images import ImageSpec
+from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
-from berth.spec.local import LocalSpec
 from berth.spec.models import Models
-from berth.spec.network import NetworkSpec
-from berth.spec.node_pool import NodePoolSpec, PoolName
-from berth.spec.observability import ObservabilitySpec
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import PolicySpec
-from berth.spec.registry import RegistrySpec
-from berth.spec.section import Section
-from berth.spec.text import Text
 
 PlatformName = Literal["local", "kubernetes", "aws"]
 PLATFORM_NAMES: tuple[PlatformName, ...] = get_args(PlatformName)
@@ -34,7 +26,7 @@ TagKey = Annotated[
     str,
     Text(
         r"(?!aws:)(?!berth:)[A-Za-z0-9 _.:\/=+@-]{1,128}",
-        "1 to 128 letters, digits, spaces and _.:/=+-@, not beginning with aws: or berth:",
+        "1 to 128 letters, digits, spaces and _.:/=+-@, not starting with aws: or berth:",
     ),
 ]
 TagValue = Annotated[
@@ -42,14 +34,14 @@ TagValue = Annotated[
 ]
 
 
-def _text_as_boolean(value: Any) -> Any:
-    """Pulumi writes a scalar right under `config:` as text when it rewrites the file."""
+def _text_to_boolean(value: Any) -> Any:
+    """Convert text to a boolean: Pulumi writes top-level scalars as text when it edits the file."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 Switch = Annotated[
     bool,
-    BeforeValidator(_text_as_boolean),
+    BeforeValidator(_text_to_boolean),
     Field(
         json_schema_extra={
             "type": ["boolean", "string"],
@@ -60,71 +52,89 @@ Switch = Annotated[
 ]
 
 
+class LocalSpec(Section):
+    """Settings of the local platform."""
+
+    gateway_port: Port | None = None
+    """TCP port on 127.0.0.1 for clients. By default, Berth picks a free port and keeps it."""
+    admin_port: Port | None = None
+    """TCP port on 127.0.0.1 for the gateway's metrics. By default, Berth picks a free port and
+    keeps it."""
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> "LocalSpec":
+        if self.gateway_port is not None and self.gateway_port == self.admin_port:
+            raise build_rule_error(
+                Problem(("admin_port",), "is also gateway_port; use two different ports")
+            )
+        return self
+
+
 class HostingSpec(Section):
-    """What one environment runs: the keys `berth:<section>` of its configuration."""
+    """The specification of an environment: the keys `berth:<section>` of its configuration."""
 
     platform: PlatformName
     """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
     models: Models
-    """The models, by name."""
+    """Models by name."""
     gateway: GatewaySpec = GatewaySpec()
-    """The front door: clients, keys, throttle, limits."""
+    """Gateway: clients, API keys, rate limits and request limits."""
     parity: ParitySpec = ParitySpec()
-    """What may differ between two stacks that are otherwise the same."""
+    """Stack to compare this one with, and what may differ."""
     policy: PolicySpec = PolicySpec()
     """Accepted exceptions from the security baseline."""
     local: LocalSpec = LocalSpec()
-    """What only the local platform needs."""
+    """Settings of the local platform."""
     kubernetes: KubernetesSpec = KubernetesSpec()
-    """The cluster that berths run on."""
+    """Kubernetes cluster that the berths run on."""
     images: ImageSpec = ImageSpec()
-    """Container images: what they are built on, and the gate that they pass."""
+    """How Berth builds and checks container images."""
     registry: RegistrySpec = RegistrySpec()
-    """The registry that images are pushed to and pulled from."""
+    """Registry that Berth pushes images to and pulls them from."""
     data: DataSpec = DataSpec()
-    """The data layer: what models read at run time."""
+    """Reference data that models read at run time."""
     edge: EdgeSpec = EdgeSpec()
-    """Edge sites, CloudFront and latency records."""
+    """Edge sites, CloudFront and latency-based routing."""
     network: NetworkSpec = NetworkSpec()
-    """The virtual network."""
+    """VPC and its subnets."""
     cluster: ClusterSpec = ClusterSpec()
-    """The EKS cluster."""
+    """EKS cluster."""
     node_pools: dict[PoolName, NodePoolSpec] = Field(default={}, max_length=30)
-    """Groups of nodes, by name."""
+    """Node pools by name."""
     api: ApiSpec = ApiSpec()
     """API Gateway and its firewall."""
     encryption: EncryptionSpec = EncryptionSpec()
-    """The customer keys."""
+    """KMS keys."""
     observability: ObservabilitySpec = ObservabilitySpec()
     """Logs, dashboards and alarms."""
     budget: BudgetSpec | None = None
-    """What the stack may cost; no budget is watched when omitted."""
+    """Monthly budget. Defaults to none."""
     protect: Switch = False
-    """Whether what holds data (registry, buckets, keys, cluster) refuses to be deleted."""
+    """If true, Pulumi refuses to delete the resources that hold data: registry, buckets, keys and
+    cluster."""
     tags: dict[TagKey, TagValue] = Field(default={}, max_length=40)
-    """Tags of every AWS resource, beside Berth's own."""
+    """Tags of every AWS resource, in addition to Berth's own tags."""
 
     _aws: dict[str, Any] = PrivateAttr(default_factory=dict)
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the AWS provider's settings from the validation context."""
+        self._aws = dict((context or {}).get("aws", {}))
+
     @property
     def aws(self) -> Mapping[str, Any]:
-        """The AWS provider's own settings (`aws:region` and such), without their prefix."""
+        """The AWS provider's settings (such as `aws:region`), without their prefix."""
         return self._aws
-
-    def with_aws(self, settings: Mapping[str, Any]) -> "HostingSpec":
-        """The same with these settings of the AWS provider."""
-        self._aws.update(settings)
-        return self
 
     @model_validator(mode="after")
     def _check(self) -> "HostingSpec":
-        refuse(rules.problems(dict(self)))
+        raise_problems(rules.find_problems(dict(self)))
         return self
 
 
 def find_readers(section: str) -> tuple[PlatformName, ...]:
     """Return the platforms that read a section."""
-    # The platforms import the specification.
+    # Import lazily, because the platforms import the specification.
     from berth.platforms import get_platform
 
     readers = tuple(name for name in PLATFORM_NAMES if section in get_platform(name).sections)

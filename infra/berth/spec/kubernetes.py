@@ -1,85 +1,96 @@
-"""The cluster that berths run on, whoever built it."""
+"""The Kubernetes cluster that berths run on, and how Berth uses it."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from berth.spec.errors import Problem, refuse
-from berth.spec.section import Section
-from berth.spec.text import FilePath, Hostname, KubernetesName, LabelKey, LabelValue, Text
+from berth.spec.errors import Problem, raise_problems
+from berth.spec.fields import (
+    FilePath,
+    Hostname,
+    KubernetesName,
+    LabelKey,
+    LabelValue,
+    Section,
+    Text,
+)
 
 Image = Annotated[
     str,
     Text(
         r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[a-z0-9._-]+)+(:[A-Za-z0-9._-]{1,128})?"
         r"(@sha256:[0-9a-f]{64})?",
-        "an image: registry/name, with a tag, a digest or both",
+        "an image: registry/name with a tag, a digest or both",
     ),
 ]
 Address = Annotated[
     str,
     Text(
-        r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", "a host name or an IPv4 address, no port"
+        r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+        "a host name or an IPv4 address without a port",
     ),
 ]
 
 
 class GpuNodeSpec(Section):
-    """How berths with `compute: gpu` find their nodes."""
+    """How berths with `compute: gpu` are scheduled."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(default={}, max_length=20)
     """Labels that a node must have."""
     taint: LabelKey = "nvidia.com/gpu"
-    """Key of the taint that keeps others off the nodes, and that these berths tolerate."""
+    """Key of the taint that keeps other Pods off these nodes. The berths tolerate it."""
     runtime_class: KubernetesName | None = None
-    """The RuntimeClass of their pods; the cluster's default when omitted."""
+    """RuntimeClass of the Pods. Defaults to the cluster's default."""
 
 
 class ServiceSpec(Section):
     """How clients outside the cluster reach the gateway."""
 
     type: Literal["NodePort", "LoadBalancer", "ClusterIP"] = "NodePort"
-    """The kind of Service: a port of every node, an address that the cluster's load balancer
-    gives, or none outside the cluster."""
+    """Service type: NodePort opens a port on every node, LoadBalancer uses the cluster's load
+    balancer, ClusterIP is not reachable from outside the cluster."""
     node_port: int | None = Field(default=None, ge=1024, le=65535)
-    """The port of every node; the cluster chooses one when omitted."""
+    """Port on every node. By default, the cluster chooses one."""
     address: Address | None = None
-    """Where clients reach the nodes; the host of the cluster's API when omitted."""
+    """Address at which clients reach the nodes. Defaults to the host of the cluster's API."""
 
     @model_validator(mode="after")
     def _check(self) -> "ServiceSpec":
-        refuse(self._problems())
+        raise_problems(self._problems())
         return self
 
     def _problems(self) -> Iterator[Problem]:
         for key, value in (("node_port", self.node_port), ("address", self.address)):
             if value is not None and self.type != "NodePort":
-                yield Problem((key,), f"is for type: NodePort; with {self.type} take it out")
+                yield Problem(
+                    (key,), f"requires type: NodePort, not {self.type}; remove it or change type"
+                )
 
 
 class KubernetesSpec(Section):
-    """Access to the cluster, and what Berth shall use in it."""
+    """Access to the cluster, and the resources that Berth uses in it."""
 
     kubeconfig: FilePath | None = None
-    """Path of the kubeconfig file; when omitted, `KUBECONFIG`, then `~/.kube/config`. On aws it
-    stands in for the EKS cluster, where AWS is emulated; omit it otherwise."""
+    """Path of the kubeconfig file. Defaults to `KUBECONFIG`, then to `~/.kube/config`. On aws, set
+    it only if AWS is emulated: it then replaces the EKS cluster."""
     context: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """The kubeconfig's context; the current one when omitted."""
+    """Context in the kubeconfig file. Defaults to its current context."""
     namespace: KubernetesName = "berth"
-    """The namespace of the stack; made, and held to Pod Security `restricted`."""
+    """Namespace of the stack. Berth creates it and enforces Pod Security `restricted` in it."""
     controller_image: Image = "docker.io/library/traefik:v3.6.0"
-    """The controller's image; name one by digest, so that what runs is what was tested."""
+    """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
+    the image that you tested."""
     service: ServiceSpec = ServiceSpec()
     """How clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
-    """Seconds that a berth gets to become ready: to have its image pulled, a node found, its
-    model loaded. Later the update fails, and what ran before goes on."""
+    """Time limit for a new replica to become ready, in seconds: pull its image, find a node and
+    load its model. Afterwards the update fails, and the previous replicas keep serving."""
     hostnames: list[Hostname] = Field(default=[], max_length=16)
-    """Host names that the routes answer to; any when empty."""
+    """Host names that the routes match. Defaults to any host name."""
     tls_secret: KubernetesName | None = None
-    """The TLS Secret of the namespace that the gateway serves with; plain HTTP when omitted."""
+    """TLS Secret in the namespace that the gateway serves with. Defaults to plain HTTP."""
     metrics_namespace: KubernetesName = "monitoring"
-    """The namespace whose pods may read the berths' metrics."""
+    """Namespace whose Pods may read the metrics of the berths."""
     gpu: GpuNodeSpec = GpuNodeSpec()
-    """How berths with `compute: gpu` find their nodes."""
+    """How berths with `compute: gpu` are scheduled."""

@@ -1,72 +1,74 @@
-"""From a stack's configuration to its specification: from the file, or through Pulumi."""
+"""Loads the specification of a stack, from its file or from the running Pulumi program."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-import pulumi
-
 from berth.spec.document import NAMESPACE, Document, file_name, read_document
 from berth.spec.errors import Path, Problem
 from berth.spec.hosting import HostingSpec
-from berth.spec.may_differ import with_values_from
-from berth.spec.typed import typed
+from berth.spec.may_differ import copy_values
+from berth.spec.validation import validate_document
 
 
 def load_file(path: FilePath) -> HostingSpec:
-    """The specification in a configuration file, which is left as it is.
+    """Load the specification from a configuration file. The file is not changed.
 
-    A secret in it is accepted unread: its value is `berth.spec.ENCRYPTED`.
+    Secrets are not decrypted: their value is `berth.spec.ENCRYPTED`.
 
     Raises:
-        SpecError: with every problem of the file.
+        SpecError: If the file has problems. The error lists all of them.
     """
     document = read_document(path)
     document.problems += _misplaced_secrets(document)
-    return typed(document)
+    return validate_document(document)
 
 
 def load_with_values_from(path: FilePath, other: FilePath) -> HostingSpec:
-    """The specification in `path`, with the sizes of the one in `other`; what `path` takes for a
-    size is said by its `parity.may_differ`.
+    """Load the specification in `path` with some of the values in `other`.
+
+    `parity.may_differ` of `path` lists the keys whose values come from `other`.
 
     Raises:
-        SpecError: with every problem of one of the files, or of the two together.
+        SpecError: If one of the files, or the combination, has problems.
     """
-    sizes = list(load_file(path).parity.may_differ)
+    patterns = list(load_file(path).parity.may_differ)
     load_file(other)
-    document, donor = read_document(path), read_document(other)
-    document.sections = with_values_from(document.sections, donor.sections, sizes)
-    return typed(document)
+    document, source = read_document(path), read_document(other)
+    document.sections = copy_values(document.sections, source.sections, patterns)
+    return validate_document(document)
 
 
 def load_config(stack: str) -> HostingSpec:
-    """The specification of the running Pulumi program, with secrets in clear.
+    """Load the specification of the running Pulumi program, with secrets in plaintext.
 
     Raises:
-        SpecError: with every problem of the configuration.
+        SpecError: If the configuration has problems. The error lists all of them.
     """
+    # Import lazily: pulumi takes longer to import than most commands run.
+    import pulumi
+
     document = Document(file_name(stack), stack)
-    # Pulumi's own Config asks key by key; unknown keys show only in the whole of it.
+    # pulumi.Config reads single keys. Only the complete configuration shows unknown keys.
     config = {**pulumi.runtime.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
-    secret = set(pulumi.runtime.get_config_secret_keys_env())
+    secret_keys = set(pulumi.runtime.get_config_secret_keys_env())
     for key, text in config.items():
         namespace, _, name = key.partition(":")
         if namespace != NAMESPACE:
-            document.foreign[key] = _decoded(text)
+            document.foreign[key] = _decode(text)
             continue
-        if key in secret or pulumi.runtime.is_config_secret(key):
+        if key in secret_keys or pulumi.runtime.is_config_secret(key):
             document.hidden.add(name)
-        if text != "":  # a key without a value
-            document.sections[name] = _decoded(text)
+        if text != "":  # Ignore a key without a value.
+            document.sections[name] = _decode(text)
     if "gateway" not in document.hidden:
-        document.problems += [_not_a_secret(path) for path in _client_keys(document)]
-    return typed(document)
+        document.problems += [_plaintext_key(path) for path in _client_keys(document)]
+    return validate_document(document)
 
 
-def _decoded(text: str) -> Any:
-    """Pulumi hands structured values over as JSON, and text as it is."""
+def _decode(text: str) -> Any:
+    """Decode a value: Pulumi passes structured values as JSON and text unchanged."""
     try:
         return json.loads(text)
     except ValueError:
@@ -74,7 +76,7 @@ def _decoded(text: str) -> Any:
 
 
 def _client_keys(document: Document) -> Iterator[Path]:
-    """Where a client has been given a key."""
+    """Return the paths of the API keys in the configuration."""
     clients = document.value(("gateway", "clients"))
     for name, client in clients.items() if isinstance(clients, dict) else ():
         if isinstance(client, dict) and client.get("key") is not None:
@@ -83,16 +85,18 @@ def _client_keys(document: Document) -> Iterator[Path]:
 
 def _misplaced_secrets(document: Document) -> Iterator[Problem]:
     keys = set(_client_keys(document))
-    for path in document.secret - keys:
-        yield Problem(path, "is a secret; only a client's key may be one", False)
-    for path in keys - document.secret:
-        yield _not_a_secret(path)
+    for path in document.secrets - keys:
+        yield Problem(
+            path, "is a secret; only a client's key may be a secret, so use a plain value", False
+        )
+    for path in keys - document.secrets:
+        yield _plaintext_key(path)
 
 
-def _not_a_secret(path: Path) -> Problem:
+def _plaintext_key(path: Path) -> Problem:
     return Problem(
         path,
-        "stands in clear; take it out, choose another, and set that with "
+        "is in plaintext; remove it, choose another key, and set it with "
         f"`pulumi config set --secret --path 'berth:gateway.clients.{path[2]}.key'`",
         False,
     )

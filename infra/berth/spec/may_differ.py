@@ -1,4 +1,4 @@
-"""What may differ between two stacks that are otherwise the same, taken from one to the other."""
+"""Copies the values that may differ from one stack's configuration to another's."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,40 +8,39 @@ from berth.spec.errors import Path
 _ABSENT = object()
 
 
-def with_values_from(
-    own: dict[str, Any], other: dict[str, Any], sizes: list[str]
+def copy_values(
+    target: dict[str, Any], source: dict[str, Any], patterns: list[str]
 ) -> dict[str, Any]:
-    """The sections `own` with the values that `other` has for each of `sizes`.
+    """Return the sections of `target` with the values that `source` has for each pattern.
 
     Args:
-        sizes: keys, with `*` for any name; see `ParitySpec.may_differ`. What only `other` has
-            a name            for, such as a model, is not taken: that is no matter of size.
+        patterns: Keys, with `*` for any name that `target` has; see `ParitySpec.may_differ`. A name
+            that only `source` has, such as a model, is a real difference and is not copied.
     """
-    result: dict[str, Any] = _copy(own)
-    for pattern in sizes:
-        steps = tuple(pattern.split("."))
-        for path in _matches(own, steps):
-            _set(result, path, _at(other, path))
+    result: dict[str, Any] = _copy(target)
+    for pattern in patterns:
+        for path in _expand(target, tuple(pattern.split("."))):
+            _set(result, path, _get(source, path))
     return result
 
 
-def _matches(sections: dict[str, Any], steps: tuple[str, ...]) -> Iterator[Path]:
-    """The paths that a pattern stands for: `*` for each name that there is."""
+def _expand(sections: dict[str, Any], steps: tuple[str, ...]) -> Iterator[Path]:
+    """Return the paths that a pattern matches, replacing each `*` by the existing names."""
     paths: list[Path] = [()]
     for index, step in enumerate(steps):
         if step != "*":
             paths = [(*path, step) for path in paths]
             continue
+        assert index, "a pattern begins with a section"
         paths = [
             (*path, name)
             for path in paths
-            for name in (_at(sections, path) if isinstance(_at(sections, path), dict) else ())
+            for name in (_get(sections, path) if isinstance(_get(sections, path), dict) else ())
         ]
-        assert index, "a pattern begins with a section"
     yield from paths
 
 
-def _at(node: Any, path: Path) -> Any:
+def _get(node: Any, path: Path) -> Any:
     for step in path:
         if not isinstance(node, dict) or step not in node:
             return _ABSENT
@@ -50,14 +49,14 @@ def _at(node: Any, path: Path) -> Any:
 
 
 def _set(node: dict[str, Any], path: Path, value: Any) -> None:
-    *above, last = path
-    for step in above:
-        inside = node.get(str(step))
-        if not isinstance(inside, dict):
+    *parents, last = path
+    for step in parents:
+        child = node.get(str(step))
+        if not isinstance(child, dict):
             if value is _ABSENT:
                 return
-            inside = node[str(step)] = {}
-        node = inside
+            child = node[str(step)] = {}
+        node = child
     if value is _ABSENT:
         node.pop(str(last), None)
     else:

@@ -1,125 +1,149 @@
-"""Models: which versions are deployed, which are exposed, and which get what traffic."""
+"""Models: the deployed versions, which of them are exposed, and how traffic is split."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from berth.spec.errors import Problem, refusal, refuse
-from berth.spec.quantity import CpuQuantity, MemoryQuantity
-from berth.spec.section import Section
-from berth.spec.text import Digest, Name, ProjectPath, Version, VersionName
+from berth.spec.errors import Problem, build_rule_error, raise_problems
+from berth.spec.fields import (
+    CpuQuantity,
+    Digest,
+    MemoryQuantity,
+    Name,
+    ProjectPath,
+    Section,
+    Version,
+    VersionName,
+)
+
+
+def version_directory(root: Path, model: str, version: str, path: str | None) -> Path:
+    """Return the directory of a model version.
+
+    Args:
+        root: Directory of the project.
+        path: `path` from the specification. Defaults to `models/<model>/<version>`.
+    """
+    return (root / (path or f"models/{model}/{version}")).resolve()
 
 
 class VersionSpec(Section):
-    """One deployed version of a model."""
+    """A deployed version of a model."""
 
     path: ProjectPath | None = None
-    """Folder of the packaged version, relative to the project; `models/<model>/<version>` when
-    omitted."""
+    """Directory of the packaged version, relative to the project. Defaults to
+    `models/<model>/<version>`."""
     digest: Digest | None = None
-    """Pins the version: the sha256 of its `model.yaml`, which names the sha256 of every file."""
+    """Digest that pins the version: the SHA-256 of its `model.yaml`, which lists the SHA-256 of
+    every file. By default, the version is not pinned."""
     exposed: bool | None = None
-    """Whether clients can reach the version by name; when omitted, exactly while it has traffic."""
+    """If true, clients can call the version by name. By default, a version is exposed while it has
+    traffic."""
     image: Digest | None = None
-    """The serving image to run, by digest, instead of one that is built; `berth promote` writes
-    it. Not for the local platform."""
+    """Digest of an existing serving image to run instead of building one. Not available on the
+    local platform."""
     standby: Literal["warm", "cold"] = "warm"
-    """What runs while the version has no traffic: warm is `replicas.min` copies, cold none. The
+    """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none. The
     local platform keeps every version warm."""
 
 
 class ReplicaSpec(Section):
-    """How many copies of each berth run. The local platform runs one process per berth, whatever
-    the numbers say, with `serving.workers` in it."""
+    """Number of replicas of each berth. The local platform ignores it and runs one process per
+    berth with `serving.workers` workers."""
 
     min: int = Field(default=1, ge=0, le=1000)
-    """Copies at rest; 0 lets an idle gpu berth release its node."""
+    """Minimum number of replicas. Set to 0 to let an idle gpu berth release its node."""
     max: int = Field(default=1, ge=1, le=1000)
-    """Copies under the highest load; not below `min`."""
+    """Maximum number of replicas. Not less than `min`."""
     target_cpu_percent: int = Field(default=70, ge=10, le=100)
-    """Processor use, in percent of `resources.cpu`, that the autoscaler holds."""
+    """CPU utilization that the autoscaler maintains, in percent of `resources.cpu`."""
     target_in_flight: int | None = Field(default=None, ge=1, le=10_000)
-    """Requests in work and waiting, per copy, that the autoscaler holds besides, where the cluster
-    has that metric; not considered when omitted."""
+    """Running and queued requests per replica that the autoscaler also maintains, if the cluster
+    provides that metric. By default, the autoscaler uses only CPU utilization."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "ReplicaSpec":
+    def _check_order(self) -> "ReplicaSpec":
         if self.min > self.max:
-            raise refusal(Problem(("min",), f"is above max, {self.max}; min must not be above max"))
+            raise build_rule_error(
+                Problem(("min",), f"exceeds max ({self.max}); lower min or raise max")
+            )
         return self
 
 
 class ResourceSpec(Section):
-    """What one copy of a berth may use: requested and limited. Not enforced on the local
-    platform."""
+    """Resources of each replica, as both request and limit. Not enforced on the local platform."""
 
     cpu: CpuQuantity = "1"
-    """Processor."""
+    """CPU cores."""
     memory: MemoryQuantity = "512Mi"
     """Memory."""
     gpu: int = Field(default=0, ge=0, le=16)
-    """Graphics processors; with `compute: gpu` 1 unless given, with `compute: cpu` 0."""
+    """GPUs. Defaults to 1 with `compute: gpu`, and to 0 with `compute: cpu`."""
 
 
 class ServingSpec(Section):
-    """Limits and session options of the serving program in one copy of a berth."""
+    """Limits and session options of the serving program in each replica."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes, each with the whole model in memory."""
+    """Worker processes. Each loads the whole model into memory."""
     threads: int = Field(default=4, ge=1, le=256)
-    """Requests that are computed at the same time, in each worker."""
+    """Requests that each worker runs at the same time."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
-    """Threads that work on one request."""
+    """Threads that run one request."""
     max_batch: int = Field(default=1024, ge=1, le=1_000_000)
-    """Rows in one request; more are refused with 413."""
+    """Maximum number of rows in a request. The berth rejects larger requests with 400."""
     queue: int = Field(default=256, ge=0, le=100_000)
-    """Requests that may wait, in each worker; more are refused with 503 at once."""
+    """Maximum number of queued requests in each worker. The berth rejects further requests with 503
+    at once."""
     deadline_seconds: float = Field(default=30.0, gt=0, le=3600)
-    """Seconds from a request's arrival to its answer; later it is given up with 504."""
+    """Time limit from a request's arrival to its response, in seconds. Afterwards the berth cancels
+    the request and returns 504."""
     batch_size: int = Field(default=1, ge=1, le=4096)
-    """Rows of waiting requests that are computed together while the berth is busy; 1 is off."""
+    """Maximum number of rows of queued requests that run as one batch while the berth is busy. 1
+    turns batching off."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
-    """Bytes in one request's body; more are refused with 413."""
+    """Maximum size of a request body, in bytes. The berth rejects larger bodies with 413."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
-    """Seconds that running requests get to finish when the berth stops."""
+    """Time limit for in-flight requests to finish when the berth shuts down, in seconds."""
 
     @model_validator(mode="after")
-    def _batch_fits(self) -> "ServingSpec":
+    def _check_batch_size(self) -> "ServingSpec":
         if self.batch_size > self.max_batch:
-            raise refusal(
+            raise build_rule_error(
                 Problem(
                     ("batch_size",),
-                    f"is above max_batch, {self.max_batch}; it must not be",
+                    f"exceeds max_batch ({self.max_batch}); lower batch_size or raise max_batch",
                 )
             )
         return self
 
 
 class ModelSpec(Section):
-    """One model: its deployed versions and how requests are shared among them."""
+    """A model: its deployed versions and how its traffic is split."""
 
     versions: dict[VersionName, VersionSpec] = Field(min_length=1, max_length=50)
-    """The deployed versions, each in a berth of its own; `{}` is one with defaults."""
+    """Deployed versions. Each runs in its own berth. `{}` is a version with default settings."""
     traffic: dict[VersionName, Annotated[int, Field(ge=0, le=100)]] = Field(
         default={}, max_length=50, validate_default=True
     )
-    """Percent of the requests that name no version, per version; the sum is 100. May be omitted
-    for a model with one version, which then gets all."""
+    """Percentage of the requests without a version that each version receives. The percentages add
+    up to 100. A model with one version may omit it: that version receives all requests."""
     shadow: Version | None = None
-    """A version without traffic that receives copies of requests; its answers are discarded."""
+    """Version without traffic that receives duplicates of requests. Its responses are discarded."""
     compute: Literal["cpu", "gpu"] = "cpu"
-    """The class of machine that the berths need."""
+    """Class of nodes that the berths run on."""
     replicas: ReplicaSpec = ReplicaSpec()
-    """How many copies of each berth run."""
+    """Number of replicas of each berth."""
     resources: ResourceSpec = Field(default=ResourceSpec(), validate_default=True)
-    """What one copy may use."""
+    """Resources of each replica."""
     serving: ServingSpec = ServingSpec()
-    """Limits and session options of one copy."""
+    """Limits and session options of the serving program in each replica."""
 
     @property
     def exposed_versions(self) -> list[str]:
-        """The versions that clients can reach by name."""
+        """The versions that clients can call by name."""
         return [
             version
             for version, entry in self.versions.items()
@@ -128,78 +152,89 @@ class ModelSpec(Section):
 
     @field_validator("traffic", mode="after")
     @classmethod
-    def _all_to_the_only_one(cls, traffic: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+    def _send_all_to_single_version(
+        cls, traffic: dict[str, int], info: ValidationInfo
+    ) -> dict[str, int]:
         versions = info.data.get("versions", {})
         return dict.fromkeys(versions, 100) if not traffic and len(versions) == 1 else traffic
 
     @field_validator("resources", mode="after")
     @classmethod
-    def _one_gpu(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
+    def _default_to_one_gpu(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
         if info.data.get("compute") == "gpu" and "gpu" not in resources.model_fields_set:
             return resources.model_copy(update={"gpu": 1})
         return resources
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
-        refuse(self._problems())
+        raise_problems([*self._traffic_problems(), *self._compute_problems()])
         return self
 
-    def _problems(self) -> Iterator[Problem]:
-        have = f"the versions are {', '.join(self.versions)}"
+    def _traffic_problems(self) -> Iterator[Problem]:
+        known = f"known versions: {', '.join(self.versions)}"
         for version in self.traffic:
             if version not in self.versions:
-                yield Problem(("traffic", version), f"is for a version that is not there; {have}")
+                yield Problem(
+                    ("traffic", version), f"is set for unknown version {version}; {known}"
+                )
         total = sum(self.traffic.values())
         if not self.traffic:
             yield Problem(
-                ("traffic",), f"is missing; give percents that add up to 100: {have}", False
+                ("traffic",), f"is missing; set percentages that add up to 100; {known}", False
             )
         elif total != 100:
-            yield Problem(("traffic",), f"adds up to {total}; percents must add up to 100")
+            yield Problem(
+                ("traffic",),
+                f"adds up to {total}; change the percentages so that they add up to 100",
+            )
         if self.shadow is not None and self.shadow not in self.versions:
-            yield Problem(("shadow",), f"is not a version of this model; {have}")
+            yield Problem(("shadow",), f"is not a version of this model; {known}")
         elif self.shadow is not None and self.traffic.get(self.shadow, 0) > 0:
             yield Problem(
                 ("shadow",),
-                f"has {self.traffic[self.shadow]} % of the traffic; a shadow must have none",
+                f"receives {self.traffic[self.shadow]}% of the traffic; a shadow version must "
+                "receive none",
             )
         for version, entry in self.versions.items():
             if entry.exposed is False and self.traffic.get(version, 0) > 0:
                 yield Problem(
                     ("versions", version, "exposed"),
-                    f"but the version has {self.traffic[version]} % of the traffic; "
-                    "expose it, or give its traffic to another version",
+                    f"is not possible for a version with {self.traffic[version]}% of the traffic; "
+                    "expose it or move its traffic to another version",
                 )
             in_use = version in self.exposed_versions or version == self.shadow
             if entry.standby == "cold" and in_use:
                 yield Problem(
                     ("versions", version, "standby"),
-                    "is for a version that nothing reaches; this one is exposed or the shadow",
+                    "requires a version that receives no requests, but this version is exposed or "
+                    "the shadow version; use warm",
                 )
+
+    def _compute_problems(self) -> Iterator[Problem]:
         if (self.compute == "gpu") != (self.resources.gpu > 0):
             yield Problem(
                 ("resources", "gpu"),
-                f"does not go with compute: {self.compute}; "
-                + ("1 or more" if self.compute == "gpu" else "0, or compute: gpu"),
+                f"cannot be combined with compute: {self.compute}; "
+                + ("use 1 or more" if self.compute == "gpu" else "use 0 or set compute: gpu"),
             )
         if self.replicas.min == 0 and self.compute == "cpu":
             yield Problem(
-                ("replicas", "min"), "is for compute: gpu only; with compute: cpu 1 or more"
+                ("replicas", "min"), "requires compute: gpu; with compute: cpu use 1 or more"
             )
 
 
 def _check_models(models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
-    """Berths are named `<model>-<version>`: two must not get the same name."""
-    refuse(_same_names(models))
+    """Check that no two berths have the same name, `<model>-<version>`."""
+    raise_problems(_duplicate_berth_names(models))
     return models
 
 
-def _same_names(models: dict[str, ModelSpec]) -> Iterator[Problem]:
-    first: dict[str, tuple[str, str]] = {}
+def _duplicate_berth_names(models: dict[str, ModelSpec]) -> Iterator[Problem]:
+    owners: dict[str, tuple[str, str]] = {}
     for model, entry in models.items():
         for version in entry.versions:
             name = f"{model}-{version}".replace(".", "-")
-            other, other_version = first.setdefault(name, (model, version))
+            other, other_version = owners.setdefault(name, (model, version))
             if (other, other_version) != (model, version):
                 yield Problem(
                     (model, "versions", version),

@@ -1,22 +1,20 @@
-"""What may differ between two stacks that are otherwise the same."""
+"""What may differ between two stacks that are otherwise identical."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from berth.spec.section import Section
-from berth.spec.text import StackName, Text
+from berth.spec.fields import Section, StackName, Text
 
 KeyPattern = Annotated[
     str,
     Text(
         r"[a-z_]+(\.[a-z_]+|\.\*)*",
-        "a key of the specification, a * standing for any name: node_pools.*.max",
+        "a key of the specification, with * for any name, such as node_pools.*.max",
     ),
 ]
 
-
-_SIZES = [
+_MAY_DIFFER = [
     "api.domain",
     "api.rate_limit",
     "api.waf.requests_per_ip",
@@ -61,10 +59,10 @@ _SIZES = [
 
 
 class ParitySpec(Section):
-    """What a stack shall be like, and what is a matter of size."""
+    """The stack to compare this one with, and the keys that the comparison ignores."""
 
     stack: StackName | None = None
-    """The stack that this one shall be like: every preview of this one tells of departures."""
-    may_differ: list[KeyPattern] = Field(default=_SIZES, max_length=200)
-    """Keys of the specification, with all that is under them, that may differ; what follows from
-    them is no departure."""
+    """Stack that this one must match. Every preview of this stack reports the differences."""
+    may_differ: list[KeyPattern] = Field(default=_MAY_DIFFER, max_length=200)
+    """Keys of the specification that may differ, including all keys below them. Berth also ignores
+    every difference between resources that results from them."""

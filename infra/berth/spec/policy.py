@@ -5,43 +5,42 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from berth.spec.errors import Problem, refusal
-from berth.spec.section import Section
-from berth.spec.text import Reason, Text
+from berth.spec.errors import Problem, build_rule_error
+from berth.spec.fields import Reason, Section, Text
 
 
-def _is_date(value: str) -> str:
+def _check_date(value: str) -> str:
     try:
         datetime.date.fromisoformat(value)
     except ValueError:
-        raise refusal(Problem((), "is no day of the calendar; year-month-day")) from None
+        raise build_rule_error(Problem((), "is not a calendar date; use YYYY-MM-DD")) from None
     return value
 
 
 Day = Annotated[
     str,
-    Text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", 'a day in quotes, such as "2027-03-31"'),
-    AfterValidator(_is_date),
+    Text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", 'a date in quotes, such as "2027-03-31"'),
+    AfterValidator(_check_date),
 ]
 
 
 class ExceptionSpec(Section):
-    """One rule that one resource may break, for a time."""
+    """A rule that one resource may violate until a date."""
 
     rule: Annotated[
-        str, Text(r"[a-z][a-z0-9-]{1,98}[a-z0-9]", "the id of a rule, such as s3-no-public-access")
+        str, Text(r"[a-z][a-z0-9-]{1,98}[a-z0-9]", "a rule ID, such as s3-no-public-access")
     ]
-    """The id of the rule, as the policy pack prints it."""
+    """Rule ID, as the policy pack prints it."""
     resource: Annotated[str, Field(min_length=1, max_length=500)]
-    """The logical name of the resource."""
+    """Logical name of the resource."""
     reason: Reason
-    """Why it is accepted."""
+    """Why the violation is accepted."""
     expires: Day
-    """The last day on which it is accepted; the rule is in force again on the next."""
+    """Last day on which the violation is accepted. The rule applies again on the next day."""
 
 
 class PolicySpec(Section):
-    """How the security baseline is applied."""
+    """How Berth applies the security baseline."""
 
     exceptions: list[ExceptionSpec] = Field(default=[], max_length=100)
-    """What is accepted for now."""
+    """Accepted exceptions."""

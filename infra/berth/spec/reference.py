@@ -1,20 +1,21 @@
-"""The reference of the specification, docs/reference/specification.md, as Markdown."""
+"""Generates docs/reference/specification.md from the types of the specification."""
 
 import json
 from collections.abc import Iterator
 
 from berth.platforms import get_platform
-from berth.spec import rules, shape
+from berth.spec import rules, schema
 from berth.spec.hosting import PLATFORM_NAMES, find_readers
-from berth.spec.shape import Schema
+from berth.spec.schema import Schema
 
 _INTRODUCTION = """\
-# The specification of a stack
+# Stack specification
 
 <!-- Generated from infra/berth/spec/ by `python -m tools.generate`. Edit the types instead. -->
 
-A stack is one environment: what stands under `config:` in its `Pulumi.<stack>.yaml`. The keys
-that begin with `berth:` are described here; `aws:region` and such belong to Pulumi's providers.
+A stack is one environment. The keys under `config:` in its `Pulumi.<stack>.yaml` describe it. This
+page lists the keys that begin with `berth:`. Keys such as `aws:region` belong to Pulumi providers.
+
 The smallest stack:
 
 ```yaml
@@ -26,21 +27,20 @@ config:
         "1": {}
 ```
 
-- Unknown keys are refused, and so is a value of another type than the one given here.
-- All problems are told at once, each on a line of its own with file, line, key, value and what is
-  allowed.
-- Names of versions that look like other numbers than whole ones (`"1.10"`) need quotes.
-- The one secret is a client's key. `pulumi config set --secret --path
-  'berth:gateway.clients.default.key'` asks for it and writes it encrypted; a key in clear is
-  refused, and no message shows its value.
-- Editors that know the YAML language server complete and check the files by
-  [pulumi-stack.schema.json](pulumi-stack.schema.json), which the first line of each file names.
+- Unknown keys and values of a wrong type are errors.
+- Berth reports all problems at once. Each line contains the file, line, key, value and what to do.
+- Put version names in quotes if they look like a number that is not an integer (`"1.10"`).
+- The only secret is a client's key. `pulumi config set --secret --path
+  'berth:gateway.clients.default.key'` prompts for it and writes it encrypted. Berth rejects a key
+  in plaintext, and no message shows its value.
+- Editors with the YAML language server complete and check the files. The first line of each file
+  refers to [pulumi-stack.schema.json](pulumi-stack.schema.json).
 
-In the tables `<model>` and the like stand for a name of your choice, and `[]` for each entry of a
-list. A key without a default is needed where what it lies in is given.
+In the tables, `<model>` and similar parts represent a name that you choose, and `[]` represents
+each entry of a list. A key without a default is required if its parent is present.
 """
 
-# What an entry of a map is called.
+# The term for an entry of each map.
 _ENTRIES = {
     "models": "model",
     "versions": "version",
@@ -58,61 +58,62 @@ _ENTRIES = {
 
 
 def reference_text() -> str:
-    """docs/reference/specification.md."""
-    root = shape.schema()
-    parts = [_INTRODUCTION, _index(root)]
+    """Return the content of docs/reference/specification.md."""
+    root = schema.sections_schema()
+    parts = [_INTRODUCTION, _build_index(root)]
     for name, node in root["properties"].items():
-        parts.append(_section(name, node, needed=name in root["required"]))
-    parts.append(_rules())
+        parts.append(_build_section(name, node, required=name in root["required"]))
+    parts.append(_build_rules())
     return "\n".join(parts)
 
 
-def _index(root: Schema) -> str:
-    lines = ["| section | platforms | |", "|---|---|---|"]
+def _build_index(root: Schema) -> str:
+    lines = ["| section | platforms | content |", "|---|---|---|"]
     for name, node in root["properties"].items():
         readers = find_readers(name)
         platforms = "all" if readers == PLATFORM_NAMES else ", ".join(readers)
-        lines.append(f"| [{name}](#berth{name}) | {platforms} | {node['description']} |")
+        lines.append(
+            f"| [{name}](#berth{name}) | {platforms} | {schema.resolve(node)['description']} |"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, node: Schema, *, needed: bool) -> str:
+def _build_section(name: str, node: Schema, *, required: bool) -> str:
     rows = "\n".join(
-        f"| `{path}` | {_escaped(allowed)} | {default} | {_escaped(description)} |"
-        for path, allowed, default, description in _rows(name, node, needed=needed)
+        f"| `{path}` | {_escape(values)} | {default} | {_escape(description)} |"
+        for path, values, default, description in _rows(name, node, required=required)
     )
-    return f"## berth:{name}\n\n| key | allowed | default | meaning |\n|---|---|---|---|\n{rows}\n"
+    return f"## berth:{name}\n\n| key | values | default | meaning |\n|---|---|---|---|\n{rows}\n"
 
 
-def _rows(path: str, node: Schema, *, needed: bool) -> Iterator[tuple[str, str, str, str]]:
-    """Key, what is allowed, default and meaning: of `path`, then of all that is under it."""
-    found = shape.resolved(node)
-    properties = found.get("properties", {})
-    allowed = "a map" if properties else shape.allowed(found)
-    default = "" if needed else _default(node, found)
-    yield path, allowed, default, found.get("description", "")
-    for name, below in properties.items():
-        yield from _rows(f"{path}.{name}", below, needed=name in found.get("required", ()))
-    each = shape.entry(found)
-    if each is not None:
-        entry = _ENTRIES[path.rpartition(".")[2]]
-        yield from _rows(f"{path}.<{entry}>", each, needed=True)
-    if "items" in found:
-        yield from _rows(f"{path}[]", found["items"], needed=True)
+def _rows(path: str, node: Schema, *, required: bool) -> Iterator[tuple[str, str, str, str]]:
+    """Return the key, valid values, default and meaning of `path` and of all keys below it."""
+    resolved = schema.resolve(node)
+    properties = resolved.get("properties", {})
+    values = "a map" if properties else schema.describe(resolved)
+    default = "" if required else _format_default(node, resolved)
+    yield path, values, default, resolved.get("description", "")
+    for name, child in properties.items():
+        yield from _rows(f"{path}.{name}", child, required=name in resolved.get("required", ()))
+    entry = schema.entry_schema(resolved)
+    if entry is not None:
+        yield from _rows(f"{path}.<{_ENTRIES[path.rpartition('.')[2]]}>", entry, required=True)
+    if "items" in resolved:
+        yield from _rows(f"{path}[]", resolved["items"], required=True)
 
 
-def _default(node: Schema, found: Schema) -> str:
+def _format_default(node: Schema, resolved: Schema) -> str:
     default = node["default"]
     if default is None:
         return "none"
-    return "" if "properties" in found else f"`{json.dumps(default)}`"
+    return "" if "properties" in resolved else f"`{json.dumps(default)}`"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _rules() -> str:
-    found = [*rules.RULES, *(rule for name in PLATFORM_NAMES for rule in get_platform(name).rules)]
-    lines = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in found)
+def _build_rules() -> str:
+    every = [*rules.RULES, *(rule for name in PLATFORM_NAMES for rule in get_platform(name).rules)]
+    lines = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in every)
     return f"## Rules that span sections\n\n{lines}\n"

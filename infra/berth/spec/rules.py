@@ -1,8 +1,8 @@
-"""Rules that span sections. Those of one platform are in its record, `Platform.rules`.
+"""Rules that span several sections. `Platform.rules` contains the rules of one platform.
 
-Each is a function: its docstring is the rule in docs/reference/specification.md, its parameters are
-named after the sections that it reads, so that sound sections can be held against it while others
-are not.
+Each rule is a function. docs/reference/specification.md lists its docstring. Its parameters are
+named after the sections that it reads, so that it can check valid sections while others are
+invalid.
 """
 
 import inspect
@@ -15,30 +15,30 @@ from berth.spec.errors import Problem
 from berth.spec.models import ModelSpec
 
 
-def problems(sections: Mapping[str, Any]) -> Iterator[Problem]:
-    """Every broken rule for which all sections are there.
+def find_problems(sections: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check every rule whose sections are all present.
 
     Args:
-        sections: name -> the section, typed.
+        sections: Typed sections by name.
     """
     for rule in (*RULES, *_platform_rules(sections)):
-        needed = inspect.signature(rule).parameters
-        if all(name in sections for name in needed):
-            yield from rule(**{name: sections[name] for name in needed})
+        parameters = inspect.signature(rule).parameters
+        if all(name in sections for name in parameters):
+            yield from rule(**{name: sections[name] for name in parameters})
 
 
 def _platform_rules(sections: Mapping[str, Any]) -> tuple[Callable[..., Iterator[Problem]], ...]:
-    # The platforms import the specification.
+    # Import lazily, because the platforms import the specification.
     from berth.platforms import get_platform
 
     return get_platform(sections["platform"]).rules if "platform" in sections else ()
 
 
-def _known_models(
+def _check_model_names(
     models: dict[str, ModelSpec], edge: EdgeSpec, data: DataSpec
 ) -> Iterator[Problem]:
-    """The models that an edge site or a set of data names are models of the stack."""
-    named = [
+    """Each model that an edge site or a dataset lists is a model of the stack."""
+    references = [
         (("edge", "sites", name, "models", index), model)
         for name, site in edge.sites.items()
         for index, model in enumerate(site.models)
@@ -47,23 +47,25 @@ def _known_models(
         for name, dataset in data.datasets.items()
         for index, model in enumerate(dataset.models)
     ]
-    for path, model in named:
+    for path, model in references:
         if model not in models:
-            yield Problem(path, f"is not a model of this stack; one of {', '.join(models)}")
+            yield Problem(path, f"is not a model of this stack; known models: {', '.join(models)}")
 
 
-def _one_edge_before_regions(edge: EdgeSpec) -> Iterator[Problem]:
-    """`edge.latency_routing.cdn_stack` is one of `edge.latency_routing.stacks`, and not
-    on a stack with `edge.cdn`: one distribution is in front of the regions."""
+def _check_cdn_stack(edge: EdgeSpec) -> Iterator[Problem]:
+    """`edge.latency_routing.cdn_stack` is one of `edge.latency_routing.stacks`. It cannot be
+    combined with `edge.cdn`, because one distribution serves all Regions."""
     if edge.latency_routing is None or edge.latency_routing.cdn_stack is None:
         return
     path = ("edge", "latency_routing", "cdn_stack")
     if edge.cdn is not None:
-        yield Problem(path, "does not go with edge.cdn: this stack has the distribution itself")
+        yield Problem(path, "cannot be combined with edge.cdn; remove one of them")
     if edge.latency_routing.cdn_stack not in edge.latency_routing.stacks:
         yield Problem(
-            path, f"is not in edge.latency_routing.stacks: {', '.join(edge.latency_routing.stacks)}"
+            path,
+            "is not in edge.latency_routing.stacks; add it there, or use one of: "
+            f"{', '.join(edge.latency_routing.stacks) or 'none'}",
         )
 
 
-RULES: tuple[Callable[..., Iterator[Problem]], ...] = (_known_models, _one_edge_before_regions)
+RULES: tuple[Callable[..., Iterator[Problem]], ...] = (_check_model_names, _check_cdn_stack)

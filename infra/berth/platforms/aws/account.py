@@ -9,8 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from berth.spec import HostingSpec, SpecError
-from berth.spec.domain import DomainSpec
+from berth.spec import DomainSpec, HostingSpec, SpecError
 from pulumi_berth.aws.certificate import HostName
 
 # Zones in which EKS takes no subnets of a control plane:

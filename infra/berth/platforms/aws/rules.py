@@ -4,17 +4,15 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from berth.spec.cluster import ClusterSpec
+from berth.spec.aws import NetworkSpec
+from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.document import Document
 from berth.spec.errors import Path, Problem
 from berth.spec.gateway import GatewaySpec
 from berth.spec.hosting import HostingSpec
-from berth.spec.images import ImageSpec
+from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
 from berth.spec.models import ModelSpec
-from berth.spec.network import NetworkSpec
-from berth.spec.node_pool import NodePoolSpec
-from berth.spec.registry import RegistrySpec
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 _API_GATEWAY_SECONDS = 29
@@ -34,13 +32,14 @@ def _registry_url(registry: RegistrySpec, kubernetes: KubernetesSpec) -> Iterato
     is_emulated = kubernetes.kubeconfig is not None
     if registry.url is not None and not is_emulated:
         yield Problem(
-            ("registry", "url"), "is not for platform aws, which has its own registry; take it out"
+            ("registry", "url"),
+            "is not allowed on platform aws, which has its own registry; remove it",
         )
     if registry.url is None and is_emulated:
         yield Problem(
             ("registry", "url"),
-            "is missing; with kubernetes.kubeconfig the stack's images go to a registry of that "
-            "cluster's, such as registry.example.com/berth",
+            "is missing; with kubernetes.kubeconfig, set a registry that the cluster can pull "
+            "from, such as registry.example.com/berth",
             False,
         )
 
@@ -53,13 +52,15 @@ def _other_accounts_registry(registry: RegistrySpec) -> Iterator[Problem]:
     if registry.source_account is not None and registry.replicate_to:
         yield Problem(
             ("registry", "replicate_to"),
-            "is for the account that has the images; set it on the stack in registry.source_stack",
+            "applies only to the account that owns the images; set it on the stack in "
+            "registry.source_stack",
             False,
         )
     if registry.readers:
         yield Problem(
             ("registry", "readers"),
-            "is for the stack that has the images; set it on the stack in registry.source_stack",
+            "applies only to the stack that owns the images; set it on the stack in "
+            "registry.source_stack",
             False,
         )
 
@@ -70,29 +71,29 @@ def _api_gateway_limits(gateway: GatewaySpec) -> Iterator[Problem]:
     if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
         yield Problem(
             ("gateway", "timeout_seconds"),
-            f"is longer than API Gateway waits; {_API_GATEWAY_SECONDS} or less on platform aws",
+            f"exceeds API Gateway's timeout; use {_API_GATEWAY_SECONDS} or less on platform aws",
         )
     if gateway.max_body_bytes > _API_GATEWAY_BYTES:
         yield Problem(
             ("gateway", "max_body_bytes"),
-            f"is more than API Gateway takes; {_API_GATEWAY_BYTES} or less on platform aws",
+            f"exceeds API Gateway's size limit; use {_API_GATEWAY_BYTES} or less on platform aws",
         )
     for name, client in gateway.clients.items():
         path = ("gateway", "clients", name)
         if client.rate_per_second > _API_GATEWAY_RATE:
             yield Problem(
                 (*path, "rate_per_second"),
-                f"is above the quota of an AWS account, {_API_GATEWAY_RATE}; that or less",
+                f"exceeds the quota of an AWS account; use {_API_GATEWAY_RATE} or less",
             )
         if client.burst > _API_GATEWAY_BURST:
             yield Problem(
                 (*path, "burst"),
-                f"is above the quota of an AWS account, {_API_GATEWAY_BURST}; that or less",
+                f"exceeds the quota of an AWS account; use {_API_GATEWAY_BURST} or less",
             )
         if client.quota is not None and client.quota.period == "hour":
             yield Problem(
                 (*path, "quota", "period"),
-                "hour is not a period of API Gateway's quotas; day, week or month on platform aws",
+                "hour is not a quota period of API Gateway; use day, week or month on platform aws",
                 False,
             )
 
@@ -107,25 +108,26 @@ def _pools_for_models(
     ):
         yield Problem(
             ("node_pools",),
-            "has no pool for what the cluster itself runs; one with compute: cpu, min of 1 or "
-            "more and no taints",
+            "has no pool for the cluster's own workloads; add one with compute: cpu, a min of 1 or "
+            "more, and no taints",
             False,
         )
     if not any(pool.compute == "gpu" for pool in node_pools.values()):
         for name, model in models.items():
             if model.compute == "gpu":
                 yield Problem(
-                    ("models", name, "compute"), "has no nodes; add a pool with compute: gpu"
+                    ("models", name, "compute"),
+                    "requires a node pool with compute: gpu; add one to node_pools",
                 )
 
 
 def _images_for_pools(images: ImageSpec, node_pools: dict[str, NodePoolSpec]) -> Iterator[Problem]:
-    """On aws images are built for the architecture of every pool."""
+    """On aws `images.architectures` includes the architecture of every pool."""
     for name, pool in node_pools.items():
         if pool.architecture not in images.architectures:
             yield Problem(
                 ("node_pools", name, "architecture"),
-                "is not one that images are built for: add it to images.architectures",
+                "is not in images.architectures; add it there",
             )
 
 
@@ -135,7 +137,7 @@ def _service_addresses(network: NetworkSpec, cluster: ClusterSpec) -> Iterator[P
     if vpc.overlaps(ipaddress.IPv4Network(cluster.service_cidr)):
         yield Problem(
             ("cluster", "service_cidr"),
-            f"overlaps network.cidr, {network.cidr}; a range apart from it",
+            f"overlaps network.cidr ({network.cidr}); use a separate range",
         )
 
 
@@ -155,17 +157,20 @@ def check_document(document: Document) -> Iterator[Problem]:
     if region is None:
         yield Problem(
             ("platform",),
-            "needs the key aws:region beside the berth: keys, such as aws:region: eu-central-1",
+            "requires the key aws:region next to the berth: keys; add one, such as aws:region: "
+            "eu-central-1",
         )
     elif not _REGION.fullmatch(str(region)):
         yield Problem(
-            ("platform",), f"needs a region, not aws:region: {region!r}; such as eu-central-1"
+            ("platform",),
+            f"requires a valid aws:region, got {region!r}; use a Region such as eu-central-1",
         )
     if not _STACK_NAME.fullmatch(document.stack):
         yield Problem(
             ("platform",),
-            f"does not go with the stack's name, {document.stack!r}, which becomes part of "
-            "AWS names; 1 to 16 lower-case letters, digits and hyphens, a letter first",
+            f"cannot be used with the stack name {document.stack!r}, which becomes part of AWS "
+            "names; rename the stack: 1 to 16 lowercase letters, digits and hyphens, starting "
+            "with a letter and not ending with a hyphen",
         )
 
 
@@ -183,8 +188,8 @@ def _check_role_names(document: Document, spec: HostingSpec) -> Iterator[Problem
             if len(name) > _ROLE_NAME_CHARACTERS:
                 yield Problem(
                     ("models", model, "versions", version),
-                    f"makes the name {name} for its IAM role, {len(name)} characters; AWS leaves "
-                    f"{_ROLE_NAME_CHARACTERS}: shorten the name of stack, model or version",
+                    f"needs the IAM role name {name} with {len(name)} characters, but AWS leaves "
+                    f"{_ROLE_NAME_CHARACTERS}; shorten the name of the stack, model or version",
                     False,
                 )
 
@@ -200,4 +205,4 @@ def _check_replica_regions(document: Document, spec: HostingSpec) -> Iterator[Pr
             replicas.append((("registry", "replicate_to", number, "region"), target.region))
     for path, region in replicas:
         if region is not None and region == own:
-            yield Problem(path, "is the region of the stack itself; another one")
+            yield Problem(path, "is the stack's own Region; use another Region")

@@ -9,8 +9,7 @@ import pulumi
 
 from berth.platforms.gateway_config import gate_table
 from berth.platforms.kubernetes.berth_args import build_serving_settings, is_in_use, plan_berth
-from berth.spec import HostingSpec
-from berth.spec.model_store import version_directory
+from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
 from pulumi_berth.api_key import key_sha256
 from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs

@@ -7,8 +7,7 @@ import pulumi
 
 from berth.platforms.kubernetes.datasets import create_dataset_mounts
 from berth.platforms.kubernetes.hosting import HostingImages
-from berth.spec import HostingSpec
-from berth.spec.model_store import version_directory
+from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs
 from pulumi_berth.images.built_image import ImageSettings

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from berth.spec.data import DataSpec
 from berth.spec.edge import EdgeSpec
 from berth.spec.errors import Problem
-from berth.spec.registry import RegistrySpec
+from berth.spec.images import RegistrySpec
 
 _AWS_KEYS = {
     "registry": {
@@ -26,23 +26,24 @@ def _registry_url(registry: RegistrySpec) -> Iterator[Problem]:
     if registry.url is None:
         yield Problem(
             ("registry", "url"),
-            "is missing; platform kubernetes needs the registry to push images to, such as "
+            "is missing; set the registry that platform kubernetes pushes images to, such as "
             "registry.example.com/berth",
             False,
         )
 
 
 def _no_aws_keys(registry: RegistrySpec, data: DataSpec, edge: EdgeSpec) -> Iterator[Problem]:
-    """On kubernetes the keys that say "aws" here are rejected, and a dataset needs a `source`."""
+    """On kubernetes the keys that this page marks with "aws" are rejected, and a
+    dataset requires a `source`."""
     for name, section in (("registry", registry), ("data", data), ("edge", edge)):
         for key in sorted(section.model_fields_set & _AWS_KEYS[name]):
-            yield Problem((name, key), "is for platform aws only; take it out", False)
+            yield Problem((name, key), "applies only to platform aws; remove it", False)
     for name, dataset in data.datasets.items():
         if dataset.source is None:
             yield Problem(
                 ("data", "datasets", name, "source"),
-                "is missing; platform kubernetes has no bucket of its own: oci://registry/name, "
-                "s3://bucket/prefix or pvc://claim/folder",
+                "is missing; platform kubernetes has no bucket of its own, so set "
+                "oci://registry/name, s3://bucket/prefix or pvc://claim/directory",
                 False,
             )
 

@@ -6,8 +6,7 @@ from typing import Any
 import pulumi
 
 from berth.platforms.keys import client_keys
-from berth.spec import ClientSpec, HostingSpec, ModelSpec
-from berth.spec.model_store import version_directory
+from berth.spec import ClientSpec, HostingSpec, ModelSpec, version_directory
 from berth_protocol.model_card import digest
 from pulumi_berth.api_key import key_sha256
 from pulumi_berth.local.berth import Berth, BerthArgs
