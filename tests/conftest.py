@@ -1,4 +1,8 @@
-"""What several folders of tests share: the cluster and the stack on it are started once."""
+"""What all tests share: this checkout's packages, the real cluster, and how tests are distributed.
+
+`berth test` runs the tests in several processes. All tests of a module run in one process, one
+after the other, because they share what the module's fixtures start.
+"""
 
 import os
 
@@ -8,19 +12,50 @@ from tests.cluster.stacks import cluster, hosted
 from tests.engine.project import ErrorAnsweredError
 from tests.repository import PACKAGES
 
+__all__ = ["cluster", "hosted"]
+
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
 
-__all__ = ["cluster", "hosted"]
+# Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
+# the machine. They also take longest and therefore start first.
+_REAL_PARTS = ("cluster", "aws", "parity", "engine")
 
-# Where processes, pods and an emulated cloud take the time that the machine gives them.
-_REAL_PARTS = ("engine", "aws", "cluster", "parity")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="Run only tests that need no engine, cluster or cloud, and take less than 2 s each.",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails among real parts has a second try, and the summary names it (RERUN), so that a
-    slow machine alone refuses nothing; but an error as an answer to a client is a
-    defect however seldom it is."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group tests by module, put long ones first, and repeat a failure among real parts once.
+
+    The summary lists every repeated test (RERUN). A slow machine therefore does not fail the run.
+    An error response to a client is a defect however rare it is, and is never repeated.
+    """
     for item in items:
-        if item.path.parent.name in _REAL_PARTS:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if _directory(item) in _REAL_PARTS:
             item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorAnsweredError.__name__]))
+    items.sort(key=_priority)
+    if config.getoption("--quick"):
+        slow = [item for item in items if _is_slow(item)]
+        items[:] = [item for item in items if not _is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+
+
+def _directory(item: pytest.Item) -> str:
+    return item.path.parent.name
+
+
+def _priority(item: pytest.Item) -> int:
+    directory = _directory(item)
+    return _REAL_PARTS.index(directory) if directory in _REAL_PARTS else len(_REAL_PARTS)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return _directory(item) in _REAL_PARTS or item.get_closest_marker("slow") is not None
