@@ -1,7 +1,7 @@
 """What all tests share: this checkout's packages, the real cluster, and how tests are distributed.
 
-`berth test` runs the tests in several processes. All tests of a module run in one process, one
-after the other, because they share what the module's fixtures start.
+`berth test` runs the tests in several processes. Tests that share what fixtures start run in one
+process, one after the other.
 """
 
 import os
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     An error response to a client is a defect however rare it is, and is never repeated.
     """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if _directory(item) in _REAL_PARTS:
             item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorAnsweredError.__name__]))
     items.sort(key=_priority)
@@ -46,6 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if _is_slow(item)]
         items[:] = [item for item in items if not _is_slow(item)]
         config.hook.pytest_deselected(items=slow)
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one group run in one process: those of a module, or those of a shared cluster."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "hosted" in fixtures:
+        return "hosted"
+    return "cluster" if _directory(item) == "cluster" else item.path.stem
 
 
 def _directory(item: pytest.Item) -> str:

@@ -1,6 +1,7 @@
 """One cluster for all of these tests, and one stack on it that most of them share."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from tests.engine.project import Project
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := why_not():
         pytest.skip(reason)
-    # Not below pytest's folder: a socket's path may have 107 characters.
-    folder = Path("/tmp/berth-test-cluster")
+    # Each test process has its own cluster. The path is short: a socket's path has 107 bytes.
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    folder = Path(f"/tmp/berth-test-cluster-{number}")
+    name, net = f"berth-test{number}", f"10.{118 + number}"
     try:
-        found = start(folder, "--kwok", "--gpus", "2")
+        found = start(folder, "--kwok", "--gpus", "2", name=name, net=net)
     except AssertionError as error:
         pytest.skip(f"no cluster can be had here: {str(error)[-2000:]}")
     yield found

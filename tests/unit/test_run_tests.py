@@ -1,4 +1,4 @@
-"""`berth test`: which tests, in which order, in which environment."""
+"""`berth test`: which arguments and which environment pytest receives."""
 
 import os
 from pathlib import Path
@@ -9,39 +9,57 @@ from berth.engine import Engine
 from berth.operations import testing
 
 TEST = """\
-import os, pathlib
+import os
 
 def test_environment():
     with open({log!r}, "a") as log:
         print({name!r}, os.environ["PATH"].split(os.pathsep)[1], file=log)
     assert not [key for key in os.environ if key.startswith("PULUMI_")]
-    assert {name!r} != "failing"
 """
 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the tests of a small project write; each notes its name and the engine's folder."""
+    """A log to which the tests of a small project write their name and the engine's directory."""
     monkeypatch.setattr(testing, "ensure_engine", lambda _: Engine(tmp_path / "bin", "3.259.0"))
-    for name in [key for key in os.environ if key.startswith("PULUMI_")]:
+    for name in [key for key in os.environ if key.startswith(("PULUMI_", "PYTEST_"))]:
         monkeypatch.delenv(name)
-    found = tmp_path / "log"
-    for name in ("aws", "engine", "unit", "failing/deeper"):
-        path = tmp_path / "tests" / name / f"test_{name.replace('/', '_')}.py"
+    log = tmp_path / "log"
+    for name in ("aws", "engine", "unit"):
+        path = tmp_path / "tests" / name / f"test_{name}.py"
         path.parent.mkdir(parents=True)
-        path.write_text(TEST.format(log=str(found), name=name.partition("/")[0]))
-    (tmp_path / "tests" / "without").mkdir()
-    return found
+        path.write_text(TEST.format(log=str(log), name=name))
+    return log
 
 
-def test_all_of_them_with_the_fast_ones_first(log: Path) -> None:
-    assert testing.run_tests(log.parent, []) == 1
+def test_tests_receive_the_engine_and_no_pulumi_settings(log: Path) -> None:
+    assert testing.run_tests(log.parent, []) == 0
     lines = [line.split() for line in log.read_text().splitlines()]
-    assert [name for name, _ in lines] == ["unit", "engine", "aws", "failing"]
-    assert {folder for _, folder in lines} == {str(log.parent / "bin")}
+    assert {name for name, _ in lines} == {"unit", "engine", "aws"}
+    assert {directory for _, directory in lines} == {str(log.parent / "bin")}
 
 
-def test_arguments_are_pytests(log: Path) -> None:
+def test_named_tests_run_alone(log: Path) -> None:
     assert testing.run_tests(log.parent, ["tests/unit", "tests/aws", "-k", "environment"]) == 0
-    assert [line.split()[0] for line in log.read_text().splitlines()] == ["unit", "aws"]
+    assert {line.split()[0] for line in log.read_text().splitlines()} == {"unit", "aws"}
+
+
+def test_missing_test_is_a_usage_error(log: Path) -> None:
     assert testing.run_tests(log.parent, ["no-such-test"]) == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]),
+        (["--quick"], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "--quick"]),
+        (["tests/unit"], ["tests/unit"]),
+        (["-n0"], ["-n0"]),
+    ],
+)
+def test_tests_run_in_parallel_unless_named(arguments: list[str], expected: list[str]) -> None:
+    assert testing.build_arguments(arguments, cpus=2) == expected
+
+
+def test_number_of_processes_is_limited() -> None:
+    assert testing.build_arguments([], cpus=64)[1] == "8"
