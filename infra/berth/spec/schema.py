@@ -94,7 +94,7 @@ def stack_schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Berth stack configuration",
-        "description": "Pulumi.<stack>.yaml. Reference: docs/reference/specification.md",
+        "description": "Pulumi.<stack>.yaml. Reference: docs/reference/specification.md of Berth.",
         "type": "object",
         "properties": {
             "config": {
