@@ -1,12 +1,12 @@
-"""How `berth preview` and `berth up` grow with the number of berths on a cluster of 200 fake nodes.
+"""Measure how `berth preview` and `berth up` scale with the number of berths in a cluster.
 
     python -m benchmarks.cluster [SIZE ...] [--json]
 
-A real API server, scheduler and controllers, whose nodes are kwok's and say of every pod at once
-that it is ready: what is measured is Berth, the engine and the cluster's own bookkeeping, not the
-start of models. Needs root and the `cluster` tool; a size of 1,000 takes most of an hour. What can
-be compared across machines is the ratios: to the smallest size, and to the preview of an empty
-program by the same engine in the same run.
+The API server, scheduler and controllers are real. The 200 nodes are fake (kwok) and report each
+pod as ready at once. The benchmark therefore measures Berth, the engine and the cluster's
+bookkeeping, but not the start of models. It requires root and the `cluster` tool. A size of 1,000
+takes up to an hour. Compare ratios across machines: to the smallest size, and to the preview of an
+empty program by the same engine in the same run.
 """
 
 import argparse
@@ -25,36 +25,37 @@ from benchmarks.many_models import (
     add_models,
     add_nodes,
     change_weights,
-    many_models,
-    one_model,
+    configure_many_models,
+    configure_one_model,
     write_stack_file,
 )
 from benchmarks.runs import MINUTES, berth, cells, empty_preview, ending, machine, say, times
-from tests.cluster.cluster import Cluster, start, why_not
+from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Project
 
 _NAME, _NET = "berth-bench", "10.128"
-_STATE = Path(tempfile.gettempdir()) / "berth-bench"  # short: a socket's path has 107 characters
+# A short path: the path of a socket is limited to 107 characters.
+_STATE_DIR = Path(tempfile.gettempdir()) / "berth-bench"
 _SIZES = (10, 100)
 _STEPS = (
     "first preview", "up", "unchanged preview", "preview of new weights", "new weights", "destroy",
 )  # fmt: skip
 _PREVIEWS = ("first preview", "unchanged preview", "preview of new weights")
-_WORK_OF = ("unchanged preview", "up")
+_STEPS_WITH_CPU = ("unchanged preview", "up")
 _ROLES = ("engine", "program", "language host", "kubernetes provider")
 
 
 @dataclass
-class Size:
-    """What was measured with this many berths.
+class Measurement:
+    """Measurement of one number of berths.
 
     Attributes:
-        resources: of the stack, as its state counts them.
-        state: bytes of the file that it is in.
-        seconds: of each step that came to its end.
-        peaks: role of a process -> bytes that it held at most, over all steps.
-        work: step -> role -> seconds of processor time.
-        note: why there is no more, where a step did not come to its end.
+        resources: Number of resources in the stack's state.
+        state: Size of the state file, in bytes.
+        seconds: Duration of each completed step.
+        peaks: Peak memory of each kind of process over all steps, in bytes.
+        work: CPU seconds of each kind of process, per step.
+        note: Reason that a step did not complete, if so.
     """
 
     berths: int
@@ -68,134 +69,131 @@ class Size:
 
 @dataclass(frozen=True)
 class Limits:
-    """What each step gets: minutes, and settings in the engine's environment."""
+    """Limits of each step: minutes, and variables in the engine's environment."""
 
     minutes: float
     settings: dict[str, str]
 
 
 class _StepError(RuntimeError):
-    """A step that failed, or was not done in time."""
+    """A step that failed or exceeded its time limit."""
 
 
 class _Bench:
-    """One stack of `berths` berths, and what became of it."""
+    """A stack with a number of berths, and its measurement."""
 
     def __init__(
-        self, cluster: Cluster, folder: Path, berths: int, image: str, limits: Limits
+        self, cluster: Cluster, directory: Path, berths: int, image: str, limits: Limits
     ) -> None:
-        self.size = Size(berths)
+        self.measurement = Measurement(berths)
         self._cluster = cluster
         self._minutes = limits.minutes
-        self._project = Project.copy_to(folder / f"many-{berths}", f"many-{berths}")
+        self._project = Project.copy_to(directory / f"many-{berths}", f"many-{berths}")
         self._project.environment |= limits.settings
         add_models(self._project, berths)
-        write_stack_file(self._project, many_models(cluster, berths, image))
+        write_stack_file(self._project, configure_many_models(cluster, berths, image))
 
-    def measure(self) -> Size:
-        """Every step, up to the first that is not done."""
+    def measure(self) -> Measurement:
+        """Run the steps in order, until one does not complete."""
         try:
-            self._do("first preview", "preview")
-            self._do("up", "up", "--yes", "--json")
-            self._do("unchanged preview", "preview", "--expect-no-changes")
+            self._run_step("first preview", "preview")
+            self._run_step("up", "up", "--yes", "--json")
+            self._run_step("unchanged preview", "preview", "--expect-no-changes")
             self._project.edit(change_weights)
-            self._do("preview of new weights", "preview")
-            self._do("new weights", "up", "--yes", "--json")
-            self._check_one_update()
-            self._remember()
-            self._do("destroy", "destroy", "--yes")
+            self._run_step("preview of new weights", "preview")
+            self._run_step("new weights", "up", "--yes", "--json")
+            self._check_that_only_one_route_changed()
+            self.measurement.state = self._get_state_file().stat().st_size
+            self.measurement.resources = self._count_resources()
+            self._run_step("destroy", "destroy", "--yes")
         except _StepError as error:
-            self.size.note = f"{error}; {self._how_far()}"
-            say(self.size.note)
-        return self.size
+            self.measurement.note = f"{error}; {self._describe_progress()}"
+            say(self.measurement.note)
+        return self.measurement
 
-    def _do(self, step: str, *arguments: str) -> None:
-        done = berth(self._project, *arguments, minutes=self._minutes)
-        for role, peak in done.peaks.items():
-            self.size.peaks[role] = max(self.size.peaks.get(role, 0), peak)
-        self.size.work[step] = dict(done.work)
-        if done.code != 0:
-            raise _StepError(f"{step}: {ending(done, self._minutes)}")
-        self.size.seconds[step] = done.seconds
-        say(f"{self.size.berths} berths: {step} {done.seconds:.1f} s")
+    def _run_step(self, step: str, *arguments: str) -> None:
+        result = berth(self._project, *arguments, minutes=self._minutes)
+        peaks = self.measurement.peaks
+        for role, peak in result.peaks.items():
+            peaks[role] = max(peaks.get(role, 0), peak)
+        self.measurement.work[step] = dict(result.work)
+        if result.code != 0:
+            raise _StepError(f"{step}: {ending(result, self._minutes)}")
+        self.measurement.seconds[step] = result.seconds
+        say(f"{self.measurement.berths} berths: {step} {result.seconds:.1f} s")
 
-    def _check_one_update(self) -> None:
-        """New weights are a matter of the model's route alone."""
+    def _check_that_only_one_route_changed(self) -> None:
         arguments = ("--json", "--page", "1", "--page-size", "1")
         (latest,) = json.loads(self._project.pulumi("stack", "history", *arguments).stdout)
         changes = {key: n for key, n in latest["resourceChanges"].items() if key != "same"}
         if changes != {"update": 1}:
-            raise _StepError(f"new weights: the update changed {changes}, not one route")
+            raise _StepError(f"new weights: expected one changed route, got {changes}")
 
-    def _how_far(self) -> str:
-        found = self._cluster.get("deployments", "-n", f"many-{self.size.berths}")["items"]
-        ready = sum(bool(item["status"].get("readyReplicas")) for item in found)
-        return f"{self._resources()} resources in the state, {ready} Deployments ready"
+    def _describe_progress(self) -> str:
+        namespace = f"many-{self.measurement.berths}"
+        deployments = self._cluster.get("deployments", "-n", namespace)["items"]
+        ready = sum(bool(item["status"].get("readyReplicas")) for item in deployments)
+        return f"{self._count_resources()} resources in the state, {ready} Deployments ready"
 
-    def _remember(self) -> None:
-        """How much the engine remembers."""
-        self.size.state = self._state_file().stat().st_size
-        self.size.resources = self._resources()
+    def _count_resources(self) -> int:
+        latest = json.loads(self._get_state_file().read_text())["checkpoint"]["latest"] or {}
+        return len(latest.get("resources") or [])
 
-    def _resources(self) -> int:
-        found = json.loads(self._state_file().read_text())["checkpoint"]["latest"] or {}
-        return len(found.get("resources") or [])
-
-    def _state_file(self) -> Path:
+    def _get_state_file(self) -> Path:
         stacks = self._project.root / ".berth" / "state" / ".pulumi" / "stacks" / "berth"
         return stacks / f"{self._project.stack}.json"
 
 
-def _pinned_image(cluster: Cluster, folder: Path) -> str:
-    """The digest of a serving image that one berth has just answered from."""
-    project = Project.copy_to(folder / "one", "one")
-    write_stack_file(project, one_model(cluster))
+def _build_serving_image(cluster: Cluster, directory: Path) -> str:
+    """Deploy one berth, check that it responds, and return the digest of its image."""
+    project = Project.copy_to(directory / "one", "one")
+    write_stack_file(project, configure_one_model(cluster))
     for arguments in (("up", "--yes"), ("invoke", "digits")):
-        done = berth(project, *arguments)
-        if done.code != 0:
-            raise RuntimeError(f"one berth: {ending(done, MINUTES)}")
+        result = berth(project, *arguments)
+        if result.code != 0:
+            raise RuntimeError(f"one berth: {ending(result, MINUTES)}")
     image = str(project.json("status")["models"]["digits"]["versions"]["1"]["image"])
     berth(project, "destroy", "--yes")
     return image.partition("@")[2]
 
 
 @contextlib.contextmanager
-def _cluster() -> Iterator[Cluster]:
-    """A cluster with the fake nodes, for the time of the block."""
-    found = start(_STATE, "--kwok", name=_NAME, net=_NET)
+def _run_cluster() -> Iterator[Cluster]:
+    """Run a cluster with fake nodes during the block."""
+    cluster = start_cluster(_STATE_DIR, "--kwok", name=_NAME, net=_NET)
     try:
-        yield found
+        yield cluster
     finally:
-        found.down()
+        cluster.stop()
 
 
 def run(sizes: list[int], limits: Limits) -> dict[str, Any]:
-    """Measure everything, up to the first size that is not done; the result is plain data."""
-    with tempfile.TemporaryDirectory() as name, _cluster() as cluster:
-        folder = Path(name)
-        say("one berth, for its image")
-        image = _pinned_image(cluster, folder)
-        empty = empty_preview(folder)
-        say(f"empty program: preview {empty:.1f} s")
+    """Measure each size in order, until one does not complete. Return JSON data."""
+    with tempfile.TemporaryDirectory() as name, _run_cluster() as cluster:
+        directory = Path(name)
+        say("Building the serving image with one berth")
+        image = _build_serving_image(cluster, directory)
+        empty = empty_preview(directory)
+        say(f"Preview of an empty program: {empty:.1f} s")
         add_nodes(cluster)
-        found = []
+        measurements = []
         for berths in sizes:
-            size = _Bench(cluster, folder, berths, image, limits).measure()
-            found.append(asdict(size))
-            if size.note:
-                break  # what it left goes with the cluster
+            measurement = _Bench(cluster, directory, berths, image, limits).measure()
+            measurements.append(asdict(measurement))
+            if measurement.note:
+                break  # The remaining resources are deleted with the cluster.
         return {
             "machine": machine(),
             "settings": limits.settings,
             "nodes": NODES,
             "empty_preview": empty,
-            "sizes": found,
+            "sizes": measurements,
         }
 
 
-def table(found: dict[str, Any]) -> str:
-    """The figures of `run` as Markdown: how much, and how much more than with the fewest berths."""
-    sizes = found["sizes"]
+def format_table(result: dict[str, Any]) -> str:
+    """Format the result of `run` as a Markdown table with ratios to the smallest size."""
+    sizes = result["sizes"]
     rows = [
         ["", *(f"{size['berths']:,} berths" for size in sizes)],
         ["---", *("---:" for _ in sizes)],
@@ -205,40 +203,42 @@ def table(found: dict[str, Any]) -> str:
     for step in _STEPS:
         rows.append([f"{step}, s", *cells([size["seconds"].get(step) for size in sizes])])
     for step in _PREVIEWS:
-        took = [size["seconds"].get(step) for size in sizes]
-        rows.append([f"{step} / empty program", *times(took, found["empty_preview"])])
-    for step in _WORK_OF:
+        seconds = [size["seconds"].get(step) for size in sizes]
+        rows.append([f"{step} / empty program", *times(seconds, result["empty_preview"])])
+    for step in _STEPS_WITH_CPU:
         for role in _ROLES:
-            used = [size["work"].get(step, {}).get(role) for size in sizes]
-            rows.append([f"{step}: processor time of the {role}, s", *cells(used)])
+            work = [size["work"].get(step, {}).get(role) for size in sizes]
+            rows.append([f"{step}: CPU time of the {role}, s", *cells(work)])
     for role in _ROLES:
         peaks = [size["peaks"].get(role) for size in sizes]
         rows.append(
             [f"memory of the {role}, MiB", *cells([peak and peak / 2**20 for peak in peaks])]
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", f"Empty program: preview {found['empty_preview']:.1f} s. {found['machine']}."]
+    lines += ["", f"Empty program: preview {result['empty_preview']:.1f} s. {result['machine']}."]
     lines += [f"{size['berths']:,} berths: {size['note']}" for size in sizes if size["note"]]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, default=list(_SIZES), metavar="SIZE",
-                        help="berths, a multiple of 10")  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=25.0, help="what each step gets")
+                        help="number of berths, a multiple of 10")  # fmt: skip
+    parser.add_argument(
+        "--minutes", type=float, default=25.0, help="time limit of each step (default: 25)"
+    )
     parser.add_argument("--skip-checkpoints", action="store_true",
-                        help="the engine saves its state at the end alone")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+                        help="let the engine save its state only at the end")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    if reason := why_not():
+    if reason := find_missing_requirement():
         parser.exit(1, f"{reason}\n")
-    # So that an end from outside, too, stops the cluster.
+    # Stop the cluster also on SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     settings = {"PULUMI_SKIP_CHECKPOINTS": "true"} if options.skip_checkpoints else {}
-    found = run(options.sizes, Limits(options.minutes, settings))
-    print(json.dumps(found, indent=2) if options.json else table(found))
+    result = run(options.sizes, Limits(options.minutes, settings))
+    print(json.dumps(result, indent=2) if options.json else format_table(result))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.many_models import VERSIONS, add_models, model_names
+from benchmarks.many_models import VERSIONS, add_models, list_model_names
 from benchmarks.runs import cells, empty_preview, ending, machine, say, times
 from benchmarks.watched import Watched, watch
 from tests.aws.emulation import Emulation, emulated
 from tests.aws.emulation import why_not as why_no_aws
 from tests.aws.stacks import host_zone, new_stack
-from tests.cluster.cluster import Cluster, start, why_not
+from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Project
 
 _NAME, _NET = "berth-preview", "10.138"
@@ -64,7 +64,7 @@ def _grown(berths: int) -> Any:
 
     def change(config: Any) -> None:
         config.pop("berth:parity")  # a second run of the program, for another question
-        config["berth:models"] |= dict.fromkeys(model_names(berths), model)
+        config["berth:models"] |= dict.fromkeys(list_model_names(berths), model)
 
     return change
 
@@ -107,7 +107,7 @@ def run(sizes: list[int], minutes: float) -> dict[str, Any]:
         folder = Path(name)
         empty = empty_preview(folder)
         say(f"empty program: preview {empty:.1f} s")
-        cluster = start(_STATE, name=_NAME, net=_NET)
+        cluster = start_cluster(_STATE, name=_NAME, net=_NET)
         try:
             with emulated(folder / "aws.log") as aws:
                 host_zone(aws)
@@ -116,7 +116,7 @@ def run(sizes: list[int], minutes: float) -> dict[str, Any]:
                     for n in (0, *sizes)
                 ]
         finally:
-            cluster.down()
+            cluster.stop()
     return {"machine": machine(), "empty_preview": empty, "sizes": found}
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25.0, help="what each step gets")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     options = parser.parse_args()
-    if reason := why_not() or why_no_aws():
+    if reason := find_missing_requirement() or why_no_aws():
         parser.exit(1, f"{reason}\n")
     # So that an end from outside, too, stops the cluster.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

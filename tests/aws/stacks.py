@@ -41,7 +41,7 @@ def _emulated(
         config["berth:kubernetes"] |= {
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": f"aws-{name}",
-            "controller_image": cluster.traefik,
+            "controller_image": cluster.traefik_image,
             "ready_timeout_seconds": 240,
             "service": {"node_port": _NODE_PORTS[name]},
         }
@@ -68,7 +68,7 @@ def _stand_in(folder: Path, cluster: Cluster) -> str:
         tar.add(program, "cluster-autoscaler")
     subprocess.run(
         ["cluster", "push", _STAND_IN, "--layer", str(layer), "--", "/cluster-autoscaler"],
-        env=os.environ | {"CLUSTER_DIR": str(cluster.folder)},
+        env=os.environ | {"CLUSTER_DIR": str(cluster.state_dir)},
         check=True, capture_output=True,
     )  # fmt: skip
-    return cluster.by_digest(_STAND_IN)
+    return cluster.pin_image(_STAND_IN)

@@ -1,4 +1,4 @@
-"""A real Kubernetes cluster on this machine, of these tests' own."""
+"""A real Kubernetes cluster on this machine, which all workers of a test run share."""
 
 import json
 import os
@@ -11,95 +11,110 @@ from typing import Any
 
 from pulumi_berth.oci.registry import Repository
 
-_UP_SECONDS = 180
-_NEEDED = ("containerd", "runc", "docker-registry", "iptables", "conntrack", "openssl", "ip")
-# Apart from a cluster that somebody has up by hand.
-_NAME, _NET = "berth-tests", "10.118"
+_START_SECONDS = 180
+_KUBECTL_SECONDS = 180
+_PROGRAMS = ("containerd", "runc", "docker-registry", "iptables", "conntrack", "openssl", "ip")
 
 
-def why_not() -> str | None:
-    """Why no cluster can be had here; None when one can."""
+def find_missing_requirement() -> str | None:
+    """Return why this machine cannot start a cluster, or None if it can."""
     if shutil.which("cluster") is None:
-        return "no `cluster` on the PATH, the tool that starts a real Kubernetes on this machine"
+        return "the tool `cluster`, which starts a real Kubernetes cluster, is not on the PATH"
     if os.geteuid() != 0:
-        return "a cluster of one's own needs root"
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    missing = [name for name in _NEEDED if shutil.which(name, path=path) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
-    return None
+        return "starting a cluster requires root"
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=_search_path()) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The running cluster.
+    """A running cluster.
 
     Attributes:
-        folder: of its state.
-        registry: `host:port` of its registry, plain HTTP.
-        node: address of its node.
+        state_dir: Directory of the cluster's state.
+        registry: `host:port` of its registry, which serves plain HTTP.
+        node: Address of its node.
     """
 
-    folder: Path
+    state_dir: Path
     registry: str
     node: str
 
     @property
     def kubeconfig(self) -> Path:
-        return self.folder / "kubeconfig"
+        return self.state_dir / "kubeconfig"
 
     @property
-    def traefik(self) -> str:
-        """The controller's image, in the cluster's own registry."""
-        return self.by_digest("traefik:v3.6")
+    def traefik_image(self) -> str:
+        """Image of the ingress controller in the cluster's registry."""
+        return self.pin_image("traefik:v3.6")
 
-    def by_digest(self, image: str) -> str:
-        """`name:tag` of the cluster's own registry as what pods run."""
+    def pin_image(self, image: str) -> str:
+        """Return the image `name:tag` of the cluster's registry by its digest."""
         name, _, tag = image.partition(":")
         repository = Repository(name=f"{self.registry}/{name}", plain_http=True)
         return f"{repository.name}@{repository.digest_of(tag)}"
 
-    def run(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> str:
-        """`kubectl ARGUMENTS`; what it printed. `code` None takes any."""
-        done = subprocess.run(
+    def kubectl(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> str:
+        """Run `kubectl ARGUMENTS` and return its output.
+
+        Args:
+            code: Expected exit status. If None, any status is accepted.
+        """
+        process = subprocess.run(
             ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments],
-            input=stdin, capture_output=True, text=True, timeout=180, check=False,
+            input=stdin, capture_output=True, text=True, timeout=_KUBECTL_SECONDS, check=False,
         )  # fmt: skip
-        assert code in (None, done.returncode), f"kubectl {arguments}: {done.stdout}{done.stderr}"
-        return done.stdout + (done.stderr if code != 0 else "")
+        output = process.stdout + process.stderr
+        assert code in (None, process.returncode), f"kubectl {arguments}: {output}"
+        return process.stdout + (process.stderr if code != 0 else "")
 
     def get(self, *arguments: str) -> Any:
-        """`kubectl get ARGUMENTS` as data."""
-        return json.loads(self.run("get", *arguments, "-o", "json"))
+        """Run `kubectl get ARGUMENTS` and return the parsed JSON."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def apply(self, *documents: Mapping[str, Any]) -> None:
-        whole = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
-        self.run("apply", "-f", "-", stdin=json.dumps(whole))
+    def wait(self, *arguments: str, seconds: float) -> None:
+        """Wait with `kubectl wait ARGUMENTS`, which watches the resources instead of polling."""
+        self.kubectl("wait", *arguments, f"--timeout={seconds:g}s")
 
-    def drop(self, *namespaces: str) -> None:
-        """Have what is in `namespaces` end, without waiting: room for the next tests' pods."""
-        self.run("delete", "namespace", *namespaces, "--wait=false")
+    def apply(self, *manifests: Mapping[str, Any]) -> None:
+        """Create or update resources."""
+        content = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(content))
 
-    def nodes(self, *arguments: str) -> None:
-        """Fake nodes, as `cluster nodes ARGUMENTS` makes them."""
-        _tool(self.folder, "nodes", *arguments)
+    def delete_namespaces(self, *namespaces: str) -> None:
+        """Start deleting namespaces, to free capacity for the next tests' pods."""
+        self.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
 
-    def down(self) -> None:
-        _tool(self.folder, "down")
+    def add_fake_nodes(self, *arguments: str) -> None:
+        """Run `cluster nodes ARGUMENTS`, which adds fake nodes."""
+        _run_tool(self.state_dir, "nodes", *arguments)
 
-
-def start(folder: Path, *arguments: str, name: str = _NAME, net: str = _NET) -> Cluster:
-    """`cluster up ARGUMENTS`, its state in `folder`; `name` and `net` keep it apart from others."""
-    _tool(folder, "up", *arguments, CLUSTER_NAME=name, CLUSTER_NET=net)
-    return Cluster(folder, registry=f"{net}.0.2:5000", node=f"{net}.0.2")
+    def stop(self) -> None:
+        _run_tool(self.state_dir, "down")
 
 
-def _tool(folder: Path, *arguments: str, **settings: str) -> None:
-    """The tool; once the cluster is up, `folder` tells it the cluster's name and network."""
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    environment = os.environ | {"CLUSTER_DIR": str(folder), "PATH": path} | settings
-    done = subprocess.run(
+def start_cluster(state_dir: Path, *arguments: str, name: str, net: str) -> Cluster:
+    """Run `cluster up ARGUMENTS`.
+
+    Args:
+        name: Name of the cluster, of at most 12 characters. Clusters on one machine differ in it.
+        net: First two numbers of the cluster's addresses.
+    """
+    _run_tool(state_dir, "up", *arguments, CLUSTER_NAME=name, CLUSTER_NET=net)
+    return Cluster(state_dir, registry=f"{net}.0.2:5000", node=f"{net}.0.2")
+
+
+def _search_path() -> str:
+    return os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+
+
+def _run_tool(state_dir: Path, *arguments: str, **settings: str) -> None:
+    """Run the tool. The state of a running cluster contains the cluster's name and network."""
+    environment = os.environ | {"CLUSTER_DIR": str(state_dir), "PATH": _search_path()} | settings
+    process = subprocess.run(
         ["cluster", *arguments], env=environment, capture_output=True, text=True,
-        timeout=_UP_SECONDS, check=False,
+        timeout=_START_SECONDS, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"cluster {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    output = process.stdout + process.stderr
+    assert process.returncode == 0, f"cluster {' '.join(arguments)}: {output}"

@@ -1,35 +1,47 @@
-"""One cluster for all of these tests, and one stack on it that most of them share."""
+"""Fixtures: one cluster per test process, and one stack on it that most tests share."""
 
+import copy
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from tests.cluster.cluster import Cluster, start, why_not
-from tests.engine.project import Project
+from berth_protocol.model_card import read_card
+from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
+from tests.engine.project import Load, Project
+
+NAMESPACE = "hosted"
+"""Namespace of the stack of fixture `hosted`."""
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if reason := why_not():
+def cluster() -> Iterator[Cluster]:
+    """The cluster of this test process."""
+    if reason := find_missing_requirement():
         pytest.skip(reason)
-    # Each test process has its own cluster. The path is short: a socket's path has 107 bytes.
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    folder = Path(f"/tmp/berth-test-cluster-{number}")
+    # Not in pytest's directory: the path of a socket is limited to 107 characters.
+    state_dir = Path(f"/tmp/berth-test-cluster-{number}")
     name, net = f"berth-test{number}", f"10.{118 + number}"
     try:
-        found = start(folder, "--kwok", "--gpus", "2", name=name, net=net)
+        started = start_cluster(state_dir, "--kwok", "--gpus", "2", name=name, net=net)
     except AssertionError as error:
-        pytest.skip(f"no cluster can be had here: {str(error)[-2000:]}")
-    yield found
-    found.down()
+        pytest.skip(f"the cluster cannot start on this machine: {str(error)[-2000:]}")
+    yield started
+    started.stop()
 
 
-def stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, Any]:
-    """The configuration of a small stack on `cluster`."""
+def build_stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, Any]:
+    """Return the configuration of a small stack on the cluster.
+
+    Args:
+        changes: Sections that replace those of the small stack.
+    """
     small = {"cpu": "100m", "memory": "192Mi"}
     config: dict[str, Any] = {
         "platform": "kubernetes",
@@ -52,32 +64,65 @@ def stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, An
         "kubernetes": {
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": namespace,
-            "controller_image": cluster.traefik,
+            "controller_image": cluster.traefik_image,
             "ready_timeout_seconds": 60,
         },
     }
     return {"config": {f"berth:{key}": value for key, value in (config | changes).items()}}
 
 
-def new_project(folder: Path, stack: str, content: dict[str, Any]) -> Project:
-    """A project whose stack `stack` has this configuration (JSON is YAML)."""
-    project = Project.copy_to(folder, stack)
-    (folder / f"Pulumi.{stack}.yaml").write_text(json.dumps(content, indent=1))
+def create_project(root: Path, stack: str, content: dict[str, Any]) -> Project:
+    """Create a project with one stack and its configuration. JSON is valid YAML."""
+    project = Project.copy_to(root, stack)
+    (root / f"Pulumi.{stack}.yaml").write_text(json.dumps(content, indent=1))
     return project
+
+
+def read_config(project: Project) -> dict[str, Any]:
+    """Return the configuration of the project's stack."""
+    content = YAML(typ="safe", pure=True).load(_get_stack_file(project).read_text())
+    config: dict[str, Any] = content["config"]
+    return config
+
+
+@contextmanager
+def restore_config(project: Project) -> Iterator[None]:
+    """Restore the stack's configuration after the block, and deploy it if the block changed it."""
+    before = copy.deepcopy(read_config(project))
+    text = _get_stack_file(project).read_text()
+    yield
+    if read_config(project) != before:
+        _get_stack_file(project).write_text(text)
+        project.berth("up", "--yes")
+
+
+def create_load(project: Project, path: str = "/v2/models/digits/infer") -> Load:
+    """Return a load generator that sends the example request of digits/1 to the stack."""
+    request = read_card(project.root / "models" / "digits" / "1").example
+    return Load(
+        endpoint=project.json("status")["endpoint"],
+        headers={"x-api-key": project.key(), "content-type": "application/json"},
+        path=path,
+        body=json.dumps(request).encode(),
+    )
+
+
+def _get_stack_file(project: Project) -> Path:
+    return project.root / f"Pulumi.{project.stack}.yaml"
 
 
 @pytest.fixture(scope="session")
 def hosted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A stack that is up; tests that change it put back what they changed.
+    """A deployed stack. A test that changes it restores its configuration.
 
-    The one that is destroyed at the end, and leaves nothing; other stacks end with the cluster.
+    After the tests, the stack is destroyed and must leave no resource. Stacks of single modules
+    end with the cluster.
     """
-    project = new_project(
-        tmp_path_factory.mktemp("hosted"), "hosted", stack_file(cluster, "hosted")
-    )
+    content = build_stack_file(cluster, NAMESPACE)
+    project = create_project(tmp_path_factory.mktemp("hosted"), "hosted", content)
     project.berth("up", "--yes")
     yield project
     project.berth("destroy", "--yes")
-    left = cluster.run("get", "all,httproutes,gateways,middlewares", "-n", "hosted", code=None)
-    assert "No resources found" in left
-    assert "hosted" not in cluster.run("get", "namespaces,clusterroles,gatewayclasses", "-A")
+    kinds = "all,httproutes,gateways,middlewares"
+    assert "No resources found" in cluster.kubectl("get", kinds, "-n", NAMESPACE, code=None)
+    assert NAMESPACE not in cluster.kubectl("get", "namespaces,clusterroles,gatewayclasses", "-A")

@@ -1,4 +1,4 @@
-"""Images: the recipe's results in a real registry, and the gate before it."""
+"""Tests of images in a real registry: their content, their digests, and the image check."""
 
 import json
 from collections.abc import Callable
@@ -17,20 +17,26 @@ from pulumi_berth.oci.layer import write_layer
 from pulumi_berth.oci.registry import Repository
 from pulumi_berth.oci.tree import EXECUTABLE, Entry
 from tests.cluster.cluster import Cluster
+from tests.repository import REPOSITORY
 
 _RUN = oci.RunConfig(
     user=f"{USER}:{USER}", environment={}, entrypoint=["/usr/bin/python3"], labels={}
 )
-_PASSES = Scan(command=["true"], fail_on="high", ignore_unfixed=False)
-_FAILS = Scan(command=["false"], fail_on="high", ignore_unfixed=False)
+_PASSING_SCAN = Scan(command=["true"], fail_on="high", ignore_unfixed=False)
+_FAILING_SCAN = Scan(command=["false"], fail_on="high", ignore_unfixed=False)
 
-Make = Callable[..., Built]
+BuildBase = Callable[..., Built]
 
 
 @pytest.fixture
-def make(cluster: Cluster) -> Make:
-    def build_base(architectures: tuple[str, ...] = ("amd64",), scan: Scan = _PASSES,
-                   tag: str = "whole") -> Built:  # fmt: skip
+def build_base(cluster: Cluster) -> BuildBase:
+    """A function that builds the base image in the cluster's registry."""
+
+    def build_base(
+        architectures: tuple[str, ...] = ("amd64",),
+        scan: Scan = _PASSING_SCAN,
+        tag: str = "complete",
+    ) -> Built:
         return build(
             Image(
                 repository=Repository(name=f"{cluster.registry}/test/base", plain_http=True),
@@ -52,8 +58,8 @@ def make(cluster: Cluster) -> Make:
     return build_base
 
 
-def test_the_base_is_hardened_and_small(make: Make) -> None:
-    report = make().reports["amd64"]
+def test_base_image_is_hardened_and_small(build_base: BuildBase) -> None:
+    report = build_base().reports["amd64"]
     assert report["user"] == f"{USER}:{USER}"
     hardened = ("set_id", "shells", "managers", "compilers")
     assert {key: report[key] for key in hardened} == {key: [] for key in hardened}
@@ -63,41 +69,43 @@ def test_the_base_is_hardened_and_small(make: Make) -> None:
     assert report["compressed"] < 60 * 2**20
 
 
-def test_the_same_inputs_give_the_same_digest(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rebuild_with_the_same_inputs_has_the_same_digest(
+    build_base: BuildBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = make()
-    # An empty cache of layers; what was downloaded is not downloaded again.
+    first = build_base()
+    # Use an empty cache of layers, but keep the downloaded packages.
     fresh = tmp_path / "berth" / "images"
     fresh.mkdir(parents=True)
-    for kept in ("debian", "wheels"):
-        (fresh / kept).symlink_to(cache_folder(kept))
+    for name in ("debian", "wheels"):
+        (fresh / name).symlink_to(cache_folder(name))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert make().digest == first.digest
+    assert build_base().digest == first.digest
 
 
-def test_one_image_for_two_kinds_of_processor(make: Make, cluster: Cluster) -> None:
-    built = make(("amd64", "arm64"), tag="both")
+def test_image_for_two_architectures_has_an_index(build_base: BuildBase, cluster: Cluster) -> None:
+    built = build_base(("amd64", "arm64"), tag="both")
     repository = Repository(name=f"{cluster.registry}/test/base", plain_http=True)
     index = repository.manifest(built.digest)
     assert index.media_type == oci.INDEX
     assert built.reports["arm64"]["packages"] == built.reports["amd64"]["packages"]
 
 
-def test_python_and_its_loader_are_of_the_same_architecture() -> None:
+def test_arm64_layer_contains_only_arm64_libraries() -> None:
     contents = read_contents([layers.base_layer("arm64", []).path])
     assert any("aarch64-linux-gnu/libc.so.6" in path for path in contents.files)
     assert not any("x86_64" in path for path in contents.files)
 
 
-def test_an_image_that_the_scanner_holds_back_gets_no_tag(make: Make, cluster: Cluster) -> None:
-    with pytest.raises(ScanError, match="false holds"):
-        make(scan=_FAILS, tag="held")
+def test_image_that_the_scanner_rejects_gets_no_tag(
+    build_base: BuildBase, cluster: Cluster
+) -> None:
+    with pytest.raises(ScanError, match="false"):
+        build_base(scan=_FAILING_SCAN, tag="rejected")
     repository = Repository(name=f"{cluster.registry}/test/base", plain_http=True)
-    assert repository.digest_of("held") is None
+    assert repository.digest_of("rejected") is None
 
 
-def test_an_image_with_a_shell_is_held_back_and_not_pushed(
+def test_image_with_a_shell_fails_the_image_check_and_is_not_pushed(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     shell = {"bin/sh": Entry(mode=EXECUTABLE | 0o4000, read=lambda: b"#!")}
@@ -107,25 +115,27 @@ def test_an_image_with_a_shell_is_held_back_and_not_pushed(
         build(
             Image(repository=repository, tag="x", base=None, layers={"amd64": [("x", layer)]},
                   run=_RUN),
-            form="spdx", scan=_PASSES,
+            form="spdx", scan=_PASSING_SCAN,
         )  # fmt: skip
     assert not repository.has_blob(layer.digest)
 
 
-def test_a_new_version_pushes_only_its_own_layers(make: Make, cluster: Cluster) -> None:
-    base = make()
+def test_images_of_two_versions_differ_only_in_the_model_layer(
+    build_base: BuildBase, cluster: Cluster
+) -> None:
+    base = build_base()
     repository = Repository(name=f"{cluster.registry}/test/digits", plain_http=True)
-    pushed = []
+    layer_digests = []
     for version in ("1", "2"):
-        model = layers.model_layer(layers.WHEEL_LOCK.parents[1] / "models" / "digits" / version,
-                                   version)  # fmt: skip
+        model = layers.model_layer(REPOSITORY / "models" / "digits" / version, version)
         app = layers.program_layer("berth_serving")
         built = build(
             Image(repository=repository, tag=version, base=base.reference,
                   layers={"amd64": [("app", app), ("model", model)]}, run=_RUN),
-            form="cyclonedx", scan=_PASSES,
+            form="cyclonedx", scan=_PASSING_SCAN,
         )  # fmt: skip
         manifest = repository.manifest(built.digest)
-        pushed.append([entry["digest"] for entry in json.loads(manifest.data)["layers"]])
-    assert pushed[0][:-1] == pushed[1][:-1]
-    assert pushed[0][-1] != pushed[1][-1]
+        layer_digests.append([entry["digest"] for entry in json.loads(manifest.data)["layers"]])
+    first, second = layer_digests
+    assert first[:-1] == second[:-1]
+    assert first[-1] != second[-1]

@@ -1,36 +1,39 @@
-"""Who can reach a berth."""
+"""Tests of the network policies: which pods can reach a berth."""
 
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.stacks import NAMESPACE
 from tests.engine.project import Project
 
-_ASK = """
+_CONNECT = """
 import socket, sys
 try:
     socket.create_connection((sys.argv[1], 8080), 3).close()
-    print("reached")
+    print("connected")
 except OSError as error:
-    print("not reached:", type(error).__name__)
+    print("blocked:", type(error).__name__)
 """
 
 
-def _pod(namespace: str, image: str, address: str, labels: dict[str, str]) -> dict[str, Any]:
+def _build_client_pod(
+    namespace: str, image: str, address: str, labels: dict[str, str]
+) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "asker", "namespace": namespace, "labels": labels},
+        "metadata": {"name": "client", "namespace": namespace, "labels": labels},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [
                 {
-                    "name": "asker",
+                    "name": "client",
                     "image": image,
-                    "command": ["/usr/bin/python3", "-c", _ASK, address],
+                    "command": ["/usr/bin/python3", "-c", _CONNECT, address],
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "capabilities": {"drop": ["ALL"]},
@@ -42,29 +45,28 @@ def _pod(namespace: str, image: str, address: str, labels: dict[str, str]) -> di
 
 
 @pytest.mark.parametrize(
-    ("namespace", "labels", "reached"),
+    ("namespace", "labels", "is_connected"),
     [
         ("elsewhere", {}, False),
         ("elsewhere", {"app.kubernetes.io/name": "gateway"}, False),
-        ("hosted", {}, False),
-        ("hosted", {"app.kubernetes.io/name": "digits"}, False),
+        (NAMESPACE, {}, False),
+        (NAMESPACE, {"app.kubernetes.io/name": "digits"}, False),
         ("monitoring", {}, True),
     ],
 )  # fmt: skip
-def test_only_the_gateway_and_the_scraper_reach_a_berth(
-    hosted: Project, cluster: Cluster, namespace: str, labels: dict[str, str], reached: bool
+def test_only_gateway_and_metrics_scraper_reach_a_berth(
+    hosted: Project, cluster: Cluster, namespace: str, labels: dict[str, str], is_connected: bool
 ) -> None:
-    (pod,) = cluster.get("pods", "-n", "hosted", "-l", "berth/model=breast-cancer")["items"]
+    (pod,) = cluster.get("pods", "-n", NAMESPACE, "-l", "berth/model=breast-cancer")["items"]
     address, image = pod["status"]["podIP"], pod["spec"]["containers"][0]["image"]
-    if namespace != "hosted":
+    if namespace != NAMESPACE:
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    cluster.apply(_pod(namespace, image, address, labels))
+    cluster.apply(_build_client_pod(namespace, image, address, labels))
     try:
-        cluster.run(
-            "wait", "-n", namespace, "pod/asker", "--for=jsonpath={.status.phase}=Succeeded",
-            "--timeout=60s",
-        )  # fmt: skip
-        said = cluster.run("logs", "-n", namespace, "asker")
+        cluster.wait(
+            "-n", namespace, "pod/client", "--for=jsonpath={.status.phase}=Succeeded", seconds=60
+        )
+        output = cluster.kubectl("logs", "-n", namespace, "client")
     finally:
-        cluster.run("delete", "pod", "-n", namespace, "asker", "--force", "--grace-period=0")
-    assert said.startswith("reached") is reached, said
+        cluster.kubectl("delete", "pod", "-n", namespace, "client", "--force", "--grace-period=0")
+    assert output.startswith("connected") is is_connected, output

@@ -1,4 +1,4 @@
-"""Copies: the autoscaler, the budget for disruptions, and graphics processors."""
+"""Tests of replicas: the autoscaler, the disruption budget, and the placement on GPU nodes."""
 
 import json
 import os
@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from berth_protocol.model_card import read_card
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import new_project, stack_file
-from tests.engine.project import Load, Project, eventually
+from tests.cluster.stacks import build_stack_file, create_load, create_project, read_config
+from tests.engine.project import Project, eventually
 
 _NAMESPACE = "scaled"
 
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Two to four copies; a version that stands by warm, and one that is cold."""
-    content = stack_file(cluster, _NAMESPACE)
+    """A stack with an autoscaled version of two to four replicas, and a cold version."""
+    content = build_stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
         "digits": {
             "versions": {"1": {}, "2": {"standby": "cold"}},
@@ -35,116 +34,132 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "resources": {"cpu": "50m", "memory": "192Mi"},
         },
     }
-    project = new_project(tmp_path_factory.mktemp("scaled"), "scaled", content)
+    project = create_project(tmp_path_factory.mktemp("scaled"), "scaled", content)
     project.berth("up", "--yes")
     yield project
-    cluster.drop(_NAMESPACE)
+    cluster.delete_namespaces(_NAMESPACE)
 
 
-def _load(project: Project) -> Load:
-    request = read_card(project.root / "models" / "digits" / "1").example
-    return Load(
-        endpoint=project.json("status")["endpoint"],
-        headers={"x-api-key": project.key(), "content-type": "application/json"},
-        path="/v2/models/digits/infer",
-        body=json.dumps(request).encode(),
-    )
+@pytest.fixture(scope="module")
+def image_digest(stack: Project) -> str:
+    """Digest of the serving image of breast-cancer/1, so that tests can pin it."""
+    image = stack.json("status")["models"]["breast-cancer"]["versions"]["1"]["image"]
+    return str(image).partition("@")[2]
 
 
-def _ready(cluster: Cluster) -> int:
-    found = cluster.get("deployment", "digits-1", "-n", _NAMESPACE)
-    return int(found["status"].get("readyReplicas", 0))
+@pytest.fixture(scope="module", autouse=True)
+def _image_digest_is_read_first(image_digest: str) -> None:
+    """Read the digest before a test removes the model."""
 
 
-def test_a_cold_version_has_no_copies(stack: Project) -> None:
-    def versions() -> Any:
+def _count_ready(cluster: Cluster, deployment: str = "digits-1") -> int:
+    status = cluster.get("deployment", deployment, "-n", _NAMESPACE)["status"]
+    return int(status.get("readyReplicas", 0))
+
+
+def test_cold_version_has_no_replicas(stack: Project) -> None:
+    def read_versions() -> Any:
         return stack.json("status")["models"]["digits"]["versions"]
 
-    # `up` awaits the first copy; the autoscaler brings it to the least that it keeps.
-    eventually(lambda: versions()["1"]["replicas"] == "2/2", seconds=60)
-    assert (versions()["2"]["state"], versions()["2"]["replicas"]) == ("cold", "0/0")
+    # `up` waits for the first replica; the autoscaler then adds replicas up to the minimum.
+    eventually(lambda: read_versions()["1"]["replicas"] == "2/2", seconds=60)
+    cold = read_versions()["2"]
+    assert (cold["state"], cold["replicas"]) == ("cold", "0/0")
 
 
-def test_emptying_a_node_keeps_to_the_budget(stack: Project, cluster: Cluster) -> None:
-    """The one node is emptied: the first copy goes and finds no other node, so the second stays."""
-    load = _load(stack)
+def test_node_drain_respects_the_disruption_budget(stack: Project, cluster: Cluster) -> None:
+    """The only node drains: one replica is evicted and finds no other node, so the other stays."""
+    eventually(lambda: _count_ready(cluster) >= 2, seconds=60)
+    load = create_load(stack)
+    # Other namespaces have pods with the same model labels. Their template hash differs.
+    (pod, *_) = cluster.get("pods", "-n", _NAMESPACE, "-l", "berth/model=digits")["items"]
+    template_hash = pod["metadata"]["labels"]["pod-template-hash"]
     with load.running(clients=2):
         try:
-            said = cluster.run(
-                "drain", "node-1", "--pod-selector=berth/model=digits", "--timeout=20s",
-                "--delete-emptydir-data", "--ignore-daemonsets", code=None,
+            output = cluster.kubectl(
+                "drain", "node-1", f"--pod-selector=pod-template-hash={template_hash}",
+                "--timeout=20s", "--delete-emptydir-data", "--ignore-daemonsets", code=None,
             )  # fmt: skip
         finally:
-            cluster.run("uncordon", "node-1")
-        assert "disruption budget" in said
-        assert _ready(cluster) >= 1
-        eventually(lambda: _ready(cluster) == 2, seconds=60)
+            cluster.kubectl("uncordon", "node-1")
+        assert "disruption budget" in output
+        assert _count_ready(cluster) >= 1
+        eventually(lambda: _count_ready(cluster) >= 2, seconds=60)
     load.expect_none_lost()
 
 
-def test_copies_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
-    load = _load(stack)
+def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
+    load = create_load(stack)
     with load.running(clients=8):
-        eventually(lambda: _ready(cluster) > 2, seconds=180)
-        stack.berth("preview", "--expect-no-changes")  # the number is the autoscaler's
+        eventually(lambda: _count_ready(cluster) > 2, seconds=180)
+        # The autoscaler's replica count is not a change of the stack.
+        stack.berth("preview", "--expect-no-changes")
     load.expect_none_lost()
-    eventually(lambda: _ready(cluster) == 2, seconds=300)
+    eventually(lambda: _count_ready(cluster) == 2, seconds=300)
 
 
-def test_gpu_berths_go_to_gpu_nodes_and_nothing_else_does(stack: Project, cluster: Cluster) -> None:
-    """Fake nodes with the real scheduler; the real node says it has processors, and no taint."""
-    cluster.nodes(
-        "3", "--prefix", "gpu", "--gpu", "4", "--label", "pool=gpu",
-        "--taint", "nvidia.com/gpu=present:NoSchedule",
-    )  # fmt: skip
-    cluster.run("taint", "nodes", "-l", "pool=gpu", "kwok.x-k8s.io/node-")  # that they are fake
-    image = stack.json("status")["models"]["breast-cancer"]["versions"]["1"]["image"]
+def _require_gpus(stack: Project, image_digest: str) -> bool:
+    """Configure three replicas with two GPUs each. Return whether that is a change."""
+    before = read_config(stack)
 
     def change(config: Any) -> None:
         config["berth:kubernetes"]["gpu"] = {"node_selector": {"pool": "gpu"}}
-        config["berth:models"]["breast-cancer"] |= {
-            # Pinned, so that no image for CUDA (some gigabytes) is built for a fake node.
-            "versions": {"1": {"image": image.partition("@")[2]}},
+        config["berth:models"]["breast-cancer"] = {
+            # Pin the image, so that no CUDA image of several gigabytes is built for a fake node.
+            "versions": {"1": {"image": image_digest}},
             "compute": "gpu",
             "replicas": {"min": 3, "max": 3},
             "resources": {"gpu": 2, "cpu": "50m", "memory": "192Mi"},
         }
 
     stack.edit(change)
+    return read_config(stack) != before
+
+
+def test_gpu_berths_run_only_on_gpu_nodes_and_other_pods_elsewhere(
+    stack: Project, cluster: Cluster, image_digest: str
+) -> None:
+    """The nodes are fake and the scheduler is real. The real node has GPUs, but no taint."""
+    cluster.add_fake_nodes(
+        "3", "--prefix", "gpu", "--gpu", "4", "--label", "pool=gpu",
+        "--taint", "nvidia.com/gpu=present:NoSchedule",
+    )  # fmt: skip
+    # Remove the taint that marks the nodes as fake.
+    cluster.kubectl("taint", "nodes", "-l", "pool=gpu", "kwok.x-k8s.io/node-")
+    _require_gpus(stack, image_digest)
     stack.berth("up", "--yes")
-    pods = cluster.get("pods", "-n", _NAMESPACE)["items"]
-    on = {
-        pod["metadata"]["name"]: pod["spec"].get("nodeName", "")
-        for pod in pods
+    pods = [
+        pod
+        for pod in cluster.get("pods", "-n", _NAMESPACE)["items"]
         if "deletionTimestamp" not in pod["metadata"]
-    }
-    gpu = {name: node for name, node in on.items() if name.startswith("breast-cancer")}
-    assert len(gpu) == 3
-    assert all(node.startswith("gpu-") for node in gpu.values())
-    assert all(node == "node-1" for name, node in on.items() if name not in gpu)
-    (pod, *_) = [pod for pod in pods if pod["metadata"]["name"] in gpu]
+    ]
+    nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
+    gpu_nodes = {name: node for name, node in nodes.items() if name.startswith("breast-cancer")}
+    assert len(gpu_nodes) == 3
+    assert all(node.startswith("gpu-") for node in gpu_nodes.values())
+    assert all(node == "node-1" for name, node in nodes.items() if name not in gpu_nodes)
+    (pod, *_) = [pod for pod in pods if pod["metadata"]["name"] in gpu_nodes]
     assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
 
 
-_GROUP = "accelerated"
+_NODE_GROUP = "accelerated"
 _GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
 
-def _group_of_nodes() -> list[dict[str, Any]]:
-    """A group of nodes that is empty, with what the cluster autoscaler knows of such a node: as of
-    a pool with `compute: gpu` (components/aws/node_pool.py)."""
-    room = {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}
+def _build_node_group() -> list[dict[str, Any]]:
+    """Return an empty node group, as the cluster autoscaler sees a node pool with GPUs on AWS."""
+    capacity = {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}
     node = {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
-            "name": _GROUP,
+            "name": _NODE_GROUP,
             "labels": {
                 "kubernetes.io/arch": "amd64",
                 "kubernetes.io/os": "linux",
-                "kubernetes.io/hostname": _GROUP,
+                "kubernetes.io/hostname": _NODE_GROUP,
                 "pool": "gpu",
-                "group": _GROUP,
+                "group": _NODE_GROUP,
                 "nvidia.com/gpu.product": "H100",
             },
             "annotations": {
@@ -154,8 +169,8 @@ def _group_of_nodes() -> list[dict[str, Any]]:
         },
         "spec": {"taints": [_GPU_TAINT]},
         "status": {
-            "allocatable": room,
-            "capacity": room,
+            "allocatable": capacity,
+            "capacity": capacity,
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
         },
     }
@@ -174,12 +189,12 @@ def _group_of_nodes() -> list[dict[str, Any]]:
     }
     nodes = {"apiVersion": "v1", "kind": "List", "items": [node]}
     return [
-        _config_map("kwok-provider-config", "config", settings),
-        _config_map("kwok-provider-templates", "templates", nodes),
+        _build_config_map("kwok-provider-config", "config", settings),
+        _build_config_map("kwok-provider-templates", "templates", nodes),
     ]
 
 
-def _config_map(name: str, key: str, content: Any) -> dict[str, Any]:
+def _build_config_map(name: str, key: str, content: Any) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -189,8 +204,8 @@ def _config_map(name: str, key: str, content: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _autoscaler(cluster: Cluster, log: Path) -> Iterator[None]:
-    """The real cluster autoscaler, for as long as the block; its cloud is kwok's fake nodes."""
+def _run_cluster_autoscaler(cluster: Cluster, log: Path) -> Iterator[None]:
+    """Run the real cluster autoscaler during the block. Its cloud is kwok's fake nodes."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [
@@ -211,31 +226,25 @@ def _autoscaler(cluster: Cluster, log: Path) -> Iterator[None]:
         process.wait(30)
 
 
-def test_gpu_nodes_come_from_none_and_go_to_none(
-    stack: Project, cluster: Cluster, tmp_path: Path
+def test_gpu_nodes_scale_up_from_zero_and_back_to_zero(
+    stack: Project, cluster: Cluster, image_digest: str, tmp_path: Path
 ) -> None:
-    """The berths of the test before lose their nodes; what needs none brings none back."""
+    """Pending GPU berths start nodes. Pods without GPUs do not keep them."""
     if shutil.which("cluster-autoscaler") is None:
-        pytest.skip("no `cluster-autoscaler` on the PATH, the real one that this test runs")
+        pytest.skip("the real `cluster-autoscaler`, which this test runs, is not on the PATH")
 
-    def nodes() -> list[Any]:
-        found: list[Any] = cluster.get("nodes", "-l", "pool=gpu")["items"]
-        return found
+    def list_gpu_nodes() -> list[Any]:
+        nodes: list[Any] = cluster.get("nodes", "-l", "pool=gpu")["items"]
+        return nodes
 
-    cluster.run("delete", "nodes", "-l", "pool=gpu")
-    cluster.apply(*_group_of_nodes())
-    with _autoscaler(cluster, tmp_path / "autoscaler.log"):
-        # Three berths with two processors each, on nodes that have two.
-        eventually(lambda: len(nodes()) == 3, seconds=120)
-        eventually(
-            lambda: (
-                cluster.get("deployment", "breast-cancer-1", "-n", _NAMESPACE)["status"].get(
-                    "readyReplicas"
-                )
-                == 3
-            ),
-            seconds=60,
-        )
+    cluster.kubectl("delete", "nodes", "-l", "pool=gpu")
+    cluster.apply(*_build_node_group())
+    with _run_cluster_autoscaler(cluster, tmp_path / "autoscaler.log"):
+        if _require_gpus(stack, image_digest):
+            stack.berth("up", "--yes")
+        # Three berths with two GPUs each, on nodes that have two GPUs.
+        eventually(lambda: len(list_gpu_nodes()) == 3, seconds=120)
+        eventually(lambda: _count_ready(cluster, "breast-cancer-1") == 3, seconds=60)
         stack.edit(lambda config: config["berth:models"].pop("breast-cancer"))
         stack.berth("up", "--yes")
-        eventually(lambda: nodes() == [], seconds=120)
+        eventually(lambda: list_gpu_nodes() == [], seconds=120)

@@ -1,29 +1,29 @@
-"""Traffic on a cluster: weights, and what changes of them cost."""
+"""Tests of traffic on a cluster: weights, mirroring, and updates that lose no request."""
 
-import json
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import pytest
 
-from berth_protocol.model_card import read_card
 from tests.cluster.cluster import Cluster
-from tests.engine.project import Load, Project, eventually
+from tests.cluster.stacks import NAMESPACE, create_load, restore_config
+from tests.engine.project import Project, eventually
 
-_ENOUGH = 10_000
-
-
-def _load(project: Project, path: str = "/v2/models/digits/infer") -> Load:
-    request = read_card(project.root / "models" / "digits" / "1").example
-    return Load(
-        endpoint=project.json("status")["endpoint"],
-        headers={"x-api-key": project.key(), "content-type": "application/json"},
-        path=path,
-        body=json.dumps(request).encode(),
-    )
+_ENOUGH_REQUESTS = 10_000
 
 
-def _weights(**percents: int) -> Any:
+@pytest.fixture
+def stack(hosted: Project) -> Iterator[Project]:
+    """The shared stack, restored after each test."""
+    with restore_config(hosted):
+        yield hosted
+
+
+def _set_weights(**percents: int) -> Callable[[Any], None]:
+    """Return a change of the traffic of digits, such as `v1=90, v2=10`."""
+
     def change(config: Any) -> None:
         config["berth:models"]["digits"]["traffic"] = {
             version.removeprefix("v"): percent for version, percent in percents.items()
@@ -32,98 +32,93 @@ def _weights(**percents: int) -> Any:
     return change
 
 
-def test_a_canary_gets_its_share(hosted: Project) -> None:
-    load = _load(hosted)
+def test_canary_receives_its_share_of_requests(stack: Project) -> None:
+    load = create_load(stack)
     with load.running(clients=4):
         eventually(lambda: load.total >= 2000, seconds=120)
     load.expect_none_lost()
-    # Four standard deviations of a binomial with n = total and p = 0.1.
-    expected, spread = load.total * 0.1, 4 * (load.total * 0.1 * 0.9) ** 0.5
-    assert abs(load.versions["2"] - expected) < spread
+    # Four standard deviations of a binomial distribution with n = total and p = 0.1.
+    expected, tolerance = load.total * 0.1, 4 * (load.total * 0.1 * 0.9) ** 0.5
+    assert abs(load.versions["2"] - expected) < tolerance
     assert set(load.versions) == {"1", "2"}
 
 
-def test_changed_weights_change_the_route_alone_and_fail_no_request(hosted: Project) -> None:
-    load = _load(hosted)
+def test_changed_weights_change_only_the_route_and_lose_no_request(stack: Project) -> None:
+    load = create_load(stack)
     with load.running(clients=8):
-        hosted.edit(_weights(v1=10, v2=90))
-        steps = hosted.json("preview")["steps"]
+        stack.edit(_set_weights(v1=10, v2=90))
+        steps = stack.json("preview")["steps"]
         assert [urn["urn"].split("::")[-2].split("$")[-1] for urn in steps] == [
             "kubernetes:gateway.networking.k8s.io/v1:HTTPRoute"
         ]
-        hosted.berth("up", "--yes")
+        stack.berth("up", "--yes")
         before = Counter(load.versions)
-        eventually(lambda: load.total >= _ENOUGH // 2, seconds=240)
-        hosted.edit(_weights(v1=90, v2=10))
-        hosted.berth("up", "--yes")
-        eventually(lambda: load.total >= _ENOUGH, seconds=240)
+        eventually(lambda: load.total >= _ENOUGH_REQUESTS // 2, seconds=240)
+        stack.edit(_set_weights(v1=90, v2=10))
+        stack.berth("up", "--yes")
+        eventually(lambda: load.total >= _ENOUGH_REQUESTS, seconds=240)
     load.expect_none_lost()
     assert load.versions["2"] > before["2"]
 
 
-def test_a_berth_is_replaced_without_a_failed_request(hosted: Project, cluster: Cluster) -> None:
-    def threads(number: int) -> Any:
-        def change(config: Any) -> None:
-            config["berth:models"]["digits"]["serving"] = {"threads": number}
+def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) -> None:
+    def set_threads(config: Any) -> None:
+        config["berth:models"]["digits"]["serving"] = {"threads": 3}
 
-        return change
+    def list_pods() -> set[str]:
+        pods = cluster.get("pods", "-n", NAMESPACE, "-l", "berth/model=digits")["items"]
+        return {pod["metadata"]["name"] for pod in pods}
 
-    def pods() -> set[str]:
-        found = cluster.get("pods", "-n", "hosted", "-l", "berth/model=digits")["items"]
-        return {pod["metadata"]["name"] for pod in found}
-
-    before = pods()
-    load = _load(hosted)
+    before = list_pods()
+    load = create_load(stack)
     with load.running(clients=4):
-        hosted.edit(threads(3))
-        hosted.berth("up", "--yes")
-        eventually(lambda: not pods() & before, seconds=90)
+        stack.edit(set_threads)
+        stack.berth("up", "--yes")
+        eventually(lambda: not list_pods() & before, seconds=90)
     load.expect_none_lost()
-    hosted.edit(lambda config: config["berth:models"]["digits"].pop("serving"))
-    hosted.berth("up", "--yes")
 
 
-def _answered_by(cluster: Cluster, version: str) -> float:
-    """Requests that the berth has answered, as it counts them itself."""
-    said = cluster.run(
-        "get", "--raw", f"/api/v1/namespaces/hosted/services/digits-{version}:http/proxy/metrics"
+def _count_requests(cluster: Cluster, version: str) -> float:
+    """Return the number of requests that a berth has processed, from its own metrics."""
+    service = f"/api/v1/namespaces/{NAMESPACE}/services/digits-{version}:http/proxy"
+    lines = cluster.kubectl("get", "--raw", f"{service}/metrics").splitlines()
+    return sum(
+        float(line.rpartition(" ")[2]) for line in lines if line.startswith("berth_requests_total{")
     )
-    lines = [line for line in said.splitlines() if line.startswith("berth_requests_total{")]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def test_a_version_is_shadowed_taken_away_and_added(hosted: Project, cluster: Cluster) -> None:
-    """Version 2 leaves the traffic, gets copies, and is gone; nobody's request fails."""
-
-    def shadowed(config: Any) -> None:
+def test_shadowing_removing_and_adding_a_version_loses_no_request(
+    stack: Project, cluster: Cluster
+) -> None:
+    def shadow_version_2(config: Any) -> None:
         config["berth:models"]["digits"] |= {"traffic": {"1": 100}, "shadow": "2"}
 
-    def alone(config: Any) -> None:
+    def remove_version_2(config: Any) -> None:
         digits = config["berth:models"]["digits"]
         digits["versions"].pop("2")
         digits.pop("shadow")
 
-    def both(config: Any) -> None:
+    def add_version_2(config: Any) -> None:
         digits = config["berth:models"]["digits"]
         digits["versions"]["2"] = {}
         digits["traffic"] = {"1": 90, "2": 10}
 
-    load = _load(hosted)
+    load = create_load(stack)
     with load.running(clients=4):
-        hosted.edit(shadowed)
-        hosted.berth("up", "--yes")
-        eventually(lambda: _answered_by(cluster, "2") > 100)
-        named = f"{load.endpoint}/v2/models/digits/versions/2/infer"
-        assert httpx.post(named, headers=load.headers, content=load.body).status_code == 404
-        hosted.edit(alone)
-        hosted.berth("up", "--yes")
-        hosted.edit(both)
-        hosted.berth("up", "--yes")
-        # Until those that drain are gone, who asks by an old connection is answered by them.
-        eventually(lambda: not _leaving(cluster), seconds=90)
+        stack.edit(shadow_version_2)
+        stack.berth("up", "--yes")
+        eventually(lambda: _count_requests(cluster, "2") > 100)
+        url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
+        assert httpx.post(url, headers=load.headers, content=load.body).status_code == 404
+        stack.edit(remove_version_2)
+        stack.berth("up", "--yes")
+        stack.edit(add_version_2)
+        stack.berth("up", "--yes")
+        # Terminating pods still respond on connections that are open.
+        eventually(lambda: not _list_terminating_pods(cluster), seconds=90)
     load.expect_none_lost()
 
 
-def _leaving(cluster: Cluster) -> list[str]:
-    pods = cluster.get("pods", "-n", "hosted")["items"]
+def _list_terminating_pods(cluster: Cluster) -> list[str]:
+    pods = cluster.get("pods", "-n", NAMESPACE)["items"]
     return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]

@@ -55,7 +55,7 @@ def _declare(folder: Path, weight: int) -> Resources:
     path.write_text(_STACK.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)))
     spec = load_file(path)
 
-    @pulumi.runtime.test
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
     def declare() -> pulumi.Output[Any]:
         hosting = declare_hosting(
             spec,

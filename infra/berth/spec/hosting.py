@@ -77,35 +77,35 @@ class HostingSpec(Section):
     """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
     models: Models
     """Models by name."""
-    gateway: GatewaySpec = Field(default_factory=GatewaySpec)
+    gateway: GatewaySpec = GatewaySpec()
     """Gateway: clients, API keys, rate limits and request limits."""
-    parity: ParitySpec = Field(default_factory=ParitySpec)
+    parity: ParitySpec = ParitySpec()
     """Stack to compare this one with, and what may differ."""
-    policy: PolicySpec = Field(default_factory=PolicySpec)
+    policy: PolicySpec = PolicySpec()
     """Accepted exceptions from the security baseline."""
-    local: LocalSpec = Field(default_factory=LocalSpec)
+    local: LocalSpec = LocalSpec()
     """Settings of the local platform."""
-    kubernetes: KubernetesSpec = Field(default_factory=KubernetesSpec)
+    kubernetes: KubernetesSpec = KubernetesSpec()
     """Kubernetes cluster that the berths run on."""
-    images: ImageSpec = Field(default_factory=ImageSpec)
+    images: ImageSpec = ImageSpec()
     """How Berth builds and checks container images."""
-    registry: RegistrySpec = Field(default_factory=RegistrySpec)
+    registry: RegistrySpec = RegistrySpec()
     """Registry that Berth pushes images to and pulls them from."""
-    data: DataSpec = Field(default_factory=DataSpec)
+    data: DataSpec = DataSpec()
     """Reference data that models read at run time."""
-    edge: EdgeSpec = Field(default_factory=EdgeSpec)
+    edge: EdgeSpec = EdgeSpec()
     """Edge sites, CloudFront and latency-based routing."""
-    network: NetworkSpec = Field(default_factory=NetworkSpec)
+    network: NetworkSpec = NetworkSpec()
     """VPC and its subnets."""
-    cluster: ClusterSpec = Field(default_factory=ClusterSpec)
+    cluster: ClusterSpec = ClusterSpec()
     """EKS cluster."""
     node_pools: dict[PoolName, NodePoolSpec] = Field(default={}, max_length=30)
     """Node pools by name."""
-    api: ApiSpec = Field(default_factory=ApiSpec)
+    api: ApiSpec = ApiSpec()
     """API Gateway and its firewall."""
-    encryption: EncryptionSpec = Field(default_factory=EncryptionSpec)
+    encryption: EncryptionSpec = EncryptionSpec()
     """KMS keys."""
-    observability: ObservabilitySpec = Field(default_factory=ObservabilitySpec)
+    observability: ObservabilitySpec = ObservabilitySpec()
     """Logs, dashboards and alarms."""
     budget: BudgetSpec | None = None
     """Monthly budget. Defaults to none."""

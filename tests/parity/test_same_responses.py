@@ -1,0 +1,190 @@
+"""Tests that the local and the kubernetes platform send the same responses to the same requests."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from berth_protocol.model_card import read_card
+from tests.cluster.stacks import read_config
+from tests.engine.project import Project, eventually
+from tests.repository import REPOSITORY
+
+_INFER = "/v2/models/digits/infer"
+_INFER_1 = "/v2/models/digits/versions/1/infer"
+_DIGITS_EXAMPLE = read_card(REPOSITORY / "models" / "digits" / "1").example
+_CANCER_EXAMPLE = read_card(REPOSITORY / "models" / "breast-cancer" / "1").example
+_BINARY = np.zeros((1, 64), np.float32).tobytes()
+_BINARY_HEADER = json.dumps(
+    {
+        "inputs": [
+            {"name": "input", "shape": [1, 64], "datatype": "FP32",
+             "parameters": {"binary_data_size": len(_BINARY)}}
+        ],
+        "parameters": {"binary_data_output": True},
+    }
+).encode()  # fmt: skip
+# Headers whose values differ between two identical requests.
+_VARYING_HEADERS = {"date", "x-request-id", "ratelimit-remaining", "ratelimit-reset", "server"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        client: Client whose API key the request carries. None for no key.
+    """
+
+    name: str
+    path: str
+    method: str = "POST"
+    body: bytes | None = None
+    client: str | None = "default"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _build_rows(count: int) -> bytes:
+    tensor = {"name": "input", "shape": [count, 64], "datatype": "FP32", "data": [0.5] * count * 64}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+_REQUESTS = [
+    Request("inference", _INFER_1, body=json.dumps(_DIGITS_EXAMPLE).encode()),
+    Request("other version", "/v2/models/digits/versions/2/infer", body=_build_rows(3)),
+    Request("other model", "/v2/models/breast-cancer/infer",
+            body=json.dumps(_CANCER_EXAMPLE).encode()),
+    Request("binary tensors", _INFER_1, body=_BINARY_HEADER + _BINARY,
+            headers={"inference-header-content-length": str(len(_BINARY_HEADER))}),
+    Request("no key", _INFER, body=_build_rows(1), client=None),
+    Request("wrong key", _INFER, body=_build_rows(1), headers={"x-api-key": "wrong"}, client=None),
+    Request("unknown model", "/v2/models/nobody/infer", body=_build_rows(1)),
+    Request("unknown version", "/v2/models/digits/versions/9/infer", body=_build_rows(1)),
+    Request("unknown path", "/v2/models/digits/infer/more", body=_build_rows(1)),
+    Request("root", "/"),
+    Request("wrong method", _INFER, method="GET"),
+    Request("invalid JSON", _INFER_1, body=b"{"),
+    Request("no inputs", _INFER_1, body=b"{}"),
+    Request("wrong shape", _INFER_1, body=_build_rows(1).replace(b"[1, 64]", b"[2, 64]")),
+    Request("wrong datatype", _INFER_1, body=_build_rows(1).replace(b"FP32", b"INT8")),
+    Request("too many rows", _INFER_1, body=_build_rows(1025)),
+    Request("compressed body", _INFER_1, body=_build_rows(1),
+            headers={"content-encoding": "gzip"}),
+    Request("live", "/v2/health/live", method="GET", client=None),
+    Request("ready", "/v2/health/ready", method="GET", client=None),
+    Request("health with POST", "/v2/health/ready", client=None),
+    Request("server metadata", "/v2", method="GET"),
+    Request("server metadata without key", "/v2", method="GET", client=None),
+    Request("model metadata", "/v2/models/digits", method="GET"),
+    Request("version metadata", "/v2/models/digits/versions/2", method="GET"),
+    Request("model ready", "/v2/models/digits/ready", method="GET"),
+    Request("version ready", "/v2/models/digits/versions/1/ready", method="GET"),
+    Request("unknown version ready", "/v2/models/digits/versions/9/ready", method="GET"),
+    Request("metadata with HEAD", "/v2/models/digits", method="HEAD"),
+]  # fmt: skip
+
+
+@dataclass
+class Endpoint:
+    """A stack's endpoint and the API keys of its clients."""
+
+    url: str
+    keys: dict[str, str]
+
+    @classmethod
+    def of(cls, project: Project) -> "Endpoint":
+        keys = {name: project.key(name) for name in ("default", "slow", "few")}
+        return cls(project.json("status")["endpoint"], keys)
+
+    def send(self, request: Request) -> httpx.Response:
+        headers = dict(request.headers)
+        if request.client is not None:
+            headers["x-api-key"] = self.keys[request.client]
+        return httpx.request(
+            request.method, self.url + request.path, headers=headers, content=request.body,
+            timeout=30,
+        )  # fmt: skip
+
+    def try_send(self, request: Request) -> httpx.Response | None:
+        """Send a request. Return None if the server closes the connection during the upload."""
+        try:
+            return self.send(request)
+        except httpx.WriteError:
+            return None
+
+
+Endpoints = tuple[Endpoint, Endpoint]
+
+
+@pytest.fixture(scope="module")
+def endpoints(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+    """The endpoints of a local stack and of the cluster's stack, with equal models and clients."""
+    local = Project.copy_to(tmp_path_factory.mktemp("parity"))
+    hosted_config = read_config(hosted)
+    config = {"berth:platform": "local"} | {
+        key: hosted_config[key] for key in ("berth:models", "berth:gateway")
+    }
+    (local.root / "Pulumi.local.yaml").write_text(json.dumps({"config": config}))
+    local.berth("up", "--yes")
+    yield Endpoint.of(local), Endpoint.of(hosted)
+    local.berth("destroy", "--yes")
+    local.clean_up()
+
+
+def _get_comparable_parts(response: httpx.Response) -> dict[str, Any]:
+    headers = {
+        name: value for name, value in response.headers.items() if name not in _VARYING_HEADERS
+    }
+    return {"status": response.status_code, "body": response.content, "headers": headers}
+
+
+@pytest.mark.parametrize("request_", _REQUESTS, ids=[request.name for request in _REQUESTS])
+def test_both_platforms_send_the_same_response(endpoints: Endpoints, request_: Request) -> None:
+    local, cluster = (_get_comparable_parts(endpoint.send(request_)) for endpoint in endpoints)
+    assert cluster == local
+
+
+def test_response_has_the_request_id_of_the_client(endpoints: Endpoints) -> None:
+    request = Request("id", _INFER, body=_build_rows(1), headers={"x-request-id": "client-id"})
+    for endpoint in endpoints:
+        assert endpoint.send(request).headers["x-request-id"] == "client-id"
+
+
+def test_request_that_exceeds_the_rate_limit_gets_the_same_response(endpoints: Endpoints) -> None:
+    """Client `slow` may send 5 requests at once, then one per second."""
+    request = Request("burst", _INFER_1, body=_build_rows(1), client="slow")
+    for endpoint in endpoints:
+        started = time.monotonic()
+        responses = [endpoint.send(request) for _ in range(20)]
+        elapsed = time.monotonic() - started
+        statuses = [response.status_code for response in responses]
+        assert statuses[:5] == [200] * 5
+        assert 5 <= statuses.count(200) <= 5 + elapsed + 1
+        rejected = next(response for response in responses if response.status_code == 429)
+        assert rejected.headers["retry-after"] == "1"
+        assert rejected.headers["ratelimit-limit"] == "5"
+        assert "beyond its throttle" in rejected.json()["error"]
+
+
+def test_request_that_exceeds_the_quota_gets_the_same_response(endpoints: Endpoints) -> None:
+    """Client `few` may send 3 inference requests per month."""
+    request = Request("quota", _INFER_1, body=_build_rows(1), client="few")
+    for endpoint in endpoints:
+        responses = [endpoint.send(request) for _ in range(5)]
+        assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
+        assert "quota" in responses[-1].json()["error"]
+
+
+def test_both_platforms_reject_a_body_that_is_too_large(endpoints: Endpoints) -> None:
+    """The texts differ: locally the gateway counts the bytes, in a cluster the berth does."""
+    request = Request("large", _INFER_1, body=b" " * (10 * 2**20 + 1))
+    for endpoint in endpoints:
+        response = eventually(partial(endpoint.try_send, request), seconds=60)
+        assert response.status_code == 413
+        assert list(response.json()) == ["error"]
