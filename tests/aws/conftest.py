@@ -1,28 +1,28 @@
-"""Emulated AWS for all of these tests, each with a program of its own."""
+"""One emulated AWS per test process, and a separate program for each test module."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.aws.emulation import Emulation, emulated, why_not
+from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.aws.program import Program
 
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
-    if reason := why_not():
+    if reason := skip_reason():
         pytest.skip(reason)
-    with emulated(tmp_path_factory.mktemp("aws") / "emulator.log") as found:
-        yield found
+    with emulated(tmp_path_factory.mktemp("aws") / "emulator.log") as emulation:
+        yield emulation
 
 
 @pytest.fixture(scope="session")
 def new_program(
     aws: Emulation, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Program]:
-    def make(name: str) -> Program:
+    def create(name: str) -> Program:
         folder: Path = tmp_path_factory.mktemp(name)
         return Program(folder, aws)
 
-    return make
+    return create

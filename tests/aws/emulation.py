@@ -1,4 +1,4 @@
-"""AWS, emulated on this machine: moto with what the real provider needs beyond it."""
+"""AWS, emulated on this machine: moto with additions that the real provider needs."""
 
 import importlib.util
 import os
@@ -23,31 +23,31 @@ _PROVIDER = "pulumi-resource-aws"
 _EMULATOR = "moto-aws"
 
 
-def why_not() -> str | None:
-    """Why the aws tests cannot run here; None when they can."""
+def skip_reason() -> str | None:
+    """Return why the aws tests cannot run here, or None if they can."""
     for program in ("pulumi", _PROVIDER, _EMULATOR):
         if shutil.which(program) is None:
-            return f"{program} is not on the PATH: the real provider against emulated AWS needs it"
+            return f"{program} is not on the PATH; the real provider with emulated AWS needs it"
     if importlib.util.find_spec("moto") is None:
-        return "moto is not installed: `python -m pip install -r requirements-dev.txt`"
+        return "moto is not installed. Run `python -m pip install -r requirements-dev.txt`."
     return None
 
 
 @dataclass(frozen=True)
 class Emulation:
-    """Emulated AWS, listening on a port of loopback."""
+    """Emulated AWS on a loopback port."""
 
     url: str
 
     def client(self, service: str, region: str = REGION) -> Any:
-        """A boto3 client of it."""
+        """Return a boto3 client."""
         return boto3.client(
             service, region_name=region, endpoint_url=self.url,
             aws_access_key_id="test", aws_secret_access_key="test",
         )  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """What points AWS's SDKs at it."""
+        """Return environment variables that point AWS SDKs to the emulator."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -56,7 +56,7 @@ class Emulation:
         }
 
     def config(self) -> dict[str, str]:
-        """The provider's configuration for it."""
+        """Return the provider's configuration for the emulator."""
         return {
             "aws:region": REGION,
             "aws:accessKey": "test",
@@ -66,46 +66,46 @@ class Emulation:
             "aws:skipRegionValidation": "true",
             "aws:s3UsePathStyle": "true",
             "aws:maxRetries": "2",
-            # S3 Control asks a host name of the account's own, which does not resolve.
+            # S3 Control uses a host name with the account ID, which does not resolve.
             "aws:httpProxy": self.url,
         }
 
 
 @contextmanager
 def emulated(log: Path) -> Iterator[Emulation]:
-    """Start it, and end it."""
+    """Run the emulator on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     program = shutil.which(_EMULATOR)
     assert program is not None
-    with log.open("wb") as out:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("emulator.py")), program, str(port)],
-            stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=_clean(),
+            stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment_without_aws(),
         )  # fmt: skip
     try:
-        _await(url, process, log)
+        _wait_until_ready(url, process, log)
         yield Emulation(url)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _clean() -> dict[str, str]:
+def _environment_without_aws() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
 
 
-def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AssertionError(f"the emulator ended: {log.read_text()[-2000:]}")
+            raise AssertionError(f"The emulator exited: {log.read_text()[-2000:]}")
         try:
             httpx.get(f"{url}/moto-api/", timeout=5)
         except httpx.TransportError:
             time.sleep(0.1)
         else:
             return
-    raise AssertionError(f"the emulator does not answer: {log.read_text()[-2000:]}")
+    raise AssertionError(f"The emulator does not respond: {log.read_text()[-2000:]}")

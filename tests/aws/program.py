@@ -1,4 +1,4 @@
-"""A small Pulumi program of its own, as someone would write who uses one component alone."""
+"""A Pulumi program with one component, as a user of the component package would write it."""
 
 import json
 import os
@@ -11,30 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.aws.departures import EMULATOR
 from tests.aws.emulation import Emulation
+from tests.aws.emulator_differences import EMULATOR_DIFFERENCES
 from tests.repository import PACKAGES
 
-_SECONDS = 600
-_DONE_NOTHING = ("same", "read")
-_PROJECT = {"name": "alone", "runtime": "python", "config": {}}
+_TIMEOUT_SECONDS = 600
+_UNCHANGED = ("same", "read")
+_PROJECT = {"name": "component", "runtime": "python", "config": {}}
 
 
-def unexpected(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The steps of a preview that change something: `type::name` -> operation and properties,
-    without what the emulator alone brings about."""
+def find_changes(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the steps of a preview that change something, without differences of the emulator.
+
+    Returns:
+        `type::name` -> operation and properties.
+    """
     return {
-        step["urn"].split("::", 2)[2]: " ".join([step["op"], *sorted(_changed(step))])
+        step["urn"].split("::", 2)[2]: " ".join([step["op"], *sorted(_changed_properties(step))])
         for step in steps
         if _is_change(step)
     }
 
 
 def _is_change(step: Mapping[str, Any]) -> bool:
-    if step["op"] in _DONE_NOTHING:
+    if step["op"] in _UNCHANGED:
         return False
-    known = EMULATOR.get(step["newState"]["type"], {}) if step["op"] == "update" else {}
-    changed = _changed(step)
+    known = EMULATOR_DIFFERENCES.get(step["newState"]["type"], {}) if step["op"] == "update" else {}
+    changed = _changed_properties(step)
     return not changed or not all(_is_known(path, known) for path in changed)
 
 
@@ -42,19 +45,19 @@ def _is_known(path: str, known: Mapping[str, str]) -> bool:
     return any(path == key or path.startswith(f"{key}.") for key in known)
 
 
-def _changed(step: Mapping[str, Any]) -> set[str]:
+def _changed_properties(step: Mapping[str, Any]) -> set[str]:
     return {re.sub(r"\[.*?\]", "", key) for key in step.get("detailedDiff") or ()}
 
 
 @dataclass
 class Program:
-    """A program, its stack `test` and the emulated AWS that it deploys to."""
+    """A program, its stack `test`, and the emulated AWS that it deploys to."""
 
     folder: Path
     aws: Emulation
 
     def write(self, source: str) -> "Program":
-        """Make `source` (a Python program that declares resources) the program."""
+        """Write `source` as the program. The first call also creates the stack."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "Pulumi.yaml").write_text(json.dumps(_PROJECT))
         (self.folder / "__main__.py").write_text(textwrap.dedent(source))
@@ -66,49 +69,50 @@ class Program:
         return self
 
     def up(self) -> None:
-        """Deploy it; a failure fails the test."""
+        """Deploy the program. An error fails the test."""
         print(self.pulumi("up", "--yes", "--skip-preview", "--stack", "test").stdout)
 
     def changes(self) -> dict[str, str]:
-        """What a preview would do: see `unexpected`."""
-        shown = self.pulumi("preview", "--json", "--stack", "test").stdout
-        return unexpected(json.loads(shown)["steps"])
+        """Return the changes of a preview: see `find_changes`."""
+        preview = self.pulumi("preview", "--json", "--stack", "test").stdout
+        return find_changes(json.loads(preview)["steps"])
 
     def outputs(self) -> dict[str, Any]:
-        """The program's exports, secrets in clear."""
-        shown = self.pulumi("stack", "output", "--json", "--show-secrets", "--stack", "test").stdout
-        found: dict[str, Any] = json.loads(shown)
-        return found
+        """Return the program's outputs, with plaintext secrets."""
+        text = self.pulumi("stack", "output", "--json", "--show-secrets", "--stack", "test").stdout
+        outputs: dict[str, Any] = json.loads(text)
+        return outputs
 
     def resources(self) -> list[dict[str, Any]]:
-        """The stack's resources as its state has them, secrets encrypted."""
+        """Return the resources in the stack's state, with encrypted secrets."""
         state = json.loads(self.pulumi("stack", "export", "--stack", "test").stdout)
-        found: list[dict[str, Any]] = state["deployment"]["resources"]
-        return found
+        resources: list[dict[str, Any]] = state["deployment"]["resources"]
+        return resources
 
     def destroy(self) -> None:
-        """Take everything down."""
+        """Delete every resource."""
         print(self.pulumi("destroy", "--yes", "--skip-preview", "--stack", "test").stdout)
 
     def pulumi(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """`pulumi ARGUMENTS`; any other exit code than `code` fails the test."""
-        done = subprocess.run(
+        """Run `pulumi ARGUMENTS`. Any exit status other than `code` fails the test."""
+        result = subprocess.run(
             ["pulumi", "--non-interactive", *arguments], cwd=self.folder, env=self._environment(),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS,
+            check=False,
         )  # fmt: skip
-        assert done.returncode == code, done.stdout[-6000:] + done.stderr[-6000:]
-        return done
+        assert result.returncode == code, result.stdout[-6000:] + result.stderr[-6000:]
+        return result
 
     def _environment(self) -> dict[str, str]:
-        kept = {
+        inherited = {
             key: value
             for key, value in os.environ.items()
             if not key.startswith(("PULUMI_", "AWS_", "http", "HTTP"))
         }
         return {
-            **kept,
+            **inherited,
             **self.aws.environment(),
-            "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
+            "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
             "PYTHONPATH": PACKAGES,
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",

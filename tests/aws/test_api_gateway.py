@@ -1,4 +1,4 @@
-"""The public API with its firewall alone."""
+"""The component `ApiGateway` and its firewall."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,23 +12,26 @@ from tests.aws.program import Program
 _PROGRAM = """
 import pulumi
 from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
-from pulumi_berth.aws.api_gateway_logs import ApiGatewayLogs
-from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.logs import ApiGatewayLogs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, allow_service
+from pulumi_berth.aws.logs import LogSettings
 from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
 
 ACCOUNT = "123456789012"
 key = EncryptionKey("logs", EncryptionKeyArgs(
-    purpose="Logs", account=ACCOUNT, users=[service_use("logs.us-east-1.amazonaws.com")],
+    stack_name="test",
+    purpose="Logs", account=ACCOUNT, statements=[allow_service("logs.us-east-1.amazonaws.com")],
     deletion_window_days=7))
-logs = LogSettings(days=14, key=key.arn)
+logs = LogSettings(path_prefix="/berth/test", days=14, key=key.arn)
 acl = WebAcl("firewall", WebAclArgs(
+    stack_name="test",
     scope="REGIONAL", mode="block", requests_per_ip=2000, logs=logs, origin_secret="s" * 32,
-    rule_sets=["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]))
+    rule_groups=["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]))
 role = ApiGatewayLogs("api-logs")
 api = ApiGateway("api", ApiGatewayArgs(
-    balancer_arn=f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/net/b/0",
-    balancer_host="b.elb.us-east-1.amazonaws.com", timeout_seconds=29,
+    stack_name="test",
+    load_balancer_arn=f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/net/b/0",
+    load_balancer_host="b.elb.us-east-1.amazonaws.com", timeout_seconds=29,
     clients={
         "default": ApiClient(key="k" * 24, rate_per_second=50, burst=100,
                              quota=Quota(requests=1000, period="day")),
@@ -42,12 +45,12 @@ pulumi.export("url", api.url)
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("api").write(_PROGRAM.replace("RATE", "5"))
-    made.up()
-    yield made
-    made.destroy()
-    assert made.aws.client("apigateway").get_rest_apis()["items"] == []
-    assert made.aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"] == []
+    program = new_program("api").write(_PROGRAM.replace("RATE", "5"))
+    program.up()
+    yield program
+    program.destroy()
+    assert program.aws.client("apigateway").get_rest_apis()["items"] == []
+    assert program.aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"] == []
 
 
 @pytest.fixture
@@ -60,17 +63,17 @@ def _api(gateway: Any) -> str:
     return str(api["id"])
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_it_is_regional_and_has_an_address(program: Program, gateway: Any) -> None:
+def test_api_is_regional_and_exports_its_url(program: Program, gateway: Any) -> None:
     (api,) = gateway.get_rest_apis()["items"]
     assert api["endpointConfiguration"]["types"] == ["REGIONAL"]
     assert program.outputs()["url"].startswith(f"https://{api['id']}.execute-api.")
 
 
-def test_each_client_has_a_key_and_a_plan(program: Program, gateway: Any) -> None:
+def test_each_client_has_api_key_and_usage_plan(program: Program, gateway: Any) -> None:
     plans = {plan["name"].rpartition("-")[0]: plan for plan in gateway.get_usage_plans()["items"]}
     assert plans["api-default"]["throttle"] == {"rateLimit": 50.0, "burstLimit": 100}
     assert plans["api-default"]["quota"]["limit"] == 1000
@@ -80,7 +83,7 @@ def test_each_client_has_a_key_and_a_plan(program: Program, gateway: Any) -> Non
     assert gateway.get_api_key(apiKey=key["id"], includeValue=True)["value"] == "b" * 24
 
 
-def test_all_clients_together_are_throttled_and_logged(program: Program, gateway: Any) -> None:
+def test_stage_limits_all_clients_together_and_logs(program: Program, gateway: Any) -> None:
     stage = gateway.get_stage(restApiId=_api(gateway), stageName="v2")
     settings = stage["methodSettings"]["*/*"]
     assert (settings["throttlingRateLimit"], settings["throttlingBurstLimit"]) == (200.0, 400)
@@ -92,7 +95,9 @@ def test_all_clients_together_are_throttled_and_logged(program: Program, gateway
     assert set(stage["variables"]) == {"vpcLinkId", "host"}
 
 
-def test_the_firewall_stands_before_it(program: Program, aws: Emulation, gateway: Any) -> None:
+def test_stage_has_web_acl_that_redacts_secrets(
+    program: Program, aws: Emulation, gateway: Any
+) -> None:
     waf = aws.client("wafv2")
     stage = f"arn:aws:apigateway:us-east-1::/restapis/{_api(gateway)}/stages/v2"
     found = waf.get_web_acl_for_resource(ResourceArn=stage)["WebACL"]
@@ -109,15 +114,15 @@ def test_the_firewall_stands_before_it(program: Program, aws: Emulation, gateway
     assert ":aws-waf-logs-" in logging["LogDestinationConfigs"][0]
 
 
-def test_secrets_are_not_in_the_state_in_clear(program: Program) -> None:
+def test_state_has_no_plaintext_secret(program: Program) -> None:
     for resource in program.resources():
         state = json.dumps(resource)
-        found = [secret for secret in ("k" * 24, "b" * 24, "s" * 32) if secret in state]
-        assert not found, (resource["urn"], state)
+        leaked = [secret for secret in ("k" * 24, "b" * 24, "s" * 32) if secret in state]
+        assert not leaked, (resource["urn"], state)
 
 
-def test_another_limit_is_no_other_api(program: Program, gateway: Any) -> None:
-    """What is deployed is the API's form alone."""
+def test_changed_rate_limit_updates_only_usage_plan(program: Program, gateway: Any) -> None:
+    """A deployment is replaced only if the API definition changes."""
     program.write(_PROGRAM.replace("RATE", "9"))
     assert set(program.changes()) == {
         "berth:aws:ApiGateway$aws:apigateway/usagePlan:UsagePlan::api-batch"

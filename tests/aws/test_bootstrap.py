@@ -95,7 +95,7 @@ def test_the_bucket_is_closed_versioned_and_encrypted(made: dict[str, Any], aws:
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
     policy = json.loads(s3.get_bucket_policy(Bucket=_BUCKET)["Policy"])
     assert [one["Sid"] for one in policy["Statement"]] == [
-        "OverTlsAlone", "UnderItsKeyAlone", "NoKeyOfTheCaller",
+        "RequireTls", "RequireKmsKey", "DenyCustomerProvidedKey",
     ]  # fmt: skip
 
 

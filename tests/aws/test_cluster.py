@@ -1,4 +1,4 @@
-"""A cluster with its nodes and add-ons alone."""
+"""The components of an EKS cluster: control plane, add-ons, node pools, roles."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,13 +17,12 @@ from pulumi_berth.aws.cluster_addons import (
     AFTER_NODES, BEFORE_NODES, ClusterAddons, ClusterAddonsArgs,
 )
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.logs import LogSettings
 from pulumi_berth.aws.node_pool import NodePool, NodePoolArgs, Taint
-from pulumi_berth.aws.node_role import NodeRole
-from pulumi_berth.aws.pod_role import PodRole, PodRoleArgs
+from pulumi_berth.aws.iam_roles import NodeRole, NodeRoleArgs, PodRole, PodRoleArgs
 
 ACCOUNT = "123456789012"
-SIZE = dict(min=0, desired=0, max=MAX)
+SIZE = dict(min_nodes=0, initial_nodes=0, max_nodes=MAX)
 
 vpc = ec2.Vpc("network", cidr_block="10.20.0.0/16")
 subnets = [
@@ -31,23 +30,26 @@ subnets = [
     for zone, cidr in (("a", "10.20.0.0/18"), ("b", "10.20.64.0/18"))
 ]
 key = EncryptionKey("cluster", EncryptionKeyArgs(
+    stack_name="test",
     purpose="Cluster", account=ACCOUNT, deletion_window_days=7))
 cluster = Cluster("cluster", ClusterArgs(
     cluster_name="berth-test", version="1.35", support="standard", subnet_ids=subnets,
-    service_cidr="172.20.0.0/16", secrets_key=key.arn, logs=LogSettings(days=14, key=key.arn),
+    service_cidr="172.20.0.0/16", secrets_key=key.arn,
+    logs=LogSettings(path_prefix="/berth/test", days=14, key=key.arn),
     access={"platform": Access(role_arn=f"arn:aws:iam::{ACCOUNT}:role/platform", level="admin")},
 ))
 addons = dict(account=ACCOUNT, cluster_name=cluster.cluster_name, cluster_arn=cluster.arn,
               versions={"vpc-cni": "v1.21.1-eksbuild.1"})
 before = ClusterAddons("before-nodes", ClusterAddonsArgs(names=BEFORE_NODES, **addons))
-role = NodeRole("nodes")
+role = NodeRole("nodes", NodeRoleArgs(stack_name="test"))
 nodes = pulumi.ResourceOptions(depends_on=[before])
-common = dict(cluster_name=cluster.cluster_name, version=cluster.version, role_arn=role.arn,
+common = dict(stack_name="test",
+              cluster_name=cluster.cluster_name, version=cluster.version, role_arn=role.arn,
               subnet_ids=subnets, architecture="amd64", disk_key=key.arn, tags={"owner": "us"})
 general = NodePool("general", NodePoolArgs(
     compute="cpu", instance_types=["m7i.large"], spot=True, disk_gib=50,
     taints=[Taint(key="dedicated", value="x", effect="PreferNoSchedule")], labels={"a": "b"},
-    **(SIZE | dict(min=1, desired=1)), **common), nodes)
+    **(SIZE | dict(min_nodes=1, initial_nodes=1)), **common), nodes)
 gpu = NodePool("accelerated", NodePoolArgs(
     compute="gpu", instance_types=["g5.xlarge"], spot=False, disk_gib=100, **SIZE, **common), nodes)
 ClusterAddons("after-nodes", ClusterAddonsArgs(names=AFTER_NODES, **addons),
@@ -55,7 +57,7 @@ ClusterAddons("after-nodes", ClusterAddonsArgs(names=AFTER_NODES, **addons),
 PodRole("reader", PodRoleArgs(
     account=ACCOUNT, cluster_name=cluster.cluster_name, cluster_arn=cluster.arn,
     namespace="kube-system", service_account="reader",
-    managed=["AmazonEC2ContainerRegistryPullOnly"],
+    managed_policies=["AmazonEC2ContainerRegistryPullOnly"],
 ))
 pulumi.export("group", general.autoscaling_group)
 """
@@ -63,11 +65,11 @@ pulumi.export("group", general.autoscaling_group)
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("cluster").write(_PROGRAM.replace("MAX", "3"))
-    made.up()
-    yield made
-    made.destroy()
-    eks = made.aws.client("eks")
+    program = new_program("cluster").write(_PROGRAM.replace("MAX", "3"))
+    program.up()
+    yield program
+    program.destroy()
+    eks = program.aws.client("eks")
     assert eks.list_clusters()["clusters"] == []
 
 
@@ -85,11 +87,11 @@ def _pools(eks: Any) -> dict[str, dict[str, Any]]:
     return {pool["nodegroupName"].rpartition("-")[0]: pool for pool in pools}
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_the_cluster_is_closed_encrypted_and_logged(program: Program, eks: Any) -> None:
+def test_cluster_is_private_encrypted_and_logged(program: Program, eks: Any) -> None:
     found = eks.describe_cluster(name="berth-test")["cluster"]
     network = found["resourcesVpcConfig"]
     assert (network["endpointPrivateAccess"], network["endpointPublicAccess"]) == (True, False)
@@ -99,7 +101,7 @@ def test_the_cluster_is_closed_encrypted_and_logged(program: Program, eks: Any) 
     assert len(logging["types"]) == 5
 
 
-def test_who_may_use_it_is_said_by_access_entries(program: Program, eks: Any) -> None:
+def test_access_entry_grants_role_its_level(program: Program, eks: Any) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/platform"
     assert role in eks.list_access_entries(clusterName="berth-test")["accessEntries"]
     (policy,) = eks.list_associated_access_policies(clusterName="berth-test", principalArn=role)[
@@ -108,7 +110,9 @@ def test_who_may_use_it_is_said_by_access_entries(program: Program, eks: Any) ->
     assert policy["policyArn"].endswith("/AmazonEKSClusterAdminPolicy")
 
 
-def test_nodes_are_hardened(program: Program, aws: Emulation) -> None:
+def test_launch_templates_require_imdsv2_and_encrypted_disks(
+    program: Program, aws: Emulation
+) -> None:
     versions = aws.client("ec2").describe_launch_template_versions(Versions=["$Latest"])
     templates = [
         version["LaunchTemplateData"]
@@ -125,7 +129,7 @@ def test_nodes_are_hardened(program: Program, aws: Emulation) -> None:
             assert {"Key": "owner", "Value": "us"} in marked["Tags"]
 
 
-def test_gpu_nodes_wait_at_none_and_keep_others_off(program: Program, eks: Any) -> None:
+def test_gpu_pool_scales_from_zero_and_is_tainted(program: Program, eks: Any) -> None:
     pools = _pools(eks)
     gpu = pools["accelerated"]
     assert gpu["amiType"] == "BOTTLEROCKET_x86_64_NVIDIA"
@@ -142,7 +146,7 @@ def test_addons_are_pinned_and_enforce_network_policies(program: Program, eks: A
     assert json.loads(cni["configurationValues"])["enableNetworkPolicy"] == "true"
 
 
-def test_a_role_is_for_pods_of_this_cluster_alone(program: Program, aws: Emulation) -> None:
+def test_pod_role_trusts_only_pods_of_this_cluster(program: Program, aws: Emulation) -> None:
     (role,) = (
         found
         for found in aws.client("iam").list_roles()["Roles"]
@@ -153,7 +157,7 @@ def test_a_role_is_for_pods_of_this_cluster_alone(program: Program, aws: Emulati
     assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith("cluster/berth-test")
 
 
-def test_the_autoscalers_number_stays(program: Program, eks: Any) -> None:
+def test_update_keeps_node_count_of_autoscaler(program: Program, eks: Any) -> None:
     name = _pools(eks)["general"]["nodegroupName"]
     eks.update_nodegroup_config(
         clusterName="berth-test",

@@ -1,4 +1,4 @@
-"""The data layer alone."""
+"""The component `DataLayer`: bucket, access log, replica."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,35 +13,38 @@ _COPY_REGION = "eu-west-1"
 _PROGRAM = """
 import pulumi
 from pulumi_aws import kms
-from pulumi_berth.aws.data_layer import DataLayer, DataLayerArgs, ReplicaIn
+from pulumi_berth.aws.data_layer import DataLayer, DataLayerArgs, ReplicaTarget
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 
 key = EncryptionKey("data-key", EncryptionKeyArgs(
+    stack_name="test",
     purpose="Data", account="123456789012", deletion_window_days=7))
-there = kms.Key("there", region="eu-west-1", deletion_window_in_days=7)
+replica_key = kms.Key("there", region="eu-west-1", deletion_window_in_days=7)
 data = DataLayer("data", DataLayerArgs(
-    prefix="berth-test", account="123456789012", region="us-east-1", key=key.arn, former_days=90,
-    archive_after_days=45, log_days=365, replica=ReplicaIn(region="eu-west-1", key=there.arn),
+    name_prefix="berth-test", account="123456789012", region="us-east-1", key=key.arn,
+    noncurrent_version_days=90,
+    archive_after_days=45, log_days=365,
+    replica=ReplicaTarget(region="eu-west-1", key=replica_key.arn),
     protect=PROTECT))
 pulumi.export("name", data.bucket_name)
 pulumi.export("arn", data.bucket_arn)
 pulumi.export("key", key.arn)
-pulumi.export("key_there", there.arn)
+pulumi.export("replica_key", replica_key.arn)
 """
 
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("data").write(_PROGRAM.replace("PROTECT", "True"))
-    made.up()
-    yield made
-    made.write(_PROGRAM.replace("PROTECT", "False"))
-    made.up()
-    made.destroy()
-    assert _names(made.aws) == []
+    program = new_program("data").write(_PROGRAM.replace("PROTECT", "True"))
+    program.up()
+    yield program
+    program.write(_PROGRAM.replace("PROTECT", "False"))
+    program.up()
+    program.destroy()
+    assert _names(program.aws) == []
     assert not [
         role
-        for role in made.aws.client("iam").list_roles()["Roles"]
+        for role in program.aws.client("iam").list_roles()["Roles"]
         if role["RoleName"].startswith("data-replica")
     ]
 
@@ -62,7 +65,7 @@ def s3(aws: Emulation) -> Any:
 
 
 @pytest.fixture
-def s3_there(aws: Emulation) -> Any:
+def s3_replica(aws: Emulation) -> Any:
     return aws.client("s3", _COPY_REGION)
 
 
@@ -89,11 +92,11 @@ def _default_encryption(s3: Any, bucket: str) -> dict[str, Any]:
     return dict(rule)
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_each_bucket_is_closed_versioned_and_behind_tls(
+def test_every_bucket_is_private_versioned_and_requires_tls(
     program: Program, aws: Emulation, log: str, copy: str
 ) -> None:
     names = _names(aws)
@@ -106,11 +109,11 @@ def test_each_bucket_is_closed_versioned_and_behind_tls(
         assert owner == {"ObjectOwnership": "BucketOwnerEnforced"}
         assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
         statements = _statements(s3, name)
-        assert statements["OverTlsAlone"]["Effect"] == "Deny"
-        assert ("UnderItsKeyAlone" in statements) == (name != log)
+        assert statements["RequireTls"]["Effect"] == "Deny"
+        assert ("RequireKmsKey" in statements) == (name != log)
 
 
-def test_objects_are_encrypted_with_the_stacks_key(outputs: dict[str, Any], s3: Any) -> None:
+def test_objects_are_encrypted_with_the_kms_key(outputs: dict[str, Any], s3: Any) -> None:
     assert outputs["name"].startswith("berth-test-data-")
     assert outputs["arn"] == f"arn:aws:s3:::{outputs['name']}"
     assert _default_encryption(s3, outputs["name"])["ApplyServerSideEncryptionByDefault"] == {
@@ -119,7 +122,7 @@ def test_objects_are_encrypted_with_the_stacks_key(outputs: dict[str, Any], s3: 
     assert _default_encryption(s3, outputs["name"])["BucketKeyEnabled"] is True
 
 
-def test_how_long_objects_are_kept(outputs: dict[str, Any], s3: Any) -> None:
+def test_lifecycle_has_configured_days(outputs: dict[str, Any], s3: Any) -> None:
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=outputs["name"])["Rules"]
     assert rule["Status"] == "Enabled"
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
@@ -128,7 +131,9 @@ def test_how_long_objects_are_kept(outputs: dict[str, Any], s3: Any) -> None:
     assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
 
 
-def test_the_access_log_lies_apart_and_ends(outputs: dict[str, Any], s3: Any, log: str) -> None:
+def test_access_log_is_in_separate_bucket_and_expires(
+    outputs: dict[str, Any], s3: Any, log: str
+) -> None:
     logging = s3.get_bucket_logging(Bucket=outputs["name"])["LoggingEnabled"]
     assert logging["TargetBucket"] == log
     delivery = _statements(s3, log)["AccessLogDelivery"]
@@ -140,22 +145,22 @@ def test_the_access_log_lies_apart_and_ends(outputs: dict[str, Any], s3: Any, lo
     assert rule["Expiration"] == {"Days": 365}
 
 
-def test_everything_is_copied_under_the_other_regions_key(
-    outputs: dict[str, Any], s3: Any, s3_there: Any, copy: str
+def test_all_objects_are_replicated_with_key_of_other_region(
+    outputs: dict[str, Any], s3: Any, s3_replica: Any, copy: str
 ) -> None:
     assert s3.get_bucket_location(Bucket=copy)["LocationConstraint"] == _COPY_REGION
-    by_default = _default_encryption(s3_there, copy)["ApplyServerSideEncryptionByDefault"]
-    assert by_default["KMSMasterKeyID"] == outputs["key_there"]
+    by_default = _default_encryption(s3_replica, copy)["ApplyServerSideEncryptionByDefault"]
+    assert by_default["KMSMasterKeyID"] == outputs["replica_key"]
     found = s3.get_bucket_replication(Bucket=outputs["name"])["ReplicationConfiguration"]
     (rule,) = found["Rules"]
     assert rule["Status"] == "Enabled"
     assert rule["Destination"]["Bucket"] == f"arn:aws:s3:::{copy}"
     encryption = rule["Destination"]["EncryptionConfiguration"]
-    assert encryption == {"ReplicaKmsKeyID": outputs["key_there"]}
+    assert encryption == {"ReplicaKmsKeyID": outputs["replica_key"]}
 
 
-def test_deletions_and_encrypted_objects_are_copied(program: Program) -> None:
-    # As the state has it: the emulator does not answer with it (see departures.py).
+def test_deletions_and_encrypted_objects_are_replicated(program: Program) -> None:
+    # Read the state: the emulator does not return these (see emulator_differences.py).
     (declared,) = (
         one["inputs"]
         for one in program.resources()
@@ -166,7 +171,7 @@ def test_deletions_and_encrypted_objects_are_copied(program: Program) -> None:
     assert rule["sourceSelectionCriteria"]["sseKmsEncryptedObjects"]["status"] == "Enabled"
 
 
-def test_s3_copies_for_this_bucket_of_this_account_alone(
+def test_replication_role_trusts_s3_only_for_this_bucket(
     outputs: dict[str, Any], aws: Emulation, s3: Any
 ) -> None:
     found = s3.get_bucket_replication(Bucket=outputs["name"])["ReplicationConfiguration"]
@@ -179,7 +184,7 @@ def test_s3_copies_for_this_bucket_of_this_account_alone(
     }
 
 
-def test_it_refuses_to_be_deleted(program: Program, aws: Emulation) -> None:
+def test_protected_buckets_reject_destroy(program: Program, aws: Emulation) -> None:
     refused = program.pulumi("destroy", "--yes", "--stack", "test", code=1)
     assert "protected" in refused.stdout + refused.stderr
     assert len(_names(aws)) == 3

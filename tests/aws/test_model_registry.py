@@ -1,4 +1,4 @@
-"""The registry alone."""
+"""The components `ModelRegistry` and `RegistryReplication`."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,29 +11,33 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, Reader
-from pulumi_berth.aws.registry_replication import Copy, RegistryReplication, RegistryReplicationArgs
+from pulumi_berth.aws.model_registry import (
+    ModelRegistry, ModelRegistryArgs, RegistryReader, RegistryReplication, RegistryReplicationArgs,
+    ReplicationTarget,
+)
 
 key = EncryptionKey("images", EncryptionKeyArgs(
+    stack_name="test",
     purpose="Images", account="123456789012", deletion_window_days=7))
 ModelRegistry("registry", ModelRegistryArgs(
-    prefix="berth-test", repositories=["digits", "gateway"], key=key.arn, keep_images=5,
-    keep_untagged_days=14, readers=[Reader(account="210987654321", roles=["deploys"])],
+    name_prefix="berth-test", repositories=["digits", "gateway"], key=key.arn, keep_images=5,
+    keep_untagged_days=14, readers=[RegistryReader(account="210987654321", roles=["deployer"])],
     protect=PROTECT))
 RegistryReplication("copies", RegistryReplicationArgs(
-    prefix="berth-test", copies=[Copy(region="eu-west-1", account="123456789012")]))
+    name_prefix="berth-test", targets=[
+        ReplicationTarget(region="eu-west-1", account="123456789012")]))
 """
 
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("registry").write(_PROGRAM.replace("PROTECT", "True"))
-    made.up()
-    yield made
-    made.write(_PROGRAM.replace("PROTECT", "False"))
-    made.up()
-    made.destroy()
-    assert made.aws.client("ecr").describe_repositories()["repositories"] == []
+    program = new_program("registry").write(_PROGRAM.replace("PROTECT", "True"))
+    program.up()
+    yield program
+    program.write(_PROGRAM.replace("PROTECT", "False"))
+    program.up()
+    program.destroy()
+    assert program.aws.client("ecr").describe_repositories()["repositories"] == []
 
 
 @pytest.fixture
@@ -41,11 +45,11 @@ def ecr(aws: Emulation) -> Any:
     return aws.client("ecr")
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_tags_stay_what_they_are_and_pushes_are_scanned(program: Program, ecr: Any) -> None:
+def test_repositories_have_immutable_tags_scan_and_kms_key(program: Program, ecr: Any) -> None:
     found = ecr.describe_repositories()["repositories"]
     assert {one["repositoryName"] for one in found} == {"berth-test/digits", "berth-test/gateway"}
     for one in found:
@@ -54,7 +58,7 @@ def test_tags_stay_what_they_are_and_pushes_are_scanned(program: Program, ecr: A
         assert one["encryptionConfiguration"]["encryptionType"] == "KMS"
 
 
-def test_other_accounts_pull_and_no_more(program: Program, ecr: Any) -> None:
+def test_readers_can_only_pull(program: Program, ecr: Any) -> None:
     text = ecr.get_repository_policy(repositoryName="berth-test/digits")["policyText"]
     (statement,) = json.loads(text)["Statement"]
     assert statement["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]}
@@ -66,20 +70,20 @@ def test_other_accounts_pull_and_no_more(program: Program, ecr: Any) -> None:
             "aws:PrincipalArn": [
                 "arn:aws:iam::210987654321:role/berth-*-nodes-*",
                 "arn:aws:iam::210987654321:role/*/berth-*-nodes-*",
-                "arn:aws:iam::210987654321:role/deploys",
-                "arn:aws:iam::210987654321:role/*/deploys",
+                "arn:aws:iam::210987654321:role/deployer",
+                "arn:aws:iam::210987654321:role/*/deployer",
             ]
         }
     }
 
 
-def test_images_are_copied(program: Program, ecr: Any) -> None:
+def test_images_are_replicated(program: Program, ecr: Any) -> None:
     (rule,) = ecr.describe_registry()["replicationConfiguration"]["rules"]
     assert [one["region"] for one in rule["destinations"]] == ["eu-west-1"]
     assert rule["repositoryFilters"][0]["filter"] == "berth-test/"
 
 
-def test_it_refuses_to_be_deleted(program: Program, ecr: Any) -> None:
+def test_protected_registry_rejects_destroy(program: Program, ecr: Any) -> None:
     refused = program.pulumi("destroy", "--yes", "--stack", "test", code=1)
     assert "protected" in refused.stdout + refused.stderr
     assert len(ecr.describe_repositories()["repositories"]) == 2

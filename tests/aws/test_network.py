@@ -1,4 +1,4 @@
-"""A network alone: what a program that uses this one component gets."""
+"""The component `Network` in a program without other components of a stack."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,18 +10,22 @@ from tests.aws.program import Program
 
 _PROGRAM = """
 import pulumi
-from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, allow_service
+from pulumi_berth.aws.logs import LogSettings
 from pulumi_berth.aws.network import Network, NetworkArgs
 
 key = EncryptionKey("logs", EncryptionKeyArgs(
-    purpose="Logs", account="123456789012", users=[service_use("logs.us-east-1.amazonaws.com")],
+    stack_name="test",
+    purpose="Logs", account="123456789012",
+    statements=[allow_service("logs.us-east-1.amazonaws.com")],
     deletion_window_days=7,
 ))
 network = Network("network", NetworkArgs(
+    stack_name="test",
     region="us-east-1", account="123456789012", cidr="10.20.0.0/16",
     zones=["us-east-1a", "us-east-1b", "us-east-1c"], nat="NAT",
-    interface_endpoints=["ecr.api", "ecr.dkr"], flow_log=LogSettings(days=14, key=key.arn),
+    interface_endpoints=["ecr.api", "ecr.dkr"],
+    flow_log=LogSettings(path_prefix="/berth/test", days=14, key=key.arn),
 ))
 pulumi.export("vpc", network.vpc_id)
 pulumi.export("private", network.private_subnet_ids)
@@ -31,25 +35,23 @@ pulumi.export("public", network.public_subnet_ids)
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("network").write(_PROGRAM.replace("NAT", "per_zone"))
-    made.up()
-    yield made
-    ours = _of(made)
-    made.destroy()
-    assert not made.aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
+    program = new_program("network").write(_PROGRAM.replace("NAT", "per_zone"))
+    program.up()
+    yield program
+    ours = _of(program)
+    program.destroy()
+    assert not program.aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
 
 
 def _of(program: Program) -> list[dict[str, Any]]:
     return [{"Name": "vpc-id", "Values": [program.outputs()["vpc"]]}]
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_private_subnets_leave_through_nat_of_their_own_zone(
-    program: Program, aws: Emulation
-) -> None:
+def test_private_subnets_use_nat_gateway_of_their_zone(program: Program, aws: Emulation) -> None:
     ec2 = aws.client("ec2")
     outputs = program.outputs()
     zone_of = {
@@ -75,12 +77,12 @@ def test_private_subnets_leave_through_nat_of_their_own_zone(
         assert ways[subnet].startswith("igw-")
 
 
-def _name(log: dict[str, Any]) -> str:
+def _group_name(log: dict[str, Any]) -> str:
     name: str = log["LogDestination"].split(":log-group:")[1]
     return name
 
 
-def test_the_default_security_group_lets_nothing(program: Program, aws: Emulation) -> None:
+def test_default_security_group_has_no_rules(program: Program, aws: Emulation) -> None:
     (group,) = (
         found
         for found in aws.client("ec2").describe_security_groups(Filters=_of(program))[
@@ -92,7 +94,7 @@ def test_the_default_security_group_lets_nothing(program: Program, aws: Emulatio
     assert group["IpPermissionsEgress"] == []
 
 
-def test_services_are_reached_inside(program: Program, aws: Emulation) -> None:
+def test_vpc_endpoints_cover_configured_services(program: Program, aws: Emulation) -> None:
     found = {
         endpoint["ServiceName"]: endpoint
         for endpoint in aws.client("ec2").describe_vpc_endpoints(Filters=_of(program))[
@@ -105,20 +107,20 @@ def test_services_are_reached_inside(program: Program, aws: Emulation) -> None:
     assert len(found[f"com.amazonaws.{REGION}.ecr.api"]["SubnetIds"]) == 3
 
 
-def test_connections_are_logged_encrypted_and_not_for_ever(
-    program: Program, aws: Emulation
-) -> None:
+def test_flow_log_is_encrypted_and_expires(program: Program, aws: Emulation) -> None:
     (log,) = aws.client("ec2").describe_flow_logs(
         Filters=[{"Name": "resource-id", "Values": [program.outputs()["vpc"]]}]
     )["FlowLogs"]
     assert log["TrafficType"] == "ALL"
-    (group,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=_name(log))["logGroups"]
+    (group,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=_group_name(log))[
+        "logGroups"
+    ]
     assert group["retentionInDays"] == 14
     key = aws.client("kms").get_key_rotation_status(KeyId=group["kmsKeyId"])
     assert key["KeyRotationEnabled"]
 
 
-def test_one_way_out_where_that_is_enough(program: Program, aws: Emulation) -> None:
+def test_single_nat_creates_one_gateway(program: Program, aws: Emulation) -> None:
     program.write(_PROGRAM.replace("NAT", "single"))
     program.up()
     nats = aws.client("ec2").describe_nat_gateways(Filters=_of(program))["NatGateways"]

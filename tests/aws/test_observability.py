@@ -1,5 +1,4 @@
-"""What watches a stack, alone: topic, log groups, metrics of the access log, alarms, dashboards,
-word of findings, budget."""
+"""The components of observability: topic, log groups, metrics, alarms, dashboards, budget."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,30 +12,32 @@ from tests.aws.program import Program
 _PROGRAM = """
 import pulumi
 from pulumi_berth.aws.alarm_plan import AlarmThresholds
-from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs, alarm_key_users
-from pulumi_berth.aws.container_logs import ContainerLogs, ContainerLogsArgs
-from pulumi_berth.aws.cost import Cost, CostArgs
-from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, service_use
-from pulumi_berth.aws.log_group import LogSettings, log_group
+from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs, alarm_key_statements
+from pulumi_berth.aws.logs import ContainerLogs, ContainerLogsArgs
+from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
+from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, allow_service
+from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.aws.observability import Observability, ObservabilityArgs
-from pulumi_berth.aws.watched import WatchedModel
+from pulumi_berth.aws.metrics import MonitoredModel
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
 key = EncryptionKey("watch", EncryptionKeyArgs(
+    stack_name="test",
     purpose="Logs and alarms", account=ACCOUNT, deletion_window_days=7,
-    users=[service_use(f"logs.{REGION}.amazonaws.com"), *alarm_key_users()],
+    statements=[allow_service(f"logs.{REGION}.amazonaws.com"), *alarm_key_statements()],
 ))
-logs = LogSettings(days=14, key=key.arn)
+logs = LogSettings(path_prefix="/berth/test", days=14, key=key.arn)
 topic = AlarmTopic("alarms", AlarmTopicArgs(
     account=ACCOUNT, region=REGION, key=key.arn, emails=["ml@example.com"]))
 ContainerLogs("containers", ContainerLogsArgs(cluster_name="berth-test", logs=logs))
-access_log = log_group("access", logs, pulumi.ResourceOptions())
+access_log = create_log_group("access", logs, pulumi.ResourceOptions())
 watch = Observability("watch", ObservabilityArgs(
+    stack_name="test",
     region=REGION, topic_arn=topic.arn,
     models=[
-        WatchedModel(name="digits", versions=["1", "2"], compute="cpu", queue=256),
-        WatchedModel(name="texts", versions=["1.5"], compute="gpu", queue=0),
+        MonitoredModel(name="digits", versions=["1", "2"], compute="cpu", queue=256),
+        MonitoredModel(name="texts", versions=["1.5"], compute="gpu", queue=0),
     ],
     api_name="berth-test", api_stage="v2", access_log=access_log.name,
     load_balancer="net/berth/50dc6c495c0c9188", target_group="targetgroup/berth/73e2d6bc24d8a067",
@@ -46,11 +47,12 @@ watch = Observability("watch", ObservabilityArgs(
         error_percent=1, latency_p99_ms=500, rate_limited_percent=5,
         saturation_percent=85, minutes=5),
 ))
-cost = Cost("cost", CostArgs(
+budget = MonthlyBudget("budget", MonthlyBudgetArgs(
+    stack_name="test",
     monthly_usd=900.5, alert_percents=[50, 80, 100], emails=["ml@example.com"]))
 for what, value in dict(
     topic=topic.arn, key=key.arn, access_log=access_log.name, dashboards=watch.dashboards,
-    alarms=watch.alarms, budget=cost.budget,
+    alarms=watch.alarms, budget=budget.budget,
 ).items():
     pulumi.export(what, value)
 """
@@ -58,19 +60,19 @@ for what, value in dict(
 
 @pytest.fixture(scope="module")
 def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    made = new_program("watch").write(_PROGRAM)
-    made.up()
-    yield made
-    topic = made.outputs()["topic"]
-    made.destroy()
-    left = made.aws.client("cloudwatch")
+    program = new_program("watch").write(_PROGRAM)
+    program.up()
+    yield program
+    topic = program.outputs()["topic"]
+    program.destroy()
+    left = program.aws.client("cloudwatch")
     assert left.describe_alarms(AlarmNamePrefix="watch-")["MetricAlarms"] == []
     assert left.list_dashboards(DashboardNamePrefix="berth-test-")["DashboardEntries"] == []
-    assert made.aws.client("events").list_rules(NamePrefix="watch-")["Rules"] == []
+    assert program.aws.client("events").list_rules(NamePrefix="watch-")["Rules"] == []
     assert topic not in {
-        entry["TopicArn"] for entry in made.aws.client("sns").list_topics()["Topics"]
+        entry["TopicArn"] for entry in program.aws.client("sns").list_topics()["Topics"]
     }
-    groups = made.aws.client("logs").describe_log_groups(
+    groups = program.aws.client("logs").describe_log_groups(
         logGroupNamePrefix="/aws/containerinsights/berth-test/"
     )
     assert groups["logGroups"] == []
@@ -83,7 +85,7 @@ def outputs(program: Program) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alarms(program: Program) -> dict[str, dict[str, Any]]:
-    """Logical name -> alarm."""
+    """Return the alarms by logical name."""
     found = program.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="watch-")
     return {
         alarm["AlarmName"].removeprefix("watch-").rpartition("-")[0]: alarm
@@ -91,11 +93,11 @@ def alarms(program: Program) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_a_further_preview_is_empty(program: Program) -> None:
+def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
 
 
-def test_only_those_that_watch_publish_and_over_tls(
+def test_topic_lets_only_monitoring_services_publish_over_tls(
     aws: Emulation, outputs: dict[str, Any]
 ) -> None:
     attributes = aws.client("sns").get_topic_attributes(TopicArn=outputs["topic"])["Attributes"]
@@ -120,7 +122,7 @@ def test_only_those_that_watch_publish_and_over_tls(
     assert {entry["Action"] for entry in statements} == {"sns:Publish"}
 
 
-def test_the_key_lets_them_encrypt(aws: Emulation, outputs: dict[str, Any]) -> None:
+def test_key_lets_publishers_encrypt(aws: Emulation, outputs: dict[str, Any]) -> None:
     policy = aws.client("kms").get_key_policy(KeyId=outputs["key"], PolicyName="default")
     users = {
         entry["Principal"].get("Service") for entry in json.loads(policy["Policy"])["Statement"]
@@ -128,7 +130,7 @@ def test_the_key_lets_them_encrypt(aws: Emulation, outputs: dict[str, Any]) -> N
     assert {f"{who}.amazonaws.com" for who in ("cloudwatch", "budgets", "events")} <= users
 
 
-def test_addresses_are_asked_to_confirm(aws: Emulation, outputs: dict[str, Any]) -> None:
+def test_email_addresses_are_subscribed(aws: Emulation, outputs: dict[str, Any]) -> None:
     found = aws.client("sns").list_subscriptions_by_topic(TopicArn=outputs["topic"])
     (subscription,) = found["Subscriptions"]
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ml@example.com")
@@ -145,46 +147,47 @@ def test_container_logs_are_encrypted_and_expire(aws: Emulation, outputs: dict[s
         assert (group["retentionInDays"], group["kmsKeyId"]) == (14, outputs["key"])
 
 
-def test_the_access_log_is_counted_by_model(aws: Emulation, outputs: dict[str, Any]) -> None:
+def test_access_log_has_metrics_for_each_model(aws: Emulation, outputs: dict[str, Any]) -> None:
     filters = aws.client("logs").describe_metric_filters(logGroupName=outputs["access_log"])
     found = {}
     for entry in filters["metricFilters"]:
-        (made,) = entry["metricTransformations"]
-        found[made["metricNamespace"], made["metricName"]] = (entry["filterPattern"], made)
+        (transformation,) = entry["metricTransformations"]
+        key = transformation["metricNamespace"], transformation["metricName"]
+        found[key] = (entry["filterPattern"], transformation)
     assert {namespace for namespace, _ in found} == {"Berth/test/digits", "Berth/test/texts"}
     assert len(found) == 8
-    pattern, throttled = found["Berth/test/digits", "Throttled"]
+    pattern, rate_limited = found["Berth/test/digits", "RateLimited"]
     assert '$.path = "*/v2/models/digits/*"' in pattern
     assert "$.status = 429" in pattern
-    assert (throttled["metricValue"], throttled["defaultValue"]) == ("1", 0.0)
+    assert (rate_limited["metricValue"], rate_limited["defaultValue"]) == ("1", 0.0)
     _, latency = found["Berth/test/digits", "Latency"]
     assert latency["metricValue"] == "$.latency"
     assert "defaultValue" not in latency
 
 
-def test_alarms_of_each_model_and_of_what_they_share(
+def test_each_model_and_the_stack_have_alarms(
     alarms: dict[str, dict[str, Any]], outputs: dict[str, Any]
 ) -> None:
     assert set(alarms) == {
         "errors", "unhealthy-nodes", "failed-nodes",
-        "digits-errors", "digits-latency", "digits-throttled",
-        "digits-1-processor", "digits-1-queue", "digits-2-processor", "digits-2-queue",
-        "texts-errors", "texts-latency", "texts-throttled", "texts-1-5-processor",
+        "digits-errors", "digits-latency", "digits-rate-limited",
+        "digits-1-cpu", "digits-1-queue", "digits-2-cpu", "digits-2-queue",
+        "texts-errors", "texts-latency", "texts-rate-limited", "texts-1-5-gpu",
     }  # fmt: skip
     assert {alarm["AlarmArn"] for alarm in alarms.values()} == set(outputs["alarms"])
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [outputs["topic"]]
         assert alarm["TreatMissingData"] == "notBreaching"
         assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (5, 5)
-        (judged,) = (entry for entry in alarm["Metrics"] if entry.get("ReturnData", True))
-        assert "Expression" in judged or len(alarm["Metrics"]) == 1
+        (result,) = (entry for entry in alarm["Metrics"] if entry.get("ReturnData", True))
+        assert "Expression" in result or len(alarm["Metrics"]) == 1
 
 
-def test_an_alarm_reads_what_it_judges(alarms: dict[str, dict[str, Any]]) -> None:
+def test_alarms_read_metrics_of_their_subject(alarms: dict[str, dict[str, Any]]) -> None:
     errors = {entry["Id"]: entry for entry in alarms["digits-errors"]["Metrics"]}
     assert errors["percent"]["Expression"] == "IF(requests > 0, 100 * errors / requests, 0)"
     assert errors["errors"]["MetricStat"]["Metric"]["Namespace"] == "Berth/test/digits"
-    alarm = alarms["digits-1-processor"]
+    alarm = alarms["digits-1-cpu"]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 85)
     (used,) = alarm["Metrics"]
     metric = used["MetricStat"]["Metric"]
@@ -192,13 +195,13 @@ def test_an_alarm_reads_what_it_judges(alarms: dict[str, dict[str, Any]]) -> Non
     assert {entry["Name"]: entry["Value"] for entry in metric["Dimensions"]} == {
         "ClusterName": "berth-test", "Namespace": "berth", "PodName": "digits-1",
     }  # fmt: skip
-    (gpu,) = alarms["texts-1-5-processor"]["Metrics"]
+    (gpu,) = alarms["texts-1-5-gpu"]["Metrics"]
     assert gpu["MetricStat"]["Metric"]["MetricName"] == "pod_gpu_utilization"
     (latency,) = alarms["digits-latency"]["Metrics"]
     assert (latency["MetricStat"]["Stat"], latency["MetricStat"]["Period"]) == ("p99", 60)
 
 
-def test_a_dashboard_for_each_model_and_the_stack(aws: Emulation, outputs: dict[str, Any]) -> None:
+def test_each_model_and_the_stack_have_a_dashboard(aws: Emulation, outputs: dict[str, Any]) -> None:
     cloudwatch = aws.client("cloudwatch")
     assert outputs["dashboards"] == [
         "berth-test-stack", "berth-test-model-digits", "berth-test-model-texts",
@@ -210,7 +213,7 @@ def test_a_dashboard_for_each_model_and_the_stack(aws: Emulation, outputs: dict[
 
 
 def _scan(repository: str, **counts: int) -> Any:
-    """An event as ECR sends it."""
+    """Return an event in ECR's format."""
     return {
         "source": "aws.ecr",
         "detail-type": "ECR Image Scan",
@@ -222,8 +225,10 @@ def _scan(repository: str, **counts: int) -> Any:
     }
 
 
-def test_grave_findings_are_told(aws: Emulation, outputs: dict[str, Any]) -> None:
-    # Not above: without moto these tests are skipped, and say so.
+def test_critical_and_high_findings_are_sent_to_topic(
+    aws: Emulation, outputs: dict[str, Any]
+) -> None:
+    # Import here: without moto these tests are skipped with a reason.
     from moto.events.models import EventPattern
 
     events = aws.client("events")
@@ -231,16 +236,16 @@ def test_grave_findings_are_told(aws: Emulation, outputs: dict[str, Any]) -> Non
     pattern = json.loads(rule["EventPattern"])
     assert pattern["detail-type"] == ["ECR Image Scan"]
     assert pattern["detail"]["repository-name"] == ["berth/base", "berth/digits"]
-    taken = EventPattern.load(rule["EventPattern"])
-    assert taken.matches_event(_scan("berth/digits", CRITICAL=1))
-    assert taken.matches_event(_scan("berth/base", HIGH=2, LOW=1))
-    assert not taken.matches_event(_scan("berth/digits", LOW=9))
-    assert not taken.matches_event(_scan("another/digits", CRITICAL=1))
+    matcher = EventPattern.load(rule["EventPattern"])
+    assert matcher.matches_event(_scan("berth/digits", CRITICAL=1))
+    assert matcher.matches_event(_scan("berth/base", HIGH=2, LOW=1))
+    assert not matcher.matches_event(_scan("berth/digits", LOW=9))
+    assert not matcher.matches_event(_scan("another/digits", CRITICAL=1))
     (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
     assert target["Arn"] == outputs["topic"]
 
 
-def test_the_budget_is_the_stacks_own(aws: Emulation, outputs: dict[str, Any]) -> None:
+def test_budget_counts_only_the_stack(aws: Emulation, outputs: dict[str, Any]) -> None:
     budgets = aws.client("budgets", "us-east-1")
     named = {"AccountId": ACCOUNT, "BudgetName": outputs["budget"]}
     budget = budgets.describe_budget(**named)["Budget"]

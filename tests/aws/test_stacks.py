@@ -11,7 +11,7 @@ import pytest
 
 from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
-from tests.aws.program import unexpected
+from tests.aws.program import find_changes
 from tests.aws.stacks import host_zone, new_stack
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
@@ -45,7 +45,7 @@ def prod(stacks: dict[str, Project]) -> Project:
 def _changes(project: Project) -> dict[str, str]:
     """What a preview would do, without what the emulator alone brings about."""
     shown = project.pulumi("preview", "--json").stdout
-    return unexpected(json.loads(shown)["steps"])
+    return find_changes(json.loads(shown)["steps"])
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])

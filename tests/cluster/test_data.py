@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from berth_data.manifest import NAME
-from tests.aws.emulation import Emulation, emulated, why_not
+from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project
 from tests.engine.project import Project
@@ -161,7 +161,7 @@ def test_missing_version_is_reported_before_anything_changes(
 @pytest.fixture
 def aws(stack: Project, tmp_path: Path) -> Iterator[Emulation]:
     """Emulated AWS that the stack's commands use."""
-    if reason := why_not():
+    if reason := skip_reason():
         pytest.skip(reason)
     with emulated(tmp_path / "emulator.log") as emulation:
         stack.environment |= emulation.environment()

@@ -1,4 +1,4 @@
-"""The API that API Gateway shows."""
+"""The OpenAPI definition of API Gateway."""
 
 import json
 from typing import Any
@@ -7,21 +7,21 @@ import jsonschema
 import pytest
 
 from berth_protocol.model_card import read_card
-from pulumi_berth.aws.api_plan import api_body
+from pulumi_berth.aws.api_plan import build_api_definition
 from tests.repository import REPOSITORY
 
-_BODY = api_body("berth-test", timeout_seconds=29)
+_DEFINITION = build_api_definition("berth-test", timeout_seconds=29)
 
 
 def _operations() -> dict[tuple[str, str], dict[str, Any]]:
     return {
         (path, method): operation
-        for path, methods in _BODY["paths"].items()
+        for path, methods in _DEFINITION["paths"].items()
         for method, operation in methods.items()
     }
 
 
-def test_the_paths_are_the_gateways() -> None:
+def test_paths_equal_those_of_the_gateway() -> None:
     assert {key for key in _operations() if "any" not in key[1]} == {
         ("/", "get"),
         ("/health/live", "get"),
@@ -35,12 +35,12 @@ def test_the_paths_are_the_gateways() -> None:
     }
 
 
-def test_all_but_health_needs_a_key() -> None:
+def test_every_path_except_health_requires_a_key() -> None:
     for (path, _), operation in _operations().items():
         assert ("security" in operation) == (not path.startswith("/health/"))
 
 
-def test_requests_go_on_to_the_same_path_behind_the_link() -> None:
+def test_requests_are_forwarded_to_the_same_path() -> None:
     for (path, _), operation in _operations().items():
         integration = operation["x-amazon-apigateway-integration"]
         assert integration["uri"] == f"http://${{stageVariables.host}}/v2{path.rstrip('/')}"
@@ -58,21 +58,21 @@ def test_requests_go_on_to_the_same_path_behind_the_link() -> None:
         ("BAD_REQUEST_BODY", 400),
     ],
 )  # fmt: skip
-def test_refusals_have_the_gateways_status_and_form(kind: str, status: int) -> None:
-    refusal = _BODY["x-amazon-apigateway-gateway-responses"][kind]
-    assert refusal["statusCode"] == str(status)
-    assert set(json.loads(refusal["responseTemplates"]["application/json"])) == {"error"}
-    assert ("responseParameters" in refusal) == (status == 429)
+def test_error_responses_have_status_and_format_of_the_gateway(kind: str, status: int) -> None:
+    response = _DEFINITION["x-amazon-apigateway-gateway-responses"][kind]
+    assert response["statusCode"] == str(status)
+    assert set(json.loads(response["responseTemplates"]["application/json"])) == {"error"}
+    assert ("responseParameters" in response) == (status == 429)
 
 
-def _valid(body: Any) -> bool:
-    schema = _BODY["components"]["schemas"]["InferenceRequest"]
+def _is_valid(body: Any) -> bool:
+    schema = _DEFINITION["components"]["schemas"]["InferenceRequest"]
     return bool(jsonschema.Draft4Validator(schema).is_valid(body))
 
 
 @pytest.mark.parametrize("model", ["digits/1", "breast-cancer/1"])
-def test_requests_of_the_models_pass(model: str) -> None:
-    assert _valid(read_card(REPOSITORY / "models" / model).example)
+def test_example_requests_of_models_are_valid(model: str) -> None:
+    assert _is_valid(read_card(REPOSITORY / "models" / model).example)
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_requests_of_the_models_pass(model: str) -> None:
         {"inputs": [{"name": 1, "shape": [1], "datatype": "FP32", "data": []}]},
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused_before_it_reaches_a_berth(body: Any) -> None:
-    assert not _valid(body)
+def test_invalid_request_is_rejected_before_it_reaches_a_berth(body: Any) -> None:
+    assert not _is_valid(body)

@@ -1,4 +1,4 @@
-"""What a stack's dashboards show."""
+"""Contents of a stack's dashboards."""
 
 import re
 from itertools import combinations
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pulumi_berth.aws.dashboard_plan import model_dashboard, stack_dashboard
-from tests.unit.watched_stack import DIGITS, EVERYTHING, STACK, TEXTS, THRESHOLDS
+from tests.unit.monitored_stack import DIGITS, EVERYTHING, STACK, TEXTS, THRESHOLDS
 
 _BODIES = {
     "stack": stack_dashboard(STACK, THRESHOLDS, "eu-central-1"),
@@ -19,13 +19,13 @@ _BODIES = {
 
 
 def _widget(body: dict[str, Any], title: str) -> dict[str, Any]:
-    (found,) = (
+    (properties,) = (
         widget["properties"]
         for widget in body["widgets"]
         if widget["properties"]["title"].startswith(title)
     )
-    assert isinstance(found, dict)
-    return found
+    assert isinstance(properties, dict)
+    return properties
 
 
 def _labels(widget: dict[str, Any]) -> list[str]:
@@ -33,7 +33,7 @@ def _labels(widget: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("body", _BODIES.values(), ids=_BODIES)
-def test_widgets_lie_on_the_grid_and_apart(body: dict[str, Any]) -> None:
+def test_widgets_fit_on_the_grid_without_overlap(body: dict[str, Any]) -> None:
     cells = [
         {
             (x, y)
@@ -47,7 +47,7 @@ def test_widgets_lie_on_the_grid_and_apart(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("body", _BODIES.values(), ids=_BODIES)
-def test_cloudwatch_takes_as_many_metrics(body: dict[str, Any]) -> None:
+def test_number_of_metrics_is_within_cloudwatch_limits(body: dict[str, Any]) -> None:
     counts = [len(widget["properties"]["metrics"]) for widget in body["widgets"]]
     assert len(counts) <= 500
     assert max(counts) <= 500
@@ -55,7 +55,7 @@ def test_cloudwatch_takes_as_many_metrics(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("body", _BODIES.values(), ids=_BODIES)
-def test_what_is_calculated_is_in_the_same_widget(body: dict[str, Any]) -> None:
+def test_expressions_use_only_metrics_of_their_widget(body: dict[str, Any]) -> None:
     for widget in body["widgets"]:
         options = [row[-1] for row in widget["properties"]["metrics"]]
         ids = [option["id"] for option in options if "id" in option]
@@ -66,33 +66,35 @@ def test_what_is_calculated_is_in_the_same_widget(body: dict[str, Any]) -> None:
         assert widget["properties"]["region"] == "eu-central-1"
 
 
-def test_a_model_has_traffic_errors_latency_throttled_saturation_and_copies() -> None:
+def test_model_dashboard_has_six_widgets() -> None:
     titles = [
-        re.match(r"\w+", widget["properties"]["title"])[0]  # type: ignore[index]
+        re.match(r"[\w ]+", widget["properties"]["title"])[0]  # type: ignore[index]
         for widget in _BODIES["digits"]["widgets"]
     ]
-    assert titles == ["Traffic", "Errors", "Latency", "Throttled", "Saturation", "Copies"]
+    assert titles == ["Traffic", "Errors", "Latency", "Rate limited", "Saturation", "Replicas"]
 
 
-def test_where_an_alarm_goes_off_is_drawn() -> None:
-    drawn = {
+def test_widgets_show_alarm_thresholds() -> None:
+    thresholds = {
         title: _widget(_BODIES["digits"], title)["annotations"]["horizontal"][0]["value"]
-        for title in ("Errors", "Latency", "Throttled", "Saturation")
+        for title in ("Errors", "Latency", "Rate limited", "Saturation")
     }
-    assert drawn == {"Errors": 1, "Latency": 500, "Throttled": 5, "Saturation": 85}
+    assert thresholds == {"Errors": 1, "Latency": 500, "Rate limited": 5, "Saturation": 85}
 
 
-def test_versions_are_told_apart() -> None:
+def test_widgets_have_a_line_for_each_version() -> None:
     body = _BODIES["digits"]
     assert _labels(_widget(body, "Traffic")) == ["all", "1 served", "2.0 served"]
-    assert _labels(_widget(body, "Copies")) == ["1 ready", "2.0 ready", "1 wanted", "2.0 wanted"]
+    assert _labels(_widget(body, "Replicas")) == [
+        "1 ready", "2.0 ready", "1 desired", "2.0 desired",
+    ]  # fmt: skip
     assert _labels(_widget(body, "Saturation")) == [
         "1 cpu %", "2.0 cpu %", "1 queue %", "2.0 queue %",
     ]  # fmt: skip
     assert _labels(_widget(_BODIES["texts"], "Saturation")) == ["1 gpu %"]
 
 
-def test_a_metric_is_written_as_cloudwatch_reads_it() -> None:
+def test_metric_has_format_of_cloudwatch() -> None:
     rows = _widget(_BODIES["stack"], "Latency")["metrics"]
     assert rows[1] == [
         "AWS/ApiGateway", "Latency", "ApiName", "berth-prod", "Stage", "v2",

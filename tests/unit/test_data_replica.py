@@ -1,19 +1,21 @@
-"""What S3 may do to copy a bucket, and how long buckets keep what."""
+"""Permissions of S3 for replication, and retention of buckets."""
 
 import json
 
 import pytest
 
-from pulumi_berth.aws.bucket_lifecycle import Keeping
-from pulumi_berth.aws.data_replica import Side, replication_policy
+from pulumi_berth.aws.data_replica import BucketSide, replication_policy
+from pulumi_berth.aws.private_bucket import Retention
 
-_SOURCE = Side(
+_SOURCE = BucketSide(
     bucket="arn:aws:s3:::data", key="arn:aws:kms:eu-central-1:1:key/a", region="eu-central-1"
 )
-_COPY = Side(bucket="arn:aws:s3:::copy", key="arn:aws:kms:eu-west-1:1:key/b", region="eu-west-1")
+_COPY = BucketSide(
+    bucket="arn:aws:s3:::copy", key="arn:aws:kms:eu-west-1:1:key/b", region="eu-west-1"
+)
 
 
-def test_it_reads_the_one_and_writes_the_other() -> None:
+def test_replication_reads_source_and_writes_replica() -> None:
     statements = json.loads(replication_policy(_SOURCE, _COPY))["Statement"]
     allowed = {one["Resource"]: set(one["Action"]) for one in statements}
     assert len(allowed) == len(statements)
@@ -30,7 +32,7 @@ def test_it_reads_the_one_and_writes_the_other() -> None:
 
 
 @pytest.mark.parametrize("side", [_SOURCE, _COPY])
-def test_a_key_serves_its_bucket_alone(side: Side) -> None:
+def test_replication_uses_each_key_only_for_its_bucket(side: BucketSide) -> None:
     statements = json.loads(replication_policy(_SOURCE, _COPY))["Statement"]
     (condition,) = (one["Condition"] for one in statements if one["Resource"] == side.key)
     assert condition["StringEquals"] == {
@@ -39,7 +41,7 @@ def test_a_key_serves_its_bucket_alone(side: Side) -> None:
     }
 
 
-def test_nothing_is_archived_before_s3_takes_it() -> None:
-    assert Keeping(former_days=1, archive_after_days=30)
-    with pytest.raises(ValueError, match="archive_after_days: 29; S3 takes 30 or more"):
-        Keeping(former_days=1, archive_after_days=29)
+def test_archiving_earlier_than_s3_allows_is_rejected() -> None:
+    assert Retention(noncurrent_version_days=1, archive_after_days=30)
+    with pytest.raises(ValueError, match="archive_after_days is 29; S3 requires at least 30"):
+        Retention(noncurrent_version_days=1, archive_after_days=29)

@@ -28,7 +28,7 @@ _THREE = [
     _resource("aws:apigateway/stage:Stage", "stage", "lb", "vpc", parent="api"),
     _resource("aws:apigateway/apiKey:ApiKey", "one", parent="api"),
     _resource("aws:apigateway/apiKey:ApiKey", "two", parent="api"),
-    _resource("berth:aws:InternalBalancer", "balancer"),
+    _resource("berth:aws:InternalLoadBalancer", "balancer"),
     _resource("aws:lb/loadBalancer:LoadBalancer", "lb", "vpc", parent="balancer"),
     _resource("berth:aws:Network", "network"),
     _resource("aws:ec2/vpc:Vpc", "vpc", "key", parent="network"),
@@ -78,13 +78,13 @@ def test_through_a_provider_stands_what_it_stands_on() -> None:
 
 
 def test_what_stands_apart_is_drawn_all_the_same() -> None:
-    drawn = picture([*_THREE, _resource("berth:aws:Cost", "budget")])
+    drawn = picture([*_THREE, _resource("berth:aws:MonthlyBudget", "budget")])
     assert _boxes(drawn)["budget"].level is None
     assert "budget" in svg(drawn, "s")
 
 
 def test_names_cannot_break_the_file() -> None:
-    text = svg(picture([_resource("berth:aws:Cost", "<a>&b")]), "<s>")
+    text = svg(picture([_resource("berth:aws:MonthlyBudget", "<a>&b")]), "<s>")
     assert ET.fromstring(text).find("{http://www.w3.org/2000/svg}title") is not None
 
 

@@ -1,7 +1,7 @@
-"""One host name for the APIs of several regions, as the stack of one of them declares it.
+"""One host name for the APIs of several Regions, as one stack declares it.
 
-Declared and not deployed: the emulator forgets what a health check does without data, so that the
-provider would make it anew at each update, and the provider waits a minute for every record.
+These tests do not deploy. The emulator forgets a health check's setting for missing data, so the
+provider would update it each time, and the provider waits a minute for every DNS record.
 """
 
 from pathlib import Path
@@ -23,10 +23,10 @@ def _declared(folder: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]
     file = folder / "Pulumi.prod.yaml"
     file.write_text(yaml.safe_dump(content))
     load_file(file)
-    found = declared(file)
+    resources = declared(file)
     return {
         (one["type"].rpartition(":")[2], one["name"]): one["inputs"]
-        for one in found
+        for one in resources
         if one["type"].startswith("aws:")
     }
 
@@ -36,20 +36,20 @@ def _latency(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
-    return _declared(tmp_path_factory.mktemp("alone"), latency_routing=_latency())
+def single(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+    return _declared(tmp_path_factory.mktemp("single"), latency_routing=_latency())
 
 
-def test_the_record_is_found_from_near_while_the_region_is_healthy(alone: Any) -> None:
-    record = alone["Record", "api-shared"]
+def test_record_routes_by_latency_while_region_is_healthy(single: Any) -> None:
+    record = single["Record", "api-shared"]
     assert (record["name"], record["setIdentifier"]) == (_NAME, "eu-central-1")
     assert record["latencyRoutingPolicies"] == [{"region": "eu-central-1"}]
     assert "HealthCheck region-health" in record["healthCheckId"]
-    assert "setIdentifier" not in alone["Record", "api"]
+    assert "setIdentifier" not in single["Record", "api"]
 
 
-def test_a_region_is_healthy_while_a_node_of_it_is(alone: Any) -> None:
-    check, alarm = alone["HealthCheck", "region-health"], alone["MetricAlarm", "region-health"]
+def test_region_is_healthy_while_one_node_is_healthy(single: Any) -> None:
+    check, alarm = single["HealthCheck", "region-health"], single["MetricAlarm", "region-health"]
     assert (check["type"], check["cloudwatchAlarmRegion"]) == ("CLOUDWATCH_METRIC", "eu-central-1")
     assert (alarm["metricName"], alarm["threshold"]) == ("HealthyHostCount", 1)
     assert (alarm["comparisonOperator"], alarm["treatMissingData"]) == (
@@ -58,25 +58,25 @@ def test_a_region_is_healthy_while_a_node_of_it_is(alone: Any) -> None:
     )
 
 
-def test_the_api_answers_under_the_name(alone: Any) -> None:
-    assert alone["DomainName", "api-shared"]["domainName"] == _NAME
-    assert alone["Certificate", "api-shared"]["domainName"] == _NAME
-    assert alone["RestApi", "api"]["disableExecuteApiEndpoint"] is True
+def test_shared_host_is_custom_domain_of_api(single: Any) -> None:
+    assert single["DomainName", "api-shared"]["domainName"] == _NAME
+    assert single["Certificate", "api-shared"]["domainName"] == _NAME
+    assert single["RestApi", "api"]["disableExecuteApiEndpoint"] is True
 
 
-def test_the_edge_of_one_region_is_before_all(tmp_path: Path) -> None:
-    found = _declared(tmp_path, cdn={}, latency_routing=_latency(stacks=["other"]))
-    assert found["Record", "api-shared"]["name"] == _NAME
-    assert "from-edge" in [rule["name"] for rule in found["WebAcl", "firewall"]["rules"]]
-    assert ("Distribution", "edge") in found
+def test_region_with_cdn_requires_its_edge_secret(tmp_path: Path) -> None:
+    resources = _declared(tmp_path, cdn={}, latency_routing=_latency(stacks=["other"]))
+    assert resources["Record", "api-shared"]["name"] == _NAME
+    assert "from-edge" in [rule["name"] for rule in resources["WebAcl", "firewall"]["rules"]]
+    assert ("Distribution", "edge") in resources
 
 
-def test_a_region_behind_another_stack_s_edge_takes_what_comes_from_there(tmp_path: Path) -> None:
-    found = _declared(tmp_path, latency_routing=_latency(stacks=["other"], cdn_stack="other"))
-    # All of them are secret, since one of them has a secret in it.
-    assert "'from-edge'" in str(found["WebAcl", "firewall"]["rules"])
-    assert not [name for kind, name in found if kind == "Distribution"]
+def test_region_behind_cdn_of_another_stack_requires_that_edge_secret(tmp_path: Path) -> None:
+    resources = _declared(tmp_path, latency_routing=_latency(stacks=["other"], cdn_stack="other"))
+    # One rule contains a secret, so Pulumi treats the whole list as a secret.
+    assert "'from-edge'" in str(resources["WebAcl", "firewall"]["rules"])
+    assert not [name for kind, name in resources if kind == "Distribution"]
 
 
-def test_a_region_without_an_edge_takes_everybody_with_a_key(alone: Any) -> None:
-    assert "from-edge" not in [rule["name"] for rule in alone["WebAcl", "firewall"]["rules"]]
+def test_region_without_cdn_requires_no_edge_secret(single: Any) -> None:
+    assert "from-edge" not in [rule["name"] for rule in single["WebAcl", "firewall"]["rules"]]

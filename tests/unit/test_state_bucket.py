@@ -76,7 +76,7 @@ def test_what_else_a_bucket_has_stays() -> None:
 
 def _settings_as_they_are(stub: Stubber) -> None:
     """A bucket that blocks an encryption, and has a rule and a statement of somebody's."""
-    from pulumi_berth.aws.bucket_policy import bucket_policy, over_tls_alone, under_its_key_alone
+    from pulumi_berth.aws.bucket_plan import build_bucket_policy, require_kms_key, require_tls
 
     key, arn = "arn:aws:kms:eu-central-1:1:key/a", "arn:aws:s3:::berth-state"
     blocked = {"BlockedEncryptionTypes": {"EncryptionType": ["SSE-C"]}}
@@ -123,7 +123,7 @@ def _settings_as_they_are(stub: Stubber) -> None:
         {},
         _OURS | {"LifecycleConfiguration": {"Rules": [theirs, ours]}},
     )
-    policy = bucket_policy(somebodys, over_tls_alone(arn), *under_its_key_alone(arn, key))
+    policy = build_bucket_policy(somebodys, require_tls(arn), *require_kms_key(arn, key))
     stub.add_response("get_bucket_policy", {"Policy": policy}, _OURS)
 
 

@@ -1,27 +1,31 @@
-"""The plan of what is counted in the API's access log, for each model."""
+"""Metric filters for the API's access log, as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from berth_protocol import paths
-from pulumi_berth.aws.watched import model_namespace
+from pulumi_berth.aws.metrics import metric_namespace
 
-REQUESTS, ERRORS, THROTTLED, LATENCY = "Requests", "Errors", "Throttled", "Latency"
+REQUESTS, ERRORS, RATE_LIMITED, LATENCY = "Requests", "Errors", "RateLimited", "Latency"
 
-# Of one log group; it cannot be raised.
+# Quota of metric filters per log group; AWS does not raise it.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
-_MOST_FILTERS = 100
+_MAX_FILTERS = 100
+_FILTERS_PER_MODEL = 4
+MAX_MODELS = _MAX_FILTERS // _FILTERS_PER_MODEL
+"""Maximum number of models that one access log can count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessLogFields:
-    """What the members of the log's JSON lines are called. Status and latency are numbers there,
-    not texts: filters compare and measure numbers alone.
+    """Names of the members in each JSON log line.
+
+    Status and latency must be numbers: metric filters compare and measure only numbers.
 
     Attributes:
-        path: of the request, with or without the stage before it (`$context.path`).
-        status: of the answer (`$context.status`).
-        latency: milliseconds until the answer (`$context.responseLatency`).
+        path: Path of the request, with or without the stage (`$context.path`).
+        status: Status of the response (`$context.status`).
+        latency: Milliseconds until the response (`$context.responseLatency`).
     """
 
     path: str = "path"
@@ -31,17 +35,17 @@ class AccessLogFields:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricFilter:
-    """A metric that CloudWatch Logs makes of lines.
+    """A metric that CloudWatch Logs derives from log lines.
 
     Attributes:
-        model: whose metric.
-        metric: its name.
-        namespace: where it is.
-        pattern: of the lines
+        model: Model that the metric describes.
+        metric: Name of the metric.
+        namespace: Namespace of the metric.
+        pattern: Pattern of the lines
             (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html).
-        value: what each of them adds.
-        default: what a minute with lines of which none fits adds; None for nothing.
-        unit: of the metric.
+        value: Value that each matching line adds.
+        default: Value of a minute in which lines arrive but none matches. If None, no value.
+        unit: Unit of the metric.
     """
 
     model: str
@@ -56,30 +60,31 @@ class MetricFilter:
 def access_log_filters(
     stack: str, models: Sequence[str], fields: AccessLogFields
 ) -> list[MetricFilter]:
-    """Four metrics for each model: inference requests, those answered with 5xx, those answered 429,
-    and the milliseconds of all but the last, which are refused in no time.
+    """Return four metrics for each model.
+
+    They are the inference requests, the 5xx responses, the 429 responses, and the latency in
+    milliseconds of all responses except 429, which take no time.
 
     Raises:
-        ValueError: more models than one log group has filters for.
+        ValueError: If there are more models than one log group has filters for.
     """
-    most = _MOST_FILTERS // 4
-    if len(models) > most:
+    if len(models) > MAX_MODELS:
         raise ValueError(
-            f"{len(models)} models; CloudWatch counts at most {most} in one access log:"
-            " give further models a stack of their own"
+            f"{len(models)} models exceed the {MAX_MODELS} that CloudWatch can count in one access "
+            "log. Move some models to another stack."
         )
-    return [made for model in models for made in _filters(stack, model, fields)]
+    return [planned for model in models for planned in _model_filters(stack, model, fields)]
 
 
-def _filters(stack: str, model: str, fields: AccessLogFields) -> list[MetricFilter]:
+def _model_filters(stack: str, model: str, fields: AccessLogFields) -> list[MetricFilter]:
     path, status = f"$.{fields.path}", f"$.{fields.status}"
     inference = f'({path} = "*{paths.model_path(model)}/*") && ({path} = "*{paths.INFER_SUFFIX}")'
 
-    def counted(metric: str, pattern: str) -> MetricFilter:
+    def count(metric: str, pattern: str) -> MetricFilter:
         return MetricFilter(
             model=model,
             metric=metric,
-            namespace=model_namespace(stack, model),
+            namespace=metric_namespace(stack, model),
             pattern=f"{{ {pattern} }}",
             value="1",
             default="0",
@@ -87,13 +92,13 @@ def _filters(stack: str, model: str, fields: AccessLogFields) -> list[MetricFilt
         )
 
     return [
-        counted(REQUESTS, inference),
-        counted(ERRORS, f"{inference} && ({status} >= 500)"),
-        counted(THROTTLED, f"{inference} && ({status} = 429)"),
+        count(REQUESTS, inference),
+        count(ERRORS, f"{inference} && ({status} >= 500)"),
+        count(RATE_LIMITED, f"{inference} && ({status} = 429)"),
         MetricFilter(
             model=model,
             metric=LATENCY,
-            namespace=model_namespace(stack, model),
+            namespace=metric_namespace(stack, model),
             pattern=f"{{ {inference} && ({status} != 429) }}",
             value=f"$.{fields.latency}",
             default=None,

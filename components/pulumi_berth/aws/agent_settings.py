@@ -1,52 +1,52 @@
-"""What CloudWatch's agent in the cluster is told: the settings of the add-on
-amazon-cloudwatch-observability."""
+"""Settings of the CloudWatch agent: the add-on amazon-cloudwatch-observability."""
 
 from typing import Any
 
-from pulumi_berth.aws.watched import BERTH_NAMESPACE
+from pulumi_berth.aws.metrics import BERTH_NAMESPACE
 
 _JOB = "berth"
-# Where the add-on puts the settings `agent.prometheus.config`.
-_SCRAPING = "/etc/prometheusconfig/prometheus.yaml"
+# The add-on writes the settings `agent.prometheus.config` to this file.
+_PROMETHEUS_CONFIG = "/etc/prometheusconfig/prometheus.yaml"
 
 
-def agent_settings(cluster_name: str, namespace: str) -> dict[str, Any]:
-    """Container Insights, and what the berths in `namespace` measure themselves, as metrics of
-    CloudWatch: requests and queue by cluster, model and version, and requests by status besides
-    (`watched.served`).
+def build_agent_settings(cluster_name: str, namespace: str) -> dict[str, Any]:
+    """Return settings for Container Insights and for the metrics of the berths in `namespace`.
 
-    Each agent reads the berths of its own node alone. So every berth is read once; and Kubernetes
-    lets a node reach its own pods whatever the network policies say, where those of Berth would
-    keep an agent of another node out.
+    The agent sends requests and queue length by cluster, model and version to CloudWatch, and
+    requests also by status code (`metrics.berth_metric`).
+
+    Each agent scrapes only the berths on its own node. So every berth is scraped once. Kubernetes
+    always lets a node reach its own Pods, while Berth's network policies would block an agent on
+    another node.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/install-CloudWatch-Observability-EKS-addon.html
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/ContainerInsights-Prometheus-Setup-configure.html
     """
     return {
         "agent": {
-            # These take the place of the add-on's own: without Application Signals, which would
-            # change the pods to trace them.
+            # These replace the add-on's defaults, so Application Signals, which would change the
+            # Pods to trace them, stays off.
             "config": {
                 "logs": {
                     "metrics_collected": {
                         "kubernetes": {"enhanced_container_insights": True},
-                        "prometheus": _collected(cluster_name),
+                        "prometheus": _metric_settings(cluster_name),
                     }
                 }
             },
-            # By `global` the agent knows that these are Prometheus's settings as they stand.
+            # The key `global` makes the agent read this as plain Prometheus configuration.
             "prometheus": {
                 "config": {
                     "global": {"scrape_interval": "1m"},
-                    "scrape_configs": [_scraped(namespace)],
+                    "scrape_configs": [_scrape_config(namespace)],
                 }
             },
         }
     }
 
 
-def _collected(cluster_name: str) -> dict[str, Any]:
-    def declared(dimensions: list[str], metrics: list[str]) -> dict[str, Any]:
+def _metric_settings(cluster_name: str) -> dict[str, Any]:
+    def declaration(dimensions: list[str], metrics: list[str]) -> dict[str, Any]:
         return {
             "source_labels": ["job"],
             "label_matcher": f"^{_JOB}$",
@@ -58,18 +58,18 @@ def _collected(cluster_name: str) -> dict[str, Any]:
     return {
         "cluster_name": cluster_name,
         "log_group_name": f"/aws/containerinsights/{cluster_name}/prometheus",
-        "prometheus_config_path": _SCRAPING,
+        "prometheus_config_path": _PROMETHEUS_CONFIG,
         "emf_processor": {
             "metric_namespace": BERTH_NAMESPACE,
             "metric_declaration": [
-                declared(version, ["^berth_requests_total$", "^berth_queue_requests$"]),
-                declared([*version, "code"], ["^berth_requests_total$"]),
+                declaration(version, ["^berth_requests_total$", "^berth_queue_requests$"]),
+                declaration([*version, "code"], ["^berth_requests_total$"]),
             ],
         },
     }
 
 
-def _scraped(namespace: str) -> dict[str, Any]:
+def _scrape_config(namespace: str) -> dict[str, Any]:
     return {
         "job_name": _JOB,
         "metrics_path": "/metrics",

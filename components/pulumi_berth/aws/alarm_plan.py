@@ -1,37 +1,37 @@
-"""The plan of a stack's alarms, as plain data.
+"""The alarms of a stack, as plain data.
 
-An alarm goes off when each of so many minutes in a row breaches. A minute without data breaches
-nothing: without traffic there is no alarm.
+An alarm fires if every minute of its evaluation period breaches. A minute without data does not
+breach: without traffic there is no alarm.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pulumi_berth.aws import access_log_plan as log
-from pulumi_berth.aws.watched import (
+from pulumi_berth.aws.metrics import (
     Metric,
-    WatchedModel,
-    WatchedStack,
-    answered,
-    api,
-    balancer,
-    nodes,
-    served,
-    used,
+    MonitoredModel,
+    MonitoredStack,
+    api_metric,
+    balancer_metric,
+    berth_metric,
+    client_metric,
+    node_metric,
+    utilization_metric,
 )
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmThresholds:
-    """From when on a state is an alarm.
+    """Limits at which alarms fire.
 
     Attributes:
-        error_percent: of a model's answers that are 5xx.
-        latency_p99_ms: that 99 of 100 answers of a model take at most.
-        rate_limited_percent: of a model's answers that are 429.
-        saturation_percent: of a version's processor, or of its queue, in use.
-        minutes: that it lasts, 1 to 60.
+        error_percent: Maximum percentage of a model's responses that are 5xx.
+        latency_p99_ms: Maximum p99 latency of a model, in milliseconds.
+        rate_limited_percent: Maximum percentage of a model's responses that are 429.
+        saturation_percent: Maximum use of a version's CPU, GPU or queue, in percent.
+        minutes: Minutes that a breach lasts before the alarm fires, 1 to 60.
     """
 
     error_percent: float
@@ -46,123 +46,129 @@ class Alarm:
     """An alarm.
 
     Attributes:
-        name: unique in the stack.
-        says: what has happened when it goes off.
-        metrics: what it looks at, each by a name; at most 10
+        name: Name, unique in the stack.
+        description: Condition that made the alarm fire.
+        metrics: Metrics by ID, at most 10
             (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html).
-        steps: what is calculated of them, each by a name. The last step is what is judged; where
-            there is none, the one metric is.
-        above: the value that it must not exceed.
-        minutes: that it lasts.
+        threshold: Value that the result must not exceed.
+        minutes: Minutes that a breach lasts before the alarm fires.
+        expressions: Calculations by ID. The last one is the result. Without any, the single metric
+            is the result.
     """
 
     name: str
-    says: str
+    description: str
     metrics: Mapping[str, Metric]
-    above: float
+    threshold: float
     minutes: int
-    steps: Mapping[str, str] = field(default_factory=dict)
+    expressions: Mapping[str, str] = field(default_factory=dict)
 
 
-def percent_of_requests(what: str) -> str:
-    """The share of `what` in `requests`, 0 in a minute without requests."""
-    return f"IF(requests > 0, 100 * {what} / requests, 0)"
+def percent_of_requests(metric_id: str) -> str:
+    """Return an expression for the share of a metric in `requests`. Without requests it is 0."""
+    return f"IF(requests > 0, 100 * {metric_id} / requests, 0)"
 
 
 def model_alarms(
-    watched: WatchedStack, model: WatchedModel, thresholds: AlarmThresholds
+    stack: MonitoredStack, model: MonitoredModel, thresholds: AlarmThresholds
 ) -> list[Alarm]:
-    """The alarms of one model: what its clients get, and how far its versions are used."""
-    stack, name, limits = watched.stack, model.name, thresholds
-    requests = answered(stack, name, log.REQUESTS)
-    errors = answered(stack, name, log.ERRORS)
-    throttled = answered(stack, name, log.THROTTLED)
+    """Return the alarms of one model: its responses, and the saturation of its versions."""
+    name = model.name
+    requests = client_metric(stack.stack, name, log.REQUESTS)
+    errors = client_metric(stack.stack, name, log.ERRORS)
+    rate_limited = client_metric(stack.stack, name, log.RATE_LIMITED)
     return [
         Alarm(
             name=f"{name}-errors",
-            says=f"More than {limits.error_percent:g} % of the answers of {name} are 5xx",
+            description=(
+                f"More than {thresholds.error_percent:g} % of the responses of {name} are 5xx"
+            ),
             metrics={"requests": requests, "errors": errors},
-            steps={"percent": percent_of_requests("errors")},
-            above=limits.error_percent,
-            minutes=limits.minutes,
+            expressions={"percent": percent_of_requests("errors")},
+            threshold=thresholds.error_percent,
+            minutes=thresholds.minutes,
         ),
         Alarm(
             name=f"{name}-latency",
-            says=f"1 of 100 answers of {name} takes longer than {limits.latency_p99_ms:g} ms",
-            metrics={"latency": answered(stack, name, log.LATENCY, "p99")},
-            above=limits.latency_p99_ms,
-            minutes=limits.minutes,
+            description=f"The p99 latency of {name} exceeds {thresholds.latency_p99_ms:g} ms",
+            metrics={"latency": client_metric(stack.stack, name, log.LATENCY, "p99")},
+            threshold=thresholds.latency_p99_ms,
+            minutes=thresholds.minutes,
         ),
         Alarm(
-            name=f"{name}-throttled",
-            says=f"More than {limits.rate_limited_percent:g} % of the answers of {name} are 429",
-            metrics={"requests": requests, "throttled": throttled},
-            steps={"percent": percent_of_requests("throttled")},
-            above=limits.rate_limited_percent,
-            minutes=limits.minutes,
+            name=f"{name}-rate-limited",
+            description=(
+                f"More than {thresholds.rate_limited_percent:g} % of the responses of {name} are "
+                "429"
+            ),
+            metrics={"requests": requests, "rate_limited": rate_limited},
+            expressions={"percent": percent_of_requests("rate_limited")},
+            threshold=thresholds.rate_limited_percent,
+            minutes=thresholds.minutes,
         ),
         *(
             alarm
             for version in model.versions
-            for alarm in _saturation(watched, model, version, limits)
+            for alarm in _saturation_alarms(stack, model, version, thresholds)
         ),
     ]
 
 
-def _saturation(
-    watched: WatchedStack, model: WatchedModel, version: str, limits: AlarmThresholds
+def _saturation_alarms(
+    stack: MonitoredStack, model: MonitoredModel, version: str, thresholds: AlarmThresholds
 ) -> list[Alarm]:
     berth = get_berth_name(model.name, version)
-    processor = "processor" if model.compute == "cpu" else "graphics processor"
-    more = f"{model.name} {version} uses more than {limits.saturation_percent:g} % of its"
+    subject = f"{model.name} {version} uses more than {thresholds.saturation_percent:g} % of its"
     alarms = [
         Alarm(
-            name=f"{berth}-processor",
-            says=f"{more} {processor}",
-            metrics={"used": used(watched.cluster, model, version)},
-            above=limits.saturation_percent,
-            minutes=limits.minutes,
+            name=f"{berth}-{model.compute}",
+            description=f"{subject} {model.compute.upper()}",
+            metrics={"utilization": utilization_metric(stack.cluster, model, version)},
+            threshold=thresholds.saturation_percent,
+            minutes=thresholds.minutes,
         )
     ]
     if model.queue:
-        # The fullest queue of all copies: one that is full refuses requests, however empty others.
-        waiting = served(watched.cluster, model.name, version, "berth_queue_requests", "Maximum")
+        # Take the fullest queue: a full replica rejects requests even if other replicas are idle.
+        queued = berth_metric(stack.cluster, model.name, version, "berth_queue_requests", "Maximum")
         alarms.append(
             Alarm(
                 name=f"{berth}-queue",
-                says=f"{more} queue",
-                metrics={"waiting": waiting},
-                steps={"percent": f"100 * waiting / {model.queue}"},
-                above=limits.saturation_percent,
-                minutes=limits.minutes,
+                description=f"{subject} queue",
+                metrics={"queued": queued},
+                expressions={"percent": f"100 * queued / {model.queue}"},
+                threshold=thresholds.saturation_percent,
+                minutes=thresholds.minutes,
             )
         )
     return alarms
 
 
-def stack_alarms(watched: WatchedStack, thresholds: AlarmThresholds) -> list[Alarm]:
-    """The alarms of what all models share."""
+def stack_alarms(stack: MonitoredStack, thresholds: AlarmThresholds) -> list[Alarm]:
+    """Return the alarms of the parts that all models share."""
     return [
         Alarm(
             name="errors",
-            says=f"More than {thresholds.error_percent:g} % of the API's answers are 5xx",
-            metrics={"share": api(watched.api, "5XXError", "Average")},
-            steps={"percent": "100 * share"},
-            above=thresholds.error_percent,
+            description=(
+                f"More than {thresholds.error_percent:g} % of the API's responses are 5xx"
+            ),
+            metrics={"share": api_metric(stack.api, "5XXError", "Average")},
+            expressions={"percent": "100 * share"},
+            threshold=thresholds.error_percent,
             minutes=thresholds.minutes,
         ),
         Alarm(
             name="unhealthy-nodes",
-            says="A node does not answer the balancer",
-            metrics={"nodes": balancer(watched.balancer, "UnHealthyHostCount", "Maximum")},
-            above=0,
+            description="A node fails the load balancer's health check",
+            metrics={"nodes": balancer_metric(stack.balancer, "UnHealthyHostCount", "Maximum")},
+            threshold=0,
             minutes=thresholds.minutes,
         ),
         Alarm(
             name="failed-nodes",
-            says="A node of the cluster has failed",
-            metrics={"nodes": nodes(watched.cluster, "cluster_failed_node_count", "Maximum")},
-            above=0,
+            description="A node of the cluster has failed",
+            metrics={"nodes": node_metric(stack.cluster, "cluster_failed_node_count", "Maximum")},
+            threshold=0,
             minutes=thresholds.minutes,
         ),
     ]

@@ -1,4 +1,4 @@
-"""AlarmTopic: where everything that watches a stack sends what it found."""
+"""AlarmTopic and ScanAlarm: notifications about alarms and about findings in images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,24 +6,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_aws import sns
+from pulumi_aws import cloudwatch, sns
 
-from pulumi_berth.aws.encryption_key import service_use
+from pulumi_berth.aws.encryption_key import allow_service
 
 _CLOUDWATCH, _BUDGETS, _EVENTS = (
     f"{service}.amazonaws.com" for service in ("cloudwatch", "budgets", "events")
 )
+_SEVERITIES = ("CRITICAL", "HIGH")
+_COUNTS = "finding-severity-counts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmTopicArgs:
-    """Who sends to it, and who hears of it.
+    """Arguments for `AlarmTopic`.
 
     Attributes:
-        account: number of the account.
-        region: of the alarms.
-        key: ARN of the key that messages are encrypted with; its policy has `alarm_key_users`.
-        emails: addresses; AWS sends each a letter, and nothing else before it is confirmed there.
+        account: Account ID.
+        region: Region of the alarms.
+        key: ARN of the KMS key that encrypts messages. Its policy needs `alarm_key_statements`.
+        emails: Recipients. AWS sends each a confirmation request first, and nothing else until the
+            recipient confirms.
     """
 
     account: pulumi.Input[str]
@@ -33,11 +36,11 @@ class AlarmTopicArgs:
 
 
 class AlarmTopic(pulumi.ComponentResource):
-    """An encrypted topic to which CloudWatch alarms, Budgets and EventBridge publish, over TLS, and
-    nobody else does by the topic's own policy.
+    """An encrypted SNS topic. Its policy lets only CloudWatch alarms, Budgets and EventBridge
+    publish, and only over TLS.
 
     Attributes:
-        arn: of the topic, once its policy is there.
+        arn: ARN of the topic. Known after its policy is attached.
     """
 
     arn: pulumi.Output[str]
@@ -46,46 +49,52 @@ class AlarmTopic(pulumi.ComponentResource):
         self, name: str, args: AlarmTopicArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:AlarmTopic", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        topic = sns.Topic(name, kms_master_key_id=args.key, opts=inside)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        topic = sns.Topic(name, kms_master_key_id=args.key, opts=child_opts)
         policy = sns.TopicPolicy(
             name,
             arn=topic.arn,
             policy=pulumi.Output.all(topic.arn, args.account).apply(
-                lambda known: _policy(args.region, *known)
+                lambda values: _topic_policy(args.region, *values)
             ),
-            opts=inside,
+            opts=child_opts,
         )
         for email in args.emails:
             sns.TopicSubscription(
-                f"{name}-{email}", topic=topic.arn, protocol="email", endpoint=email, opts=inside
+                f"{name}-{email}",
+                topic=topic.arn,
+                protocol="email",
+                endpoint=email,
+                opts=child_opts,
             )
-        # Through the policy, so that what sends to the topic comes after the right to.
+        # The output depends on the policy, so that publishers come after their permission.
         self.arn = policy.arn
         self.register_outputs({"arn": self.arn})
 
 
-def alarm_key_users() -> list[dict[str, Any]]:
-    """The statements without which the topic's key refuses who publishes: SNS encrypts on behalf of
-    the publisher, and an alarm's message would be lost without a word.
+def alarm_key_statements() -> list[dict[str, Any]]:
+    """Return the statements that the policy of the topic's key needs.
 
-    They have no condition: EventBridge comes without what one could hold it to. Who may publish is
-    the topic's policy.
+    SNS encrypts on behalf of the publisher. Without these statements a message would be lost
+    without an error. They have no condition, because EventBridge sends no context to match. The
+    topic's policy restricts the publishers.
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
     """
-    return [service_use(service) for service in (_CLOUDWATCH, _BUDGETS, _EVENTS)]
+    return [allow_service(service) for service in (_CLOUDWATCH, _BUDGETS, _EVENTS)]
 
 
-def _policy(region: str, topic: str, account: str) -> str:
+def _topic_policy(region: str, topic: str, account: str) -> str:
     statements = [
-        _publish(topic, _CLOUDWATCH, _ours(account, f"cloudwatch:{region}:{account}:alarm:*")),
+        _allow_publish(
+            topic, _CLOUDWATCH, _from_source(account, f"cloudwatch:{region}:{account}:alarm:*")
+        ),
         # https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-sns-policy.html
-        _publish(topic, _BUDGETS, _ours(account, f"budgets::{account}:*")),
-        # EventBridge publishes without naming rule or account; with a condition it is refused.
+        _allow_publish(topic, _BUDGETS, _from_source(account, f"budgets::{account}:*")),
+        # EventBridge sends neither rule nor account, so a condition would reject it.
         # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
-        _publish(topic, _EVENTS, {}),
+        _allow_publish(topic, _EVENTS, {}),
         {
-            "Sid": "OverTlsAlone",
+            "Sid": "RequireTls",
             "Effect": "Deny",
             "Principal": {"AWS": "*"},
             "Action": "sns:Publish",
@@ -96,7 +105,7 @@ def _policy(region: str, topic: str, account: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-def _publish(topic: str, service: str, condition: Mapping[str, Any]) -> dict[str, Any]:
+def _allow_publish(topic: str, service: str, condition: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Sid": f"From{service.partition('.')[0].capitalize()}",
         "Effect": "Allow",
@@ -107,8 +116,73 @@ def _publish(topic: str, service: str, condition: Mapping[str, Any]) -> dict[str
     }
 
 
-def _ours(account: str, source: str) -> dict[str, Any]:
+def _from_source(account: str, source: str) -> dict[str, Any]:
     return {
         "StringEquals": {"aws:SourceAccount": account},
         "ArnLike": {"aws:SourceArn": f"arn:aws:{source}"},
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanAlarmArgs:
+    """Arguments for `ScanAlarm`.
+
+    Attributes:
+        repositories: Names of the ECR repositories to watch.
+        topic_arn: ARN of a topic that lets EventBridge publish (`AlarmTopic`).
+    """
+
+    repositories: Sequence[pulumi.Input[str]]
+    topic_arn: pulumi.Input[str]
+
+
+class ScanAlarm(pulumi.ComponentResource):
+    """A notification for each ECR basic scan, automatic or manual, with critical or high findings.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+    """
+
+    def __init__(
+        self, name: str, args: ScanAlarmArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("berth:aws:ScanAlarm", name, None, opts)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        rule = cloudwatch.EventRule(
+            name,
+            description="Images of this stack with critical or high findings",
+            event_pattern=pulumi.Output.all(*args.repositories).apply(_event_pattern),
+            opts=child_opts,
+        )
+        cloudwatch.EventTarget(
+            name,
+            rule=rule.name,
+            arn=args.topic_arn,
+            input_transformer=cloudwatch.EventTargetInputTransformerArgs(
+                input_paths={
+                    "repository": "$.detail.repository-name",
+                    "image": "$.detail.image-digest",
+                    # Read each count separately: an object within a string would break the JSON.
+                    **{severity: f"$.detail.{_COUNTS}.{severity}" for severity in _SEVERITIES},
+                },
+                input_template='"Findings in <repository>@<image>: '
+                f'{", ".join(f"{severity} <{severity}>" for severity in _SEVERITIES)}"',
+            ),
+            opts=child_opts,
+        )
+        self.register_outputs({})
+
+
+def _event_pattern(repositories: list[str]) -> str:
+    # An event contains only severities with findings.
+    any_severity = [{_COUNTS: {severity: [{"numeric": [">", 0]}]}} for severity in _SEVERITIES]
+    return json.dumps(
+        {
+            "source": ["aws.ecr"],
+            "detail-type": ["ECR Image Scan"],
+            "detail": {
+                "scan-status": ["COMPLETE"],
+                "repository-name": sorted(repositories),
+                "$or": any_severity,
+            },
+        }
+    )

@@ -1,4 +1,4 @@
-"""ApiGateway: the public API, its clients, and what each of them may ask."""
+"""ApiGateway: the public API, and the key, rate limit and quota of each client."""
 
 import hashlib
 import json
@@ -9,13 +9,12 @@ from typing import Literal
 import pulumi
 from pulumi_aws import apigateway, wafv2
 
-from pulumi_berth.aws.api_host import ApiHost, ApiHostArgs, Nearest
-from pulumi_berth.aws.api_plan import HOST_VARIABLE, LINK_VARIABLE, STAGE, api_body
-from pulumi_berth.aws.certificate import HostName
-from pulumi_berth.aws.log_group import LogSettings, log_group
+from pulumi_berth.aws.api_plan import HOST_VARIABLE, LINK_VARIABLE, STAGE, build_api_definition
+from pulumi_berth.aws.custom_domain import ApiDomain, ApiDomainArgs, HostName, LatencyRouting
+from pulumi_berth.aws.logs import LogSettings, create_log_group
 
-_COMPRESSED_BYTES = 1024
-# One line of JSON per request; numbers stand without quotes, so that filters can reckon with them.
+_MIN_COMPRESSION_BYTES = 1024
+# One line of JSON per request. Numbers have no quotes, so that metric filters can compare them.
 _ACCESS_LOG = (
     '{"time":"$context.requestTime","request_id":"$context.requestId",'
     '"client":"$context.identity.apiKeyId","ip":"$context.identity.sourceIp",'
@@ -27,7 +26,7 @@ _ACCESS_LOG = (
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
-    """Requests in a calendar period."""
+    """A number of requests per calendar period."""
 
     requests: int
     period: Literal["day", "week", "month"]
@@ -35,13 +34,13 @@ class Quota:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiClient:
-    """Who may ask.
+    """A client of the API.
 
     Attributes:
-        key: at least 20 characters, a secret.
-        rate_per_second: requests in the long run.
-        burst: requests that may come at once.
-        quota: in a longer period; None for no limit.
+        key: API key, at least 20 characters, a secret.
+        rate_per_second: Requests per second.
+        burst: Requests that can arrive at once.
+        quota: Requests in a longer period. Defaults to no quota.
     """
 
     key: pulumi.Input[str]
@@ -52,31 +51,34 @@ class ApiClient:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedHost:
-    """A host name of the APIs of several regions, and how this one of them is found under it."""
+    """A host name that the APIs of several Regions share, and the routing to this API."""
 
     host: HostName
-    nearest: Nearest
+    routing: LatencyRouting
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiGatewayArgs:
-    """What is before the API, behind it, and who asks.
+    """Arguments for `ApiGateway`.
 
     Attributes:
-        balancer_arn: of an internal network load balancer before the gateway.
-        balancer_host: by which the network finds it.
-        timeout_seconds: that the gateway gets to answer, at most 29
+        stack_name: Name of the stack. It is part of the API's name.
+        load_balancer_arn: ARN of an internal network load balancer in front of the gateway.
+        load_balancer_host: Host name of that load balancer.
+        timeout_seconds: Timeout of the gateway, at most 29
             (https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html).
-        clients: by name, at most 300: AWS's quota of usage plans for an account and region.
-        rate_per_second, burst: of all clients together.
-        web_acl_arn: of a regional web ACL.
-        logs: how the access log is kept.
-        host: by which clients reach it; API Gateway's own name when None.
-        shared_host: a further name, which APIs of other regions have too.
+        clients: Clients by name, at most 300: AWS's quota of usage plans per account and Region.
+        rate_per_second: Requests per second of all clients together.
+        burst: Requests of all clients together that can arrive at once.
+        web_acl_arn: ARN of a web ACL with the scope `REGIONAL`.
+        logs: Settings of the access log.
+        host: Host name of the API. Defaults to API Gateway's own host name.
+        shared_host: Additional host name, shared with APIs in other Regions.
     """
 
-    balancer_arn: pulumi.Input[str]
-    balancer_host: pulumi.Input[str]
+    stack_name: str
+    load_balancer_arn: pulumi.Input[str]
+    load_balancer_host: pulumi.Input[str]
     timeout_seconds: float
     clients: Mapping[str, ApiClient]
     rate_per_second: float
@@ -88,16 +90,16 @@ class ApiGatewayArgs:
 
 
 class ApiGateway(pulumi.ComponentResource):
-    """A regional REST API in front of a private balancer.
+    """A regional REST API in front of an internal load balancer.
 
-    The account and region need a role by which API Gateway writes logs (`ApiGatewayLogs`).
+    The account and Region need a role that lets API Gateway write logs (`ApiGatewayLogs`).
 
     Attributes:
-        host: by which clients reach it; the shared one if there is one.
-        url: without the first part of the paths, `/v2`.
-        api_name: CloudWatch's name of the API.
-        stage: its name.
-        access_log: name of the log group.
+        host: Host name of the API: the shared host name if there is one.
+        url: URL of the API without the first path segment, `/v2`.
+        api_name: Value of CloudWatch's dimension `ApiName`.
+        stage: Name of the stage.
+        access_log: Name of the access log's group.
     """
 
     host: pulumi.Output[str]
@@ -110,61 +112,72 @@ class ApiGateway(pulumi.ComponentResource):
         self, name: str, args: ApiGatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ApiGateway", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        link = apigateway.VpcLink(name, target_arn=args.balancer_arn, opts=inside)
-        title = f"berth-{pulumi.get_stack()}"
-        body = json.dumps(api_body(title, timeout_seconds=args.timeout_seconds), sort_keys=True)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        link = apigateway.VpcLink(name, target_arn=args.load_balancer_arn, opts=child_opts)
+        api_name = f"berth-{args.stack_name}"
+        definition = build_api_definition(api_name, timeout_seconds=args.timeout_seconds)
+        body = json.dumps(definition, sort_keys=True)
         api = apigateway.RestApi(
             name,
-            name=title,
+            name=api_name,
             body=body,
             endpoint_configuration=apigateway.RestApiEndpointConfigurationArgs(types="REGIONAL"),
             disable_execute_api_endpoint=args.host is not None or args.shared_host is not None,
-            minimum_compression_size=str(_COMPRESSED_BYTES),
-            opts=inside,
+            minimum_compression_size=str(_MIN_COMPRESSION_BYTES),
+            opts=child_opts,
         )
         deployment = apigateway.Deployment(
             name,
             rest_api=api.id,
-            # What a stage shows is a copy, made anew when, and only when, the API is another.
+            # A stage serves a snapshot. Replace it if, and only if, the API definition changes.
             triggers={"body": hashlib.sha256(body.encode()).hexdigest()},
-            opts=inside,
+            opts=child_opts,
         )
-        log = log_group(name, args.logs, inside)
+        log = create_log_group(name, args.logs, child_opts)
         stage = apigateway.Stage(
             name,
             rest_api=api.id,
             deployment=deployment.id,
             stage_name=STAGE,
-            variables={LINK_VARIABLE: link.id, HOST_VARIABLE: args.balancer_host},
+            variables={LINK_VARIABLE: link.id, HOST_VARIABLE: args.load_balancer_host},
             access_log_settings=apigateway.StageAccessLogSettingsArgs(
                 destination_arn=log.arn, format=_ACCESS_LOG
             ),
-            opts=inside,
+            opts=child_opts,
         )
-        _throttle(name, args, api, stage, inside)
+        _limit_all_clients(name, args, api, stage, child_opts)
         wafv2.WebAclAssociation(
-            name, resource_arn=stage.arn, web_acl_arn=args.web_acl_arn, opts=inside
+            name, resource_arn=stage.arn, web_acl_arn=args.web_acl_arn, opts=child_opts
         )
-        for client, allowed in args.clients.items():
-            _client(f"{name}-{client}", allowed, api, stage, inside)
-        self.host = _reached(name, args, api, stage, inside)
+        for client_name, client in args.clients.items():
+            _create_client(f"{name}-{client_name}", client, api, stage, child_opts)
+        self.host = _create_host(name, args, api, stage, child_opts)
         self.url = pulumi.Output.concat("https://", self.host)
         self.api_name = api.name
         self.stage = STAGE
         self.access_log = log.name
-        self.register_outputs({"url": self.url})
+        self.register_outputs(
+            {
+                "host": self.host,
+                "url": self.url,
+                "api_name": self.api_name,
+                "stage": self.stage,
+                "access_log": self.access_log,
+            }
+        )
 
 
-def _throttle(
+def _limit_all_clients(
     name: str,
     args: ApiGatewayArgs,
     api: apigateway.RestApi,
     stage: apigateway.Stage,
     opts: pulumi.ResourceOptions,
 ) -> None:
-    """Of all clients together, for every method. The execution log stays off: it would have
-    requests in it, in a group that nobody encrypts."""
+    """Set the rate limit of all clients together, for every method.
+
+    The execution log stays off: it would contain requests, in a log group without a KMS key.
+    """
     apigateway.MethodSettings(
         name,
         rest_api=api.id,
@@ -181,14 +194,14 @@ def _throttle(
     )
 
 
-def _client(
+def _create_client(
     name: str,
     client: ApiClient,
     api: apigateway.RestApi,
     stage: apigateway.Stage,
     opts: pulumi.ResourceOptions,
 ) -> None:
-    """A client's key, and the usage plan that it is held to."""
+    """Create a client's API key and usage plan."""
     plan = apigateway.UsagePlan(
         name,
         api_stages=[apigateway.UsagePlanApiStageArgs(api_id=api.id, stage=stage.stage_name)],
@@ -202,38 +215,40 @@ def _client(
         ),
         opts=opts,
     )
-    # Both answer with the key, which else stood in the state in clear.
-    hidden = pulumi.ResourceOptions.merge(
+    # Both resources return the key; mark it secret to encrypt it in state.
+    secret_value = pulumi.ResourceOptions.merge(
         opts, pulumi.ResourceOptions(additional_secret_outputs=["value"])
     )
     key = apigateway.ApiKey(
         name,
         value=pulumi.Output.secret(client.key),
-        opts=hidden,
+        opts=secret_value,
     )
     apigateway.UsagePlanKey(
-        name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=hidden
+        name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=secret_value
     )
 
 
-def _reached(
+def _create_host(
     name: str,
     args: ApiGatewayArgs,
     api: apigateway.RestApi,
     stage: apigateway.Stage,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Output[str]:
-    """The host name by which clients reach it, made if it is one's own."""
+    """Create the custom domains, and return the host name of the API."""
 
-    def under(name: str, host: HostName, nearest: Nearest | None = None) -> pulumi.Output[str]:
-        made = ApiHostArgs(
-            host=host, api_id=api.id, stage=stage.stage_name, path=STAGE, nearest=nearest
+    def create_domain(
+        name: str, host: HostName, routing: LatencyRouting | None = None
+    ) -> pulumi.Output[str]:
+        domain = ApiDomainArgs(
+            host=host, api_id=api.id, stage=stage.stage_name, path=STAGE, routing=routing
         )
-        return ApiHost(name, made, opts).host
+        return ApiDomain(name, domain, opts).host
 
-    reached = stage.invoke_url.apply(lambda url: url.split("/")[2])
+    host = stage.invoke_url.apply(lambda url: url.split("/")[2])
     if args.host is not None:
-        reached = under(name, args.host)
+        host = create_domain(name, args.host)
     if args.shared_host is not None:
-        reached = under(f"{name}-shared", args.shared_host.host, args.shared_host.nearest)
-    return reached
+        host = create_domain(f"{name}-shared", args.shared_host.host, args.shared_host.routing)
+    return host

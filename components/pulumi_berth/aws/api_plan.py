@@ -1,38 +1,38 @@
-"""The API that API Gateway shows: the paths of the Open Inference Protocol, as OpenAPI."""
+"""The OpenAPI definition of the public API: the paths of the Open Inference Protocol."""
 
 from typing import Any
 
 from berth_protocol import headers, paths
 
 STAGE = paths.ROOT.removeprefix("/")
-"""The stage's name is the first part of every path, so that clients ask the same paths here as of
-the gateway behind it."""
+"""Name of the stage. It is the first segment of every path, so that clients use the same paths as
+with the gateway behind API Gateway."""
 KEY_HEADER = headers.API_KEY
-# Filled in by the stage: the API stays the same wherever the balancer is.
+# Stage variables, so that the definition does not depend on the load balancer.
 LINK_VARIABLE, HOST_VARIABLE = "vpcLinkId", "host"
 
-# What clients are told with each status; the same words for the same things as the gateway behind.
+# Responses of API Gateway itself, in the wording of the gateway behind it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
-_REFUSALS: dict[str, tuple[int, str]] = {
-    "INVALID_API_KEY": (401, "no valid API key: send yours in the header x-api-key"),
-    "MISSING_AUTHENTICATION_TOKEN": (404, "unknown path"),
-    "RESOURCE_NOT_FOUND": (404, "unknown path"),
-    "UNSUPPORTED_MEDIA_TYPE": (415, "unsupported content-type"),
-    "REQUEST_TOO_LARGE": (413, "the body is longer than 10485760 bytes"),
-    "THROTTLED": (429, "too many requests"),
-    "QUOTA_EXCEEDED": (429, "the quota is used up"),
-    "WAF_FILTERED": (403, "refused by the firewall"),
-    "INTEGRATION_FAILURE": (502, "the gateway does not answer"),
-    "INTEGRATION_TIMEOUT": (504, "no answer in time"),
-    "BAD_REQUEST_BODY": (400, "the body is no inference request"),
-    "BAD_REQUEST_PARAMETERS": (400, "a header or parameter is missing"),
-    "DEFAULT_4XX": (400, "refused"),
-    "DEFAULT_5XX": (500, "internal error"),
+_GATEWAY_RESPONSES: dict[str, tuple[int, str]] = {
+    "INVALID_API_KEY": (401, "Invalid API key. Send your key in the header x-api-key."),
+    "MISSING_AUTHENTICATION_TOKEN": (404, "Path not found."),
+    "RESOURCE_NOT_FOUND": (404, "Path not found."),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "Unsupported content type. Send application/json."),
+    "REQUEST_TOO_LARGE": (413, "The request body exceeds 10485760 bytes."),
+    "THROTTLED": (429, "Rate limit exceeded. Retry after 1 s."),
+    "QUOTA_EXCEEDED": (429, "Quota exceeded."),
+    "WAF_FILTERED": (403, "The firewall rejected the request."),
+    "INTEGRATION_FAILURE": (502, "The gateway does not respond. Retry later."),
+    "INTEGRATION_TIMEOUT": (504, "The gateway did not respond in time."),
+    "BAD_REQUEST_BODY": (400, "The body is not an inference request."),
+    "BAD_REQUEST_PARAMETERS": (400, "A required header or parameter is missing."),
+    "DEFAULT_4XX": (400, "Request rejected."),
+    "DEFAULT_5XX": (500, "Internal error."),
 }
-_RETRY_AFTER = {"THROTTLED": "1", "QUOTA_EXCEEDED": "3600"}  # seconds
+_RETRY_AFTER_SECONDS = {"THROTTLED": "1", "QUOTA_EXCEEDED": "3600"}
 
-# What every request must have; what is in the tensors is held against the model's card, by the
-# berth, which alone knows it.
+# The required members of a request. The berth validates tensors, because only it knows the model
+# card.
 _INFERENCE_REQUEST: dict[str, Any] = {
     "type": "object",
     "required": ["inputs"],
@@ -62,14 +62,15 @@ _PATHS = {
 }
 
 
-def api_body(title: str, *, timeout_seconds: float) -> dict[str, Any]:
-    """The API as an OpenAPI 3 document with API Gateway's extensions.
+def build_api_definition(title: str, *, timeout_seconds: float) -> dict[str, Any]:
+    """Return the API as an OpenAPI 3 document with API Gateway's extensions.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions.html
 
     Args:
-        timeout_seconds: that the gateway behind gets to answer; API Gateway waits 29 at most.
+        timeout_seconds: Timeout of the gateway behind API Gateway, at most 29.
     """
+
     return {
         "openapi": "3.0.1",
         "info": {"title": title, "version": "2"},
@@ -78,15 +79,16 @@ def api_body(title: str, *, timeout_seconds: float) -> dict[str, Any]:
             "all": {"validateRequestBody": True, "validateRequestParameters": True}
         },
         "x-amazon-apigateway-request-validator": "all",
-        # Tensors pass as the bytes that they are.
+        # API Gateway passes binary tensors on unchanged.
         "x-amazon-apigateway-binary-media-types": ["application/octet-stream"],
         "x-amazon-apigateway-gateway-responses": {
-            kind: _refusal(kind, status, text) for kind, (status, text) in _REFUSALS.items()
+            kind: _gateway_response(kind, status, text)
+            for kind, (status, text) in _GATEWAY_RESPONSES.items()
         },
         "paths": {
             path: {
                 method: _operation(path, method, not operation.is_health_check, timeout_seconds)
-                # The gateway behind API Gateway reports which method is right.
+                # Pass on other methods: the gateway responds with the allowed method.
                 for method in (operation.methods[0].lower(), _ANY)
             }
             for path, operation in _PATHS.items()
@@ -100,8 +102,8 @@ def api_body(title: str, *, timeout_seconds: float) -> dict[str, Any]:
 
 def _operation(path: str, method: str, key: bool, timeout_seconds: float) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
-    whole = f"http://${{stageVariables.{HOST_VARIABLE}}}/{STAGE}{path.rstrip('/')}"
-    request = {
+    uri = f"http://${{stageVariables.{HOST_VARIABLE}}}/{STAGE}{path.rstrip('/')}"
+    request_body = {
         "requestBody": {
             "required": True,
             "content": {
@@ -114,13 +116,13 @@ def _operation(path: str, method: str, key: bool, timeout_seconds: float) -> dic
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in names
         ],
-        **(request if method == "post" else {}),
-        "responses": {"default": {"description": "as the gateway answers"}},
+        **(request_body if method == "post" else {}),
+        "responses": {"default": {"description": "The response of the gateway"}},
         **({"security": [{"key": []}]} if key else {}),
         "x-amazon-apigateway-integration": {
             "type": "http_proxy",
             "httpMethod": "ANY" if method == _ANY else method.upper(),
-            "uri": whole,
+            "uri": uri,
             "connectionType": "VPC_LINK",
             "connectionId": f"${{stageVariables.{LINK_VARIABLE}}}",
             "passthroughBehavior": "when_no_match",
@@ -132,14 +134,14 @@ def _operation(path: str, method: str, key: bool, timeout_seconds: float) -> dic
     }
 
 
-def _refusal(kind: str, status: int, text: str) -> dict[str, Any]:
-    after = _RETRY_AFTER.get(kind)
+def _gateway_response(kind: str, status: int, text: str) -> dict[str, Any]:
+    retry_after = _RETRY_AFTER_SECONDS.get(kind)
     return {
         "statusCode": str(status),
         "responseTemplates": {"application/json": f'{{"error": "{text}"}}'},
         **(
-            {"responseParameters": {"gatewayresponse.header.Retry-After": f"'{after}'"}}
-            if after
+            {"responseParameters": {"gatewayresponse.header.Retry-After": f"'{retry_after}'"}}
+            if retry_after
             else {}
         ),
     }

@@ -1,4 +1,4 @@
-"""Cluster: the control plane of EKS, who may use it, and what it is encrypted with."""
+"""Cluster: an EKS control plane, its access entries and its encryption."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from typing import Literal
 import pulumi
 from pulumi_aws import eks, iam
 
-from pulumi_berth.aws.assume_role import assumed_by
-from pulumi_berth.aws.log_group import LogSettings, log_group
+from pulumi_berth.aws.iam_policies import service_trust_policy
+from pulumi_berth.aws.logs import LogSettings, create_log_group
 
 _ALL_LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 # https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html
@@ -21,7 +21,7 @@ _ACCESS_POLICIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What an IAM role may do in the cluster: everything, change what runs, or look."""
+    """An IAM role and its access level: `admin`, `edit` for workloads, or `view`."""
 
     role_arn: pulumi.Input[str]
     level: Literal["admin", "edit", "view"]
@@ -29,22 +29,22 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """What a cluster is like.
+    """Arguments for `Cluster`.
 
     Attributes:
-        cluster_name: 1 to 100 letters, digits, hyphens and underscores. Fixed, since AWS names the
-            cluster's log group after it, and that has to be there, encrypted, before the cluster.
-        version: of Kubernetes, such as `1.35`.
-        support: at the version's end of standard support, `standard` upgrades the cluster and
-            `extended` keeps the version at a higher price.
-        subnet_ids: private ones in two zones or more.
-        service_cidr: addresses of Services, apart from the VPC's.
-        public_cidrs: ranges that reach the cluster's API from outside; from the VPC alone when
-            empty.
-        secrets_key: ARN of the key that Kubernetes Secrets are encrypted with.
-        logs: how the control plane's logs are kept.
-        access: who may use the cluster beside who made it, by a name of one's choice.
-        protect: whether AWS and the engine refuse to delete it.
+        cluster_name: Name of the cluster: 1 to 100 letters, digits, hyphens and underscores. AWS
+            derives the name of the log group from it, and the encrypted group must exist first.
+        version: Kubernetes version, such as `1.35`.
+        support: Behavior at the end of the version's standard support: `standard` upgrades the
+            cluster, `extended` keeps the version at a higher price.
+        subnet_ids: IDs of private subnets in two or more zones.
+        service_cidr: Address range of Services. It must not overlap the VPC.
+        public_cidrs: Address ranges that can reach the cluster's API from outside the VPC. If
+            empty, only the VPC can reach it.
+        secrets_key: ARN of the KMS key that encrypts Kubernetes Secrets.
+        logs: Settings of the control plane's logs.
+        access: Roles that can use the cluster in addition to its creator, by a name of your choice.
+        protect: Prevent AWS and Pulumi from deleting the cluster.
     """
 
     cluster_name: str
@@ -60,15 +60,15 @@ class ClusterArgs:
 
 
 class Cluster(pulumi.ComponentResource):
-    """A control plane without nodes and without add-ons: those come in their own order.
+    """An EKS control plane. Nodes and add-ons are separate components, because their order matters.
 
     Attributes:
-        cluster_name: of the cluster, once it answers.
-        arn: of the cluster.
-        version: of Kubernetes.
-        endpoint: URL of its API.
-        certificate_authority: base64 of the certificate that its API is recognised by.
-        security_group_id: that EKS puts on nodes and control plane.
+        cluster_name: Name of the cluster. Known after its API responds.
+        arn: ARN of the cluster.
+        version: Kubernetes version.
+        endpoint: URL of the cluster's API.
+        certificate_authority: Base64-encoded certificate of the cluster's API.
+        security_group_id: Security group that EKS attaches to nodes and control plane.
     """
 
     cluster_name: pulumi.Output[str]
@@ -82,15 +82,19 @@ class Cluster(pulumi.ComponentResource):
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Cluster", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        role = iam.Role(name, assume_role_policy=assumed_by("eks.amazonaws.com"), opts=inside)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        role = iam.Role(
+            name, assume_role_policy=service_trust_policy("eks.amazonaws.com"), opts=child_opts
+        )
         policy = iam.RolePolicyAttachment(
             name,
             role=role.name,
             policy_arn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
-            opts=inside,
+            opts=child_opts,
         )
-        logs = log_group(name, args.logs, inside, path=f"/aws/eks/{args.cluster_name}/cluster")
+        logs = create_log_group(
+            name, args.logs, child_opts, path=f"/aws/eks/{args.cluster_name}/cluster"
+        )
         cluster = eks.Cluster(
             name,
             name=args.cluster_name,
@@ -112,30 +116,30 @@ class Cluster(pulumi.ComponentResource):
             access_config=eks.ClusterAccessConfigArgs(
                 authentication_mode="API", bootstrap_cluster_creator_admin_permissions=True
             ),
-            # As EKS add-ons, in their order and of their versions, and not as it has always been.
+            # `ClusterAddons` installs add-ons in the right order and with pinned versions.
             bootstrap_self_managed_addons=False,
             enabled_cluster_log_types=_ALL_LOGS,
             upgrade_policy=eks.ClusterUpgradePolicyArgs(support_type=args.support.upper()),
             deletion_protection=args.protect,
             opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(depends_on=[policy, logs], protect=args.protect)
+                child_opts, pulumi.ResourceOptions(depends_on=[policy, logs], protect=args.protect)
             ),
         )
-        for who, access in args.access.items():
+        for role_name, access in args.access.items():
             entry = eks.AccessEntry(
-                f"{name}-{who}",
+                f"{name}-{role_name}",
                 cluster_name=cluster.name,
                 principal_arn=access.role_arn,
                 type="STANDARD",
-                opts=inside,
+                opts=child_opts,
             )
             eks.AccessPolicyAssociation(
-                f"{name}-{who}",
+                f"{name}-{role_name}",
                 cluster_name=cluster.name,
                 principal_arn=entry.principal_arn,
                 policy_arn=f"arn:aws:eks::aws:cluster-access-policy/{_ACCESS_POLICIES[access.level]}",
                 access_scope=eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
-                opts=inside,
+                opts=child_opts,
             )
         self.cluster_name = cluster.name
         self.arn = cluster.arn
@@ -144,5 +148,12 @@ class Cluster(pulumi.ComponentResource):
         self.certificate_authority = cluster.certificate_authority.data
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.register_outputs(
-            {"clusterName": self.cluster_name, "arn": self.arn, "endpoint": self.endpoint}
+            {
+                "cluster_name": self.cluster_name,
+                "arn": self.arn,
+                "version": self.version,
+                "endpoint": self.endpoint,
+                "certificate_authority": self.certificate_authority,
+                "security_group_id": self.security_group_id,
+            }
         )

@@ -1,4 +1,4 @@
-"""ClusterAddons: what AWS itself keeps running in a cluster."""
+"""ClusterAddons: the EKS add-ons of a cluster."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any
 import pulumi
 from pulumi_aws import eks
 
-from pulumi_berth.aws.pod_role import PodRole, PodRoleArgs
+from pulumi_berth.aws.iam_roles import PodRole, PodRoleArgs
 
-# Without these a node does not become ready; they run on every node and wait for none.
+# Nodes do not become ready without these. They run on every node and wait for none.
 BEFORE_NODES = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
-# Ordinary pods, which need a node to be there.
+# Ordinary Pods, which need a node.
 AFTER_NODES = ("coredns", "metrics-server", "amazon-cloudwatch-observability")
 
-# What of AWS an add-on uses: namespace and name of its service account, and AWS's own policy.
+# Add-ons that call AWS: namespace and name of the service account, and AWS managed policy.
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
 _IDENTITIES = {
     "vpc-cni": ("kube-system", "aws-node", "AmazonEKS_CNI_Policy"),
@@ -30,22 +30,22 @@ _IDENTITIES = {
         "CloudWatchAgentServerPolicy",
     ),
 }
-# Network policies are not enforced unless asked for.
+# The add-on enforces network policies only if this is enabled.
 # https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html
 _SETTINGS: dict[str, dict[str, Any]] = {"vpc-cni": {"enableNetworkPolicy": "true"}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterAddonsArgs:
-    """Which add-ons.
+    """Arguments for `ClusterAddons`.
 
     Attributes:
-        account: number of the account.
-        cluster_name: of the cluster.
-        cluster_arn: of the same.
-        names: of the add-ons.
-        versions: pinned ones; EKS's default for the cluster's version for the others.
-        settings: name -> what is set beside Berth's own settings.
+        account: Account ID.
+        cluster_name: Name of the EKS cluster.
+        cluster_arn: ARN of the same cluster.
+        names: Names of the add-ons.
+        versions: Pinned versions by add-on. Defaults to EKS's default for the cluster's version.
+        settings: Settings by add-on, in addition to Berth's own.
     """
 
     account: pulumi.Input[str]
@@ -57,14 +57,16 @@ class ClusterAddonsArgs:
 
 
 class ClusterAddons(pulumi.ComponentResource):
-    """EKS add-ons, each with an identity of its own where it uses AWS. What Berth sets is put back
-    when it was changed by hand; the rest of an add-on's settings stay as they are."""
+    """EKS add-ons. Each add-on that calls AWS has its own IAM role.
+
+    An update restores settings of Berth that were changed by hand. It keeps all other settings.
+    """
 
     def __init__(
         self, name: str, args: ClusterAddonsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ClusterAddons", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        child_opts = pulumi.ResourceOptions(parent=self)
         for addon in args.names:
             settings = {**_SETTINGS.get(addon, {}), **args.settings.get(addon, {})}
             eks.Addon(
@@ -76,18 +78,19 @@ class ClusterAddons(pulumi.ComponentResource):
                 resolve_conflicts_on_create="OVERWRITE",
                 resolve_conflicts_on_update="OVERWRITE",
                 opts=pulumi.ResourceOptions.merge(
-                    inside, pulumi.ResourceOptions(depends_on=_identity(addon, args, inside))
+                    child_opts,
+                    pulumi.ResourceOptions(depends_on=_create_role(addon, args, child_opts)),
                 ),
             )
         self.register_outputs({})
 
 
-def _identity(
-    addon: str, args: ClusterAddonsArgs, inside: pulumi.ResourceOptions
+def _create_role(
+    addon: str, args: ClusterAddonsArgs, child_opts: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:
     if addon not in _IDENTITIES:
         return []
-    namespace, account, policy = _IDENTITIES[addon]
+    namespace, service_account, policy = _IDENTITIES[addon]
     return [
         PodRole(
             addon,
@@ -96,9 +99,9 @@ def _identity(
                 cluster_name=args.cluster_name,
                 cluster_arn=args.cluster_arn,
                 namespace=namespace,
-                service_account=account,
-                managed=[policy],
+                service_account=service_account,
+                managed_policies=[policy],
             ),
-            inside,
+            child_opts,
         )
     ]

@@ -1,10 +1,10 @@
-"""The plan of a stack's dashboards, as plain data.
+"""The dashboards of a stack, as plain data.
 
-CloudWatch draws up to 500 widgets on a dashboard, up to 500 metrics in a widget and up to 2500 in
-all of them; the grid is 24 wide
+A CloudWatch dashboard has up to 500 widgets, up to 500 metrics in a widget and up to 2500 metrics
+in total. The grid has 24 columns
 (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html,
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html).
-A model of the most versions that the specification takes, 50, comes to about 260 metrics.
+A model with 50 versions, the maximum in the specification, needs about 260 metrics.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from typing import Any
 
 from pulumi_berth.aws import access_log_plan as log
 from pulumi_berth.aws.alarm_plan import AlarmThresholds, percent_of_requests
-from pulumi_berth.aws.watched import (
+from pulumi_berth.aws.metrics import (
     Metric,
-    WatchedModel,
-    WatchedStack,
-    answered,
-    api,
-    balancer,
-    nodes,
-    pods,
-    served,
-    used,
+    MonitoredModel,
+    MonitoredStack,
+    api_metric,
+    balancer_metric,
+    berth_metric,
+    client_metric,
+    node_metric,
+    pod_metric,
+    utilization_metric,
 )
 
 _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 6
@@ -31,7 +31,7 @@ _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 6
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """A line of a widget: a metric, or what is calculated of those that have an `id`."""
+    """A line of a widget: a metric, or an expression over metrics with an `id`."""
 
     label: str
     metric: Metric | None = None
@@ -41,66 +41,78 @@ class _Line:
 
 
 def model_dashboard(
-    watched: WatchedStack, model: WatchedModel, thresholds: AlarmThresholds, region: str
+    stack: MonitoredStack, model: MonitoredModel, thresholds: AlarmThresholds, region: str
 ) -> dict[str, Any]:
-    """A dashboard of one model: traffic, errors, latency, throttled, saturation, copies."""
-    stack, cluster, name = watched.stack, watched.cluster, model.name
-    requests = _Line(
-        label="requests", metric=answered(stack, name, log.REQUESTS), id="requests", hidden=True
-    )
+    """Return the dashboard of one model.
 
-    def share(what: str, metric: str) -> list[_Line]:
-        counted = _Line(label=what, metric=answered(stack, name, metric), id=what, hidden=True)
-        return [requests, counted, _Line(label=f"{what} %", expression=percent_of_requests(what))]
+    It shows traffic, errors, latency, rate limiting, saturation and replicas.
+    """
+    cluster, name = stack.cluster, model.name
 
-    def each(label: str, metrics: Mapping[str, Metric]) -> list[_Line]:
-        return [_Line(label=f"{version} {label}", metric=of) for version, of in metrics.items()]
+    def client(metric: str, stat: str = "Sum") -> Metric:
+        return client_metric(stack.stack, name, metric, stat)
 
-    def by(gauge: str, stat: str) -> dict[str, Metric]:
-        return {version: served(cluster, name, version, gauge, stat) for version in model.versions}
+    def percent(metric_id: str, label: str, metric: str) -> list[_Line]:
+        return [
+            _Line(label="requests", metric=client(log.REQUESTS), id="requests", hidden=True),
+            _Line(label=label, metric=client(metric), id=metric_id, hidden=True),
+            _Line(label=f"{label} %", expression=percent_of_requests(metric_id)),
+        ]
 
-    def copies(state: str) -> dict[str, Metric]:
-        return {version: pods(cluster, name, version, state) for version in model.versions}
+    def per_version(label: str, metrics: Mapping[str, Metric]) -> list[_Line]:
+        return [
+            _Line(label=f"{version} {label}", metric=metric) for version, metric in metrics.items()
+        ]
 
-    processors = {version: used(cluster, model, version) for version in model.versions}
-    saturation = each(f"{model.compute} %", processors)
+    def from_berths(metric: str, stat: str) -> dict[str, Metric]:
+        return {
+            version: berth_metric(cluster, name, version, metric, stat)
+            for version in model.versions
+        }
+
+    def from_pods(metric: str) -> dict[str, Metric]:
+        return {version: pod_metric(cluster, name, version, metric) for version in model.versions}
+
+    utilization = {
+        version: utilization_metric(cluster, model, version) for version in model.versions
+    }
+    saturation = per_version(f"{model.compute} %", utilization)
     if model.queue:
-        saturation += _queues(by("berth_queue_requests", "Maximum"), model.queue)
+        saturation += _queue_lines(from_berths("berth_queue_requests", "Maximum"), model.queue)
     return _dashboard(
         [
             _widget(
-                "Traffic: requests a minute",
+                "Traffic: requests per minute",
                 [
-                    _Line(label="all", metric=answered(stack, name, log.REQUESTS)),
-                    *each("served", by("berth_requests_total", "Sum")),
+                    _Line(label="all", metric=client(log.REQUESTS)),
+                    *per_version("served", from_berths("berth_requests_total", "Sum")),
                 ],
             ),
             _widget(
-                "Errors: 5xx in percent", share("errors", log.ERRORS), thresholds.error_percent
+                "Errors: 5xx in percent",
+                percent("errors", "errors", log.ERRORS),
+                thresholds.error_percent,
             ),
             _widget(
                 "Latency: milliseconds",
-                [
-                    _Line(label=stat, metric=answered(stack, name, log.LATENCY, stat))
-                    for stat in ("p50", "p99")
-                ],
+                [_Line(label=stat, metric=client(log.LATENCY, stat)) for stat in ("p50", "p99")],
                 thresholds.latency_p99_ms,
             ),
             _widget(
-                "Throttled: 429 in percent",
-                share("throttled", log.THROTTLED),
+                "Rate limited: 429 in percent",
+                percent("rate_limited", "rate limited", log.RATE_LIMITED),
                 thresholds.rate_limited_percent,
             ),
             _widget(
-                "Saturation: processor and fullest queue in percent",
+                f"Saturation: {model.compute.upper()} and fullest queue in percent",
                 saturation,
                 thresholds.saturation_percent,
             ),
             _widget(
-                "Copies",
+                "Replicas",
                 [
-                    *each("ready", copies("replicas_ready")),
-                    *each("wanted", copies("replicas_desired")),
+                    *per_version("ready", from_pods("replicas_ready")),
+                    *per_version("desired", from_pods("replicas_desired")),
                 ],
             ),
         ],
@@ -109,54 +121,69 @@ def model_dashboard(
 
 
 def stack_dashboard(
-    watched: WatchedStack, thresholds: AlarmThresholds, region: str
+    stack: MonitoredStack, thresholds: AlarmThresholds, region: str
 ) -> dict[str, Any]:
-    """A dashboard of what all models share: the API, the balancer and the nodes."""
-    cluster, behind = watched.cluster, watched.balancer
-    share = [
-        _Line(label="5xx", metric=api(watched.api, "5XXError", "Average"), id="share", hidden=True),
-        _Line(label="5xx %", expression="100 * share"),
-    ]
+    """Return the dashboard of the parts that all models share: API, load balancer, nodes."""
+    error_share = api_metric(stack.api, "5XXError", "Average")
     return _dashboard(
         [
             _widget(
-                "Traffic: requests a minute",
+                "Traffic: requests per minute",
                 [
-                    _Line(label="all", metric=api(watched.api, "Count", "Sum")),
-                    _Line(label="4xx", metric=api(watched.api, "4XXError", "Sum")),
+                    _Line(label="all", metric=api_metric(stack.api, "Count", "Sum")),
+                    _Line(label="4xx", metric=api_metric(stack.api, "4XXError", "Sum")),
                 ],
             ),
-            _widget("Errors: 5xx in percent", share, thresholds.error_percent),
+            _widget(
+                "Errors: 5xx in percent",
+                [
+                    _Line(label="5xx", metric=error_share, id="share", hidden=True),
+                    _Line(label="5xx %", expression="100 * share"),
+                ],
+                thresholds.error_percent,
+            ),
             _widget(
                 "Latency: milliseconds",
                 [
-                    _Line(label=stat, metric=api(watched.api, "Latency", stat))
+                    _Line(label=stat, metric=api_metric(stack.api, "Latency", stat))
                     for stat in ("p50", "p99")
                 ],
             ),
             _widget(
-                "Nodes behind the balancer",
+                "Nodes behind the load balancer",
                 [
-                    _Line(label="healthy", metric=balancer(behind, "HealthyHostCount", "Minimum")),
                     _Line(
-                        label="unhealthy", metric=balancer(behind, "UnHealthyHostCount", "Maximum")
+                        label="healthy",
+                        metric=balancer_metric(stack.balancer, "HealthyHostCount", "Minimum"),
+                    ),
+                    _Line(
+                        label="unhealthy",
+                        metric=balancer_metric(stack.balancer, "UnHealthyHostCount", "Maximum"),
                     ),
                 ],
             ),
             _widget(
-                "Nodes: in use, in percent",
+                "Nodes: utilization in percent",
                 [
-                    _Line(label=what, metric=nodes(cluster, f"node_{what}_utilization", "Average"))
-                    for what in ("cpu", "memory", "filesystem")
+                    _Line(
+                        label=resource,
+                        metric=node_metric(
+                            stack.cluster, f"node_{resource}_utilization", "Average"
+                        ),
+                    )
+                    for resource in ("cpu", "memory", "filesystem")
                 ],
             ),
             _widget(
                 "Nodes of the cluster",
                 [
-                    _Line(label="all", metric=nodes(cluster, "cluster_node_count", "Maximum")),
+                    _Line(
+                        label="all",
+                        metric=node_metric(stack.cluster, "cluster_node_count", "Maximum"),
+                    ),
                     _Line(
                         label="failed",
-                        metric=nodes(cluster, "cluster_failed_node_count", "Maximum"),
+                        metric=node_metric(stack.cluster, "cluster_failed_node_count", "Maximum"),
                     ),
                 ],
             ),
@@ -165,23 +192,23 @@ def stack_dashboard(
     )
 
 
-def _queues(waiting: Mapping[str, Metric], most: int) -> list[_Line]:
+def _queue_lines(queued: Mapping[str, Metric], capacity: int) -> list[_Line]:
     lines = []
-    for index, (version, metric) in enumerate(waiting.items()):
-        name = f"waiting{index}"
+    for index, (version, metric) in enumerate(queued.items()):
+        metric_id = f"queued{index}"
         lines += [
-            _Line(label=version, metric=metric, id=name, hidden=True),
-            _Line(label=f"{version} queue %", expression=f"100 * {name} / {most}"),
+            _Line(label=version, metric=metric, id=metric_id, hidden=True),
+            _Line(label=f"{version} queue %", expression=f"100 * {metric_id} / {capacity}"),
         ]
     return lines
 
 
 def _dashboard(widgets: Sequence[dict[str, Any]], region: str) -> dict[str, Any]:
-    return {"widgets": [_placed(widget, at, region) for at, widget in enumerate(widgets)]}
+    return {"widgets": [_place(widget, index, region) for index, widget in enumerate(widgets)]}
 
 
-def _placed(widget: dict[str, Any], at: int, region: str) -> dict[str, Any]:
-    row, column = divmod(at, _COLUMNS)
+def _place(widget: dict[str, Any], index: int, region: str) -> dict[str, Any]:
+    row, column = divmod(index, _COLUMNS)
     return {
         "type": "metric",
         "x": column * _WIDTH,
@@ -208,17 +235,17 @@ def _widget(title: str, lines: Sequence[_Line], alarm: float | None = None) -> d
 
 
 def _row(line: _Line) -> list[Any]:
-    shown: dict[str, Any] = {"label": line.label}
+    options: dict[str, Any] = {"label": line.label}
     if line.id:
-        shown["id"] = line.id
+        options["id"] = line.id
     if line.hidden:
-        shown["visible"] = False
+        options["visible"] = False
     if line.metric is None:
-        return [{**shown, "expression": line.expression}]
+        return [{**options, "expression": line.expression}]
     dimensions = [part for dimension in line.metric.dimensions.items() for part in dimension]
     return [
         line.metric.namespace,
         line.metric.name,
         *dimensions,
-        {**shown, "stat": line.metric.stat},
+        {**options, "stat": line.metric.stat},
     ]

@@ -1,26 +1,25 @@
-"""DataLayer: the bucket that a stack keeps its models' data in."""
+"""DataLayer: the bucket with the data that a stack's models read."""
 
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_aws import s3
 
-from pulumi_berth.aws.bucket_lifecycle import Keeping
-from pulumi_berth.aws.bucket_name import data_bucket
+from pulumi_berth.aws.bucket_plan import data_bucket_name
 from pulumi_berth.aws.data_replica import DataReplica, DataReplicaArgs
-from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs
+from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs, Retention
 
-# S3 writes a log once: a former version is one that expired, or that somebody deleted.
+# S3 writes each log object once, so a noncurrent version is an expired or deleted log.
 _DELETED_LOG_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplicaIn:
-    """Where a copy lies.
+class ReplicaTarget:
+    """The destination of a replica.
 
     Attributes:
-        region: another one than the stack's.
-        key: ARN of a key there.
+        region: Region other than the stack's.
+        key: ARN of a KMS key in that Region.
     """
 
     region: str
@@ -29,38 +28,38 @@ class ReplicaIn:
 
 @dataclass(frozen=True, kw_only=True)
 class DataLayerArgs:
-    """How data are kept.
+    """Arguments for `DataLayer`.
 
     Attributes:
-        prefix: how the names of the buckets begin, such as `berth-dev`; at most 22 characters,
-            since `-data-replica` follows (see `data_bucket`).
-        account: number of the account.
-        region: of the stack.
-        key: ARN of the key that data are encrypted with.
-        former_days: that an overwritten or deleted object can be had back.
-        archive_after_days: see `Keeping`.
-        log_days: that the log of who reads and writes is kept.
-        replica: where a copy lies; none when None.
-        protect: whether the engine refuses to delete the buckets, and AWS while they have objects.
+        name_prefix: Prefix of the buckets' names, such as `berth-dev`, at most 22 characters: the
+            longest suffix is `-data-replica` (see `data_bucket_name`).
+        account: Account ID.
+        region: Region of the stack.
+        key: ARN of the KMS key that encrypts the data.
+        noncurrent_version_days: Days to keep overwritten and deleted objects for recovery.
+        archive_after_days: See `Retention`.
+        log_days: Days to keep the access log.
+        replica: Destination of a replica. Defaults to none.
+        protect: Prevent Pulumi from deleting the buckets, and AWS from deleting them with objects.
     """
 
-    prefix: str
+    name_prefix: str
     account: pulumi.Input[str]
     region: str
     key: pulumi.Input[str]
-    former_days: int
+    noncurrent_version_days: int
     archive_after_days: int | None
     log_days: int
-    replica: ReplicaIn | None = None
+    replica: ReplicaTarget | None = None
     protect: bool = False
 
 
 class DataLayer(pulumi.ComponentResource):
-    """A private, versioned, encrypted bucket, the log of what is done there, and its copy.
+    """A private, versioned, encrypted bucket with an access log and an optional replica.
 
     Attributes:
-        bucket_name: of the bucket.
-        bucket_arn: of the bucket.
+        bucket_name: Name of the bucket.
+        bucket_arn: ARN of the bucket.
     """
 
     bucket_name: pulumi.Output[str]
@@ -70,65 +69,72 @@ class DataLayer(pulumi.ComponentResource):
         self, name: str, args: DataLayerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:DataLayer", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        keeping = Keeping(former_days=args.former_days, archive_after_days=args.archive_after_days)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        retention = Retention(
+            noncurrent_version_days=args.noncurrent_version_days,
+            archive_after_days=args.archive_after_days,
+        )
         data = PrivateBucket(
             name,
             PrivateBucketArgs(
-                bucket_name=_name(args, args.region),
+                bucket_name=_bucket_name(args, args.region),
                 account=args.account,
                 region=args.region,
-                keeping=keeping,
+                retention=retention,
                 key=args.key,
                 protect=args.protect,
             ),
-            inside,
+            child_opts,
         )
-        _log_of(name, data, args, inside)
+        _create_access_log(name, data, args, child_opts)
         if args.replica is not None:
             DataReplica(
                 f"{name}-replica",
                 DataReplicaArgs(
-                    bucket_name=_name(args, args.replica.region, "-replica"),
+                    bucket_name=_bucket_name(args, args.replica.region, "-replica"),
                     account=args.account,
                     source=data,
                     source_region=args.region,
                     source_key=args.key,
                     region=args.replica.region,
                     key=args.replica.key,
-                    keeping=keeping,
+                    retention=retention,
                     protect=args.protect,
                 ),
-                inside,
+                child_opts,
             )
         self.bucket_name = data.name
         self.bucket_arn = data.arn
         self.register_outputs({"bucket_name": self.bucket_name, "bucket_arn": self.bucket_arn})
 
 
-def _name(args: DataLayerArgs, region: str, part: str = "") -> pulumi.Output[str]:
+def _bucket_name(args: DataLayerArgs, region: str, suffix: str = "") -> pulumi.Output[str]:
     return pulumi.Output.from_input(args.account).apply(
-        lambda account: data_bucket(args.prefix, account, region, part)
+        lambda account: data_bucket_name(args.name_prefix, account, region, suffix)
     )
 
 
-def _log_of(
-    name: str, data: PrivateBucket, args: DataLayerArgs, inside: pulumi.ResourceOptions
+def _create_access_log(
+    name: str, data: PrivateBucket, args: DataLayerArgs, child_opts: pulumi.ResourceOptions
 ) -> None:
-    """A bucket of its own, encrypted with S3's key: S3 delivers no access log to a bucket with a
-    key of KMS.
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html"""
+    """Create a separate bucket for the access log.
+
+    It uses the key that S3 manages: S3 delivers no access log to a bucket with a KMS key.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+    """
     logs = PrivateBucket(
         f"{name}-log",
         PrivateBucketArgs(
-            bucket_name=_name(args, args.region, "-log"),
+            bucket_name=_bucket_name(args, args.region, "-log"),
             account=args.account,
             region=args.region,
-            keeping=Keeping(former_days=_DELETED_LOG_DAYS, expire_after_days=args.log_days),
+            retention=Retention(
+                noncurrent_version_days=_DELETED_LOG_DAYS, expire_after_days=args.log_days
+            ),
             log_source=data.arn,
             protect=args.protect,
         ),
-        inside,
+        child_opts,
     )
     s3.BucketLogging(
         name,
@@ -136,5 +142,5 @@ def _log_of(
         target_bucket=logs.name,
         target_prefix="",
         region=args.region,
-        opts=inside,
+        opts=child_opts,
     )

@@ -1,4 +1,4 @@
-"""DataReplica: the copy of a bucket in another region."""
+"""DataReplica: a replica of a bucket in another Region."""
 
 import json
 from dataclasses import dataclass
@@ -6,25 +6,24 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import iam, s3
 
-from pulumi_berth.aws.assume_role import assumed_by
-from pulumi_berth.aws.bucket_lifecycle import Keeping
-from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs
+from pulumi_berth.aws.iam_policies import service_trust_policy
+from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs, Retention
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataReplicaArgs:
-    """What is copied, and where to.
+    """Arguments for `DataReplica`.
 
     Attributes:
-        bucket_name: of the copy; see `PrivateBucketArgs`.
-        account: number of the account, of both.
-        source: the bucket.
-        source_region: that it lies in.
-        source_key: ARN of its key.
-        region: of the copy.
-        key: ARN of a key there.
-        keeping: how long the copy keeps what.
-        protect: see `PrivateBucketArgs`.
+        bucket_name: Name of the replica; see `PrivateBucketArgs`.
+        account: ID of the account that owns both buckets.
+        source: Bucket to replicate.
+        source_region: Region of the source.
+        source_key: ARN of the source's KMS key.
+        region: Region of the replica.
+        key: ARN of a KMS key in that Region.
+        retention: How long the replica keeps objects.
+        protect: See `PrivateBucketArgs`.
     """
 
     bucket_name: pulumi.Input[str]
@@ -34,17 +33,18 @@ class DataReplicaArgs:
     source_key: pulumi.Input[str]
     region: str
     key: pulumi.Input[str]
-    keeping: Keeping
+    retention: Retention
     protect: bool = False
 
 
 class DataReplica(pulumi.ComponentResource):
-    """A bucket in another region that gets every object that is put into the first from then on,
-    and every deletion: there, too, what was deleted can be had back.
+    """A bucket in another Region that receives every later upload and deletion of the source.
+
+    Deleted objects can be recovered from the replica too.
 
     Attributes:
-        name: of the copy.
-        arn: of the copy.
+        name: Name of the replica.
+        arn: ARN of the replica.
     """
 
     name: pulumi.Output[str]
@@ -54,59 +54,61 @@ class DataReplica(pulumi.ComponentResource):
         self, name: str, args: DataReplicaArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:DataReplica", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        copy = PrivateBucket(
+        child_opts = pulumi.ResourceOptions(parent=self)
+        replica = PrivateBucket(
             name,
             PrivateBucketArgs(
                 bucket_name=args.bucket_name,
                 account=args.account,
                 region=args.region,
-                keeping=args.keeping,
+                retention=args.retention,
                 key=args.key,
                 protect=args.protect,
             ),
-            inside,
+            child_opts,
         )
         role = iam.Role(
             name,
             assume_role_policy=pulumi.Output.all(args.source.arn, args.account).apply(
-                lambda known: assumed_by("s3.amazonaws.com", _on_behalf_of(*known))
+                lambda values: service_trust_policy("s3.amazonaws.com", _for_source(*values))
             ),
-            opts=inside,
+            opts=child_opts,
         )
-        rights = iam.RolePolicy(
+        permissions = iam.RolePolicy(
             name,
             role=role.name,
-            policy=pulumi.Output.all(args.source.arn, args.source_key, copy.arn, args.key).apply(
-                lambda known: replication_policy(
-                    Side(bucket=known[0], key=known[1], region=args.source_region),
-                    Side(bucket=known[2], key=known[3], region=args.region),
+            policy=pulumi.Output.all(args.source.arn, args.source_key, replica.arn, args.key).apply(
+                lambda values: replication_policy(
+                    BucketSide(bucket=values[0], key=values[1], region=args.source_region),
+                    BucketSide(bucket=values[2], key=values[3], region=args.region),
                 )
             ),
-            opts=inside,
+            opts=child_opts,
         )
         s3.BucketReplicationConfig(
             name,
             bucket=args.source.name,
             role=role.arn,
-            rules=[_everything(copy.arn, args.key)],
+            rules=[_replicate_all(replica.arn, args.key)],
             region=args.source_region,
-            opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=[rights])),
+            opts=pulumi.ResourceOptions.merge(
+                child_opts, pulumi.ResourceOptions(depends_on=[permissions])
+            ),
         )
-        self.name = copy.name
-        self.arn = copy.arn
+        self.name = replica.name
+        self.arn = replica.arn
         self.register_outputs({"name": self.name, "arn": self.arn})
 
 
-def _on_behalf_of(source: str, account: str) -> dict[str, dict[str, str]]:
+def _for_source(source: str, account: str) -> dict[str, dict[str, str]]:
     return {
         "StringEquals": {"aws:SourceAccount": account},
         "ArnEquals": {"aws:SourceArn": source},
     }
 
 
-def _everything(
-    copy: pulumi.Input[str], key: pulumi.Input[str]
+def _replicate_all(
+    replica: pulumi.Input[str], key: pulumi.Input[str]
 ) -> s3.BucketReplicationConfigRuleArgs:
     return s3.BucketReplicationConfigRuleArgs(
         id="everything",
@@ -116,14 +118,14 @@ def _everything(
         delete_marker_replication=s3.BucketReplicationConfigRuleDeleteMarkerReplicationArgs(
             status="Enabled"
         ),
-        # Without it S3 leaves out whatever is encrypted with a key of KMS.
+        # Otherwise S3 skips objects that are encrypted with a KMS key.
         source_selection_criteria=s3.BucketReplicationConfigRuleSourceSelectionCriteriaArgs(
             sse_kms_encrypted_objects=s3.BucketReplicationConfigRuleSourceSelectionCriteriaSseKmsEncryptedObjectsArgs(
                 status="Enabled"
             )
         ),
         destination=s3.BucketReplicationConfigRuleDestinationArgs(
-            bucket=copy,
+            bucket=replica,
             encryption_configuration=s3.BucketReplicationConfigRuleDestinationEncryptionConfigurationArgs(
                 replica_kms_key_id=key
             ),
@@ -132,18 +134,18 @@ def _everything(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """A bucket, its key (ARNs) and the region of both."""
+class BucketSide:
+    """ARNs of a bucket and its KMS key, and the Region of both."""
 
     bucket: str
     key: str
     region: str
 
 
-def replication_policy(source: Side, copy: Side) -> str:
-    """What S3 may do on the way from the one to the other, and no more.
+def replication_policy(source: BucketSide, replica: BucketSide) -> str:
+    """Return the minimal IAM policy for replication between two buckets.
 
-    With bucket keys what KMS is told to encrypt for is the bucket, not the object.
+    With bucket keys, the encryption context in a KMS request is the bucket, not the object.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/setting-repl-config-perm-overview.html
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-config-for-kms-objects.html
     """
@@ -160,25 +162,26 @@ def replication_policy(source: Side, copy: Side) -> str:
         ),
         (
             ["s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"],
-            f"{copy.bucket}/*",
+            f"{replica.bucket}/*",
             None,
         ),
         (["kms:Decrypt"], source.key, source),
-        (["kms:Encrypt", "kms:GenerateDataKey"], copy.key, copy),
+        (["kms:Encrypt", "kms:GenerateDataKey"], replica.key, replica),
     ]
     statements = [
         {
             "Effect": "Allow",
             "Action": actions,
             "Resource": resource,
-            **({"Condition": _through_s3(side)} if side is not None else {}),
+            **({"Condition": _only_through_s3(side)} if side is not None else {}),
         }
         for actions, resource, side in allowed
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-def _through_s3(side: Side) -> dict[str, dict[str, str]]:
+def _only_through_s3(side: BucketSide) -> dict[str, dict[str, str]]:
+
     return {
         "StringEquals": {
             "kms:ViaService": f"s3.{side.region}.amazonaws.com",

@@ -1,4 +1,4 @@
-"""EdgeEndpoint: CloudFront, which brings the API near its users."""
+"""EdgeEndpoint: a CloudFront distribution in front of the API."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 import pulumi
 from pulumi_aws import cloudfront, route53
 
-from pulumi_berth.aws.certificate import Certificate, CertificateArgs, HostName
+from pulumi_berth.aws.custom_domain import Certificate, CertificateArgs, HostName
 from pulumi_berth.aws.web_acl import ORIGIN_HEADER
 
 REGION = "us-east-1"
-"""Where AWS keeps what belongs to a distribution: its certificate, its firewall."""
-# AWS's own policies: nothing is cached; everything that a viewer sent goes on, but for the host.
+"""The Region of a distribution's certificate, web ACL and logs."""
+# AWS managed policies: cache nothing, and forward everything from the viewer except the host.
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html
 _CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-origin-request-policies.html
@@ -22,27 +22,29 @@ _PRICE_CLASSES = {"100": "PriceClass_100", "200": "PriceClass_200", "all": "Pric
 _METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
 _YEAR = 365 * 24 * 3600
 _ORIGIN = "api"
-# API Gateway gives up after 29 seconds; CloudFront shall not before it.
+# API Gateway times out after 29 seconds. CloudFront must not time out first.
 _ORIGIN_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeEndpointArgs:
-    """What is behind it, and who reaches it.
+    """Arguments for `EdgeEndpoint`.
 
     Attributes:
-        origin_host: of the API.
-        origin_secret: what the API's firewall asks of requests (`WebAclArgs.origin_secret`), so
-            that nothing reaches it but through here.
-        price_class: where CloudFront answers: `100` is Europe and North America, `200` adds Asia,
-            the Middle East and Africa, `all` is everywhere
+        stack_name: Name of the stack. It is part of the names of AWS resources.
+        origin_host: Host name of the API.
+        origin_secret: Header value that the API's firewall requires (`WebAclArgs.origin_secret`),
+            so that CloudFront is the only way to reach the API.
+        price_class: Locations of CloudFront: `100` is Europe and North America, `200` adds Asia,
+            the Middle East and Africa, `all` is worldwide
             (https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/PriceClass.html).
-        minimum_tls: the lowest version that a client may use, with a host name of its own; for
-            CloudFront's own name AWS decides.
-        web_acl_arn: of a web ACL for CloudFront.
-        host: by which clients reach it; CloudFront's own name when None.
+        minimum_tls: Minimum TLS version of clients. It applies only with `host`; AWS decides for
+            CloudFront's own host name.
+        web_acl_arn: ARN of a web ACL with the scope `CLOUDFRONT`.
+        host: Host name of the endpoint. Defaults to CloudFront's own host name.
     """
 
+    stack_name: str
     origin_host: pulumi.Input[str]
     origin_secret: pulumi.Input[str]
     price_class: Literal["100", "200", "all"]
@@ -52,11 +54,12 @@ class EdgeEndpointArgs:
 
 
 class EdgeEndpoint(pulumi.ComponentResource):
-    """A distribution that caches nothing: what it saves is the way, over TLS that ends near the
-    client and connections to the API that are open already.
+    """A CloudFront distribution without a cache.
+
+    It shortens the way: TLS ends near the client, and connections to the API stay open.
 
     Attributes:
-        url: by which clients reach it.
+        url: URL of the endpoint.
     """
 
     url: pulumi.Output[str]
@@ -65,16 +68,16 @@ class EdgeEndpoint(pulumi.ComponentResource):
         self, name: str, args: EdgeEndpointArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:EdgeEndpoint", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        headers = _security_headers(name, inside)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        headers = _security_headers(f"berth-{args.stack_name}-{name}", name, child_opts)
         certificate = (
             None
             if args.host is None
-            else Certificate(name, CertificateArgs(host=args.host, region=REGION), inside)
+            else Certificate(name, CertificateArgs(host=args.host, region=REGION), child_opts)
         )
         distribution = cloudfront.Distribution(
             name,
-            comment=f"berth {pulumi.get_stack()}",
+            comment=f"berth {args.stack_name}",
             enabled=True,
             is_ipv6_enabled=True,
             http_version="http2and3",
@@ -99,13 +102,13 @@ class EdgeEndpoint(pulumi.ComponentResource):
             ),
             viewer_certificate=_viewer_certificate(args, certificate),
             opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(additional_secret_outputs=["origins"])
+                child_opts, pulumi.ResourceOptions(additional_secret_outputs=["origins"])
             ),
         )
-        reached = distribution.domain_name
+        host = distribution.domain_name
         if args.host is not None:
-            reached = _records(name, args.host, distribution, inside)
-        self.url = pulumi.Output.concat("https://", reached)
+            host = _create_records(name, args.host, distribution, child_opts)
+        self.url = pulumi.Output.concat("https://", host)
         self.register_outputs({"url": self.url})
 
 
@@ -141,11 +144,13 @@ def _viewer_certificate(
     )
 
 
-def _security_headers(name: str, opts: pulumi.ResourceOptions) -> cloudfront.ResponseHeadersPolicy:
-    """For the browsers among the clients: TLS from now on, no guessing of types, no frames."""
+def _security_headers(
+    policy_name: str, name: str, opts: pulumi.ResourceOptions
+) -> cloudfront.ResponseHeadersPolicy:
+    """Create response headers for browsers: require TLS, no type sniffing, no frames."""
     return cloudfront.ResponseHeadersPolicy(
         name,
-        name=f"berth-{pulumi.get_stack()}-{name}",
+        name=policy_name,
         security_headers_config={
             "strict_transport_security": {
                 "access_control_max_age_sec": _YEAR,
@@ -160,13 +165,13 @@ def _security_headers(name: str, opts: pulumi.ResourceOptions) -> cloudfront.Res
     )
 
 
-def _records(
+def _create_records(
     name: str,
     host: HostName,
     distribution: cloudfront.Distribution,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Output[str]:
-    """The host name, for IPv4 and IPv6."""
+    """Create the DNS records for IPv4 and IPv6."""
     records = [
         route53.Record(
             f"{name}-{kind.value.lower()}",

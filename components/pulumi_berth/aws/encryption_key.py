@@ -1,4 +1,4 @@
-"""EncryptionKey: a customer key of KMS for one purpose."""
+"""EncryptionKey: a customer managed KMS key for one purpose."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,36 @@ from typing import Any
 import pulumi
 from pulumi_aws import kms
 
-_USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+_USE_ACTIONS = [
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncrypt*",
+    "kms:GenerateDataKey*",
+    "kms:DescribeKey",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncryptionKeyArgs:
-    """What a key is for.
+    """Arguments for `EncryptionKey`.
 
     Attributes:
-        purpose: what it encrypts, in words.
-        account: number of the account.
-        users: statements of its policy beside the account's own (`service_use`, `account_use`).
-        rotation_days: until its material is changed, 90 to 2560
+        stack_name: Name of the stack. It is part of the key's alias.
+        purpose: Description of what the key encrypts.
+        account: Account ID.
+        statements: Statements of the key policy in addition to the account's own
+            (`allow_service`, `allow_account_through`).
+        rotation_days: Days between rotations, 90 to 2560
             (https://docs.aws.amazon.com/kms/latest/developerguide/rotating-keys-enable.html).
-        deletion_window_days: that a deleted key can still be had back, 7 to 30.
-        protect: whether the engine refuses to delete it.
-        region: of the key; the provider's when None.
+        deletion_window_days: Days in which a deleted key can be recovered, 7 to 30.
+        protect: Prevent Pulumi from deleting the key.
+        region: Region of the key. Defaults to the provider's Region.
     """
 
+    stack_name: str
     purpose: str
     account: pulumi.Input[str]
-    users: Sequence[pulumi.Input[Mapping[str, Any]]] = ()
+    statements: Sequence[pulumi.Input[Mapping[str, Any]]] = ()
     rotation_days: int = 365
     deletion_window_days: int = 30
     protect: bool = False
@@ -36,11 +45,11 @@ class EncryptionKeyArgs:
 
 
 class EncryptionKey(pulumi.ComponentResource):
-    """A key that rotates, whose use the account's own policies grant, and those it names.
+    """A rotating KMS key. IAM policies of the account and the key policy grant its use.
 
     Attributes:
-        arn: of the key.
-        alias: the name that people find it by, `alias/...`.
+        arn: ARN of the key. Known after the key has its alias.
+        alias: Alias of the key, `alias/...`.
     """
 
     arn: pulumi.Output[str]
@@ -50,7 +59,7 @@ class EncryptionKey(pulumi.ComponentResource):
         self, name: str, args: EncryptionKeyArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:EncryptionKey", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        child_opts = pulumi.ResourceOptions(parent=self)
         key = kms.Key(
             name,
             description=args.purpose,
@@ -58,67 +67,71 @@ class EncryptionKey(pulumi.ComponentResource):
             rotation_period_in_days=args.rotation_days,
             deletion_window_in_days=args.deletion_window_days,
             region=args.region,
-            policy=pulumi.Output.all(args.account, *args.users).apply(_policy),
-            opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(protect=args.protect)),
+            policy=pulumi.Output.all(args.account, *args.statements).apply(_key_policy),
+            opts=pulumi.ResourceOptions.merge(
+                child_opts, pulumi.ResourceOptions(protect=args.protect)
+            ),
         )
         alias = kms.Alias(
             name,
-            name_prefix=f"alias/berth-{pulumi.get_stack()}-{name}-",
+            name_prefix=f"alias/berth-{args.stack_name}-{name}-",
             target_key_id=key.id,
             region=args.region,
-            opts=inside,
+            opts=child_opts,
         )
-        # Through the alias, so that what uses the key comes after it: as complete as it gets.
-        self.arn = pulumi.Output.all(key.arn, alias.id).apply(lambda made: str(made[0]))
+        # The output depends on the alias, so that users of the key come after it.
+        self.arn = pulumi.Output.all(key.arn, alias.id).apply(lambda values: str(values[0]))
         self.alias = alias.name
         self.register_outputs({"arn": self.arn, "alias": self.alias})
 
 
-def _policy(parts: list[Any]) -> str:
-    account, *users = parts
-    # In a key's own policy "*" is the key (and nothing else can be said there).
-    everyone = {
-        "Sid": "PoliciesOfTheAccount",
+def _key_policy(values: list[Any]) -> str:
+    account, *statements = values
+    # In a key policy "*" means this key; no other value is allowed.
+    account_policies = {
+        "Sid": "AllowAccountPolicies",
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
         "Action": "kms:*",
         "Resource": "*",
     }
-    return json.dumps({"Version": "2012-10-17", "Statement": [everyone, *users]})
+    return json.dumps({"Version": "2012-10-17", "Statement": [account_policies, *statements]})
 
 
-def service_use(
+def allow_service(
     service: str, condition: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
-    """A statement that lets an AWS service use the key.
+    """Return a statement that lets an AWS service use the key.
 
     Args:
-        service: its principal, such as `logs.eu-central-1.amazonaws.com`.
-        condition: of an IAM policy; for whom the service may use it.
+        service: Principal of the service, such as `logs.eu-central-1.amazonaws.com`.
+        condition: IAM condition that restricts on whose behalf the service acts.
     """
     return {
         "Sid": "Use" + "".join(part.capitalize() for part in service.split(".")[0].split("-")),
         "Effect": "Allow",
         "Principal": {"Service": service},
-        "Action": _USE,
+        "Action": _USE_ACTIONS,
         "Resource": "*",
         **({"Condition": dict(condition)} if condition else {}),
     }
 
 
-def account_use(account: str, through: str) -> dict[str, Any]:
-    """A statement that lets whoever in the account may use the service `through` use the key
-    by it, as AWS's own key for disks does.
+def allow_account_through(account: str, service: str) -> dict[str, Any]:
+    """Return a statement that lets every user of a service in the account use the key through it.
 
-    The service-linked role of Auto Scaling, which starts encrypted nodes, cannot be named here:
-    an account that never had a group of instances does not have it yet, and KMS refuses a policy
-    with an unknown principal.
+    AWS's own key for disks has the same statement. The service-linked role of Auto Scaling, which
+    starts encrypted nodes, cannot be named: a new account does not have it yet, and KMS rejects a
+    policy with an unknown principal.
+
+    Args:
+        service: Service endpoint, such as `ec2.eu-central-1.amazonaws.com`.
     """
     return {
-        "Sid": "UseThrough" + through.split(".")[0].capitalize(),
+        "Sid": "UseThrough" + service.split(".")[0].capitalize(),
         "Effect": "Allow",
         "Principal": {"AWS": "*"},
-        "Action": [*_USE, "kms:CreateGrant"],
+        "Action": [*_USE_ACTIONS, "kms:CreateGrant"],
         "Resource": "*",
-        "Condition": {"StringEquals": {"kms:CallerAccount": account, "kms:ViaService": through}},
+        "Condition": {"StringEquals": {"kms:CallerAccount": account, "kms:ViaService": service}},
     }

@@ -1,26 +1,38 @@
-"""ModelRegistry: where the images of a stack lie."""
+"""ModelRegistry and RegistryReplication: ECR repositories for images."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_aws import ecr
 
-from pulumi_berth.aws.lifecycle_plan import lifecycle
-from pulumi_berth.aws.node_role import node_role_prefix
+from pulumi_berth.aws.iam_roles import node_role_prefix
 
-# What pulling an image takes: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-pull.html
-_PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+# Permissions to pull an image:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-pull.html
+_PULL_ACTIONS = [
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+]
+_RELEASE_TAG = "release-"
+"""Prefix of the tags of images that a stack has run. `images.built_image` sets them."""
+_ATTACHMENT_TAG = "sha256-"
+"""Prefix of the tags of artifacts that are attached to an image, such as its SBOM."""
+# Exceeds the number of images in a repository:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+_UNLIMITED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reader:
-    """Who pulls in another account: its stacks' nodes, and who is named.
+class RegistryReader:
+    """Another account that pulls images: the nodes of its stacks, and additional roles.
 
     Attributes:
-        account: its number.
-        roles: names of further roles, such as the one that runs updates there.
+        account: Account ID.
+        roles: Names of additional roles, such as the role that runs updates there.
     """
 
     account: str
@@ -29,31 +41,33 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRegistryArgs:
-    """What lies there, and who reads it.
+    """Arguments for `ModelRegistry`.
 
     Attributes:
-        prefix: first part of every repository's name, such as `berth-dev`.
-        repositories: the other part: one per model, and one for each other image.
-        key: ARN of the key that images are encrypted with.
-        keep_images, keep_untagged_days: see `lifecycle`.
-        readers: who may pull in other accounts; this one's roles may by their own policies.
-        protect: whether the engine refuses to delete it, and AWS a repository that has images.
+        name_prefix: First part of each repository's name, such as `berth-dev`.
+        repositories: Second part of the names: one per model and one per other image.
+        key: ARN of the KMS key that encrypts images.
+        keep_images: Number of images without a release tag to keep in each repository.
+        keep_untagged_days: Days to keep an image without a tag.
+        readers: Other accounts that can pull. Roles of this account need only their own policies.
+        protect: Prevent Pulumi from deleting the registry, and AWS from deleting a repository with
+            images.
     """
 
-    prefix: str
+    name_prefix: str
     repositories: Sequence[str]
     key: pulumi.Input[str]
     keep_images: int
     keep_untagged_days: int
-    readers: Sequence[Reader] = ()
+    readers: Sequence[RegistryReader] = ()
     protect: bool = False
 
 
 class ModelRegistry(pulumi.ComponentResource):
-    """A repository per image: a tag never changes what it stands for, each push is scanned.
+    """One ECR repository per image, with immutable tags and a scan at each push.
 
     Attributes:
-        names: of the repositories, in the order of the arguments.
+        names: Names of the repositories, in the order of the arguments.
     """
 
     names: list[pulumi.Output[str]]
@@ -62,15 +76,17 @@ class ModelRegistry(pulumi.ComponentResource):
         self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ModelRegistry", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        child_opts = pulumi.ResourceOptions(parent=self)
         rules = json.dumps(
-            lifecycle(keep_images=args.keep_images, keep_untagged_days=args.keep_untagged_days)
+            build_lifecycle_policy(
+                keep_images=args.keep_images, keep_untagged_days=args.keep_untagged_days
+            )
         )
         self.names = []
-        for short in args.repositories:
+        for repository_name in args.repositories:
             repository = ecr.Repository(
-                f"{name}-{short}",
-                name=f"{args.prefix}/{short}",
+                f"{name}-{repository_name}",
+                name=f"{args.name_prefix}/{repository_name}",
                 image_tag_mutability="IMMUTABLE",
                 image_scanning_configuration=ecr.RepositoryImageScanningConfigurationArgs(
                     scan_on_push=True
@@ -82,36 +98,43 @@ class ModelRegistry(pulumi.ComponentResource):
                 ],
                 force_delete=not args.protect,
                 opts=pulumi.ResourceOptions.merge(
-                    inside, pulumi.ResourceOptions(protect=args.protect)
+                    child_opts, pulumi.ResourceOptions(protect=args.protect)
                 ),
             )
             ecr.LifecyclePolicy(
-                f"{name}-{short}", repository=repository.name, policy=rules, opts=inside
+                f"{name}-{repository_name}",
+                repository=repository.name,
+                policy=rules,
+                opts=child_opts,
             )
             if args.readers:
                 ecr.RepositoryPolicy(
-                    f"{name}-{short}",
+                    f"{name}-{repository_name}",
                     repository=repository.name,
-                    policy=_pulled_by(args.readers),
-                    opts=inside,
+                    policy=_reader_policy(args.readers),
+                    opts=child_opts,
                 )
             self.names.append(repository.name)
         self.register_outputs({"names": self.names})
 
 
-def _pulled_by(readers: Sequence[Reader]) -> str:
-    """The account alone would let in whomever it lets pull images at all."""
+def _reader_policy(readers: Sequence[RegistryReader]) -> str:
+    """Return the policy for other accounts.
+
+    The condition names roles. Without it, every principal that an account lets pull images could
+    pull these images.
+    """
     pull = {
         "Sid": "PullByOtherAccounts",
         "Effect": "Allow",
         "Principal": {"AWS": [f"arn:aws:iam::{reader.account}:root" for reader in readers]},
-        "Action": _PULL,
+        "Action": _PULL_ACTIONS,
         "Condition": {
             "ArnLike": {
                 "aws:PrincipalArn": [
                     f"arn:aws:iam::{reader.account}:role/{role}"
                     for reader in readers
-                    # A role has a path or none; the console makes some with.
+                    # Roles have an optional path; the console creates some roles with a path.
                     for name in (node_role_prefix("*") + "*", *reader.roles)
                     for role in (name, f"*/{name}")
                 ]
@@ -119,3 +142,115 @@ def _pulled_by(readers: Sequence[Reader]) -> str:
         },
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [pull]})
+
+
+def build_lifecycle_policy(*, keep_images: int, keep_untagged_days: int) -> dict[str, Any]:
+    """Return an ECR lifecycle policy that never deletes an image of a release.
+
+    A stack can roll back to any of its releases. Berth tags the images that a stack runs
+    `release-<content>`. The first rule matches these images and deletes none of them: ECR applies
+    the rules by priority, and an image that one rule matches is skipped by all later rules.
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
+
+    Args:
+        keep_images: Number of images with other tags to keep, newest first.
+        keep_untagged_days: Days to keep an image without a tag.
+    """
+    return {
+        "rules": [
+            _expire(
+                1,
+                "keep releases",
+                {
+                    "tagStatus": "tagged",
+                    "tagPatternList": [f"{_RELEASE_TAG}*", f"{_ATTACHMENT_TAG}*"],
+                    "countType": "imageCountMoreThan",
+                    "countNumber": _UNLIMITED,
+                },
+            ),
+            _expire(
+                2,
+                f"delete images without a tag after {keep_untagged_days} days",
+                {
+                    "tagStatus": "untagged",
+                    "countType": "sinceImagePushed",
+                    "countUnit": "days",
+                    "countNumber": keep_untagged_days,
+                },
+            ),
+            _expire(
+                3,
+                f"keep the newest {keep_images} of the other images",
+                {
+                    "tagStatus": "any",
+                    "countType": "imageCountMoreThan",
+                    "countNumber": keep_images,
+                },
+            ),
+        ]
+    }
+
+
+def _expire(priority: int, description: str, selection: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rulePriority": priority,
+        "description": description,
+        "selection": selection,
+        "action": {"type": "expire"},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicationTarget:
+    """A Region and account that receives a copy of each image."""
+
+    region: str
+    account: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryReplicationArgs:
+    """Arguments for `RegistryReplication`.
+
+    Attributes:
+        name_prefix: First part of the repositories' names.
+        targets: Destinations, at most 25
+            (https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html).
+    """
+
+    name_prefix: str
+    targets: Sequence[ReplicationTarget]
+
+
+class RegistryReplication(pulumi.ComponentResource):
+    """The replication rule for pushed images.
+
+    An account has one replication configuration per Region, so only one stack there can have this
+    component.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        args: RegistryReplicationArgs,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("berth:aws:RegistryReplication", name, None, opts)
+        ecr.ReplicationConfiguration(
+            name,
+            replication_configuration={
+                "rules": [
+                    {
+                        "destinations": [
+                            {"region": target.region, "registry_id": target.account}
+                            for target in args.targets
+                        ],
+                        "repository_filters": [
+                            {"filter": f"{args.name_prefix}/", "filter_type": "PREFIX_MATCH"}
+                        ],
+                    }
+                ]
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({})

@@ -1,4 +1,4 @@
-"""Network: the VPC that everything of a stack lies in."""
+"""Network: the VPC that contains every resource of a stack."""
 
 import json
 from collections.abc import Sequence
@@ -8,29 +8,31 @@ from typing import Literal
 import pulumi
 from pulumi_aws import ec2, iam
 
-from pulumi_berth.aws.assume_role import assumed_by
-from pulumi_berth.aws.log_group import LogSettings, log_group
-from pulumi_berth.aws.private_endpoints import PrivateEndpoints, PrivateEndpointsArgs
+from pulumi_berth.aws.iam_policies import service_trust_policy
+from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.aws.subnet_plan import ZoneSubnets, subnet_plan
+from pulumi_berth.aws.vpc_endpoints import VpcEndpoints, VpcEndpointsArgs
 
-_ANYWHERE = "0.0.0.0/0"
+_ANY_ADDRESS = "0.0.0.0/0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """What a network is like.
+    """Arguments for `Network`.
 
     Attributes:
-        region: of the stack, such as `eu-central-1`.
-        account: number of the account.
-        cidr: addresses of the VPC, /16 or smaller; see `subnet_plan`.
-        zones: names of the availability zones, 1 to 7.
-        nat: one way out for all zones, or one in each: each has its price per hour, and a single
-            one is lost with its zone.
-        interface_endpoints: AWS services that are reached inside AWS's network, such as `ecr.api`.
-        flow_log: how the log of connections is kept.
+        stack_name: Name of the stack. It is part of the `Name` tags.
+        region: Region of the VPC, such as `eu-central-1`.
+        account: Account ID.
+        cidr: Address range of the VPC, /16 or smaller; see `subnet_plan`.
+        zones: Names of 1 to 7 Availability Zones.
+        nat: `single` for one NAT gateway, or `per_zone` for one in each zone. Each is billed per
+            hour. A single gateway fails with its zone.
+        interface_endpoints: AWS services to reach without leaving AWS's network, such as `ecr.api`.
+        flow_log: Settings of the flow log.
     """
 
+    stack_name: str
     region: str
     account: pulumi.Input[str]
     cidr: str
@@ -41,13 +43,15 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """A private and a public subnet per zone: nodes in the private ones, their way out through NAT
-    in the public ones, and the way to AWS's own services inside AWS's network.
+    """A VPC with a private and a public subnet in each zone.
+
+    Nodes are in the private subnets. They reach the internet through NAT gateways in the public
+    subnets, and AWS services through VPC endpoints.
 
     Attributes:
-        vpc_id: of the VPC.
-        private_subnet_ids: one per zone, known once their ways out are there.
-        public_subnet_ids: one per zone.
+        vpc_id: ID of the VPC.
+        private_subnet_ids: One ID per zone. Known after the subnets have their routes.
+        public_subnet_ids: One ID per zone.
     """
 
     vpc_id: pulumi.Output[str]
@@ -59,24 +63,28 @@ class Network(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:aws:Network", name, None, opts)
         self._name = name
-        self._inside = pulumi.ResourceOptions(parent=self)
+        self._stack_name = args.stack_name
+        self._child_opts = pulumi.ResourceOptions(parent=self)
         plan = subnet_plan(args.cidr, args.zones)
         self._vpc = ec2.Vpc(
             name,
             cidr_block=args.cidr,
             enable_dns_support=True,
             enable_dns_hostnames=True,
-            tags={"Name": self._full(name)},
-            opts=self._inside,
+            tags={"Name": self._full_name(name)},
+            opts=self._child_opts,
         )
-        # Every VPC has one that lets its members reach each other; without rules it lets nothing.
-        ec2.DefaultSecurityGroup(name, vpc_id=self._vpc.id, opts=self._inside)
-        self._log_connections(args)
-        public = self._public(plan)
-        private, tables = self._private(plan, self._ways_out(plan, public, args.nat))
-        PrivateEndpoints(
+        # Every VPC has a default group whose members reach each other. Remove its rules.
+        ec2.DefaultSecurityGroup(name, vpc_id=self._vpc.id, opts=self._child_opts)
+        self._create_flow_log(args)
+        self._associations: list[ec2.RouteTableAssociation] = []
+        public = self._create_public_subnets(plan)
+        nat_gateways = self._create_nat_gateways(plan, public, args.nat)
+        private, tables = self._create_private_subnets(plan, nat_gateways)
+        VpcEndpoints(
             name,
-            PrivateEndpointsArgs(
+            VpcEndpointsArgs(
+                stack_name=args.stack_name,
                 region=args.region,
                 account=args.account,
                 vpc_id=self._vpc.id,
@@ -85,80 +93,82 @@ class Network(pulumi.ComponentResource):
                 route_table_ids=[table.id for table in tables],
                 services=args.interface_endpoints,
             ),
-            self._inside,
+            self._child_opts,
         )
         self.vpc_id = self._vpc.id
         self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))
         self.private_subnet_ids = pulumi.Output.all(
-            *(subnet.id for subnet in private), *(made.id for made in self._associations)
+            *(subnet.id for subnet in private), *(route.id for route in self._associations)
         ).apply(lambda ids: ids[: len(plan)])
         self.register_outputs(
             {
-                "vpcId": self.vpc_id,
-                "privateSubnetIds": self.private_subnet_ids,
-                "publicSubnetIds": self.public_subnet_ids,
+                "vpc_id": self.vpc_id,
+                "private_subnet_ids": self.private_subnet_ids,
+                "public_subnet_ids": self.public_subnet_ids,
             }
         )
 
-    def _public(self, plan: list[ZoneSubnets]) -> list[ec2.Subnet]:
-        """Subnets with a way to the internet of their own; nothing in them gets an address there
-        without asking for one."""
+    def _create_public_subnets(self, plan: list[ZoneSubnets]) -> list[ec2.Subnet]:
+        """Create subnets with a route to the internet, without public addresses by default."""
         internet = ec2.InternetGateway(
             self._name,
             vpc_id=self._vpc.id,
-            tags={"Name": self._full(self._name)},
-            opts=self._inside,
+            tags={"Name": self._full_name(self._name)},
+            opts=self._child_opts,
         )
-        table = self._table(
-            "public", ec2.RouteTableRouteArgs(cidr_block=_ANYWHERE, gateway_id=internet.id)
+        table = self._create_route_table(
+            "public", ec2.RouteTableRouteArgs(cidr_block=_ANY_ADDRESS, gateway_id=internet.id)
         )
-        self._associations: list[ec2.RouteTableAssociation] = []
         return [
-            self._subnet(f"public-{zone.zone[-1]}", zone.zone, zone.public, "elb", table)
+            self._create_subnet(f"public-{zone.zone[-1]}", zone.zone, zone.public, "elb", table)
             for zone in plan
         ]
 
-    def _ways_out(
+    def _create_nat_gateways(
         self, plan: list[ZoneSubnets], public: list[ec2.Subnet], nat: str
     ) -> list[ec2.NatGateway]:
         return [
-            self._nat(zone, subnet)
+            self._create_nat_gateway(zone, subnet)
             for zone, subnet in list(zip(plan, public, strict=True))[: 1 if nat == "single" else 7]
         ]
 
-    def _nat(self, zone: ZoneSubnets, subnet: ec2.Subnet) -> ec2.NatGateway:
+    def _create_nat_gateway(self, zone: ZoneSubnets, subnet: ec2.Subnet) -> ec2.NatGateway:
         name = f"{self._name}-nat-{zone.zone[-1]}"
-        tags = {"Name": self._full(name)}
-        address = ec2.Eip(name, domain="vpc", tags=tags, opts=self._inside)
+        tags = {"Name": self._full_name(name)}
+        address = ec2.Eip(name, domain="vpc", tags=tags, opts=self._child_opts)
         return ec2.NatGateway(
             name,
             allocation_id=address.id,
             subnet_id=subnet.id,
             tags=tags,
             opts=pulumi.ResourceOptions.merge(
-                self._inside, pulumi.ResourceOptions(depends_on=self._associations)
+                self._child_opts, pulumi.ResourceOptions(depends_on=self._associations)
             ),
         )
 
-    def _private(
-        self, plan: list[ZoneSubnets], ways_out: list[ec2.NatGateway]
+    def _create_private_subnets(
+        self, plan: list[ZoneSubnets], nat_gateways: list[ec2.NatGateway]
     ) -> tuple[list[ec2.Subnet], list[ec2.RouteTable]]:
         subnets, tables = [], []
         for index, zone in enumerate(plan):
             name = f"private-{zone.zone[-1]}"
-            way_out = ways_out[index % len(ways_out)]
-            table = self._table(
-                name, ec2.RouteTableRouteArgs(cidr_block=_ANYWHERE, nat_gateway_id=way_out.id)
+            nat = nat_gateways[index % len(nat_gateways)]
+            table = self._create_route_table(
+                name, ec2.RouteTableRouteArgs(cidr_block=_ANY_ADDRESS, nat_gateway_id=nat.id)
             )
-            subnets.append(self._subnet(name, zone.zone, zone.private, "internal-elb", table))
+            subnets.append(
+                self._create_subnet(name, zone.zone, zone.private, "internal-elb", table)
+            )
             tables.append(table)
         return subnets, tables
 
-    def _subnet(
-        self, name: str, zone: str, cidr: str, balancers: str, table: ec2.RouteTable
+    def _create_subnet(
+        self, name: str, zone: str, cidr: str, load_balancers: str, table: ec2.RouteTable
     ) -> ec2.Subnet:
-        """A subnet, its routes, and the tag by which EKS puts load balancers in it:
-        https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html"""
+        """Create a subnet, its routes, and the tag that lets EKS place load balancers in it.
+
+        https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html
+        """
         name = f"{self._name}-{name}"
         subnet = ec2.Subnet(
             name,
@@ -166,37 +176,39 @@ class Network(pulumi.ComponentResource):
             availability_zone=zone,
             cidr_block=cidr,
             map_public_ip_on_launch=False,
-            tags={"Name": self._full(name), f"kubernetes.io/role/{balancers}": "1"},
-            opts=self._inside,
+            tags={"Name": self._full_name(name), f"kubernetes.io/role/{load_balancers}": "1"},
+            opts=self._child_opts,
         )
         self._associations.append(
             ec2.RouteTableAssociation(
-                name, subnet_id=subnet.id, route_table_id=table.id, opts=self._inside
+                name, subnet_id=subnet.id, route_table_id=table.id, opts=self._child_opts
             )
         )
         return subnet
 
-    def _table(self, name: str, route: ec2.RouteTableRouteArgs) -> ec2.RouteTable:
+    def _create_route_table(self, name: str, route: ec2.RouteTableRouteArgs) -> ec2.RouteTable:
         name = f"{self._name}-{name}"
         return ec2.RouteTable(
             name,
             vpc_id=self._vpc.id,
             routes=[route],
-            tags={"Name": self._full(name)},
-            opts=self._inside,
+            tags={"Name": self._full_name(name)},
+            opts=self._child_opts,
         )
 
-    def _log_connections(self, args: NetworkArgs) -> None:
-        """Every accepted and refused connection; the role writes to this one log alone."""
+    def _create_flow_log(self, args: NetworkArgs) -> None:
+        """Log every accepted and rejected connection. The role can write only to this log."""
         name = f"{self._name}-flow"
-        group = log_group(name, args.flow_log, self._inside)
-        source = pulumi.Output.from_input(args.account).apply(
-            lambda account: assumed_by(
+        group = create_log_group(name, args.flow_log, self._child_opts)
+        trust = pulumi.Output.from_input(args.account).apply(
+            lambda account: service_trust_policy(
                 "vpc-flow-logs.amazonaws.com", {"StringEquals": {"aws:SourceAccount": account}}
             )
         )
-        role = iam.Role(name, assume_role_policy=source, opts=self._inside)
-        iam.RolePolicy(name, role=role.id, policy=group.arn.apply(_writes_to), opts=self._inside)
+        role = iam.Role(name, assume_role_policy=trust, opts=self._child_opts)
+        iam.RolePolicy(
+            name, role=role.id, policy=group.arn.apply(_write_policy), opts=self._child_opts
+        )
         ec2.FlowLog(
             name,
             vpc_id=self._vpc.id,
@@ -205,16 +217,16 @@ class Network(pulumi.ComponentResource):
             log_destination=group.arn,
             iam_role_arn=role.arn,
             max_aggregation_interval=60,
-            tags={"Name": self._full(name)},
-            opts=self._inside,
+            tags={"Name": self._full_name(name)},
+            opts=self._child_opts,
         )
 
-    def _full(self, name: str) -> str:
-        """What people see in AWS's console, among those of other stacks."""
-        return f"berth-{pulumi.get_stack()}-{name}"
+    def _full_name(self, name: str) -> str:
+        """Return a name that is unique among all stacks in the AWS console."""
+        return f"berth-{self._stack_name}-{name}"
 
 
-def _writes_to(group: str) -> str:
+def _write_policy(group: str) -> str:
     streams = {
         "Effect": "Allow",
         "Action": ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],

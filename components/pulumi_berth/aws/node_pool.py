@@ -1,4 +1,4 @@
-"""NodePool: a group of alike nodes, sized by the autoscaler."""
+"""NodePool: an autoscaled group of identical EKS nodes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from typing import Literal
 import pulumi
 from pulumi_aws import ec2, eks
 
-# Images from AWS that need no further set-up; the one for NVIDIA has driver, runtime and device
-# plugin: https://docs.aws.amazon.com/eks/latest/userguide/ml-eks-optimized-ami.html
+# Bottlerocket images need no setup. The NVIDIA variant contains driver, runtime and device plugin:
+# https://docs.aws.amazon.com/eks/latest/userguide/ml-eks-optimized-ami.html
 _AMI_TYPES = {
     ("cpu", "amd64"): "BOTTLEROCKET_x86_64",
     ("cpu", "arm64"): "BOTTLEROCKET_ARM_64",
@@ -20,17 +20,17 @@ _EFFECTS = {
     "PreferNoSchedule": "PREFER_NO_SCHEDULE",
     "NoExecute": "NO_EXECUTE",
 }
-# Bottlerocket keeps the system apart from images and logs.
+# Bottlerocket separates the operating system from images and logs.
 _SYSTEM_DISK, _DATA_DISK, _SYSTEM_GIB = "/dev/xvda", "/dev/xvdb", 4
 GPU = "nvidia.com/gpu"
-# By this the autoscaler knows that a new node's graphics processors are still to be reported:
+# The label tells the autoscaler that a new node has GPUs before the node reports them:
 # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/cloudprovider/aws/README.md
-_ACCELERATED = {"k8s.amazonaws.com/accelerator": "nvidia"}
+_GPU_LABELS = {"k8s.amazonaws.com/accelerator": "nvidia"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taint:
-    """What keeps pods that do not tolerate it off a node."""
+    """A Kubernetes taint. It keeps Pods that do not tolerate it off a node."""
 
     key: str
     value: str = ""
@@ -39,25 +39,29 @@ class Taint:
 
 @dataclass(frozen=True, kw_only=True)
 class NodePoolArgs:
-    """What the nodes are like.
+    """Arguments for `NodePool`.
 
     Attributes:
-        cluster_name: of their cluster.
-        version: of Kubernetes; the cluster's.
-        role_arn: what the nodes may do.
-        subnet_ids: private ones.
-        compute: gpu nodes are of NVIDIA's kind, and carry the taint `nvidia.com/gpu`.
-        architecture: of the instance types.
-        instance_types: the preferred one first.
-        min, max: nodes; the autoscaler stays between them.
-        desired: nodes at the start; the autoscaler's business afterwards.
-        spot: spare capacity, cheaper, taken back at two minutes' notice.
-        disk_gib: size of the disk for images and logs, GiB.
-        disk_key: ARN of the key that disks are encrypted with.
-        labels, taints: beside those of the compute class.
-        tags: of instances and disks, which do not inherit the provider's.
+        stack_name: Name of the stack. It is part of the names of the launch template and instances.
+        cluster_name: Name of the EKS cluster.
+        version: Kubernetes version of the cluster.
+        role_arn: ARN of the nodes' IAM role (`NodeRole`).
+        subnet_ids: IDs of private subnets.
+        compute: `cpu`, or `gpu` for NVIDIA nodes with the taint `nvidia.com/gpu`.
+        architecture: CPU architecture of the instance types.
+        instance_types: Instance types, preferred first.
+        min_nodes: Minimum number of nodes. Set to 0 to let an idle pool scale to zero.
+        max_nodes: Maximum number of nodes.
+        initial_nodes: Number of nodes at creation. The autoscaler manages it afterwards.
+        spot: Use Spot Instances, which AWS can reclaim with two minutes' notice.
+        disk_gib: Size of each node's encrypted disk for images and logs, in GiB.
+        disk_key: ARN of the KMS key that encrypts disks.
+        labels: Labels in addition to those of the compute class.
+        taints: Taints in addition to those of the compute class.
+        tags: Tags of instances and disks, which do not inherit the provider's tags.
     """
 
+    stack_name: str
     cluster_name: pulumi.Input[str]
     version: pulumi.Input[str]
     role_arn: pulumi.Input[str]
@@ -65,9 +69,9 @@ class NodePoolArgs:
     compute: Literal["cpu", "gpu"]
     architecture: Literal["amd64", "arm64"]
     instance_types: Sequence[str]
-    min: int
-    max: int
-    desired: int
+    min_nodes: int
+    max_nodes: int
+    initial_nodes: int
     spot: bool
     disk_gib: int
     disk_key: pulumi.Input[str]
@@ -77,14 +81,16 @@ class NodePoolArgs:
 
 
 class NodePool(pulumi.ComponentResource):
-    """A managed node group. A new one is there before the old one goes, under a new name; a new
-    version or disk is rolled through it, a third of the nodes at a time.
+    """An autoscaled group of identical EKS nodes.
 
-    From no nodes at all the autoscaler knows labels and taints of the group from EKS, and the
-    number of graphics processors from the instance type.
+    A replacement group is ready, under a new name, before the old group drains. A new version or
+    disk rolls through the group, a third of the nodes at a time.
+
+    With zero nodes, the autoscaler reads the group's labels and taints from EKS, and the number of
+    GPUs from the instance type.
 
     Attributes:
-        autoscaling_group: name of the group of instances behind it.
+        autoscaling_group: Name of the Auto Scaling group that contains the nodes.
     """
 
     autoscaling_group: pulumi.Output[str]
@@ -93,13 +99,13 @@ class NodePool(pulumi.ComponentResource):
         self, name: str, args: NodePoolArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:NodePool", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        full = f"berth-{pulumi.get_stack()}-{name}"
+        child_opts = pulumi.ResourceOptions(parent=self)
+        full_name = f"berth-{args.stack_name}-{name}"
         template = ec2.LaunchTemplate(
             name,
-            name_prefix=f"{full}-",
+            name_prefix=f"{full_name}-",
             update_default_version=True,
-            # The credentials of a node are not for its pods: version 2 alone, one hop away.
+            # Keep node credentials from Pods: allow only IMDSv2, and only one network hop.
             metadata_options=ec2.LaunchTemplateMetadataOptionsArgs(
                 http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
             ),
@@ -110,11 +116,11 @@ class NodePool(pulumi.ComponentResource):
             monitoring=ec2.LaunchTemplateMonitoringArgs(enabled=True),
             tag_specifications=[
                 ec2.LaunchTemplateTagSpecificationArgs(
-                    resource_type=kind, tags={**args.tags, "Name": full}
+                    resource_type=kind, tags={**args.tags, "Name": full_name}
                 )
                 for kind in ("instance", "volume", "network-interface")
             ],
-            opts=inside,
+            opts=child_opts,
         )
         group = eks.NodeGroup(
             name,
@@ -130,20 +136,20 @@ class NodePool(pulumi.ComponentResource):
                 id=template.id, version=template.latest_version.apply(lambda number: str(number))
             ),
             scaling_config=eks.NodeGroupScalingConfigArgs(
-                min_size=args.min, max_size=args.max, desired_size=args.desired
+                min_size=args.min_nodes, max_size=args.max_nodes, desired_size=args.initial_nodes
             ),
             update_config=eks.NodeGroupUpdateConfigArgs(max_unavailable_percentage=33),
             node_repair_config=eks.NodeGroupNodeRepairConfigArgs(enabled=True),
-            labels={**args.labels, **(_ACCELERATED if args.compute == "gpu" else {})},
-            taints=[_taint(taint) for taint in _taints(args)],
+            labels={**args.labels, **(_GPU_LABELS if args.compute == "gpu" else {})},
+            taints=[_taint_args(taint) for taint in _all_taints(args)],
             opts=pulumi.ResourceOptions.merge(
-                inside,
-                # The number of nodes is the autoscaler's: else each `up` would undo its work.
+                child_opts,
+                # The autoscaler manages the node count: otherwise every `up` would reset it.
                 pulumi.ResourceOptions(ignore_changes=["scalingConfig.desiredSize"]),
             ),
         )
         self.autoscaling_group = group.resources.apply(_autoscaling_group)
-        self.register_outputs({"autoscalingGroup": self.autoscaling_group})
+        self.register_outputs({"autoscaling_group": self.autoscaling_group})
 
 
 def _autoscaling_group(resources: Sequence[eks.outputs.NodeGroupResource]) -> str:
@@ -151,12 +157,12 @@ def _autoscaling_group(resources: Sequence[eks.outputs.NodeGroupResource]) -> st
     return str(groups[0].name)
 
 
-def _taints(args: NodePoolArgs) -> list[Taint]:
+def _all_taints(args: NodePoolArgs) -> list[Taint]:
     own = [Taint(key=GPU, value="present")] if args.compute == "gpu" else []
     return own + [taint for taint in args.taints if taint.key not in {it.key for it in own}]
 
 
-def _taint(taint: Taint) -> eks.NodeGroupTaintArgs:
+def _taint_args(taint: Taint) -> eks.NodeGroupTaintArgs:
     return eks.NodeGroupTaintArgs(
         key=taint.key, value=taint.value or None, effect=_EFFECTS[taint.effect]
     )

@@ -1,4 +1,4 @@
-"""Observability: dashboards and alarms of a stack."""
+"""Observability: the alarms and dashboards of a stack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,43 +8,46 @@ from pulumi_aws import cloudwatch
 
 from pulumi_berth.aws.access_log_plan import AccessLogFields, MetricFilter, access_log_filters
 from pulumi_berth.aws.alarm_plan import Alarm, AlarmThresholds, model_alarms, stack_alarms
+from pulumi_berth.aws.alarm_topic import ScanAlarm, ScanAlarmArgs
 from pulumi_berth.aws.dashboard_plan import model_dashboard, stack_dashboard
-from pulumi_berth.aws.scan_alarm import ScanAlarm, ScanAlarmArgs
-from pulumi_berth.aws.watched import (
+from pulumi_berth.aws.metrics import (
     Metric,
-    WatchedApi,
-    WatchedBalancer,
-    WatchedCluster,
-    WatchedModel,
-    WatchedStack,
+    MonitoredApi,
+    MonitoredBalancer,
+    MonitoredCluster,
+    MonitoredModel,
+    MonitoredStack,
 )
 
-_SECONDS = 60
+_PERIOD_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservabilityArgs:
-    """What is watched, and who is told.
+    """Arguments for `Observability`.
 
     Attributes:
-        region: of the stack.
-        topic_arn: that alarms go to (`AlarmTopic`).
-        models: that are hosted, at most 25 (`access_log_plan`).
-        api_name, api_stage: of API Gateway's REST API.
-        access_log: name of the log group of the API's access log, JSON lines.
-        access_log_fields: what their members are called.
-        load_balancer, target_group: what CloudWatch calls the balancer and the nodes behind it
-            (`InternalBalancer.metric_name`, `.target_metric_name`).
-        cluster_name: of the EKS cluster.
-        namespace: that the berths are in.
-        repositories: names of the ECR repositories whose findings are told.
-        thresholds: from when on a state is an alarm.
-        dashboards: whether there are dashboards.
+        stack_name: Name of the stack. It is part of the names of metrics and dashboards.
+        region: Region of the stack.
+        topic_arn: ARN of the topic that receives alarms (`AlarmTopic`).
+        models: Hosted models, at most 25 (`access_log_plan.MAX_MODELS`).
+        api_name: Name of API Gateway's REST API.
+        api_stage: Name of its stage.
+        access_log: Name of the log group with the API's access log, JSON lines.
+        access_log_fields: Names of the members of each line.
+        load_balancer: CloudWatch's name of the load balancer (`InternalLoadBalancer.metric_name`).
+        target_group: CloudWatch's name of its target group.
+        cluster_name: Name of the EKS cluster.
+        namespace: Namespace of the berths.
+        repositories: Names of the ECR repositories whose scan findings are sent to the topic.
+        thresholds: Limits at which alarms fire.
+        dashboards: Create dashboards.
     """
 
+    stack_name: str
     region: str
     topic_arn: pulumi.Input[str]
-    models: Sequence[WatchedModel]
+    models: Sequence[MonitoredModel]
     api_name: pulumi.Input[str]
     api_stage: pulumi.Input[str]
     access_log: pulumi.Input[str]
@@ -59,11 +62,10 @@ class ObservabilityArgs:
 
 
 class Observability(pulumi.ComponentResource):
-    """What is counted in the access log, the alarms of each model and of what they share, and a
-    dashboard for each model and for the stack.
+    """Metric filters for the access log, and alarms and a dashboard for each model and the stack.
 
     Attributes:
-        dashboards: names of the dashboards.
+        dashboards: Names of the dashboards.
         alarms: ARNs of the alarms.
     """
 
@@ -74,41 +76,47 @@ class Observability(pulumi.ComponentResource):
         self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Observability", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        watched = _watched(args)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        stack = _monitored_stack(args)
         models = [model.name for model in args.models]
-        for planned in access_log_filters(watched.stack, models, args.access_log_fields):
-            _filter(name, planned, args.access_log, inside)
-        alarms = [
-            *stack_alarms(watched, args.thresholds),
+        for planned in access_log_filters(stack.stack, models, args.access_log_fields):
+            _create_filter(name, planned, args.access_log, child_opts)
+        plan = [
+            *stack_alarms(stack, args.thresholds),
             *(
                 alarm
                 for model in args.models
-                for alarm in model_alarms(watched, model, args.thresholds)
+                for alarm in model_alarms(stack, model, args.thresholds)
             ),
         ]
-        made = [_alarm(name, alarm, watched.stack, args.topic_arn, inside) for alarm in alarms]
+        alarms = [
+            _create_alarm(name, alarm, stack.stack, args.topic_arn, child_opts) for alarm in plan
+        ]
         if args.repositories:
             ScanAlarm(
                 f"{name}-scans",
                 ScanAlarmArgs(repositories=args.repositories, topic_arn=args.topic_arn),
-                inside,
+                child_opts,
             )
-        self.dashboards = _dashboards(name, args, watched, inside) if args.dashboards else []
-        self.alarms = pulumi.Output.all(*(alarm.arn for alarm in made))
+        self.dashboards = (
+            _create_dashboards(name, args, stack, child_opts) if args.dashboards else []
+        )
+        self.alarms = pulumi.Output.all(*(alarm.arn for alarm in alarms))
         self.register_outputs({"dashboards": self.dashboards, "alarms": self.alarms})
 
 
-def _watched(args: ObservabilityArgs) -> WatchedStack:
-    return WatchedStack(
-        stack=pulumi.get_stack(),
-        api=WatchedApi(name=args.api_name, stage=args.api_stage),
-        balancer=WatchedBalancer(load_balancer=args.load_balancer, target_group=args.target_group),
-        cluster=WatchedCluster(name=args.cluster_name, namespace=args.namespace),
+def _monitored_stack(args: ObservabilityArgs) -> MonitoredStack:
+    return MonitoredStack(
+        stack=args.stack_name,
+        api=MonitoredApi(name=args.api_name, stage=args.api_stage),
+        balancer=MonitoredBalancer(
+            load_balancer=args.load_balancer, target_group=args.target_group
+        ),
+        cluster=MonitoredCluster(name=args.cluster_name, namespace=args.namespace),
     )
 
 
-def _filter(
+def _create_filter(
     name: str, planned: MetricFilter, log: pulumi.Input[str], opts: pulumi.ResourceOptions
 ) -> None:
     cloudwatch.LogMetricFilter(
@@ -126,7 +134,7 @@ def _filter(
     )
 
 
-def _alarm(
+def _create_alarm(
     name: str,
     planned: Alarm,
     stack: str,
@@ -135,9 +143,11 @@ def _alarm(
 ) -> cloudwatch.MetricAlarm:
     return cloudwatch.MetricAlarm(
         f"{name}-{planned.name}",
-        alarm_description=f"{planned.says}, in each of {planned.minutes} minutes (stack {stack})",
+        alarm_description=(
+            f"{planned.description}, in each of {planned.minutes} minutes (stack {stack})"
+        ),
         comparison_operator="GreaterThanThreshold",
-        threshold=planned.above,
+        threshold=planned.threshold,
         evaluation_periods=planned.minutes,
         datapoints_to_alarm=planned.minutes,
         treat_missing_data="notBreaching",
@@ -149,20 +159,20 @@ def _alarm(
 
 
 def _queries(planned: Alarm) -> list[cloudwatch.MetricAlarmMetricQueryArgs]:
-    judged = [*planned.metrics, *planned.steps][-1]
-    looked_at = [
+    result = [*planned.metrics, *planned.expressions][-1]
+    metrics = [
         cloudwatch.MetricAlarmMetricQueryArgs(
-            id=known, metric=_metric(metric), return_data=known == judged
+            id=metric_id, metric=_metric(metric), return_data=metric_id == result
         )
-        for known, metric in planned.metrics.items()
+        for metric_id, metric in planned.metrics.items()
     ]
-    calculated = [
+    expressions = [
         cloudwatch.MetricAlarmMetricQueryArgs(
-            id=step, expression=expression, label=step, return_data=step == judged
+            id=query_id, expression=expression, label=query_id, return_data=query_id == result
         )
-        for step, expression in planned.steps.items()
+        for query_id, expression in planned.expressions.items()
     ]
-    return [*looked_at, *calculated]
+    return [*metrics, *expressions]
 
 
 def _metric(metric: Metric) -> cloudwatch.MetricAlarmMetricQueryMetricArgs:
@@ -170,27 +180,27 @@ def _metric(metric: Metric) -> cloudwatch.MetricAlarmMetricQueryMetricArgs:
         namespace=metric.namespace,
         metric_name=metric.name,
         dimensions=metric.dimensions or None,
-        period=_SECONDS,
+        period=_PERIOD_SECONDS,
         stat=metric.stat,
     )
 
 
-def _dashboards(
-    name: str, args: ObservabilityArgs, watched: WatchedStack, opts: pulumi.ResourceOptions
+def _create_dashboards(
+    name: str, args: ObservabilityArgs, stack: MonitoredStack, opts: pulumi.ResourceOptions
 ) -> list[str]:
     bodies = {
-        "stack": stack_dashboard(watched, args.thresholds, args.region),
+        "stack": stack_dashboard(stack, args.thresholds, args.region),
         **{
-            f"model-{model.name}": model_dashboard(watched, model, args.thresholds, args.region)
+            f"model-{model.name}": model_dashboard(stack, model, args.thresholds, args.region)
             for model in args.models
         },
     }
-    # AWS makes no names for dashboards; one of the same name would be written over.
-    names = {what: f"berth-{watched.stack}-{what}" for what in bodies}
-    for what, body in bodies.items():
+    # AWS generates no dashboard names, and a dashboard overwrites another of the same name.
+    names = {subject: f"berth-{stack.stack}-{subject}" for subject in bodies}
+    for subject, body in bodies.items():
         cloudwatch.Dashboard(
-            f"{name}-{what}",
-            dashboard_name=names[what],
+            f"{name}-{subject}",
+            dashboard_name=names[subject],
             dashboard_body=pulumi.Output.json_dumps(body),
             opts=opts,
         )

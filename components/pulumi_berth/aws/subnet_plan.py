@@ -1,4 +1,4 @@
-"""How the addresses of a VPC are cut into subnets."""
+"""The subnets of a VPC, as plain data."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ class ZoneSubnets:
     """The subnets of one availability zone.
 
     Attributes:
-        zone: such as `eu-central-1a`.
-        private: range of nodes and pods.
-        public: range of what reaches the internet by itself: NAT gateways.
+        zone: Name of the zone, such as `eu-central-1a`.
+        private: Address range of nodes and Pods.
+        public: Address range of resources with a public address: NAT gateways.
     """
 
     zone: str
@@ -20,27 +20,30 @@ class ZoneSubnets:
 
 
 def subnet_plan(cidr: str, zones: list[str]) -> list[ZoneSubnets]:
-    """The subnets of each zone, none overlapping another.
+    """Return the subnets of each zone. They do not overlap.
 
-    The VPC is cut into 4 equal blocks for up to 3 zones, into 8 for up to 7: a private subnet is
-    one block, and the last block is cut again, as often, for the public ones, which need few
-    addresses. A zone that is added within 3, or within 7, moves nothing that is there: a subnet
-    whose range changes is a new subnet, with every node in it.
+    The VPC has 4 equal blocks for up to 3 zones, or 8 blocks for up to 7 zones. Each private subnet
+    is one block. The last block is divided the same way into public subnets, which need few
+    addresses. Adding a zone within 3, or within 7, changes no existing subnet: AWS replaces a
+    subnet whose range changes, with every node in it.
 
     Args:
-        cidr: of the VPC.
-        zones: names, 1 to 7.
+        cidr: Address range of the VPC.
+        zones: Names of 1 to 7 zones.
 
     Raises:
-        ValueError: not 1 to 7 zones, or a public subnet would be smaller than /28, the smallest
-            that AWS has (https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html).
+        ValueError: If the number of zones is not 1 to 7, or a public subnet would be smaller than
+            /28, the minimum of AWS
+            (https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html).
     """
     if not 1 <= len(zones) <= 7:
-        raise ValueError(f"{len(zones)} zones; 1 to 7")
+        raise ValueError(f"{len(zones)} zones are not supported; use 1 to 7")
     network = ipaddress.IPv4Network(cidr)
     bits = 2 if len(zones) <= 3 else 3
     if network.prefixlen + 2 * bits > 28:
-        raise ValueError(f"{cidr} is too small for {len(zones)} zones; /{28 - 2 * bits} or larger")
+        raise ValueError(
+            f"{cidr} is too small for {len(zones)} zones; use /{28 - 2 * bits} or larger"
+        )
     blocks = list(network.subnets(prefixlen_diff=bits))
     public = list(blocks[-1].subnets(prefixlen_diff=bits))
     return [

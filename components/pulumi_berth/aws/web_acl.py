@@ -1,4 +1,4 @@
-"""WebAcl: the firewall before an API or a distribution."""
+"""WebAcl: the firewall of an API or a distribution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,28 +8,30 @@ import pulumi
 from pulumi_aws import cloudwatch, wafv2
 
 from berth_protocol.headers import API_KEY
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.logs import LogSettings
 
 ORIGIN_HEADER = "x-origin-verify"
-_SECONDS = 300
+_RATE_WINDOW_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebAclArgs:
-    """What passes.
+    """Arguments for `WebAcl`.
 
     Attributes:
-        scope: `REGIONAL` for an API; `CLOUDFRONT` for a distribution, which is kept in us-east-1.
-        rule_sets: AWS's managed rule sets, by name
+        stack_name: Name of the stack. It is part of the log group's name.
+        scope: `REGIONAL` for an API, or `CLOUDFRONT` for a distribution, in us-east-1.
+        rule_groups: Names of AWS managed rule groups
             (https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html).
-        mode: whether those block, or only count, what they match.
-        requests_per_ip: of one address in 5 minutes, 10 or more; beyond that it is blocked.
-        logs: how the log of requests is kept; a key for a distribution is one of us-east-1.
-        origin_secret: what requests must have in the header `x-origin-verify`; None for any.
+        mode: Let the managed rule groups block requests, or only count them.
+        requests_per_ip: Maximum number of requests from one address in 5 minutes, at least 10.
+        logs: Settings of the request log. For a distribution the key must be in us-east-1.
+        origin_secret: Required value of the header `x-origin-verify`. If None, it is not required.
     """
 
+    stack_name: str
     scope: Literal["REGIONAL", "CLOUDFRONT"]
-    rule_sets: Sequence[str]
+    rule_groups: Sequence[str]
     mode: Literal["block", "count"]
     requests_per_ip: int
     logs: LogSettings
@@ -37,11 +39,11 @@ class WebAclArgs:
 
 
 class WebAcl(pulumi.ComponentResource):
-    """Requests that did not come through the edge, that come too often, or that a managed rule set
-    knows as bad are answered 403.
+    """A web ACL that responds with 403 to requests that bypass the edge endpoint, exceed the rate
+    limit of their address, or match a managed rule group.
 
     Attributes:
-        arn: of the web ACL.
+        arn: ARN of the web ACL.
     """
 
     arn: pulumi.Output[str]
@@ -50,7 +52,7 @@ class WebAcl(pulumi.ComponentResource):
         self, name: str, args: WebAclArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:WebAcl", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        child_opts = pulumi.ResourceOptions(parent=self)
         region = "us-east-1" if args.scope == "CLOUDFRONT" else None
         acl = wafv2.WebAcl(
             name,
@@ -60,20 +62,20 @@ class WebAcl(pulumi.ComponentResource):
                 allow=wafv2.WebAclDefaultActionAllowArgs()
             ),
             rules=_rules(args),
-            visibility_config=_visible(name),
+            visibility_config=_visibility(name),
             opts=pulumi.ResourceOptions.merge(
-                inside, pulumi.ResourceOptions(additional_secret_outputs=["rules"])
+                child_opts, pulumi.ResourceOptions(additional_secret_outputs=["rules"])
             ),
         )
-        # The first part of the name is what WAF asks for:
+        # WAF requires the prefix `aws-waf-logs-`:
         # https://docs.aws.amazon.com/waf/latest/developerguide/logging-cw-logs.html
         log = cloudwatch.LogGroup(
             name,
-            name_prefix=f"aws-waf-logs-berth-{pulumi.get_stack()}-{name}-",
+            name_prefix=f"aws-waf-logs-berth-{args.stack_name}-{name}-",
             retention_in_days=args.logs.days,
             kms_key_id=args.logs.key,
             region=region,
-            opts=inside,
+            opts=child_opts,
         )
         wafv2.WebAclLoggingConfiguration(
             name,
@@ -88,24 +90,24 @@ class WebAcl(pulumi.ComponentResource):
                 for header in (API_KEY, ORIGIN_HEADER)
             ],
             region=region,
-            opts=inside,
+            opts=child_opts,
         )
         self.arn = acl.arn
         self.register_outputs({"arn": self.arn})
 
 
 def _rules(args: WebAclArgs) -> list[wafv2.WebAclRuleArgsDict]:
-    """In the order in which they are asked."""
+    """Return the rules in the order of evaluation."""
     rules = [
-        *([] if args.origin_secret is None else [_from_edge(args.origin_secret)]),
-        _rate(args.requests_per_ip),
-        *(_managed(name, args.mode) for name in args.rule_sets),
+        *([] if args.origin_secret is None else [_edge_rule(args.origin_secret)]),
+        _rate_rule(args.requests_per_ip),
+        *(_managed_rule(name, args.mode) for name in args.rule_groups),
     ]
     return [{**rule, "priority": priority} for priority, rule in enumerate(rules)]
 
 
-def _from_edge(secret: pulumi.Input[str]) -> wafv2.WebAclRuleArgsDict:
-    """Nothing passes without the header that the edge adds, whose value nobody else knows."""
+def _edge_rule(secret: pulumi.Input[str]) -> wafv2.WebAclRuleArgsDict:
+    """Block requests without the header that only the edge endpoint can add."""
     return {
         "name": "from-edge",
         "priority": 0,
@@ -124,11 +126,11 @@ def _from_edge(secret: pulumi.Input[str]) -> wafv2.WebAclRuleArgsDict:
                 ]
             }
         },
-        "visibility_config": _visible("from-edge"),
+        "visibility_config": _visibility("from-edge"),
     }
 
 
-def _rate(requests: int) -> wafv2.WebAclRuleArgsDict:
+def _rate_rule(requests: int) -> wafv2.WebAclRuleArgsDict:
     return {
         "name": "rate",
         "priority": 0,
@@ -137,25 +139,25 @@ def _rate(requests: int) -> wafv2.WebAclRuleArgsDict:
             "rate_based_statement": {
                 "aggregate_key_type": "IP",
                 "limit": requests,
-                "evaluation_window_sec": _SECONDS,
+                "evaluation_window_sec": _RATE_WINDOW_SECONDS,
             }
         },
-        "visibility_config": _visible("rate"),
+        "visibility_config": _visibility("rate"),
     }
 
 
-def _managed(name: str, mode: str) -> wafv2.WebAclRuleArgsDict:
+def _managed_rule(name: str, mode: str) -> wafv2.WebAclRuleArgsDict:
     return {
         "name": name,
         "priority": 0,
         "override_action": {"none": {}} if mode == "block" else {"count": {}},
         "statement": {"managed_rule_group_statement": {"name": name, "vendor_name": "AWS"}},
-        "visibility_config": _visible(name),
+        "visibility_config": _visibility(name),
     }
 
 
-def _visible(name: str) -> wafv2.WebAclVisibilityConfigArgsDict:
-    """A metric for each rule; no samples of requests, which could have keys in them."""
+def _visibility(name: str) -> wafv2.WebAclVisibilityConfigArgsDict:
+    """Enable a metric for each rule. Disable request samples, which could contain API keys."""
     return {
         "metric_name": name,
         "cloudwatch_metrics_enabled": True,

@@ -21,7 +21,7 @@ from pulumi.dynamic import (
 _CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations")
 _GATE = ("scan", "sbom")
 _TAG_DIGITS = 16
-# What a stack was ever to run; components/aws/lifecycle_plan.py keeps a registry from deleting it.
+# What a stack was ever to run; pulumi_berth.aws.model_registry keeps a registry from deleting it.
 _RELEASE = "release-"
 
 

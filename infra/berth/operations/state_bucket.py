@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from berth.errors import OperationError
 from berth.operations.state_step import Step
 from berth.platforms.aws.errors import get_code
-from pulumi_berth.aws.bucket_policy import bucket_policy, over_tls_alone, under_its_key_alone
+from pulumi_berth.aws.bucket_plan import build_bucket_policy, require_kms_key, require_tls
 
 # Without dots, which S3 takes: its certificate does not cover a host name with more of them.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -198,7 +198,9 @@ class StateBucket:
                 missing="NoSuchBucketPolicy",
                 read=lambda: _statements_of(s3.get_bucket_policy(**ours)["Policy"]),
                 wanted=lambda found: _statements(found, f"arn:aws:s3:::{self.name}", key),
-                write=lambda value: s3.put_bucket_policy(**ours, Policy=bucket_policy(*value)),
+                write=lambda value: s3.put_bucket_policy(
+                    **ours, Policy=build_bucket_policy(*value)
+                ),
             ),
         ]
 
@@ -235,7 +237,7 @@ def _statements_of(policy: str) -> list[dict[str, Any]]:
 
 
 def _statements(found: list[dict[str, Any]] | None, bucket: str, key: str) -> list[dict[str, Any]]:
-    return _with(found, "Sid", [over_tls_alone(bucket), *under_its_key_alone(bucket, key)])
+    return _with(found, "Sid", [require_tls(bucket), *require_kms_key(bucket, key)])
 
 
 def _lifecycle(found: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The aws platform: EKS and everything around it; in the cluster the same as on any other."""
+"""The aws platform: EKS and the AWS services around it. In the cluster it equals kubernetes."""
 
 import json
 from pathlib import Path
@@ -7,26 +7,24 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import Provider
 
-from berth.platforms.aws.account import AwsAccount, account_of
-from berth.platforms.aws.data import make_data
-from berth.platforms.aws.eks import kubeconfig
+from berth.platforms.aws.access import build_kubeconfig, dataset_bucket
+from berth.platforms.aws.account import AwsAccount, look_up_account
 from berth.platforms.aws.foundation import (
     Nodes,
-    autoscaler_role,
-    make_keys,
-    make_network,
-    make_nodes,
+    create_autoscaler_role,
+    create_keys,
+    create_network,
+    create_nodes,
 )
-from berth.platforms.aws.observability import watch
-from berth.platforms.aws.public_api import make_api, make_balancer, make_edge
+from berth.platforms.aws.observability import create_observability
+from berth.platforms.aws.public_api import create_api, create_edge, create_load_balancer
 from berth.platforms.aws.regions import (
+    create_shared_host,
     other_regions,
-    said_to_regions,
-    secret_of_edge,
-    shared_host,
+    read_edge_secret,
+    region_outputs,
 )
-from berth.platforms.aws.registry import make_registry
-from berth.platforms.aws.stack_bucket import bucket_of_sets
+from berth.platforms.aws.storage import create_data_layer, create_registry
 from berth.platforms.keys import client_keys
 from berth.platforms.kubernetes.berth_args import build_image_settings
 from berth.platforms.kubernetes.cluster import CRD_SOURCES, get_api_host, get_cluster_access
@@ -40,27 +38,26 @@ from pulumi_berth.aws.cluster import Cluster
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
 
-# The port of every node that leads to the in-cluster gateway, unless the specification says.
-_NODE_PORT = 30080
+# Node port of the in-cluster gateway if the specification sets none.
+_DEFAULT_NODE_PORT = 30080
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
-    """Keys -> network -> cluster and nodes -> data and images -> what every cluster runs -> the
-    way in -> sites."""
-    account = account_of(spec, stack)
-    keys = make_keys(spec, account)
-    network = make_network(spec, account, keys)
-    nodes = make_nodes(spec, account, keys, network)
+    """Declare the stack: keys, network, nodes, data, images, cluster contents, API, sites."""
+    account = look_up_account(spec, stack)
+    keys = create_keys(spec, account)
+    network = create_network(spec, account, keys)
+    nodes = create_nodes(spec, account, keys, network)
     cluster = _cluster_provider(spec, account, nodes, root)
 
-    data = make_data(spec, account, keys)
-    registry = make_registry(spec, account, keys)
+    data = create_data_layer(spec, account, keys)
+    registry = create_registry(spec, account, keys)
     images, reports = build_images(
         spec,
         build_image_settings(spec, registry.path),
         root,
         pulumi.ResourceOptions(depends_on=registry.ready),
-        default_bucket=bucket_of_sets(spec, stack, account.number, account.region),
+        default_bucket=dataset_bucket(spec, stack, account.number, account.region),
     )
     client = client_keys(spec.gateway.clients)
     hosted = declare_hosting(
@@ -82,18 +79,20 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             image=spec.cluster.autoscaler_image or _autoscaler_image(spec.cluster.version),
         ),
         pulumi.ResourceOptions(
-            provider=cluster, depends_on=[autoscaler_role(spec, account, nodes)]
+            provider=cluster, depends_on=[create_autoscaler_role(spec, account, nodes)]
         ),
     )
-    balancer = make_balancer(spec, account, network, nodes, _node_port(spec))
+    load_balancer = create_load_balancer(spec, account, network, nodes, _node_port(spec))
     others = other_regions(spec)
-    # The underscore keeps it apart from clients, whose names have none.
+    # Client names contain no underscore, so this name cannot collide with a client.
     own = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
-    secret = secret_of_edge(spec, others) if own is None else own
-    shared = shared_host(spec, account, balancer)
-    api = make_api(spec, account, keys, balancer, client, secret, shared)
-    url = api.url if own is None else make_edge(spec, account, keys, api, own).url
-    watch(spec, account, keys, nodes, balancer, api, repositories=registry.repositories)
+    secret = read_edge_secret(spec, others) if own is None else own
+    shared_host = create_shared_host(spec, account, load_balancer)
+    api = create_api(spec, account, keys, load_balancer, client, secret, shared_host)
+    url = api.url if own is None else create_edge(spec, account, keys, api, own).url
+    create_observability(
+        spec, account, keys, nodes, load_balancer, api, repositories=registry.repositories
+    )
     sites = {
         name: deploy_site(name, spec, stack=stack, images=images, keys=client, root=root)
         for name in spec.edge.sites
@@ -107,12 +106,12 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "data_bucket": data.bucket_name,
         "models": build_models_output(spec, hosted, root),
         **({"sites": sites} if sites else {}),
-        **said_to_regions(spec, account, others, secret),
+        **region_outputs(spec, account, others, secret),
     }
 
 
 def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root: Path) -> Provider:
-    """The way to the cluster's API, once there are nodes for pods."""
+    """Return the provider for the cluster's API. It waits until the cluster has nodes for Pods."""
     ready = pulumi.ResourceOptions(depends_on=nodes.ready)
     if spec.kubernetes.kubeconfig is not None:
         access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
@@ -120,7 +119,7 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
             "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
         )
     content = _kubeconfig(nodes.cluster, account)
-    # What the stack's own cluster does not have yet, and everything else waits for.
+    # A new EKS cluster has no Gateway API definitions, and everything else in it needs them.
     definitions = GatewayCrds(
         "definitions",
         GatewayCrdsArgs(sources=CRD_SOURCES),
@@ -138,13 +137,13 @@ def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
         name=cluster.cluster_name,
         endpoint=cluster.endpoint,
         authority=cluster.certificate_authority,
-    ).apply(lambda known: json.dumps(kubeconfig(region=account.region, **known)))
+    ).apply(lambda known: json.dumps(build_kubeconfig(region=account.region, **known)))
 
 
 def _endpoint(
     spec: HostingSpec, hosted: Hosting, public: pulumi.Output[str], root: Path
 ) -> pulumi.Output[str]:
-    """Where clients reach the gateway; where AWS is emulated nothing answers but the cluster."""
+    """Return the address of the gateway. With emulated AWS only the cluster responds."""
     if spec.kubernetes.kubeconfig is not None:
         access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
         return build_endpoint(spec, get_api_host(access), hosted.traefik)
@@ -152,7 +151,7 @@ def _endpoint(
 
 
 def _through_nodes(spec: HostingSpec) -> HostingSpec:
-    """The gateway is reached through a port of every node, known beforehand."""
+    """Return the specification with the gateway on a fixed port of every node."""
     known = spec.kubernetes.service.model_copy(update={"node_port": _node_port(spec)})
     return spec.model_copy(
         update={"kubernetes": spec.kubernetes.model_copy(update={"service": known})}
@@ -160,7 +159,7 @@ def _through_nodes(spec: HostingSpec) -> HostingSpec:
 
 
 def _node_port(spec: HostingSpec) -> int:
-    return spec.kubernetes.service.node_port or _NODE_PORT
+    return spec.kubernetes.service.node_port or _DEFAULT_NODE_PORT
 
 
 def _autoscaler_image(version: str) -> str:

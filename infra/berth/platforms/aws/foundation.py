@@ -1,16 +1,15 @@
-"""What hosting on AWS stands on: keys, network, cluster, nodes."""
+"""The foundation of an aws stack: keys, network, cluster, nodes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 
+from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.account import AwsAccount
-from berth.platforms.aws.eks import cluster_name
 from berth.spec import HostingSpec
-from pulumi_berth.aws.agent_settings import agent_settings
-from pulumi_berth.aws.alarm_topic import alarm_key_users
-from pulumi_berth.aws.autoscaler_rights import autoscaler_policy
+from pulumi_berth.aws.agent_settings import build_agent_settings
+from pulumi_berth.aws.alarm_topic import alarm_key_statements
 from pulumi_berth.aws.cluster import Access, Cluster, ClusterArgs
 from pulumi_berth.aws.cluster_addons import (
     AFTER_NODES,
@@ -18,27 +17,26 @@ from pulumi_berth.aws.cluster_addons import (
     ClusterAddons,
     ClusterAddonsArgs,
 )
-from pulumi_berth.aws.container_logs import ContainerLogs, ContainerLogsArgs
 from pulumi_berth.aws.edge_endpoint import REGION as EDGE_REGION
 from pulumi_berth.aws.encryption_key import (
     EncryptionKey,
     EncryptionKeyArgs,
-    account_use,
-    service_use,
+    allow_account_through,
+    allow_service,
 )
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.iam_policies import autoscaler_permissions
+from pulumi_berth.aws.iam_roles import NodeRole, NodeRoleArgs, PodRole, PodRoleArgs
+from pulumi_berth.aws.logs import ContainerLogs, ContainerLogsArgs
 from pulumi_berth.aws.network import Network, NetworkArgs
 from pulumi_berth.aws.node_pool import NodePool, NodePoolArgs, Taint
-from pulumi_berth.aws.node_role import NodeRole
-from pulumi_berth.aws.pod_role import PodRole, PodRoleArgs
 from pulumi_berth.kubernetes.cluster_autoscaler import SERVICE_ACCOUNT as AUTOSCALER
 
-CLOUDWATCH = "amazon-cloudwatch-observability"
+_CLOUDWATCH_ADDON = "amazon-cloudwatch-observability"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The customer keys, one per purpose."""
+    """The customer managed keys, one for each purpose."""
 
     logs: EncryptionKey
     cluster: EncryptionKey
@@ -50,12 +48,12 @@ class Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class Nodes:
-    """A cluster that pods can be given to.
+    """A cluster that can run Pods.
 
     Attributes:
-        cluster: its control plane.
-        pools: by name.
-        ready: what has to be there before the first pod.
+        cluster: Control plane.
+        pools: Node pools by name.
+        ready: Resources that must exist before the first Pod.
     """
 
     cluster: Cluster
@@ -63,50 +61,47 @@ class Nodes:
     ready: list[pulumi.Resource]
 
 
-def make_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
-    """A key for each purpose, usable by what serves that purpose alone."""
+def create_keys(spec: HostingSpec, account: AwsAccount) -> Keys:
+    """Create a key for each purpose. Only the services of that purpose can use it."""
 
-    def key(name: str, purpose: str, *users: dict[str, object]) -> EncryptionKey:
-        return stack_key(spec, account, name, purpose, users)
+    def key(name: str, purpose: str, *statements: dict[str, object]) -> EncryptionKey:
+        return create_stack_key(spec, account, name, purpose, statements)
 
     return Keys(
-        logs=key(
-            "logs-key",
-            "logs",
-            _logs_of(account.number, account.region),
-        ),
+        logs=key("logs-key", "logs", _allow_logs(account.number, account.region)),
         cluster=key("cluster-key", "Kubernetes Secrets"),
         disks=key(
             "disks-key",
             "disks of nodes",
-            account_use(account.number, f"ec2.{account.region}.amazonaws.com"),
+            allow_account_through(account.number, f"ec2.{account.region}.amazonaws.com"),
         ),
         images=key("images-key", "images"),
         data=key("data-key", "data that models read"),
-        alerts=key(
-            "alerts-key",
-            "alarms on their way",
-            *alarm_key_users(),
-        ),
+        alerts=key("alerts-key", "alarm messages", *alarm_key_statements()),
     )
 
 
-def stack_key(
+def create_stack_key(
     spec: HostingSpec,
     account: AwsAccount,
     name: str,
     purpose: str,
-    users: Sequence[dict[str, object]] = (),
+    statements: Sequence[dict[str, object]] = (),
     *,
     region: str | None = None,
 ) -> EncryptionKey:
-    """A key as all of the stack's are; of its region unless another is given."""
+    """Create a key with the stack's settings.
+
+    Args:
+        region: Region of the key. Defaults to the stack's Region.
+    """
     return EncryptionKey(
         name,
         EncryptionKeyArgs(
-            purpose=f"Berth {pulumi.get_stack()}: {purpose}",
+            stack_name=account.stack,
+            purpose=f"Berth {account.stack}: {purpose}",
             account=account.number,
-            users=users,
+            statements=statements,
             rotation_days=spec.encryption.rotation_days,
             deletion_window_days=spec.encryption.deletion_window_days,
             protect=spec.protect,
@@ -116,56 +111,58 @@ def stack_key(
     )
 
 
-def edge_logs_key(spec: HostingSpec, account: AwsAccount, keys: Keys) -> EncryptionKey:
-    """The key for logs of what AWS keeps in us-east-1, wherever the stack is."""
+def create_edge_logs_key(spec: HostingSpec, account: AwsAccount, keys: Keys) -> EncryptionKey:
+    """Return the key for logs of CloudFront, which are in us-east-1 for every stack."""
     if account.region == EDGE_REGION:
         return keys.logs
-    users = [_logs_of(account.number, EDGE_REGION)]
-    return stack_key(
-        spec, account, "edge-logs-key", "logs of the edge endpoint", users, region=EDGE_REGION
+    statements = [_allow_logs(account.number, EDGE_REGION)]
+    return create_stack_key(
+        spec, account, "edge-logs-key", "logs of the edge endpoint", statements, region=EDGE_REGION
     )
 
 
-def _logs_of(account: str, region: str) -> dict[str, object]:
-    """CloudWatch Logs may use the key for this account's groups."""
+def _allow_logs(account: str, region: str) -> dict[str, object]:
+    """Return a statement that lets CloudWatch Logs use the key for this account's log groups."""
     groups = f"arn:aws:logs:{region}:{account}:*"
-    return service_use(
+    return allow_service(
         f"logs.{region}.amazonaws.com",
         {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
 
 
-def make_network(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Network:
-    """The VPC of the stack."""
+def create_network(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Network:
+    """Create the stack's VPC."""
     return Network(
         "network",
         NetworkArgs(
+            stack_name=account.stack,
             region=account.region,
             account=account.number,
             cidr=spec.network.cidr,
             zones=account.zones,
             nat=spec.network.nat,
             interface_endpoints=list(spec.network.interface_endpoints),
-            flow_log=LogSettings(days=spec.network.flow_log_days, key=keys.logs.arn),
+            flow_log=account.log_settings(spec.network.flow_log_days, keys.logs.arn),
         ),
         account.options(),
     )
 
 
-def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Network) -> Nodes:
-    """Control plane -> what a node needs to become one -> pools of nodes -> what needs a node."""
-    in_eks = cluster_name(pulumi.get_stack())
+def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Network) -> Nodes:
+    """Create the control plane, the add-ons that nodes need, the node pools, and other add-ons."""
+    cluster_name = stack_prefix(account.stack)
+    logs = account.log_settings(spec.observability.log_days, keys.logs.arn)
     cluster = Cluster(
         "cluster",
         ClusterArgs(
-            cluster_name=in_eks,
+            cluster_name=cluster_name,
             version=spec.cluster.version,
             support=spec.cluster.support,
             subnet_ids=network.private_subnet_ids,
             service_cidr=spec.cluster.service_cidr,
             public_cidrs=list(spec.cluster.public_cidrs),
             secrets_key=keys.cluster.arn,
-            logs=LogSettings(days=spec.observability.log_days, key=keys.logs.arn),
+            logs=logs,
             access={
                 name: Access(
                     role_arn=f"arn:aws:iam::{account.number}:role/{access.role}",
@@ -178,7 +175,9 @@ def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Netw
         account.options(),
     )
 
-    def addons(name: str, names: tuple[str, ...], after: list[pulumi.Resource]) -> ClusterAddons:
+    def addons(
+        name: str, names: tuple[str, ...], depends_on: list[pulumi.Resource]
+    ) -> ClusterAddons:
         return ClusterAddons(
             name,
             ClusterAddonsArgs(
@@ -186,45 +185,43 @@ def make_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Netw
                 cluster_name=cluster.cluster_name,
                 cluster_arn=cluster.arn,
                 names=names,
-                settings={CLOUDWATCH: agent_settings(in_eks, spec.kubernetes.namespace)},
+                settings={
+                    _CLOUDWATCH_ADDON: build_agent_settings(cluster_name, spec.kubernetes.namespace)
+                },
                 versions={str(addon): version for addon, version in spec.cluster.addons.items()},
             ),
             pulumi.ResourceOptions.merge(
-                account.options(), pulumi.ResourceOptions(depends_on=after)
+                account.options(), pulumi.ResourceOptions(depends_on=depends_on)
             ),
         )
 
     before = addons("addons-before-nodes", BEFORE_NODES, [])
-    pools = _pools(spec, account, keys, network, cluster, before)
-    further = tuple(
+    pools = _create_pools(spec, account, keys, network, cluster, before)
+    optional = tuple(
         name for name in spec.cluster.addons if name not in (*BEFORE_NODES, *AFTER_NODES)
     )
     system = [pools[name] for name, pool in spec.node_pools.items() if pool.min > 0]
-    logs = ContainerLogs(
-        "containers",
-        ContainerLogsArgs(
-            cluster_name=in_eks,
-            logs=LogSettings(days=spec.observability.log_days, key=keys.logs.arn),
-        ),
-        account.options(),
+    container_logs = ContainerLogs(
+        "containers", ContainerLogsArgs(cluster_name=cluster_name, logs=logs), account.options()
     )
-    after = addons("addons", (*AFTER_NODES, *further), [*system, logs])
+    after = addons("addons", (*AFTER_NODES, *optional), [*system, container_logs])
     return Nodes(cluster=cluster, pools=pools, ready=[*system, after])
 
 
-def _pools(
+def _create_pools(
     spec: HostingSpec,
     account: AwsAccount,
     keys: Keys,
     network: Network,
     cluster: Cluster,
-    before: ClusterAddons,
+    addons: ClusterAddons,
 ) -> dict[str, NodePool]:
-    role = NodeRole("nodes", account.options())
+    role = NodeRole("nodes", NodeRoleArgs(stack_name=account.stack), account.options())
     return {
         name: NodePool(
             name,
             NodePoolArgs(
+                stack_name=account.stack,
                 cluster_name=cluster.cluster_name,
                 version=cluster.version,
                 role_arn=role.arn,
@@ -232,9 +229,9 @@ def _pools(
                 compute=pool.compute,
                 architecture=pool.architecture,
                 instance_types=list(pool.instance_types),
-                min=pool.min,
-                max=pool.max,
-                desired=pool.initial,
+                min_nodes=pool.min,
+                max_nodes=pool.max,
+                initial_nodes=pool.initial,
                 spot=pool.spot,
                 disk_gib=pool.disk_gib,
                 disk_key=keys.disks.arn,
@@ -246,15 +243,15 @@ def _pools(
                 tags=account.tags,
             ),
             pulumi.ResourceOptions.merge(
-                account.options(), pulumi.ResourceOptions(depends_on=[before])
+                account.options(), pulumi.ResourceOptions(depends_on=[addons])
             ),
         )
         for name, pool in spec.node_pools.items()
     }
 
 
-def autoscaler_role(spec: HostingSpec, account: AwsAccount, nodes: Nodes) -> PodRole:
-    """What the cluster autoscaler may do in AWS."""
+def create_autoscaler_role(spec: HostingSpec, account: AwsAccount, nodes: Nodes) -> PodRole:
+    """Create the AWS permissions of the cluster autoscaler."""
     return PodRole(
         "autoscaler",
         PodRoleArgs(
@@ -263,10 +260,10 @@ def autoscaler_role(spec: HostingSpec, account: AwsAccount, nodes: Nodes) -> Pod
             cluster_arn=nodes.cluster.arn,
             namespace=spec.kubernetes.namespace,
             service_account=AUTOSCALER,
-            policy=autoscaler_policy(
+            policy=autoscaler_permissions(
                 region=account.region,
                 account=account.number,
-                cluster_name=cluster_name(pulumi.get_stack()),
+                cluster_name=stack_prefix(account.stack),
             ),
         ),
         account.options(),

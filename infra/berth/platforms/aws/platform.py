@@ -18,7 +18,7 @@ _OFFLINE_ACCOUNT = "000000000000"
 
 
 def _require_target(spec: HostingSpec, root: Path) -> None:
-    from berth.platforms.aws.credentials import require_credentials
+    from berth.platforms.aws.access import require_credentials
     from berth.platforms.kubernetes.cluster import require_cluster
 
     require_credentials(spec.aws)
@@ -36,7 +36,7 @@ def _get_access(context: StackContext) -> "ClusterAccess":
     """Return the access to the stack's own cluster, or to the one that replaces EKS."""
     if context.spec.kubernetes.kubeconfig is not None:
         return kubernetes.get_access(context.spec, context.root)
-    from berth.platforms.aws.eks import eks_access
+    from berth.platforms.aws.access import eks_access
 
     return eks_access(context.stack, context.spec.aws)
 
@@ -62,7 +62,7 @@ def _explain_failure(context: StackContext) -> list[str]:
 
 
 def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketSet":
-    from berth.platforms.aws.stack_bucket import open_own_dataset
+    from berth.platforms.aws.access import open_own_dataset
 
     return open_own_dataset(spec, stack, path)
 
@@ -70,7 +70,7 @@ def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketSet":
 def _answer_offline(
     spec: HostingSpec, function: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Answer as an empty account does, and as the stacks of other regions would."""
+    """Return what an empty account, and the stacks in other Regions, would return."""
     region = str(spec.aws.get("region", ""))
     latency = spec.edge.latency_routing
     match function:

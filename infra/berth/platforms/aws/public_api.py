@@ -1,31 +1,28 @@
-"""The public front door of an aws stack: balancer, firewall, API, edge endpoint."""
+"""The public API of an aws stack: load balancer, firewall, API Gateway, edge endpoint."""
 
 from collections.abc import Mapping
 
 import pulumi
 
 from berth.platforms.aws.account import AwsAccount
-from berth.platforms.aws.foundation import Keys, Nodes, edge_logs_key
+from berth.platforms.aws.foundation import Keys, Nodes, create_edge_logs_key
 from berth.spec import ClientSpec, HostingSpec
 from berth_protocol.paths import LIVE
 from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota, SharedHost
-from pulumi_berth.aws.api_gateway_logs import ApiGatewayLogs
 from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
-from pulumi_berth.aws.internal_balancer import InternalBalancer, InternalBalancerArgs
-from pulumi_berth.aws.log_group import LogSettings
+from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer, InternalLoadBalancerArgs
+from pulumi_berth.aws.logs import ApiGatewayLogs
 from pulumi_berth.aws.network import Network
 from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
 
-# Answered by a gateway that works, without a key.
 
-
-def make_balancer(
+def create_load_balancer(
     spec: HostingSpec, account: AwsAccount, network: Network, nodes: Nodes, node_port: int
-) -> InternalBalancer:
-    """The way from API Gateway to the nodes that the in-cluster gateway is on."""
-    return InternalBalancer(
+) -> InternalLoadBalancer:
+    """Create the load balancer between API Gateway and the nodes of the in-cluster gateway."""
+    return InternalLoadBalancer(
         "balancer",
-        InternalBalancerArgs(
+        InternalLoadBalancerArgs(
             vpc_id=network.vpc_id,
             subnet_ids=network.private_subnet_ids,
             node_security_group_id=nodes.cluster.security_group_id,
@@ -42,27 +39,28 @@ def make_balancer(
     )
 
 
-def make_api(
+def create_api(
     spec: HostingSpec,
     account: AwsAccount,
     keys: Keys,
-    balancer: InternalBalancer,
+    load_balancer: InternalLoadBalancer,
     client_keys: Mapping[str, pulumi.Input[str]],
     origin_secret: pulumi.Input[str] | None,
-    shared: SharedHost | None,
+    shared_host: SharedHost | None,
 ) -> ApiGateway:
-    """Firewall -> API with a key and a plan for each client.
+    """Create the firewall, and the API with a key and a usage plan for each client.
 
     Args:
-        origin_secret: what the firewall asks of requests; None where there is no edge endpoint.
-        shared: a further name, of APIs of several regions.
+        origin_secret: Header value that the firewall requires. None without an edge endpoint.
+        shared_host: Additional host name that the APIs of several Regions share.
     """
-    logs = LogSettings(days=spec.observability.log_days, key=keys.logs.arn)
+    logs = account.log_settings(spec.observability.log_days, keys.logs.arn)
     firewall = WebAcl(
         "firewall",
         WebAclArgs(
+            stack_name=account.stack,
             scope="REGIONAL",
-            rule_sets=list(spec.api.waf.managed_rule_groups),
+            rule_groups=list(spec.api.waf.managed_rule_groups),
             mode=spec.api.waf.mode,
             requests_per_ip=spec.api.waf.requests_per_ip,
             logs=logs,
@@ -74,11 +72,12 @@ def make_api(
     return ApiGateway(
         "api",
         ApiGatewayArgs(
-            balancer_arn=balancer.arn,
-            balancer_host=balancer.dns_name,
+            stack_name=account.stack,
+            load_balancer_arn=load_balancer.arn,
+            load_balancer_host=load_balancer.dns_name,
             timeout_seconds=spec.gateway.timeout_seconds,
             clients={
-                name: _client(client, client_keys[name])
+                name: _api_client(client, client_keys[name])
                 for name, client in spec.gateway.clients.items()
             },
             rate_per_second=spec.api.rate_limit.rate_per_second,
@@ -86,7 +85,7 @@ def make_api(
             web_acl_arn=firewall.arn,
             logs=logs,
             host=None if spec.api.domain is None else account.host_name(spec.api.domain),
-            shared_host=shared,
+            shared_host=shared_host,
         ),
         pulumi.ResourceOptions.merge(
             account.options(), pulumi.ResourceOptions(depends_on=[logging])
@@ -94,31 +93,36 @@ def make_api(
     )
 
 
-def make_edge(
+def create_edge(
     spec: HostingSpec,
     account: AwsAccount,
     keys: Keys,
     api: ApiGateway,
     origin_secret: pulumi.Input[str],
 ) -> EdgeEndpoint:
-    """Firewall -> distribution, which alone knows what the API's firewall asks for."""
+    """Create the CloudFront distribution and its firewall.
+
+    Only the distribution knows the header value that the API's firewall requires.
+    """
     cdn = spec.edge.cdn
     assert cdn is not None
-    logs = LogSettings(days=spec.observability.log_days, key=edge_logs_key(spec, account, keys).arn)
+    key = create_edge_logs_key(spec, account, keys)
     firewall = WebAcl(
         "edge-firewall",
         WebAclArgs(
+            stack_name=account.stack,
             scope="CLOUDFRONT",
-            rule_sets=list(spec.api.waf.managed_rule_groups),
+            rule_groups=list(spec.api.waf.managed_rule_groups),
             mode=spec.api.waf.mode,
             requests_per_ip=cdn.requests_per_ip,
-            logs=logs,
+            logs=account.log_settings(spec.observability.log_days, key.arn),
         ),
         account.options(),
     )
     return EdgeEndpoint(
         "edge",
         EdgeEndpointArgs(
+            stack_name=account.stack,
             origin_host=api.host,
             origin_secret=origin_secret,
             price_class=cdn.price_class,
@@ -130,9 +134,10 @@ def make_edge(
     )
 
 
-def _client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:
+def _api_client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:
     quota = client.quota
-    if quota is None or quota.period == "hour":  # a rule of the specification for this platform
+    # The specification rejects hourly quotas on aws: API Gateway has none.
+    if quota is None or quota.period == "hour":
         return ApiClient(key=key, rate_per_second=client.rate_per_second, burst=client.burst)
     return ApiClient(
         key=key,

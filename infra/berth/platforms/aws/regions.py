@@ -1,4 +1,4 @@
-"""Other regions' stacks that serve the same API: what they say of themselves, and to them."""
+"""Stacks in several Regions that serve the same API: the outputs that they read from each other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,21 @@ import pulumi
 from berth.platforms.aws.account import AwsAccount
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.api_gateway import SharedHost
-from pulumi_berth.aws.api_host import Nearest
-from pulumi_berth.aws.internal_balancer import InternalBalancer
-from pulumi_berth.aws.region_health import RegionHealth, RegionHealthArgs
+from pulumi_berth.aws.custom_domain import LatencyRouting, RegionHealth, RegionHealthArgs
+from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer
 
-_SAID = "shared_api"
-_SECRET = "edge_secret"  # noqa: S105 - the name of an output
+_SHARED_API_OUTPUT = "shared_api"
+_EDGE_SECRET_OUTPUT = "edge_secret"  # noqa: S105 - the name of an output
 
 
-def shared_host(
-    spec: HostingSpec, account: AwsAccount, balancer: InternalBalancer
+def create_shared_host(
+    spec: HostingSpec, account: AwsAccount, load_balancer: InternalLoadBalancer
 ) -> SharedHost | None:
-    """The name that this region's API has together with others; None when it has none."""
+    """Create the health check of this Region, and return the host name that the Regions share.
+
+    Returns:
+        None if no other Region serves the same API.
+    """
     latency = spec.edge.latency_routing
     if latency is None:
         return None
@@ -27,66 +30,78 @@ def shared_host(
         "region-health",
         RegionHealthArgs(
             region=account.region,
-            load_balancer=balancer.metric_name,
-            target_group=balancer.target_metric_name,
+            load_balancer=load_balancer.metric_name,
+            target_group=load_balancer.target_metric_name,
         ),
         account.options(),
     )
     return SharedHost(
         host=account.host_name(latency.domain),
-        nearest=Nearest(region=account.region, check_id=health.check_id),
+        routing=LatencyRouting(region=account.region, check_id=health.check_id),
     )
 
 
 def other_regions(spec: HostingSpec) -> dict[str, pulumi.StackReference]:
-    """The stacks that serve the same API, by name."""
+    """Return references to the stacks that serve the same API, by name."""
     stacks = [] if spec.edge.latency_routing is None else spec.edge.latency_routing.stacks
     project = f"{pulumi.get_organization()}/{pulumi.get_project()}"
     return {stack: pulumi.StackReference(f"{project}/{stack}") for stack in stacks}
 
 
-def secret_of_edge(
+def read_edge_secret(
     spec: HostingSpec, others: Mapping[str, pulumi.StackReference]
 ) -> pulumi.Output[str] | None:
-    """What the distribution of another stack adds to each request; None when there is none."""
+    """Return the header value that another stack's distribution adds to each request.
+
+    Returns:
+        None if no other stack has the distribution.
+    """
     latency = spec.edge.latency_routing
     if latency is None or latency.cdn_stack is None:
         return None
-    return others[latency.cdn_stack].require_output(_SECRET)
+    return others[latency.cdn_stack].require_output(_EDGE_SECRET_OUTPUT)
 
 
-def said_to_regions(
+def region_outputs(
     spec: HostingSpec,
     account: AwsAccount,
     others: Mapping[str, pulumi.StackReference],
     secret: pulumi.Input[str] | None,
 ) -> dict[str, Any]:
-    """Outputs that the stacks of other regions ask for, once theirs go with this one.
+    """Return the outputs that stacks in other Regions read, after a check that the stacks match.
 
     Raises:
-        SpecError: within an output: another stack has another name, or the same region.
+        SpecError: From within an output, if another stack has a different host name or the same
+            Region.
     """
     latency = spec.edge.latency_routing
     if latency is None:
         return {}
     own = {"region": account.region, "name": latency.domain.name}
-    theirs = {stack: other.get_output(_SAID) for stack, other in others.items()}
-    known: pulumi.Output[Any] = pulumi.Output.from_input(theirs)
-    said = known.apply(lambda said: _held_together(own, said))
-    return {_SAID: said, **({} if secret is None else {_SECRET: pulumi.Output.secret(secret)})}
+    references = {stack: other.get_output(_SHARED_API_OUTPUT) for stack, other in others.items()}
+    outputs: pulumi.Output[Any] = pulumi.Output.from_input(references)
+    checked = outputs.apply(lambda others: _require_match(own, others))
+    return {
+        _SHARED_API_OUTPUT: checked,
+        **({} if secret is None else {_EDGE_SECRET_OUTPUT: pulumi.Output.secret(secret)}),
+    }
 
 
-def _held_together(
-    own: dict[str, str], theirs: Mapping[str, Mapping[str, str] | None]
+def _require_match(
+    own: dict[str, str], others: Mapping[str, Mapping[str, str] | None]
 ) -> dict[str, str]:
-    for stack, said in theirs.items():
+    for stack, other in others.items():
         where = f"berth:edge.latency_routing.stacks: {stack}"
-        if said is None:
+        if other is None:
             raise SpecError.of(
-                f"{where} has no edge.latency_routing of its own; give it one, and `up` it"
+                f"{where} has no edge.latency_routing; add it there and run `berth up -s {stack}`"
             )
-        if said["name"] != own["name"]:
-            raise SpecError.of(f"{where} serves {said['name']}, not {own['name']}")
-        if said["region"] == own["region"]:
-            raise SpecError.of(f"{where} is in {own['region']} too; a region has one record")
+        if other["name"] != own["name"]:
+            raise SpecError.of(
+                f"{where} serves {other['name']}, not {own['name']}; use the same domain.name"
+            )
+        if other["region"] == own["region"]:
+            raise SpecError.of(
+                f"{where} is also in {own['region']}; each Region can have only one of the stacks"
+            )
     return own

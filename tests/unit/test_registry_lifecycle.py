@@ -1,10 +1,10 @@
-"""What ECR deletes by itself, by a small reading of its rules."""
+"""Images that ECR deletes, by an evaluation of its lifecycle rules."""
 
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from typing import Any
 
-from pulumi_berth.aws.lifecycle_plan import lifecycle
+from pulumi_berth.aws.model_registry import build_lifecycle_policy
 from pulumi_berth.images.built_image import content_tag
 
 _NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -15,8 +15,10 @@ def _image(days: int, *tags: str) -> dict[str, Any]:
 
 
 def _deleted(policy: dict[str, Any], images: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html has it:
-    rules in their order, and each image taken by the first whose tags it matches."""
+    """Apply the rules by priority. Each image belongs to the first rule that its tags match.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
+    """
     left, gone = list(images), []
     for rule in sorted(policy["rules"], key=lambda rule: rule["rulePriority"]):
         choice = rule["selection"]
@@ -44,21 +46,21 @@ def _matches(choice: dict[str, Any], tags: tuple[str, ...]) -> bool:
             return True
 
 
-def test_what_a_stack_was_to_run_stays_however_old_and_many() -> None:
-    policy = lifecycle(keep_images=5, keep_untagged_days=14)
+def test_images_of_releases_are_kept_regardless_of_age_and_number() -> None:
+    policy = build_lifecycle_policy(keep_images=5, keep_untagged_days=14)
     tag = content_tag({"repository": "registry/berth/digits", "layers": []})
     images = [_image(1000 + day, f"{tag}{day}") for day in range(500)]
     images += [_image(1000, "sha256-0.sbom")]
     assert _deleted(policy, images) == []
 
 
-def test_what_has_no_tag_goes_after_its_days() -> None:
-    policy = lifecycle(keep_images=5, keep_untagged_days=14)
+def test_images_without_tag_are_deleted_after_their_days() -> None:
+    policy = build_lifecycle_policy(keep_images=5, keep_untagged_days=14)
     old, new = _image(15), _image(13)
     assert _deleted(policy, [old, new]) == [old]
 
 
-def test_of_others_the_newest_stay() -> None:
-    policy = lifecycle(keep_images=5, keep_untagged_days=14)
+def test_newest_of_other_images_are_kept() -> None:
+    policy = build_lifecycle_policy(keep_images=5, keep_untagged_days=14)
     images = [_image(day, f"try-{day}") for day in range(8)]
     assert _deleted(policy, [*images, _image(900, "release-0")]) == images[5:]

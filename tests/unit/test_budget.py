@@ -1,15 +1,15 @@
-"""A stack's budget, declared: the emulator has nothing of Cost Explorer's tags."""
+"""A stack's budget, declared with mocks: the emulator does not have cost allocation tags."""
 
 from typing import Any
 
 import pulumi
 from pulumi.runtime import mocks
 
-from pulumi_berth.aws.cost import Cost, CostArgs
+from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
 
 
 class _Engine(mocks.Mocks):
-    """Takes down what is declared."""
+    """A mock engine that records resources."""
 
     def __init__(self) -> None:
         self.resources: dict[str, dict[str, Any]] = {}
@@ -28,25 +28,26 @@ def _declared(*, activate_tag: bool) -> dict[str, dict[str, Any]]:
 
     @pulumi.runtime.test
     def declare() -> pulumi.Output[Any]:
-        args = CostArgs(
+        args = MonthlyBudgetArgs(
+            stack_name="prod",
             monthly_usd=24_000,
             alert_percents=[50, 100],
             emails=["ml@example.com"],
             activate_tag=activate_tag,
         )
-        return Cost("cost", args).budget
+        return MonthlyBudget("budget", args).budget
 
     declare()
     return engine.resources
 
 
-def test_the_tag_is_made_one_that_costs_are_split_by() -> None:
+def test_activate_tag_creates_cost_allocation_tag() -> None:
     tag = _declared(activate_tag=True)["aws:costexplorer/costAllocationTag:CostAllocationTag"]
     assert tag == {"tagKey": "berth:stack", "status": "Active"}
 
 
-def test_the_accounts_bills_are_left_alone_unless_asked_for() -> None:
+def test_default_keeps_cost_allocation_tags_of_account() -> None:
     declared = _declared(activate_tag=False)
-    assert set(declared) == {"berth:aws:Cost", "aws:budgets/budget:Budget"}
-    (counted,) = declared["aws:budgets/budget:Budget"]["costFilters"]
-    assert counted["values"] == ["user:berth:stack$prod"]
+    assert set(declared) == {"berth:aws:MonthlyBudget", "aws:budgets/budget:Budget"}
+    (cost_filter,) = declared["aws:budgets/budget:Budget"]["costFilters"]
+    assert cost_filter["values"] == ["user:berth:stack$prod"]

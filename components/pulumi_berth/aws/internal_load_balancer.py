@@ -1,4 +1,4 @@
-"""InternalBalancer: the way from API Gateway into the cluster."""
+"""InternalLoadBalancer: the load balancer between API Gateway and the cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ _PORT = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class InternalBalancerArgs:
-    """From where, and to what.
+class InternalLoadBalancerArgs:
+    """Arguments for `InternalLoadBalancer`.
 
     Attributes:
-        vpc_id: of the network.
-        subnet_ids: private ones, one per zone.
-        node_security_group_id: of the nodes, which the balancer is let into.
-        node_port: that the in-cluster gateway has on every node.
-        health_path: that a healthy gateway answers with 200, without a key.
-        autoscaling_groups: name of a pool -> name of its group of instances.
-        protect: whether AWS refuses to delete it.
+        vpc_id: ID of the VPC.
+        subnet_ids: IDs of private subnets, one per zone.
+        node_security_group_id: Security group of the nodes, which admits the load balancer.
+        node_port: Port of the in-cluster gateway on every node.
+        health_path: Path to which a healthy gateway responds with 200 without an API key.
+        autoscaling_groups: Auto Scaling groups of the nodes, by name of the node pool.
+        protect: Prevent AWS from deleting the load balancer.
     """
 
     vpc_id: pulumi.Input[str]
@@ -32,17 +32,17 @@ class InternalBalancerArgs:
     protect: bool = False
 
 
-class InternalBalancer(pulumi.ComponentResource):
+class InternalLoadBalancer(pulumi.ComponentResource):
     """A network load balancer without a public address, in front of the nodes of every pool.
 
-    Declared here rather than by a controller in the cluster: API Gateway's VPC link needs it
-    before anything runs there, and it goes when the stack goes.
+    Pulumi creates it, not a controller in the cluster: API Gateway's VPC link needs it before the
+    cluster runs anything, and it is deleted with the stack.
 
     Attributes:
-        arn: of the balancer.
-        dns_name: by which the network finds it.
-        metric_name: how CloudWatch calls it (dimension `LoadBalancer`).
-        target_metric_name: how CloudWatch calls the nodes behind it (dimension `TargetGroup`).
+        arn: ARN of the load balancer.
+        dns_name: Host name of the load balancer.
+        metric_name: Value of CloudWatch's dimension `LoadBalancer`.
+        target_metric_name: Value of CloudWatch's dimension `TargetGroup`.
     """
 
     arn: pulumi.Output[str]
@@ -51,12 +51,12 @@ class InternalBalancer(pulumi.ComponentResource):
     target_metric_name: pulumi.Output[str]
 
     def __init__(
-        self, name: str, args: InternalBalancerArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: InternalLoadBalancerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:aws:InternalBalancer", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        # Nothing comes in but what a VPC link brings, which is not held against inbound rules.
-        door = ec2.SecurityGroup(
+        super().__init__("berth:aws:InternalLoadBalancer", name, None, opts)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        # No inbound rules: traffic of a VPC link is not checked against them.
+        security_group = ec2.SecurityGroup(
             name,
             description="From API Gateway's VPC link to the nodes",
             vpc_id=args.vpc_id,
@@ -69,33 +69,33 @@ class InternalBalancer(pulumi.ComponentResource):
                     security_groups=[args.node_security_group_id],
                 )
             ],
-            opts=inside,
+            opts=child_opts,
         )
-        # A rule of its own, not one of the group's: two groups that name each other in their own
-        # rules can neither be made nor deleted.
+        # A separate rule: security groups whose inline rules name each other cannot be created
+        # or deleted.
         ec2.SecurityGroupRule(
             f"{name}-nodes",
             type="ingress",
             description="The in-cluster gateway, from its balancer",
             security_group_id=args.node_security_group_id,
-            source_security_group_id=door.id,
+            source_security_group_id=security_group.id,
             protocol="tcp",
             from_port=args.node_port,
             to_port=args.node_port,
-            opts=inside,
+            opts=child_opts,
         )
         balancer = lb.LoadBalancer(
             name,
             load_balancer_type="network",
             internal=True,
             subnets=args.subnet_ids,
-            security_groups=[door.id],
-            # Requests over a VPC link do not pass it otherwise.
+            security_groups=[security_group.id],
+            # Otherwise requests over a VPC link would not pass.
             # https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-nlb-for-vpclink-using-console.html
             enforce_security_group_inbound_rules_on_private_link_traffic="off",
             enable_cross_zone_load_balancing=True,
             enable_deletion_protection=args.protect,
-            opts=inside,
+            opts=child_opts,
         )
         nodes = lb.TargetGroup(
             name,
@@ -103,12 +103,12 @@ class InternalBalancer(pulumi.ComponentResource):
             port=args.node_port,
             target_type="instance",
             vpc_id=args.vpc_id,
-            # A node that leaves finishes what it has: as long as API Gateway waits for an answer.
+            # Let a node finish its requests: API Gateway waits at most 29 seconds for a response.
             deregistration_delay=30,
             health_check=lb.TargetGroupHealthCheckArgs(
                 protocol="HTTP", path=args.health_path, matcher="200", interval=10, timeout=5
             ),
-            opts=inside,
+            opts=child_opts,
         )
         lb.Listener(
             name,
@@ -118,17 +118,24 @@ class InternalBalancer(pulumi.ComponentResource):
             default_actions=[
                 lb.ListenerDefaultActionArgs(type="forward", target_group_arn=nodes.arn)
             ],
-            opts=inside,
+            opts=child_opts,
         )
         for pool, group in args.autoscaling_groups.items():
             autoscaling.Attachment(
                 f"{name}-{pool}",
                 autoscaling_group_name=group,
                 lb_target_group_arn=nodes.arn,
-                opts=inside,
+                opts=child_opts,
             )
         self.arn = balancer.arn
         self.dns_name = balancer.dns_name
         self.metric_name = balancer.arn_suffix
         self.target_metric_name = nodes.arn_suffix
-        self.register_outputs({"arn": self.arn, "dnsName": self.dns_name})
+        self.register_outputs(
+            {
+                "arn": self.arn,
+                "dns_name": self.dns_name,
+                "metric_name": self.metric_name,
+                "target_metric_name": self.target_metric_name,
+            }
+        )

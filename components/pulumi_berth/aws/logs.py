@@ -1,0 +1,119 @@
+"""CloudWatch log groups, and the role that lets API Gateway write logs."""
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_aws import apigateway, cloudwatch, iam
+
+from pulumi_berth.aws.iam_policies import service_trust_policy
+
+# The log groups of the add-on amazon-cloudwatch-observability. The agent settings name the last
+# group `prometheus`: it receives the metrics that the agent scrapes from berths.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Container-Insights-EKS-logs.html
+_CONTAINER_LOG_KINDS = ("application", "dataplane", "host", "performance", "prometheus")
+_API_GATEWAY_POLICY = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """Settings of a log group.
+
+    Attributes:
+        path_prefix: Prefix of the group's name, such as `/berth/dev`.
+        days: Retention in days. CloudWatch allows 1, 3, 5, 7, 14, 30, 60, 90 and higher values
+            (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html).
+        key: ARN of the KMS key that encrypts the logs.
+    """
+
+    path_prefix: str
+    days: int
+    key: pulumi.Input[str]
+
+
+def create_log_group(
+    name: str, settings: LogSettings, opts: pulumi.ResourceOptions, *, path: str | None = None
+) -> cloudwatch.LogGroup:
+    """Create an encrypted log group with limited retention.
+
+    Args:
+        path: Name of the group where AWS prescribes it. Defaults to a generated name.
+    """
+    return cloudwatch.LogGroup(
+        name,
+        name=path,
+        name_prefix=None if path else f"{settings.path_prefix}/{name}-",
+        retention_in_days=settings.days,
+        kms_key_id=settings.key,
+        opts=opts,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerLogsArgs:
+    """Arguments for `ContainerLogs`.
+
+    Attributes:
+        cluster_name: Name of the EKS cluster. AWS derives the names of the groups from it.
+        logs: Settings of the groups.
+    """
+
+    cluster_name: str
+    logs: LogSettings
+
+
+class ContainerLogs(pulumi.ComponentResource):
+    """The log groups of Container Insights.
+
+    They must exist before the add-on, which would otherwise create them unencrypted, without
+    retention, and leave them behind.
+
+    Attributes:
+        application: Name of the group that receives the output of berths.
+    """
+
+    application: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: ContainerLogsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("berth:aws:ContainerLogs", name, None, opts)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        groups = {
+            kind: create_log_group(
+                f"{name}-{kind}",
+                args.logs,
+                child_opts,
+                path=f"/aws/containerinsights/{args.cluster_name}/{kind}",
+            )
+            for kind in _CONTAINER_LOG_KINDS
+        }
+        self.application = groups["application"].name
+        self.register_outputs({"application": self.application})
+
+
+class ApiGatewayLogs(pulumi.ComponentResource):
+    """The role that lets every API of the account and Region write logs.
+
+    The role belongs to the account, not to a stack. API Gateway uses the role of the stack that
+    set it last. Deleting a stack keeps the role: otherwise the APIs of other stacks would stop
+    logging without an error.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+    """
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("berth:aws:ApiGatewayLogs", name, None, opts)
+        retained = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
+        role = iam.Role(
+            name, assume_role_policy=service_trust_policy("apigateway.amazonaws.com"), opts=retained
+        )
+        attachment = iam.RolePolicyAttachment(
+            name, role=role.name, policy_arn=_API_GATEWAY_POLICY, opts=retained
+        )
+        apigateway.Account(
+            name,
+            cloudwatch_role_arn=role.arn,
+            opts=pulumi.ResourceOptions.merge(
+                retained, pulumi.ResourceOptions(depends_on=[attachment])
+            ),
+        )
+        self.register_outputs({})
