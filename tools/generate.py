@@ -9,6 +9,8 @@ from berth_policy.document import page
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
     "docs/reference/pulumi-stack.schema.json": schema_text,
+    # `berth init` copies this one into new projects.
+    "infra/berth/spec/pulumi-stack.schema.json": schema_text,
     "docs/reference/specification.md": reference_text,
     "docs/reference/security-baseline.md": page,
 }

@@ -1,4 +1,4 @@
-"""Configuration files for the tests of the specification."""
+"""Builders of configuration files for the tests of the specification."""
 
 import copy
 import io
@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from berth.spec import HostingSpec, SpecError, load_file
 from tests.repository import REPOSITORY
 
-ABSENT = object()  # as a value: the key is taken out
+ABSENT = object()
+"""As a value: remove the key."""
 
 SMALLEST = """\
 config:
@@ -35,30 +36,30 @@ config:
 
 
 def config_of(stack: str) -> dict[str, Any]:
-    """What the repository's own file of `stack` has under `config:`."""
+    """Return the keys under `config:` in the repository's file for `stack`."""
     document = YAML(typ="safe", pure=True).load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
-    found: dict[str, Any] = document["config"]
-    return found
+    config: dict[str, Any] = document["config"]
+    return config
 
 
 def load(folder: Path, text: str, stack: str = "local") -> HostingSpec:
-    """The specification in `text`, as the file of `stack`."""
+    """Load the specification in `text` from a file for `stack`."""
     path = folder / f"Pulumi.{stack}.yaml"
     path.write_text(text)
     return load_file(path)
 
 
 def problems(folder: Path, text: str, stack: str = "local") -> list[str]:
-    """What is wrong with `text`."""
+    """Return the problems of the specification in `text`."""
     with pytest.raises(SpecError) as caught:
         load(folder, text, stack)
     return caught.value.problems
 
 
 def changed(config: Mapping[str, Any], changes: Mapping[Any, Any]) -> str:
-    """`config` as YAML, with other values at dotted paths such as `models.digits.shadow`.
+    """Return `config` as YAML, with new values at dotted paths such as `models.digits.shadow`.
 
-    A step that has a dot itself, or is in the namespace of a provider, stands in a tuple.
+    Use a tuple of steps if a step contains a dot or belongs to a provider's namespace.
     """
     result: Any = copy.deepcopy(dict(config))
     for where, value in changes.items():
@@ -77,8 +78,8 @@ def changed(config: Mapping[str, Any], changes: Mapping[Any, Any]) -> str:
     return stream.getvalue()
 
 
-def found(tmp_path: Path, config: Mapping[str, Any], changes: Any, stack: str) -> list[str]:
-    """The problems of a configuration with `changes`, each from its key on."""
+def find_problems(tmp_path: Path, config: Mapping[str, Any], changes: Any, stack: str) -> list[str]:
+    """Return the problems of a configuration with `changes`, each starting with its key."""
     prefix = f"Pulumi.{stack}.yaml"
     lines = problems(tmp_path, changed(config, changes), stack)
     assert all(line.startswith(prefix) for line in lines)

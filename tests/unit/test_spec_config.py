@@ -1,4 +1,4 @@
-"""The specification of the running program: through Pulumi's configuration."""
+"""Loading the specification of the running program from Pulumi's configuration."""
 
 import json
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ KEY = "hush-hush-hush-hush-hush"
 
 
 @pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clear_configuration(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("PULUMI_CONFIG", raising=False)
     monkeypatch.delenv("PULUMI_CONFIG_SECRET_KEYS", raising=False)
     yield
     pulumi.runtime.set_all_config({}, [])
 
 
-def handed_over(config: dict[str, Any]) -> dict[str, str]:
-    """`config` as the engine gives it to a program: sorted JSON, and scalars as text."""
+def as_engine_passes(config: dict[str, Any]) -> dict[str, str]:
+    """Return `config` as the engine passes it to a program: sorted JSON, and scalars as text."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for key, value in config.items()
@@ -37,7 +37,7 @@ def problems(stack: str = "local") -> list[str]:
     return caught.value.problems
 
 
-def test_a_switch_that_pulumi_rewrote_as_text_is_read(tmp_path: Path) -> None:
+def test_boolean_written_as_text_by_pulumi_is_read(tmp_path: Path) -> None:
     text = changed(config_of("prod"), {"protect": "true"})
     assert "berth:protect: 'true'" in text
 
@@ -45,27 +45,27 @@ def test_a_switch_that_pulumi_rewrote_as_text_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stack", ["local", "dev", "prod"])
-def test_it_equals_the_specification_in_the_file(stack: str) -> None:
-    pulumi.runtime.set_all_config(handed_over(config_of(stack)))
+def test_config_equals_specification_in_file(stack: str) -> None:
+    pulumi.runtime.set_all_config(as_engine_passes(config_of(stack)))
 
     assert load_config(stack) == load_file(REPOSITORY / f"Pulumi.{stack}.yaml")
 
 
-def test_it_is_read_from_the_environment_as_language_hosts_set_it(
+def test_config_is_read_from_environment_of_language_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = config_of("local")
     config["berth:gateway"]["clients"]["default"]["key"] = KEY
-    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(handed_over(config)))
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(as_engine_passes(config)))
     monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["berth:gateway"]')
 
     assert load_config("local").gateway.clients["default"].key == KEY
 
 
-def test_a_secret_arrives_in_clear() -> None:
+def test_secret_is_available_in_plaintext_but_not_in_repr() -> None:
     config = config_of("local")
     config["berth:gateway"]["clients"]["default"]["key"] = KEY
-    pulumi.runtime.set_all_config(handed_over(config), ["berth:gateway"])
+    pulumi.runtime.set_all_config(as_engine_passes(config), ["berth:gateway"])
 
     spec = load_config("local")
 
@@ -73,73 +73,75 @@ def test_a_secret_arrives_in_clear() -> None:
     assert KEY not in repr(spec)
 
 
-def test_a_key_in_clear_is_refused_with_the_command() -> None:
+def test_plaintext_key_is_rejected_with_command() -> None:
     config = config_of("local")
     config["berth:gateway"]["clients"]["default"]["key"] = KEY
-    pulumi.runtime.set_all_config(handed_over(config))
+    pulumi.runtime.set_all_config(as_engine_passes(config))
 
-    (found,) = problems()
+    (problem,) = problems()
 
-    assert found.startswith("Pulumi.local.yaml: berth:gateway.clients.default.key: is in plaintext")
-    assert "`pulumi config set --secret --path 'berth:gateway.clients.default.key'`" in found
-    assert KEY not in found
+    assert problem.startswith(
+        "Pulumi.local.yaml: berth:gateway.clients.default.key: is in plaintext"
+    )
+    assert "`pulumi config set --secret --path 'berth:gateway.clients.default.key'`" in problem
+    assert KEY not in problem
 
 
 @pytest.mark.parametrize("key", ["short-hush", "hush " * 10, "hush" * 40, "hush-hüsch" * 3])
-def test_a_secret_of_another_form_is_refused_and_not_shown(key: str) -> None:
+def test_invalid_secret_is_rejected_and_not_shown(key: str) -> None:
     config = config_of("local")
     config["berth:gateway"]["clients"]["default"]["key"] = key
-    pulumi.runtime.set_all_config(handed_over(config), ["berth:gateway"])
+    pulumi.runtime.set_all_config(as_engine_passes(config), ["berth:gateway"])
 
-    (found,) = problems()
+    (problem,) = problems()
 
-    assert found == (
+    assert problem == (
         "Pulumi.local.yaml: berth:gateway.clients.default.key: is not valid; use "
         "20 to 128 printable ASCII characters without spaces"
     )
 
 
-def test_no_value_of_a_section_with_a_secret_is_shown() -> None:
+def test_error_hides_values_of_section_with_secret() -> None:
     config = config_of("local")
     config["berth:models"]["digits"]["shadow"] = "hush"
-    pulumi.runtime.set_all_config(handed_over(config), ["berth:models"])
+    pulumi.runtime.set_all_config(as_engine_passes(config), ["berth:models"])
 
-    (found,) = problems()
+    (problem,) = problems()
 
-    assert "hush" not in found
-    assert "berth:models.digits.shadow: is not a version of this model" in found
+    assert "hush" not in problem
+    assert "berth:models.digits.shadow: is not a version of this model" in problem
 
 
-def test_unknown_keys_are_found() -> None:
+def test_unknown_section_is_rejected() -> None:
     config = {**config_of("local"), "berth:gatway": {"timeout_seconds": 3}}
-    pulumi.runtime.set_all_config(handed_over(config))
+    pulumi.runtime.set_all_config(as_engine_passes(config))
 
-    (found,) = problems()
+    (problem,) = problems()
 
-    assert found.startswith("Pulumi.local.yaml: berth:gatway: unknown key; did you mean gateway?")
+    assert problem.startswith("Pulumi.local.yaml: berth:gatway: unknown key; did you mean gateway?")
 
 
-def test_keys_of_other_namespaces_are_left_alone() -> None:
+def test_keys_of_other_namespaces_are_ignored() -> None:
     config = {**config_of("local"), "aws:region": "nowhere", "pulumi:tags": {"a": "b"}}
-    pulumi.runtime.set_all_config(handed_over(config))
+    pulumi.runtime.set_all_config(as_engine_passes(config))
 
     assert load_config("local").platform == "local"
 
 
-def test_a_key_without_a_value_is_as_if_it_were_not_there() -> None:
-    pulumi.runtime.set_all_config({**handed_over(config_of("local")), "berth:gateway": ""})
+def test_section_without_value_has_defaults() -> None:
+    pulumi.runtime.set_all_config({**as_engine_passes(config_of("local")), "berth:gateway": ""})
 
     assert list(load_config("local").gateway.clients) == ["default"]
 
 
-def test_a_scalar_section_is_read_as_what_it_is() -> None:
-    pulumi.runtime.set_all_config({**handed_over(config_of("dev")), "berth:protect": "true"})
+def test_scalar_section_is_read_as_boolean() -> None:
+    pulumi.runtime.set_all_config({**as_engine_passes(config_of("dev")), "berth:protect": "true"})
 
     assert load_config("dev").protect is True
 
 
-def test_a_section_of_another_kind_is_refused() -> None:
-    pulumi.runtime.set_all_config({**handed_over(config_of("local")), "berth:local": "here"})
+def test_text_instead_of_section_is_rejected() -> None:
+    pulumi.runtime.set_all_config({**as_engine_passes(config_of("local")), "berth:local": "here"})
 
     assert problems() == [
         "Pulumi.local.yaml: berth:local: 'here' is not valid; use a map with the keys "
@@ -147,17 +149,17 @@ def test_a_section_of_another_kind_is_refused() -> None:
     ]
 
 
-def test_the_region_is_needed_on_aws() -> None:
+def test_missing_region_on_aws_is_rejected() -> None:
     config = config_of("dev")
     del config["aws:region"]
-    pulumi.runtime.set_all_config(handed_over(config))
+    pulumi.runtime.set_all_config(as_engine_passes(config))
 
-    (found,) = problems("dev")
+    (problem,) = problems("dev")
 
-    assert "berth:platform: 'aws' requires the key aws:region" in found
+    assert "berth:platform: 'aws' requires the key aws:region" in problem
 
 
-def test_nothing_else_reads_pulumis_configuration() -> None:
+def test_only_spec_package_reads_pulumi_configuration() -> None:
     readers = [
         path.relative_to(REPOSITORY).as_posix()
         for folder in ("infra", "components")

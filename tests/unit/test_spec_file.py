@@ -1,4 +1,4 @@
-"""Reading a configuration file: its form, the lines in its errors, its secrets."""
+"""Loading a configuration file: its format, the line numbers in errors, and its secrets."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from berth.spec import ENCRYPTED, SpecError, load_file
 from tests.unit.spec_file import SMALLEST, load, problems
 
 
-def test_the_smallest_stack_has_sane_defaults(tmp_path: Path) -> None:
+def test_smallest_stack_has_documented_defaults(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALLEST)
 
     digits = spec.models["digits"]
@@ -31,14 +31,14 @@ def test_the_smallest_stack_has_sane_defaults(tmp_path: Path) -> None:
     assert spec.local.admin_port is None
 
 
-def test_a_specification_is_immutable(tmp_path: Path) -> None:
+def test_specification_is_immutable(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALLEST)
 
     with pytest.raises(ValueError, match="frozen"):
         spec.protect = True
 
 
-def test_every_problem_is_told_at_once_with_its_line_in_the_order_of_the_file(
+def test_all_problems_are_reported_with_line_in_file_order(
     tmp_path: Path,
 ) -> None:
     text = """\
@@ -59,16 +59,16 @@ config:
       versions: {"1": {}}
   berth:gatway: {}
 """
-    found = problems(tmp_path, text)
+    lines = problems(tmp_path, text)
 
-    assert [line.partition(" ")[0] for line in found] == [
+    assert [line.partition(" ")[0] for line in lines] == [
         f"Pulumi.local.yaml:{line}:" for line in (2, 12, 13, 14, 16)
     ]
-    assert "'locl' is not valid; use one of local, kubernetes, aws" in found[0]
-    assert "berth:models.digits.serving.workers: 0 is not valid" in found[1]
+    assert "'locl' is not valid; use one of local, kubernetes, aws" in lines[0]
+    assert "berth:models.digits.serving.workers: 0 is not valid" in lines[1]
 
 
-def test_the_traffic_line_is_the_documented_one(tmp_path: Path) -> None:
+def test_traffic_not_adding_up_to_100_is_rejected_with_line(tmp_path: Path) -> None:
     text = SMALLEST + '        "2": {}\n      traffic: {"1": 90, "2": 20}\n'
 
     assert problems(tmp_path, text) == [
@@ -77,7 +77,7 @@ def test_the_traffic_line_is_the_documented_one(tmp_path: Path) -> None:
     ]
 
 
-def test_the_text_of_the_error_is_its_problems_one_per_line(tmp_path: Path) -> None:
+def test_error_text_has_one_problem_per_line(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load(tmp_path, SMALLEST + "  berth:protectt: true\n  berth:locall: {}\n")
 
@@ -85,28 +85,28 @@ def test_the_text_of_the_error_is_its_problems_one_per_line(tmp_path: Path) -> N
     assert len(caught.value.problems) == 2
 
 
-def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + "  berth:gateway: {max_body_byte: 5000}\n")
+def test_unknown_key_suggests_similar_key(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST + "  berth:gateway: {max_body_byte: 5000}\n")
 
-    assert found == (
+    assert problem == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
         "max_body_bytes? Known keys: clients, max_body_bytes, timeout_seconds"
     )
 
 
-def test_an_unknown_key_like_none_lists_what_there_is(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + "  berth:local: {qqqq: 1}\n")
+def test_unknown_key_without_similar_key_lists_known_keys(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST + "  berth:local: {qqqq: 1}\n")
 
-    assert found.endswith("local.qqqq: unknown key; known keys: gateway_port, admin_port")
-
-
-def test_an_unknown_section_names_the_nearest_known_one(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + "  berth:gatway: {}\n")
-
-    assert "Pulumi.local.yaml:7: berth:gatway: unknown key; did you mean gateway?" in found
+    assert problem.endswith("local.qqqq: unknown key; known keys: gateway_port, admin_port")
 
 
-def test_a_missing_file_names_the_stacks_there_are(tmp_path: Path) -> None:
+def test_unknown_section_suggests_similar_section(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST + "  berth:gatway: {}\n")
+
+    assert "Pulumi.local.yaml:7: berth:gatway: unknown key; did you mean gateway?" in problem
+
+
+def test_missing_file_lists_existing_stacks(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").touch()
     (tmp_path / "Pulumi.dev.yaml").touch()
     (tmp_path / "Pulumi.local.yaml").touch()
@@ -117,12 +117,12 @@ def test_a_missing_file_names_the_stacks_there_are(tmp_path: Path) -> None:
     assert str(caught.value) == ("Pulumi.prd.yaml: file not found; existing stacks: dev, local")
 
 
-def test_a_missing_file_where_there_is_no_stack(tmp_path: Path) -> None:
+def test_missing_file_in_directory_without_stacks_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="contains no stacks"):
         load_file(tmp_path / "Pulumi.local.yaml")
 
 
-def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+def test_directory_instead_of_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.local.yaml").mkdir()
 
     with pytest.raises(
@@ -131,7 +131,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
         load_file(tmp_path / "Pulumi.local.yaml")
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.local.yaml").write_bytes(b"config: \xff\xfe")
 
     with pytest.raises(SpecError, match=r"Pulumi.local.yaml: the file is not UTF-8 text"):
@@ -154,25 +154,25 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_of_another_form(tmp_path: Path, text: str, expected: str) -> None:
-    (found,) = problems(tmp_path, text)
+def test_invalid_file_is_rejected_with_line(tmp_path: Path, text: str, expected: str) -> None:
+    (problem,) = problems(tmp_path, text)
 
-    assert found.startswith(expected)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
-def test_an_empty_file_lacks_platform_and_models(tmp_path: Path, text: str) -> None:
+def test_empty_file_is_rejected_for_missing_platform_and_models(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == [
         "Pulumi.local.yaml: berth:platform: is missing; set it to one of local, kubernetes, aws",
         "Pulumi.local.yaml: berth:models: is missing; set it to a map of 1 to 1000 entries",
     ]
 
 
-def test_a_section_without_a_value_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+def test_section_without_value_has_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, SMALLEST + "  berth:gateway:\n") == load(tmp_path, SMALLEST)
 
 
-def test_what_belongs_to_pulumi_and_its_providers_is_left_alone(tmp_path: Path) -> None:
+def test_keys_of_pulumi_and_providers_are_ignored(tmp_path: Path) -> None:
     text = (
         SMALLEST
         + "  aws:region: eu-central-1\n  other:thing: {a: [1, 2]}\n"
@@ -182,7 +182,7 @@ def test_what_belongs_to_pulumi_and_its_providers_is_left_alone(tmp_path: Path) 
     assert load(tmp_path, text) == load(tmp_path, SMALLEST)
 
 
-def test_versions_may_be_written_as_whole_numbers(tmp_path: Path) -> None:
+def test_versions_may_be_integers(tmp_path: Path) -> None:
     text = """\
 config:
   berth:platform: local
@@ -200,45 +200,45 @@ config:
 
 
 @pytest.mark.parametrize("version", ["1.10", "010", "0x1", "1_0", "2027-03-31", "true", "null"])
-def test_a_version_that_yaml_may_read_otherwise_needs_quotes(tmp_path: Path, version: str) -> None:
+def test_ambiguous_version_without_quotes_is_rejected(tmp_path: Path, version: str) -> None:
     text = SMALLEST.replace('"1": {}', f"{version}: {{}}")
 
-    found = problems(tmp_path, text)[0]
+    lines = problems(tmp_path, text)[0]
 
-    assert found.startswith("Pulumi.local.yaml:6: berth:models.digits.versions")
-    assert found.endswith("is a name that YAML may read differently; put it in quotes")
+    assert lines.startswith("Pulumi.local.yaml:6: berth:models.digits.versions")
+    assert lines.endswith("is a name that YAML may read differently; put it in quotes")
 
 
-def test_quoted_versions_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_quoted_version_is_unchanged(tmp_path: Path) -> None:
     text = SMALLEST.replace('"1": {}', '"1.10": {}')
 
     assert list(load(tmp_path, text).models["digits"].versions) == ["1.10"]
 
 
-def test_a_version_as_text_and_as_a_number_is_the_same_one(tmp_path: Path) -> None:
-    found = problems(tmp_path, SMALLEST + "        1: {}\n")
+def test_version_as_text_and_as_number_is_rejected_as_duplicate(tmp_path: Path) -> None:
+    lines = problems(tmp_path, SMALLEST + "        1: {}\n")
 
-    assert found[0] == (
+    assert lines[0] == (
         "Pulumi.local.yaml:7: berth:models.digits.versions.1: is defined twice: "
         "once as text and once as a number; remove one of them"
     )
 
 
-def test_a_date_needs_quotes(tmp_path: Path) -> None:
-    found = problems(
+def test_date_without_quotes_is_rejected(tmp_path: Path) -> None:
+    lines = problems(
         tmp_path,
         SMALLEST
         + "  berth:policy:\n    exceptions:\n      - {rule: a-rule, resource: x, "
         + "reason: for the time being, expires: 2027-03-31}\n",
     )
 
-    assert found[0] == (
+    assert lines[0] == (
         "Pulumi.local.yaml:9: berth:policy.exceptions[0].expires: "
         "is read as a date; put it in quotes"
     )
 
 
-def test_anchors_and_merge_keys_are_read(tmp_path: Path) -> None:
+def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:
     text = """\
 config:
   berth:platform: local
@@ -255,29 +255,29 @@ config:
     assert (serving.workers, serving.threads) == (2, 1)
 
 
-def test_an_alias_of_what_it_lies_in_is_refused(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {may_differ: [*loop]}\n")
+def test_recursive_yaml_alias_is_rejected(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST + "  berth:parity: &loop {may_differ: [*loop]}\n")
 
-    assert found.startswith("Pulumi.local.yaml:7: berth:parity.may_differ[0]: null is not valid")
+    assert problem.startswith("Pulumi.local.yaml:7: berth:parity.may_differ[0]: null is not valid")
 
 
-def test_a_key_that_stands_twice_is_refused_without_its_values(tmp_path: Path) -> None:
+def test_duplicate_key_is_rejected_without_showing_values(tmp_path: Path) -> None:
     text = SMALLEST + (
         "  berth:gateway:\n    clients:\n      default:\n"
         "        key: first-hush\n        key: second-hush\n"
     )
-    (found,) = problems(tmp_path, text)
+    (problem,) = problems(tmp_path, text)
 
-    assert found == "Pulumi.local.yaml:11: the key is defined twice; remove one of them"
+    assert problem == "Pulumi.local.yaml:11: the key is defined twice; remove one of them"
 
 
-def test_an_encrypted_key_is_accepted_unread(tmp_path: Path) -> None:
+def test_encrypted_key_is_accepted_without_decryption(tmp_path: Path) -> None:
     text = SMALLEST + "  berth:gateway: {clients: {a: {key: {secure: v1:abc:def}}}}\n"
 
     assert load(tmp_path, text).gateway.clients["a"].key == ENCRYPTED
 
 
-def test_a_key_in_clear_is_refused_with_the_command_and_not_shown(tmp_path: Path) -> None:
+def test_plaintext_key_is_rejected_with_command_and_not_shown(tmp_path: Path) -> None:
     text = SMALLEST + "  berth:gateway: {clients: {a: {key: hush-hush-hush-hush-hush}}}\n"
 
     assert problems(tmp_path, text) == [
@@ -287,12 +287,12 @@ def test_a_key_in_clear_is_refused_with_the_command_and_not_shown(tmp_path: Path
     ]
 
 
-def test_a_secret_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_secret_outside_client_key_is_rejected(tmp_path: Path) -> None:
     text = SMALLEST + "  berth:gateway: {timeout_seconds: {secure: v1:abc}}\n"
 
-    found = problems(tmp_path, text)
+    lines = problems(tmp_path, text)
 
-    assert found[0] == (
+    assert lines[0] == (
         "Pulumi.local.yaml:7: berth:gateway.timeout_seconds: is a secret; "
         "only a client's key may be a secret, so use a plain value"
     )
@@ -316,26 +316,26 @@ def test_a_secret_elsewhere_is_refused(tmp_path: Path) -> None:
         "SECRET",
     ],
 )
-def test_what_may_be_a_key_is_never_shown(tmp_path: Path, gateway: str) -> None:
+def test_error_never_shows_possible_key(tmp_path: Path, gateway: str) -> None:
     text = SMALLEST + f"  berth:gateway: {gateway.replace('SECRET', 'hush-hush')}\n"
 
     assert "hush" not in "\n".join(problems(tmp_path, text))
 
 
-def test_a_key_is_not_in_the_text_of_a_specification(tmp_path: Path) -> None:
+def test_repr_of_specification_has_no_key(tmp_path: Path) -> None:
     text = SMALLEST + "  berth:gateway: {clients: {a: {key: {secure: v1:abc:def}}}}\n"
 
     assert ENCRYPTED not in repr(load(tmp_path, text))
 
 
-def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST + '  berth:local: {"a\\nb": 1}\n')
+def test_name_with_line_break_is_escaped_in_error(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST + '  berth:local: {"a\\nb": 1}\n')
 
-    assert found.startswith('Pulumi.local.yaml:7: berth:local["a\\nb"]: unknown key;')
+    assert problem.startswith('Pulumi.local.yaml:7: berth:local["a\\nb"]: unknown key;')
 
 
-def test_a_long_value_is_shortened(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, SMALLEST.replace("local", "x" * 5000, 1))
+def test_long_value_is_shortened_in_error(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALLEST.replace("local", "x" * 5000, 1))
 
-    assert len(found) < 250
-    assert "..." in found
+    assert len(problem) < 250
+    assert "..." in problem

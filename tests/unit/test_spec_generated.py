@@ -1,4 +1,4 @@
-"""What is generated from the specification, and the stack files of the repository."""
+"""The schema and reference generated from the specification, and the repository's stack files."""
 
 import dataclasses
 from typing import Any
@@ -15,34 +15,38 @@ from pulumi_berth.serving_settings import ServingSettings
 from tests.repository import REPOSITORY
 
 STACKS = ("local", "dev", "prod")
-SCHEMA_FILE = REPOSITORY / "docs/reference/pulumi-stack.schema.json"
+SCHEMA_FILES = (
+    "docs/reference/pulumi-stack.schema.json",
+    "infra/berth/spec/pulumi-stack.schema.json",
+)
 REFERENCE_FILE = REPOSITORY / "docs/reference/specification.md"
-AGAIN = "run `python -m tools.generate`"
+REGENERATE = "run `python -m tools.generate`"
 
 
 def read(stack: str) -> Any:
     return YAML(typ="safe", pure=True).load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
 
 
-def test_the_json_schema_is_up_to_date() -> None:
-    assert SCHEMA_FILE.read_text() == schema_text(), AGAIN
+@pytest.mark.parametrize("path", SCHEMA_FILES)
+def test_json_schema_is_up_to_date(path: str) -> None:
+    assert (REPOSITORY / path).read_text() == schema_text(), REGENERATE
 
 
-def test_the_reference_is_up_to_date() -> None:
-    assert REFERENCE_FILE.read_text() == reference_text(), AGAIN
+def test_reference_is_up_to_date() -> None:
+    assert REFERENCE_FILE.read_text() == reference_text(), REGENERATE
 
 
-def test_the_json_schema_is_one() -> None:
+def test_json_schema_is_valid_draft_7() -> None:
     jsonschema.Draft7Validator.check_schema(stack_schema())
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_stack_of_the_repository_is_valid_for_editors_too(stack: str) -> None:
+def test_repository_stack_matches_json_schema(stack: str) -> None:
     jsonschema.validate(read(stack), stack_schema(), jsonschema.Draft7Validator)
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_stack_of_the_repository_names_the_schema_and_its_platform(stack: str) -> None:
+def test_repository_stack_refers_to_schema_and_loads(stack: str) -> None:
     path = REPOSITORY / f"Pulumi.{stack}.yaml"
     first = path.read_text().splitlines()[0]
 
@@ -56,7 +60,7 @@ def test_a_stack_of_the_repository_names_the_schema_and_its_platform(stack: str)
         ({}, True),
         ({"aws:region": "eu-central-1"}, True),
         ({"berth:gateway": {"clients": {"a": {"key": {"secure": "v1:x"}}}}}, True),
-        ({"berth:gateway": {"clients": {"a": {"key": "in clear"}}}}, False),
+        ({"berth:gateway": {"clients": {"a": {"key": "in plaintext"}}}}, False),
         ({"berth:gateway": {"clients": {"A B": {}}}}, False),
         ({"berth:gatway": {}}, False),
         ({"berth:local": {"gateway_port": 80}}, False),
@@ -67,7 +71,7 @@ def test_a_stack_of_the_repository_names_the_schema_and_its_platform(stack: str)
         ({"berth:models": {"m": {"versions": {"1": {}}, "trafic": {}}}}, False),
     ],
 )
-def test_editors_and_the_program_agree(config: dict[str, Any], valid: bool) -> None:
+def test_json_schema_accepts_only_valid_configuration(config: dict[str, Any], valid: bool) -> None:
     document = {
         "config": {
             "berth:platform": "local",
@@ -79,7 +83,7 @@ def test_editors_and_the_program_agree(config: dict[str, Any], valid: bool) -> N
     assert jsonschema.Draft7Validator(stack_schema()).is_valid(document) is valid
 
 
-def test_dev_and_prod_have_the_same_keys() -> None:
+def test_dev_and_prod_stacks_have_same_keys() -> None:
     def keys(node: Any, path: str = "") -> set[str]:
         if not isinstance(node, dict):
             return {path}
@@ -88,37 +92,40 @@ def test_dev_and_prod_have_the_same_keys() -> None:
     assert keys(read("dev")) == keys(read("prod"))
 
 
-def test_every_field_is_described_and_every_number_bounded() -> None:
+def test_every_field_has_description_and_every_number_has_bounds() -> None:
     def fields(node: Any, path: str) -> list[tuple[str, Any]]:
-        found = schema.resolve(node)
-        below = [(f"{path}.{key}", value) for key, value in found.get("properties", {}).items()]
-        each = schema.entry_schema(found) or found.get("items")
-        inner = fields(each, f"{path}.*") if each else []
-        return below + inner + [item for where, value in below for item in fields(value, where)]
+        resolved = schema.resolve(node)
+        children = [
+            (f"{path}.{key}", value) for key, value in resolved.get("properties", {}).items()
+        ]
+        entry = schema.entry_schema(resolved) or resolved.get("items")
+        entries = fields(entry, f"{path}.*") if entry else []
+        nested = [item for child, value in children for item in fields(value, child)]
+        return children + entries + nested
 
     every = fields(schema.sections_schema(), "berth")
 
     assert len(every) > 150
     for path, node in every:
-        found = schema.resolve(node)
-        assert found.get("description"), path
-        if found.get("type") in ("integer", "number") and "enum" not in found:
-            assert "maximum" in found, path
-            assert "minimum" in found or "exclusiveMinimum" in found, path
+        resolved = schema.resolve(node)
+        assert resolved.get("description"), path
+        if resolved.get("type") in ("integer", "number") and "enum" not in resolved:
+            assert "maximum" in resolved, path
+            assert "minimum" in resolved or "exclusiveMinimum" in resolved, path
 
 
-def test_what_parity_calls_size_is_in_the_specification() -> None:
+def test_default_may_differ_keys_exist_in_specification() -> None:
     for key in ParitySpec().may_differ:
         assert schema.schema_at(tuple(key.split("."))), key
 
 
-def test_serving_has_the_fields_of_the_component() -> None:
+def test_serving_section_matches_component_settings() -> None:
     component = {field.name for field in dataclasses.fields(ServingSettings)}
 
     assert set(ServingSpec.model_fields) == component
 
 
-def test_the_reference_has_every_section() -> None:
+def test_reference_contains_every_section() -> None:
     text = REFERENCE_FILE.read_text()
 
     for name in HostingSpec.model_fields:

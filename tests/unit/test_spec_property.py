@@ -1,4 +1,4 @@
-"""Properties of the specification, over many inputs."""
+"""Property-based tests of the specification."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ _versions = st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,6}[a-z0-9])?\Z")
 
 @st.composite
 def _splits(draw: st.DrawFn) -> dict[str, int]:
-    """Versions with percents that add up to 100."""
+    """Generate versions with percentages that add up to 100."""
     names = draw(st.lists(_versions, min_size=1, max_size=6, unique=True))
     cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=len(names) - 1, max_size=99)))
     edges = [0, *cuts[: len(names) - 1], 100]
@@ -45,11 +45,11 @@ def _berth_names(traffic: dict[str, int]) -> set[str]:
 
 @_SETTINGS
 @given(_splits())
-def test_percents_that_add_up_are_accepted_and_expose_what_has_traffic(
+def test_traffic_adding_up_to_100_exposes_versions_with_traffic(
     traffic: dict[str, int],
 ) -> None:
     if len(_berth_names(traffic)) < len(traffic):
-        return  # 1.0 and 1-0 make the same berth name, which is refused
+        return  # Versions 1.0 and 1-0 have the same berth name and are rejected.
     model = HostingSpec.model_validate(_document(traffic)).models["m"]
 
     assert model.traffic == traffic
@@ -58,7 +58,7 @@ def test_percents_that_add_up_are_accepted_and_expose_what_has_traffic(
 
 @_SETTINGS
 @given(_splits(), st.integers(-100, 100).filter(bool))
-def test_percents_that_do_not_add_up_are_refused(traffic: dict[str, int], change: int) -> None:
+def test_traffic_not_adding_up_to_100_is_rejected(traffic: dict[str, int], change: int) -> None:
     first = next(iter(traffic))
     with pytest.raises(
         ValueError, match=r"add up to 100|an integer from 0 to 100|less than|greater than"
@@ -76,34 +76,34 @@ _values = st.recursive(
 
 
 def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in `node`, itself left out."""
+    """Return the path of every value in `node`, except its own."""
     steps = node.items() if isinstance(node, dict) else enumerate(node)
-    below = [((*path, step), value) for step, value in steps]
-    inner = [p for where, v in below if isinstance(v, dict | list) for p in _paths(v, where)]
-    return [where for where, _ in below] + inner
+    children = [((*path, step), value) for step, value in steps]
+    nested = [p for child, v in children if isinstance(v, dict | list) for p in _paths(v, child)]
+    return [child for child, _ in children] + nested
 
 
 _DEV = config_of("dev")
-_places = st.sampled_from(_paths(_DEV))
+_dev_paths = st.sampled_from(_paths(_DEV))
 
 
 @settings(parent=_SETTINGS, max_examples=200)
-@given(place=_places, value=_values)
-def test_whatever_stands_anywhere_the_answer_is_a_specification_or_its_problems(
-    tmp_path: Path, place: tuple[Any, ...], value: Any
+@given(path=_dev_paths, value=_values)
+def test_any_value_at_any_path_is_accepted_or_reported(
+    tmp_path: Path, path: tuple[Any, ...], value: Any
 ) -> None:
     config = copy.deepcopy(_DEV)
     node: Any = config
-    for step in place[:-1]:
+    for step in path[:-1]:
         node = node[step]
-    node[place[-1]] = value
+    node[path[-1]] = value
 
     try:
-        found = load(tmp_path, _yaml(config), "dev")
+        spec = load(tmp_path, _yaml(config), "dev")
     except SpecError as error:
         lines = error.problems
     else:
-        lines = [f"Pulumi.dev.yaml: {found.platform}"]
+        lines = [f"Pulumi.dev.yaml: {spec.platform}"]
 
     assert lines
     assert all(line.startswith("Pulumi.dev.yaml") for line in lines)
@@ -118,18 +118,18 @@ def _yaml(config: dict[str, Any]) -> str:
 
 @_SETTINGS
 @given(st.text(max_size=200))
-def test_whatever_a_file_holds_the_answer_is_its_problems(tmp_path: Path, text: str) -> None:
+def test_any_text_as_file_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpecError):
         load(tmp_path, text)
 
 
 @_SETTINGS
-@given(secret=st.from_regex(r"\A[a-z]{12}\Z"), where=_names)
-def test_a_clients_text_is_never_in_an_error(tmp_path: Path, secret: str, where: str) -> None:
+@given(secret=st.from_regex(r"\A[a-z]{12}\Z"), key=_names)
+def test_error_never_contains_client_secret(tmp_path: Path, secret: str, key: str) -> None:
     config: dict[str, Any] = {
         "berth:platform": "local",
         "berth:models": {"m": {"versions": {"1": {}}}},
-        "berth:gateway": {"clients": {"c": {where: secret, "key": secret}}},
+        "berth:gateway": {"clients": {"c": {key: secret, "key": secret}}},
     }
     with pytest.raises(SpecError) as caught:
         load(tmp_path, json.dumps({"config": config}))
@@ -139,7 +139,7 @@ def test_a_clients_text_is_never_in_an_error(tmp_path: Path, secret: str, where:
 
 @_SETTINGS
 @given(st.integers(16, 28), st.integers(2, 6))
-def test_a_network_is_accepted_exactly_when_its_subnets_fit(prefix: int, zones: int) -> None:
+def test_network_is_accepted_only_if_subnets_fit(prefix: int, zones: int) -> None:
     fits = 2 ** (24 - prefix) >= 2 * zones if prefix <= 24 else False
     section = {"cidr": f"10.0.0.0/{prefix}", "availability_zones": zones}
 
@@ -152,11 +152,11 @@ def test_a_network_is_accepted_exactly_when_its_subnets_fit(prefix: int, zones: 
 
 @_SETTINGS
 @given(st.integers(1, 999_999))
-def test_amounts_are_read_as_kubernetes_does(amount: int) -> None:
+def test_quantities_match_kubernetes(amount: int) -> None:
     assert parse_millicores(f"{amount}m") == amount
     assert parse_memory_bytes(f"{amount}Gi") == 1024 * parse_memory_bytes(f"{amount}Mi")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1", 1000), ("0.5", 500), ("1.25", 1250)])
-def test_cores_in_thousandths(text: str, expected: int) -> None:
+def test_cores_are_converted_to_millicores(text: str, expected: int) -> None:
     assert parse_millicores(text) == expected

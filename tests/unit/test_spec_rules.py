@@ -1,4 +1,4 @@
-"""Every rule of the specification, broken once: the key, the value, and what is allowed."""
+"""Each rule of the specification, violated once: the error has key, value and remedy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from berth.spec import SpecError
-from tests.unit.spec_file import ABSENT, CLUSTER, changed, config_of, found, load
+from tests.unit.spec_file import ABSENT, CLUSTER, changed, config_of, find_problems, load
 
 _TWO: dict[str, Any] = {"1": {}, "2": {}}
 _EXCEPTION = {
@@ -290,35 +290,35 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), LOCAL, ids=[text[:60] for _, text in LOCAL])
-def test_a_broken_rule_on_this_machine(
+def test_violated_rule_on_local_platform_is_reported(
     tmp_path: Path, changes: Mapping[Any, Any], expected: str
 ) -> None:
-    told = found(tmp_path, config_of("local"), changes, "local")
+    lines = find_problems(tmp_path, config_of("local"), changes, "local")
 
-    assert any(line.startswith(expected) for line in told), told
+    assert any(line.startswith(expected) for line in lines), lines
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"), KUBERNETES, ids=[text[:60] for _, text in KUBERNETES]
 )
-def test_a_broken_rule_on_a_cluster(
+def test_violated_rule_on_kubernetes_is_reported(
     tmp_path: Path, changes: Mapping[Any, Any], expected: str
 ) -> None:
     config = YAML(typ="safe", pure=True).load(CLUSTER)["config"]
 
-    told = found(tmp_path, config, changes, "plant")
+    lines = find_problems(tmp_path, config, changes, "plant")
 
-    assert any(line.startswith(expected) for line in told), told
+    assert any(line.startswith(expected) for line in lines), lines
 
 
-def test_the_smallest_stack_on_a_cluster(tmp_path: Path) -> None:
+def test_smallest_kubernetes_stack_has_defaults(tmp_path: Path) -> None:
     spec = load(tmp_path, CLUSTER, "plant")
 
     assert spec.kubernetes.namespace == "berth"
     assert spec.images.architectures == ["amd64"]
 
 
-def test_a_shadow_may_be_neither_exposed_nor_in_the_traffic(tmp_path: Path) -> None:
+def test_shadow_version_is_not_exposed_by_default(tmp_path: Path) -> None:
     changes = {
         "models.digits.versions": {**_TWO, "3": {}},
         "models.digits.shadow": "3",
@@ -330,7 +330,7 @@ def test_a_shadow_may_be_neither_exposed_nor_in_the_traffic(tmp_path: Path) -> N
     assert digits.exposed_versions == ["1", "2"]
 
 
-def test_a_version_may_be_exposed_without_traffic(tmp_path: Path) -> None:
+def test_version_without_traffic_can_be_exposed(tmp_path: Path) -> None:
     changes = {
         "models.digits.versions": {"1": {}, "2": {"exposed": True}},
         "models.digits.traffic": {"1": 100},
@@ -341,7 +341,7 @@ def test_a_version_may_be_exposed_without_traffic(tmp_path: Path) -> None:
     assert digits.exposed_versions == ["1", "2"]
 
 
-def test_a_gpu_model_gets_one_gpu_and_may_rest_at_none(tmp_path: Path) -> None:
+def test_gpu_model_defaults_to_one_gpu_and_may_scale_to_zero(tmp_path: Path) -> None:
     changes = {"models.digits.compute": "gpu", "models.digits.replicas": {"min": 0, "max": 2}}
 
     digits = load(tmp_path, changed(config_of("dev"), changes), "dev").models["digits"]
@@ -350,7 +350,7 @@ def test_a_gpu_model_gets_one_gpu_and_may_rest_at_none(tmp_path: Path) -> None:
     assert digits.replicas.min == 0
 
 
-def test_the_message_of_one_problem() -> None:
+def test_error_of_one_message_has_one_problem() -> None:
     error = SpecError.of("Pulumi.local.yaml: something")
 
     assert str(error) == "Pulumi.local.yaml: something"

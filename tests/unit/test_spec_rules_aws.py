@@ -1,4 +1,4 @@
-"""Every rule of the specification for a stack on AWS, broken once."""
+"""Each rule of the specification for a stack on AWS, violated once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.spec_file import ABSENT, changed, config_of, found, load, problems
+from tests.unit.spec_file import ABSENT, changed, config_of, find_problems, load, problems
 
 _EXCEPTION = {
     "rule": "no-public-bucket",
@@ -251,42 +251,44 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), AWS, ids=[text[:60] for _, text in AWS])
-def test_a_broken_rule_on_aws(tmp_path: Path, changes: Mapping[Any, Any], expected: str) -> None:
-    told = found(tmp_path, config_of("dev"), changes, "dev")
+def test_violated_rule_on_aws_is_reported(
+    tmp_path: Path, changes: Mapping[Any, Any], expected: str
+) -> None:
+    lines = find_problems(tmp_path, config_of("dev"), changes, "dev")
 
-    assert any(line.startswith(expected) for line in told), told
+    assert any(line.startswith(expected) for line in lines), lines
 
 
-def test_rules_that_span_sections_are_told_beside_other_problems(tmp_path: Path) -> None:
-    told = found(
+def test_rules_that_span_sections_are_reported_with_other_problems(tmp_path: Path) -> None:
+    lines = find_problems(
         tmp_path, config_of("dev"), {"gateway.timeout_seconds": 60, "tags": {"owner": ""}}, "dev"
     )
 
-    assert [line.partition(":")[0] for line in told] == ["gateway.timeout_seconds", "tags.owner"]
+    assert [line.partition(":")[0] for line in lines] == ["gateway.timeout_seconds", "tags.owner"]
 
 
 @pytest.mark.parametrize("stack", ["Development", "a-stack-name-of-27-letters-", "1st"])
-def test_a_stack_on_aws_has_a_name_that_aws_takes(tmp_path: Path, stack: str) -> None:
-    (told,) = problems(tmp_path, changed(config_of("dev"), {}), stack)
+def test_invalid_stack_name_on_aws_is_rejected(tmp_path: Path, stack: str) -> None:
+    (line,) = problems(tmp_path, changed(config_of("dev"), {}), stack)
 
-    assert f"berth:platform: 'aws' cannot be used with the stack name {stack!r}" in told
+    assert f"berth:platform: 'aws' cannot be used with the stack name {stack!r}" in line
 
 
-def test_a_name_that_is_too_long_for_an_iam_role(tmp_path: Path) -> None:
+def test_name_too_long_for_iam_role_is_rejected(tmp_path: Path) -> None:
     config = changed(
         config_of("dev"),
         {f"models.{'m' * 40}": {"versions": {"2027.01.01-final": {}}}},
     )
 
-    (told,) = problems(tmp_path, config, "dev")
+    (line,) = problems(tmp_path, config, "dev")
 
-    assert "needs the IAM role name berth-dev-" in told
-    assert told.endswith(
+    assert "needs the IAM role name berth-dev-" in line
+    assert line.endswith(
         "with 67 characters, but AWS leaves 56; shorten the name of the stack, model or version"
     )
 
 
-def test_a_pool_starts_with_its_fewest_nodes(tmp_path: Path) -> None:
+def test_pool_without_desired_starts_with_minimum(tmp_path: Path) -> None:
     changes = {"node_pools.general.desired": ABSENT}
 
     spec = load(tmp_path, changed(config_of("dev"), changes), "dev")

@@ -116,9 +116,9 @@ class ApiSpec(Section):
     domain: DomainSpec | None = None
     """Host name of the API. Berth creates its certificate. Defaults to a name that API Gateway
     generates."""
-    rate_limit: ApiRateLimitSpec = ApiRateLimitSpec()
+    rate_limit: ApiRateLimitSpec = Field(default_factory=ApiRateLimitSpec)
     """Rate limit for all clients together."""
-    waf: WafSpec = WafSpec()
+    waf: WafSpec = Field(default_factory=WafSpec)
     """Web application firewall."""
 
 
@@ -153,7 +153,7 @@ class ObservabilitySpec(Section):
     """Days to keep logs."""
     dashboards: bool = True
     """If true, Berth creates a CloudWatch dashboard for each model."""
-    alarms: AlarmSpec = AlarmSpec()
+    alarms: AlarmSpec = Field(default_factory=AlarmSpec)
     """Thresholds above which CloudWatch raises an alarm for a model."""
     notify: list[Email] = Field(default=[], max_length=20)
     """E-mail addresses that receive alarms. Each recipient confirms the subscription once."""

@@ -32,7 +32,7 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        # Build the validators on first use: a command that only imports Berth does not need them.
         defer_build=True,
     )
 

@@ -42,7 +42,10 @@ class GatewaySpec(Section):
     """The entry point of a stack: clients, API keys, rate limits and request limits."""
 
     clients: dict[Name, ClientSpec] = Field(
-        default={"default": ClientSpec()}, min_length=1, max_length=300
+        default_factory=lambda: {"default": ClientSpec()},
+        min_length=1,
+        max_length=300,
+        json_schema_extra={"default": {"default": {}}},
     )
     """Clients by name. Defaults to one client named `default` with the default limits."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)

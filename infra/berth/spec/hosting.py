@@ -77,35 +77,35 @@ class HostingSpec(Section):
     """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
     models: Models
     """Models by name."""
-    gateway: GatewaySpec = GatewaySpec()
+    gateway: GatewaySpec = Field(default_factory=GatewaySpec)
     """Gateway: clients, API keys, rate limits and request limits."""
-    parity: ParitySpec = ParitySpec()
+    parity: ParitySpec = Field(default_factory=ParitySpec)
     """Stack to compare this one with, and what may differ."""
-    policy: PolicySpec = PolicySpec()
+    policy: PolicySpec = Field(default_factory=PolicySpec)
     """Accepted exceptions from the security baseline."""
-    local: LocalSpec = LocalSpec()
+    local: LocalSpec = Field(default_factory=LocalSpec)
     """Settings of the local platform."""
-    kubernetes: KubernetesSpec = KubernetesSpec()
+    kubernetes: KubernetesSpec = Field(default_factory=KubernetesSpec)
     """Kubernetes cluster that the berths run on."""
-    images: ImageSpec = ImageSpec()
+    images: ImageSpec = Field(default_factory=ImageSpec)
     """How Berth builds and checks container images."""
-    registry: RegistrySpec = RegistrySpec()
+    registry: RegistrySpec = Field(default_factory=RegistrySpec)
     """Registry that Berth pushes images to and pulls them from."""
-    data: DataSpec = DataSpec()
+    data: DataSpec = Field(default_factory=DataSpec)
     """Reference data that models read at run time."""
-    edge: EdgeSpec = EdgeSpec()
+    edge: EdgeSpec = Field(default_factory=EdgeSpec)
     """Edge sites, CloudFront and latency-based routing."""
-    network: NetworkSpec = NetworkSpec()
+    network: NetworkSpec = Field(default_factory=NetworkSpec)
     """VPC and its subnets."""
-    cluster: ClusterSpec = ClusterSpec()
+    cluster: ClusterSpec = Field(default_factory=ClusterSpec)
     """EKS cluster."""
     node_pools: dict[PoolName, NodePoolSpec] = Field(default={}, max_length=30)
     """Node pools by name."""
-    api: ApiSpec = ApiSpec()
+    api: ApiSpec = Field(default_factory=ApiSpec)
     """API Gateway and its firewall."""
-    encryption: EncryptionSpec = EncryptionSpec()
+    encryption: EncryptionSpec = Field(default_factory=EncryptionSpec)
     """KMS keys."""
-    observability: ObservabilitySpec = ObservabilitySpec()
+    observability: ObservabilitySpec = Field(default_factory=ObservabilitySpec)
     """Logs, dashboards and alarms."""
     budget: BudgetSpec | None = None
     """Monthly budget. Defaults to none."""

@@ -60,7 +60,7 @@ class ImageSpec(Section):
     """CPU architectures that Berth builds images for."""
     sbom: Literal["spdx", "cyclonedx"] = "spdx"
     """Format of the software bill of materials (SBOM)."""
-    scan: ScanSpec = ScanSpec()
+    scan: ScanSpec = Field(default_factory=ScanSpec)
     """Vulnerability scan that an image must pass before deployment."""
 
 

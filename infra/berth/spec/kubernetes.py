@@ -81,7 +81,7 @@ class KubernetesSpec(Section):
     controller_image: Image = "docker.io/library/traefik:v3.6.0"
     """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
     the image that you tested."""
-    service: ServiceSpec = ServiceSpec()
+    service: ServiceSpec = Field(default_factory=ServiceSpec)
     """How clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
     """Time limit for a new replica to become ready, in seconds: pull its image, find a node and
@@ -92,5 +92,5 @@ class KubernetesSpec(Section):
     """TLS Secret in the namespace that the gateway serves with. Defaults to plain HTTP."""
     metrics_namespace: KubernetesName = "monitoring"
     """Namespace whose Pods may read the metrics of the berths."""
-    gpu: GpuNodeSpec = GpuNodeSpec()
+    gpu: GpuNodeSpec = Field(default_factory=GpuNodeSpec)
     """How berths with `compute: gpu` are scheduled."""

@@ -134,11 +134,11 @@ class ModelSpec(Section):
     """Version without traffic that receives duplicates of requests. Its responses are discarded."""
     compute: Literal["cpu", "gpu"] = "cpu"
     """Class of nodes that the berths run on."""
-    replicas: ReplicaSpec = ReplicaSpec()
+    replicas: ReplicaSpec = Field(default_factory=ReplicaSpec)
     """Number of replicas of each berth."""
-    resources: ResourceSpec = Field(default=ResourceSpec(), validate_default=True)
+    resources: ResourceSpec = Field(default_factory=ResourceSpec, validate_default=True)
     """Resources of each replica."""
-    serving: ServingSpec = ServingSpec()
+    serving: ServingSpec = Field(default_factory=ServingSpec)
     """Limits and session options of the serving program in each replica."""
 
     @property

@@ -103,7 +103,7 @@ def _rows(path: str, node: Schema, *, required: bool) -> Iterator[tuple[str, str
 
 
 def _format_default(node: Schema, resolved: Schema) -> str:
-    default = node["default"]
+    default = node.get("default", {})
     if default is None:
         return "none"
     return "" if "properties" in resolved else f"`{json.dumps(default)}`"

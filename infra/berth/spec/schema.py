@@ -1,11 +1,16 @@
 """The JSON schema of the specification, descriptions of valid values, and the editors' schema."""
 
+import ast
+import inspect
 import json
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from berth.spec.document import NAMESPACE, PULUMI_KEYS
 from berth.spec.errors import Path
+from berth.spec.fields import Section
 from berth.spec.hosting import HostingSpec
 
 Schema = dict[str, Any]
@@ -15,6 +20,9 @@ Schema = dict[str, Any]
 def sections_schema() -> Schema:
     """Return the JSON schema of the sections."""
     simplified: Schema = _simplify(HostingSpec.model_json_schema())
+    _add_descriptions(simplified, HostingSpec.__name__)
+    for name, definition in simplified["$defs"].items():
+        _add_descriptions(definition, name)
     return simplified
 
 
@@ -86,7 +94,7 @@ def stack_schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Berth stack configuration",
-        "description": "Pulumi.<stack>.yaml. Reference: docs/reference/specification.md",
+        "description": "Pulumi.<stack>.yaml. Reference: docs/reference/specification.md of Berth.",
         "type": "object",
         "properties": {
             "config": {
@@ -134,6 +142,43 @@ def _simplify(node: Any) -> Any:
         result["propertyNames"] = {**rest, "pattern": pattern}
         result["additionalProperties"] = values
     return result
+
+
+def _add_descriptions(node: Schema, class_name: str) -> None:
+    """Add the docstrings of a section's attributes as the descriptions of its properties."""
+    docstrings = _attribute_docstrings()[class_name]
+    for name, child in node["properties"].items():
+        child["description"] = docstrings[name]
+
+
+@cache
+def _attribute_docstrings() -> dict[str, dict[str, str]]:
+    """Return the attribute docstrings of each section by class name.
+
+    Pydantic can collect them too, but does so on import, which makes every command slower.
+    """
+    modules = {inspect.getmodule(section) for section in _subclasses(Section)}
+    return {
+        node.name: {
+            attribute.target.id: " ".join(text.value.value.split())
+            for attribute, text in pairwise(node.body)
+            if isinstance(attribute, ast.AnnAssign)
+            and isinstance(attribute.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        }
+        for module in modules
+        if module is not None
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def _subclasses(section: type[Section]) -> Iterator[type[Section]]:
+    for subclass in section.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _quote_like_yaml(value: str | int) -> str:
