@@ -1,3 +1,3 @@
-"""The front door of a stack: keys, limits, traffic and metrics in front of the berths."""
+"""The gateway of a stack: authenticates, limits and routes requests to the berths."""
 
 __version__ = "0.1.0"

@@ -1,10 +1,10 @@
-"""`python -m berth_gateway`: read the settings, then serve until SIGTERM."""
+"""Run the gateway: `python -m berth_gateway` serves until SIGTERM."""
 
 import os
 import signal
 import sys
 
-# A reload asked for before the table was read is moot, and must not end the process.
+# SIGHUP requests a reload. Before the first configuration is read, it must not end the process.
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 from berth_gateway.server import run  # noqa: E402

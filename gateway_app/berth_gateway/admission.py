@@ -1,25 +1,30 @@
-"""Admission: whether a request may go on, wherever it is asked about."""
+"""Admission: authenticates a request, applies the client's limits, and finds its route."""
 
 from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from berth_gateway.exchange import Exchange, RawHeaders
-from berth_gateway.in_force import InForce
-from berth_gateway.keys import client_of
-from berth_gateway.quota import Quotas
-from berth_gateway.refusal import RefusalError
-from berth_gateway.routes import Ask, Route, check_method, open_model
-from berth_gateway.table import Client, Model
-from berth_gateway.throttle import Throttle
-from berth_gateway.verdict import Verdict, verdict_headers
+from berth_gateway.active_config import ActiveConfig
+from berth_gateway.config import Client, GatewayConfig, Model
+from berth_gateway.limits.limit_decision import LimitDecision, build_rate_limit_headers
+from berth_gateway.limits.limiter import Limiter
+from berth_gateway.request_context import RequestContext
+from berth_protocol.errors import RequestError
+from berth_protocol.headers import API_KEY
+from berth_protocol.paths import Operation, Route, infer_path
+
+_API_KEY = API_KEY.encode()
+_QUOTA_NAMES = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Admitted:
-    """A request that may be answered: who asks, and for what.
+class AdmittedRequest:
+    """A request that passed admission.
 
-    `model` is None where the server itself is asked about.
+    Attributes:
+        client: The authenticated client.
+        route: The parsed path.
+        model: The model of the route. None for operations of the server.
     """
 
     client: Client
@@ -28,67 +33,120 @@ class Admitted:
 
 
 class Admission:
-    """Keys, limits, and what is exposed: one judgement for all doors of this process.
+    """Decides which requests are processed, for all ports of the gateway.
 
-    `refused` counts requests beyond a limit, by client and reason.
+    Args:
+        rejected: Counts the requests that exceed a limit, by client and reason.
     """
 
-    def __init__(self, throttle: Throttle, quotas: Quotas, refused: Counter) -> None:
-        self._throttle = throttle
-        self._quotas = quotas
-        self._refused = refused
+    def __init__(self, limiter: Limiter, rejected: Counter) -> None:
+        self._limiter = limiter
+        self._rejected = rejected
 
-    def admit(self, in_force: InForce, exchange: Exchange, route: Route | None) -> Admitted:
-        """Judge by key, throttle, path, method, and what is exposed, in this order.
+    async def admit(
+        self, active: ActiveConfig, context: RequestContext, route: Route | None
+    ) -> AdmittedRequest:
+        """Check the API key, the rate limit, the path, the method and the exposure, in this order.
 
-        The exchange learns client, model and what of the throttle is left.
+        The context receives the client, the model and the rate limit headers.
 
         Raises:
-            RefusalError: 401, 404, 405 or 429.
+            RequestError: 401, 404, 405 or 429.
         """
-        client = _known_client(in_force, exchange.headers)
-        exchange.client = client.name
-        self._obey(exchange, "throttle", self._throttle.take(client))
+        client = _authenticate(active, context)
+        context.client = client.name
+        decision = await self._limiter.take_token(client)
+        self._apply_limit(
+            context,
+            "rate_limit",
+            decision,
+            f"Client '{client.name}' exceeded its rate limit. "
+            f"Retry after {decision.retry_after_seconds} s.",
+        )
         if route is None:
-            raise RefusalError(404, "there is nothing here; POST /v2/models/<model>/infer infers")
-        check_method(route, exchange.method)
-        if route.ask is Ask.SERVER:
-            return Admitted(client=client, route=route, model=None)
-        model = open_model(in_force.table, route)
-        exchange.model = route.model
-        return Admitted(client=client, route=route, model=model)
+            raise RequestError(
+                404, f"Path not found. Send inference requests to POST {infer_path('{model}')}."
+            )
+        check_method(route, context.method)
+        if route.operation is Operation.SERVER_METADATA:
+            return AdmittedRequest(client=client, route=route, model=None)
+        model = _find_exposed_model(active.config, route)
+        context.model = route.model
+        return AdmittedRequest(client=client, route=route, model=model)
 
-    def spend(self, exchange: Exchange, client: Client) -> None:
-        """Count one inference request that goes to a berth against the quota.
+    async def consume_quota(self, context: RequestContext, client: Client) -> None:
+        """Count an inference request that is forwarded to a berth against the client's quota.
 
         Raises:
-            RefusalError: 429, the quota is used up.
+            RequestError: 429 if the quota is used up.
         """
-        if client.quota is not None:
-            verdict = self._quotas.take(client.name, client.quota)
-            if not verdict.allowed:
-                self._obey(exchange, "quota", verdict)
-
-    def _obey(self, exchange: Exchange, reason: str, verdict: Verdict) -> None:
-        """Tell the client of a limit; refuse its request when the limit does."""
-        exchange.answer_headers |= verdict_headers(verdict)
-        if not verdict.allowed:
-            self._refused.labels(exchange.client, reason).inc()
-            raise RefusalError(
-                429,
-                f"client {exchange.client!r} is beyond its {reason}; "
-                f"come again in {verdict.retry_after_seconds} s",
+        decision = await self._limiter.consume_quota(client)
+        if decision is not None and client.quota is not None and not decision.is_allowed:
+            self._apply_limit(
+                context,
+                "quota",
+                decision,
+                f"Client '{client.name}' used its {_QUOTA_NAMES[client.quota.period]} quota of "
+                f"{client.quota.requests} requests. "
+                f"The quota resets at {decision.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
             )
 
+    def _apply_limit(
+        self, context: RequestContext, reason: str, decision: LimitDecision, message: str
+    ) -> None:
+        context.response_headers |= build_rate_limit_headers(decision)
+        if not decision.is_allowed:
+            self._rejected.labels(context.client, reason).inc()
+            raise RequestError(429, message)
 
-def _known_client(in_force: InForce, headers: RawHeaders) -> Client:
-    keys = [value for name, value in headers if name == b"x-api-key"]
-    client = client_of(keys[0], in_force.owners) if len(keys) == 1 else None
-    if client is None:
-        text = "this API key is not known" if keys else "an API key is needed"
-        raise RefusalError(
-            401,
-            f"{text}; send one in the header x-api-key",
-            {"www-authenticate": 'ApiKey realm="berth"'},
+
+def check_method(route: Route, method: str) -> None:
+    """Check that the operation accepts the method.
+
+    Raises:
+        RequestError: 405 if it does not.
+    """
+    allowed = route.operation.methods
+    if method not in allowed:
+        raise RequestError(
+            405,
+            f"Method {method} is not allowed. Use {' or '.join(allowed)}.",
+            {"allow": ", ".join(allowed)},
         )
+
+
+def _authenticate(active: ActiveConfig, context: RequestContext) -> Client:
+    keys = context.header_values(_API_KEY)
+    client = active.find_client(keys[0]) if len(keys) == 1 else None
+    if client is None:
+        message = (
+            f"Invalid API key. Send one valid key in the {API_KEY} header."
+            if keys
+            else f"API key missing. Send your key in the {API_KEY} header."
+        )
+        raise RequestError(401, message, {"www-authenticate": 'ApiKey realm="berth"'})
     return client
+
+
+def _find_exposed_model(config: GatewayConfig, route: Route) -> Model:
+    """Return the model of a route.
+
+    Raises:
+        RequestError: 404 if the model or the version does not exist or is not exposed. The
+            message lists the exposed ones.
+    """
+    model = config.models.get(route.model)
+    if model is None or not model.exposed:
+        exposed = sorted(name for name, model in config.models.items() if model.exposed)
+        raise RequestError(
+            404,
+            f"Model {route.model!r} does not exist. Exposed models: "
+            f"{', '.join(exposed) or 'none'}. Correct the model in the path.",
+        )
+    if route.version is not None and route.version not in model.exposed:
+        raise RequestError(
+            404,
+            f"Model {route.model!r} has no version {route.version!r}. Exposed versions: "
+            f"{', '.join(model.exposed)}. Correct the version in the path.",
+        )
+    return model

@@ -1,105 +1,123 @@
-"""Berths: requests to a version's berth, and its answers on their way back."""
+"""Requests to the berth of a version, and its responses on their way to the client."""
 
 import asyncio
 from collections.abc import Callable
 
 import aiohttp
 
-from berth_gateway.answer import send_head, send_part
-from berth_gateway.exchange import Exchange
-from berth_gateway.forwarded_headers import to_berth, to_client
-from berth_gateway.in_force import InForce
-from berth_gateway.shadow import SHADOW_HEADER, Shadows
-from berth_gateway.upstream import Call, Upstream, UpstreamError
+from berth_gateway.active_config import ActiveConfig
+from berth_gateway.forwarded_headers import build_berth_headers, build_client_headers
+from berth_gateway.request_context import RequestContext, send_body_part, start_response
+from berth_gateway.traffic import ShadowTraffic
+from berth_gateway.upstream import UpstreamError, UpstreamPool, UpstreamRequest
+from berth_protocol.headers import SHADOW
+from berth_protocol.paths import INFER_SUFFIX, model_path
 
-_WHOLE_ANSWER_BYTES = 1 << 20
-"""Up to here an answer is taken whole before any of it is sent, so that a berth that breaks
-off gives a clean 502; a longer one is passed on as it comes."""
+_MAX_BUFFERED_BYTES = 1 << 20
+"""A response up to this size is read completely before it is sent, so that a broken connection to
+the berth becomes a 502. A longer response is streamed."""
 
 
 class Berths:
     """The berths of all versions.
 
-    `current` gives what is in force by now, for a second try after a berth was replaced.
+    Args:
+        get_active_config: Returns the active configuration, for a retry after a berth was replaced.
     """
 
     def __init__(
-        self, upstream: Upstream, shadows: Shadows, current: Callable[[], InForce]
-    ) -> None:
-        self._upstream = upstream
-        self._shadows = shadows
-        self._current = current
-
-    async def ask(
         self,
-        in_force: InForce,
-        exchange: Exchange,
+        pool: UpstreamPool,
+        shadow_traffic: ShadowTraffic,
+        get_active_config: Callable[[], ActiveConfig],
+    ) -> None:
+        self._pool = pool
+        self._shadow_traffic = shadow_traffic
+        self._get_active_config = get_active_config
+
+    async def send(
+        self,
+        active: ActiveConfig,
+        context: RequestContext,
         version: str,
-        last: str,
+        path_suffix: str,
         body: bytes | None = None,
     ) -> aiohttp.ClientResponse:
-        """Ask `version` for the path that ends in `last`; with a body by POST, else by GET.
+        """Send a request to a version: POST with a body, otherwise GET.
+
+        Args:
+            path_suffix: End of the path, after the version.
 
         Raises:
-            UpstreamError: it gave no answer, or refused the gateway itself.
+            UpstreamError: If the berth does not respond, or rejects the gateway's token.
         """
-        model = exchange.model
+        model = context.model
 
-        def url() -> str:
-            now = self._current().table.models.get(model)
-            known = now.versions if now is not None else {}
-            return known.get(version) or in_force.table.models[model].versions[version]
+        def get_url() -> str:
+            current = self._get_active_config().config.models.get(model)
+            versions = current.versions if current is not None else {}
+            return versions.get(version) or active.config.models[model].versions[version]
 
-        call = _call(in_force, exchange, version, last, body)
-        response = await self._upstream.ask(call, url)
+        request = _build_request(active, context, version, path_suffix, body)
+        response = await self._pool.send(request, get_url)
         if response.status == 401:
             response.release()
-            raise UpstreamError(502, "it refused the gateway's token")
+            raise UpstreamError(502, "rejected the gateway's token")
         return response
 
-    async def pass_on(
-        self, exchange: Exchange, response: aiohttp.ClientResponse, seconds: float
+    async def forward_response(
+        self, context: RequestContext, response: aiohttp.ClientResponse, timeout_seconds: float
     ) -> None:
-        """Send the berth's answer to the client.
+        """Send a berth's response to the client.
 
         Raises:
-            UpstreamError: the answer broke off or stalled. When its head was sent already,
-                the client sees its connection close before the answer's end.
+            UpstreamError: If the response breaks off or stalls. If its headers were sent, the
+                client's connection closes before the end of the response.
         """
-        headers = to_client(response.raw_headers)
+        headers = build_client_headers(response.raw_headers)
         length = response.content_length
         async with response:
             try:
-                if length is not None and length <= _WHOLE_ANSWER_BYTES:
-                    async with asyncio.timeout(seconds):
-                        whole = await response.read()
-                    await send_head(exchange, response.status, headers)
-                    await send_part(exchange, whole, last=True)
+                if length is not None and length <= _MAX_BUFFERED_BYTES:
+                    async with asyncio.timeout(timeout_seconds):
+                        body = await response.read()
+                    await start_response(context, response.status, headers)
+                    await send_body_part(context, body, is_last=True)
                     return
-                await send_head(exchange, response.status, headers)
+                await start_response(context, response.status, headers)
                 async for part in response.content.iter_any():
-                    await send_part(exchange, part, last=False)
-                await send_part(exchange, b"", last=True)
+                    await send_body_part(context, part, is_last=False)
+                await send_body_part(context, b"", is_last=True)
             except TimeoutError as error:
-                raise UpstreamError(504, f"its answer stalled for {seconds:g} s") from error
+                raise UpstreamError(
+                    504, f"stopped sending its response for {timeout_seconds:g} s"
+                ) from error
             except aiohttp.ClientError as error:
-                raise UpstreamError(502, f"its answer broke off: {type(error).__name__}") from error
+                raise UpstreamError(
+                    502, f"did not complete its response ({type(error).__name__})"
+                ) from error
 
-    def copy(self, in_force: InForce, exchange: Exchange, version: str, body: bytes) -> None:
-        """Send the request to `version` too, in the background."""
-        call = _call(in_force, exchange, version, "/infer", body)
-        call.headers.append((SHADOW_HEADER, "1"))
-        url = in_force.table.models[exchange.model].versions[version]
-        self._shadows.send(exchange.model, version, call, url)
+    def mirror(
+        self, active: ActiveConfig, context: RequestContext, version: str, body: bytes
+    ) -> None:
+        """Send a duplicate of an inference request to a shadow version, in the background."""
+        request = _build_request(active, context, version, INFER_SUFFIX, body)
+        request.headers.append((SHADOW, "1"))
+        url = active.config.models[context.model].versions[version]
+        self._shadow_traffic.send(context.model, version, request, url)
 
 
-def _call(
-    in_force: InForce, exchange: Exchange, version: str, last: str, body: bytes | None
-) -> Call:
-    return Call(
+def _build_request(
+    active: ActiveConfig,
+    context: RequestContext,
+    version: str,
+    path_suffix: str,
+    body: bytes | None,
+) -> UpstreamRequest:
+    return UpstreamRequest(
         method="GET" if body is None else "POST",
-        path=f"/v2/models/{exchange.model}/versions/{version}{last}",
-        headers=to_berth(exchange.headers, exchange.request_id, in_force.token),
+        path=model_path(context.model, version) + path_suffix,
+        headers=build_berth_headers(context.headers, context.request_id, active.token),
         body=body,
-        seconds=in_force.table.timeout_seconds,
+        timeout_seconds=active.config.timeout_seconds,
     )

@@ -1,9 +1,10 @@
-"""Which headers pass through the gateway, and in which direction."""
+"""Forwarded headers: which headers pass through the gateway, in each direction."""
 
 from collections.abc import Iterable
 
-from berth_gateway.exchange import RawHeaders
-from berth_gateway.refusal import RefusalError
+from berth_protocol.asgi import RawHeaders
+from berth_protocol.errors import RequestError
+from berth_protocol.headers import API_KEY, BERTH_PREFIX, REQUEST_ID, TOKEN, VERSION
 
 _HOP_BY_HOP = frozenset(
     {
@@ -18,49 +19,52 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# `host`, `content-length` and `expect` belong to the connection a request came on; the rest
-# is between client and gateway, or between gateway and berth, and nobody else may set it. The
-# same is true of all that begins with _BERTHS.
-_NOT_TO_BERTH = _HOP_BY_HOP | {
+# `host`, `content-length` and `expect` belong to the client's connection. The gateway sets the
+# other headers itself, and all headers that begin with BERTH_PREFIX.
+_DROPPED_FROM_REQUEST = _HOP_BY_HOP | {
     b"host",
     b"content-length",
     b"expect",
-    b"x-api-key",
-    b"x-request-id",
+    API_KEY.encode(),
+    REQUEST_ID.encode(),
 }
-_BERTHS = b"x-berth-"
-_NOT_TO_CLIENT = _HOP_BY_HOP | {b"date", b"server", b"x-berth-version", b"x-request-id"}
+_BERTH_PREFIX = BERTH_PREFIX.encode()
+_DROPPED_FROM_RESPONSE = _HOP_BY_HOP | {b"date", b"server", VERSION.encode(), REQUEST_ID.encode()}
 
 
-def to_berth(headers: RawHeaders, request_id: str, token: str | None) -> list[tuple[str, str]]:
-    """The headers of a client's request as a berth shall see them.
+def build_berth_headers(
+    headers: RawHeaders, request_id: str, token: str | None
+) -> list[tuple[str, str]]:
+    """Return the headers of a client's request as they are sent to a berth.
 
     Raises:
-        RefusalError: 400 for a value that is not UTF-8, which cannot be passed on as it is.
+        RequestError: 400 if a value is not UTF-8, because it cannot be forwarded unchanged.
     """
-    kept = [("x-request-id", request_id)]
-    dropped = _NOT_TO_BERTH | _named_by_connection(headers)
+    forwarded = [(REQUEST_ID, request_id)]
+    dropped = _DROPPED_FROM_REQUEST | _connection_options(headers)
     for name, value in headers:
-        if name not in dropped and not name.startswith(_BERTHS):
+        if name not in dropped and not name.startswith(_BERTH_PREFIX):
             try:
-                kept.append((name.decode("ascii"), value.decode()))
+                forwarded.append((name.decode("ascii"), value.decode()))
             except UnicodeDecodeError as error:
                 text = name.decode("ascii", "replace")
-                raise RefusalError(400, f"header {text}: its value must be UTF-8") from error
+                raise RequestError(
+                    400, f"The value of header '{text}' is not UTF-8. Encode it in UTF-8."
+                ) from error
     if token is not None:
-        kept.append(("x-berth-token", token))
-    return kept
+        forwarded.append((TOKEN, token))
+    return forwarded
 
 
-def to_client(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
-    """The headers of a berth's answer as the client shall see them; names in lower case."""
+def build_client_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return the headers of a berth's response as they are sent to the client, in lower case."""
     lowered = [(name.lower(), value) for name, value in headers]
-    dropped = _NOT_TO_CLIENT | _named_by_connection(lowered)
+    dropped = _DROPPED_FROM_RESPONSE | _connection_options(lowered)
     return [(name, value) for name, value in lowered if name not in dropped]
 
 
-def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Headers that `Connection` says are for this hop only."""
+def _connection_options(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """Return the headers that `Connection` restricts to this connection."""
     return frozenset(
         part.strip().lower()
         for name, value in headers

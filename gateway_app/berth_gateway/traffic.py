@@ -1,27 +1,108 @@
-"""Traffic: which version answers the next request, in exact proportion to the weights."""
+"""Traffic between the versions of a model: the weighted split, and shadow traffic."""
 
+import asyncio
 from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from berth_gateway.upstream import UpstreamError, UpstreamPool, UpstreamRequest
+
+_MAX_SHADOW_REQUESTS = 64
+_MAX_SHADOW_BYTES = 64 << 20
+"""Memory limit of shadow requests in flight. Above it they are dropped, because a slow shadow
+version must not use up the gateway's memory."""
 
 
-class Split:
-    """Smooth weighted round robin.
+class TrafficSplit:
+    """A smooth weighted round robin over the versions of a model.
 
-    Among as many picks in a row as the weights' sum, wherever they begin, each version is there
-    exactly as often as its weight says, and its picks are spread over them.
+    Any sequence of as many selections as the sum of the weights contains each version exactly as
+    often as its weight, and spreads its selections evenly.
     """
 
     def __init__(self, weights: Mapping[str, int]) -> None:
-        """`weights`: version -> share, of which at least one is above 0."""
+        """Start a split.
+
+        Args:
+            weights: Version -> weight. At least one weight is above 0.
+        """
         self.weights = dict(weights)
         self._total = sum(self.weights.values())
         self._credit = {version: 0 for version, weight in self.weights.items() if weight > 0}
         if not self._credit:
-            raise ValueError(f"no version has a weight above 0: {self.weights}")
+            raise ValueError(f"No version has a weight above 0: {self.weights}")
 
-    def next(self) -> str:
-        """The version of the next request."""
+    def next_version(self) -> str:
+        """Select the version of the next request."""
         for version in self._credit:
             self._credit[version] += self.weights[version]
-        chosen = max(self._credit, key=self._credit.__getitem__)
-        self._credit[chosen] -= self._total
-        return chosen
+        selected = max(self._credit, key=self._credit.__getitem__)
+        self._credit[selected] -= self._total
+        return selected
+
+
+class ShadowTraffic:
+    """Duplicates of requests, sent to shadow versions in the background.
+
+    Attributes:
+        counts: (model, version, outcome) -> number of shadow requests. The outcome is `succeeded`,
+            `failed` (no response, or a 4xx or 5xx status) or `dropped`.
+    """
+
+    def __init__(self, pool: UpstreamPool) -> None:
+        self._pool = pool
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+        self.counts: dict[tuple[str, str, str], int] = {}
+
+    def send(self, model: str, version: str, request: UpstreamRequest, url: str) -> None:
+        """Send a request in the background, and return immediately."""
+        size = len(request.body or b"")
+        if len(self._tasks) >= _MAX_SHADOW_REQUESTS or self._bytes + size > _MAX_SHADOW_BYTES:
+            self._count(model, version, "dropped")
+            return
+        self._bytes += size
+        task = asyncio.create_task(self._send(model, version, request, url))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._remove(task, size))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Cancel the shadow requests in flight."""
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, model: str, version: str, request: UpstreamRequest, url: str) -> None:
+        outcome = "failed"
+        try:
+            async with (
+                asyncio.timeout(request.timeout_seconds),
+                await self._pool.send(request, lambda: url) as response,
+            ):
+                async for _ in response.content.iter_any():
+                    pass
+                if response.status < 400:
+                    outcome = "succeeded"
+        except (UpstreamError, TimeoutError, aiohttp.ClientError):
+            pass
+        finally:
+            self._count(model, version, outcome)
+
+    def _remove(self, task: asyncio.Task[None], size: int) -> None:
+        self._tasks.discard(task)
+        self._bytes -= size
+
+    def _count(self, model: str, version: str, outcome: str) -> None:
+        key = (model, version, outcome)
+        self.counts[key] = self.counts.get(key, 0) + 1

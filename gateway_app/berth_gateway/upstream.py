@@ -1,4 +1,4 @@
-"""Upstream: one request to a berth, on a pooled connection, tried again once where that is safe."""
+"""Upstream connections: pooled connections to the berths, with one retry where it is safe."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,47 +9,57 @@ from typing import Self
 import aiohttp
 
 _CONNECT_SECONDS = 5.0
-_PAUSE_BEFORE_RETRY_SECONDS = 0.05
-_SKIP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_RETRY_DELAY_SECONDS = 0.05
+_SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class UpstreamError(Exception):
-    """A berth gave no answer; `status` is what the client gets: 502 or 504."""
+    """A berth sent no usable response.
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
+    The message continues a sentence whose subject is the berth.
+
+    Attributes:
+        status: Status of the response to the client: 502 or 504.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class UpstreamRequest:
     """One request to a berth.
 
     Attributes:
-        method, path: as in POST /v2/models/digits/versions/1/infer.
-        headers: as the berth shall see them.
-        body: None where the method has none.
-        seconds: from the call to the head of the answer, and between two parts of its body.
+        method: HTTP method.
+        path: Path on the berth.
+        headers: All headers for the berth.
+        body: Request body. None if the method has none.
+        timeout_seconds: Time limit for the response headers, and between two parts of its body.
     """
 
     method: str
     path: str
     headers: list[tuple[str, str]]
     body: bytes | None
-    seconds: float
+    timeout_seconds: float
 
 
-class Upstream:
-    """Connections to the berths, kept and used again.
+class UpstreamPool:
+    """Connections to the berths, kept open between requests.
 
-    A berth that is being replaced closes its connections, some of them under a request just
-    sent. Such a request, of which nothing was answered, is sent once more, on a connection
-    made for it. Inference changes nothing, so a request that was processed unseen does no harm.
+    A berth that is being replaced closes its connections, sometimes just after the gateway sent a
+    request. If no byte of the response arrived, the gateway sends the request once more, on a new
+    connection. Inference changes no state, so a request that was processed twice does no harm.
+
+    Attributes:
+        retries: Number of requests that were sent twice.
     """
 
     def __init__(self) -> None:
-        self._pooled = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
-        self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._pooled = _create_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
+        self._fresh = _create_session(aiohttp.TCPConnector(limit=0, force_close=True))
         self.retries = 0
 
     async def __aenter__(self) -> Self:
@@ -57,55 +67,64 @@ class Upstream:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self._pooled.close()
         await self._fresh.close()
 
-    async def ask(self, call: Call, url_of: Callable[[], str]) -> aiohttp.ClientResponse:
-        """The berth's answer, its head read, its body not yet; release it after use.
+    async def send(
+        self, request: UpstreamRequest, get_url: Callable[[], str]
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return its response, of which only the headers are read.
 
-        `url_of` gives the base URL and is asked again before the second try: a reload may have
-        put another berth in the place of one that is gone.
+        The caller must release the response.
+
+        Args:
+            get_url: Returns the base URL. It is called again before the retry, because a reload
+                may have replaced the berth.
 
         Raises:
-            UpstreamError: 502 when no berth answered, 504 when it took too long.
+            UpstreamError: 502 if no berth responded, 504 after a timeout.
         """
         try:
-            async with asyncio.timeout(call.seconds):
+            async with asyncio.timeout(request.timeout_seconds):
                 try:
-                    return await _send(self._pooled, call, url_of())
+                    return await _send(self._pooled, request, get_url())
                 except aiohttp.ClientConnectorError:
-                    await asyncio.sleep(_PAUSE_BEFORE_RETRY_SECONDS)
+                    await asyncio.sleep(_RETRY_DELAY_SECONDS)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     pass
                 self.retries += 1
-                return await _send(self._fresh, call, url_of())
+                return await _send(self._fresh, request, get_url())
         except TimeoutError as error:
-            raise UpstreamError(504, f"no answer within {call.seconds:g} s") from error
+            raise UpstreamError(
+                504, f"did not respond within {request.timeout_seconds:g} s"
+            ) from error
         except aiohttp.ClientError as error:
-            raise UpstreamError(502, f"no answer: {type(error).__name__}") from error
+            raise UpstreamError(502, f"did not respond ({type(error).__name__})") from error
 
 
-async def _send(session: aiohttp.ClientSession, call: Call, base: str) -> aiohttp.ClientResponse:
+async def _send(
+    session: aiohttp.ClientSession, request: UpstreamRequest, base_url: str
+) -> aiohttp.ClientResponse:
     return await session.request(
-        call.method,
-        base + call.path,
-        headers=call.headers,
-        data=call.body,
+        request.method,
+        base_url + request.path,
+        headers=request.headers,
+        data=request.body,
         allow_redirects=False,
         timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=call.seconds
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=request.timeout_seconds
         ),
     )
 
 
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+def _create_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        skip_auto_headers=_SKIP,
+        skip_auto_headers=_SKIPPED_AUTO_HEADERS,
     )

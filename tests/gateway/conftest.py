@@ -1,4 +1,4 @@
-"""A gateway process and berths for one test."""
+"""A gateway process and two berths for one test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +11,21 @@ from tests.gateway.gateway_process import GatewayProcess
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
-    """Not started yet."""
-    made = GatewayProcess(tmp_path)
-    yield made
-    made.clean_up()
+    """Provide a gateway that the test starts."""
+    process = GatewayProcess(tmp_path)
+    yield process
+    process.kill()
 
 
 @pytest.fixture
-def one() -> Iterator[FakeBerth]:
+def berth_1() -> Iterator[FakeBerth]:
+    """Provide the berth of version 1."""
     with FakeBerth("1").running() as berth:
         yield berth
 
 
 @pytest.fixture
-def two() -> Iterator[FakeBerth]:
+def berth_2() -> Iterator[FakeBerth]:
+    """Provide the berth of version 2."""
     with FakeBerth("2").running() as berth:
         yield berth

@@ -1,4 +1,4 @@
-"""A berth that does as a test tells it: a real HTTP server that keeps what it was asked."""
+"""A fake berth: a real HTTP server that records its requests and responds as a test requires."""
 
 import json
 import socket
@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Asked:
-    """One request as the berth saw it; header names in lower case."""
+class RecordedRequest:
+    """One request that the berth received. Header names are in lower case."""
 
     method: str
     path: str
@@ -21,22 +21,25 @@ class Asked:
 
 @dataclass
 class FakeBerth:
-    """A berth of `version`.
+    """A berth of one version.
 
     Attributes:
-        asked: all requests so far.
-        behave: answers a request; replaced by tests.
-        connections: how many were made.
+        requests: All requests that it received.
+        respond: Responds to a request. Tests replace it.
+        connections: Number of connections that it accepted.
     """
 
     version: str
-    asked: list[Asked] = field(default_factory=list)
-    behave: Callable[["Handler", Asked], None] = field(default_factory=lambda: answer_ok)
+    requests: list[RecordedRequest] = field(default_factory=list)
+    respond: Callable[["Handler", RecordedRequest], None] = field(
+        default_factory=lambda: respond_ok
+    )
     connections: int = 0
     port: int = 0
 
     @property
     def url(self) -> str:
+        """Base URL of the berth."""
         return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
@@ -52,7 +55,7 @@ class FakeBerth:
         finally:
             server.shutdown()
             thread.join()
-            server.close_all()
+            server.close_connections()
             server.server_close()
 
 
@@ -63,50 +66,55 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type["Handler"]) -> None:
         super().__init__(address, handler)
-        self._open: set[socket.socket] = set()
+        self._connections: set[socket.socket] = set()
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        self._open.add(request)
+        self._connections.add(request)
         self.berth.connections += 1
         super().process_request(request, client_address)
 
-    def close_all(self) -> None:
-        for connection in self._open:
+    def close_connections(self) -> None:
+        for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The gateway may hang up; that is what some tests are about."""
+        """Ignore errors: some tests let the gateway close the connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Handles the requests of one connection.
+
+    Attributes:
+        previous_requests: Number of requests on this connection before the current one.
+    """
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
-    asked_before = 0
-    """How many requests came on this connection before this one."""
+    previous_requests = 0
 
-    def _any(self) -> None:
+    def _handle(self) -> None:
         length = int(self.headers.get("content-length", 0))
-        asked = Asked(
+        request = RecordedRequest(
             self.command,
             self.path,
             {name.lower(): value for name, value in self.headers.items()},
             self.rfile.read(length),
         )
-        self.server.berth.asked.append(asked)
-        self.server.berth.behave(self, asked)
-        self.asked_before += 1
+        self.server.berth.requests.append(request)
+        self.server.berth.respond(self, request)
+        self.previous_requests += 1
 
-    do_GET = do_POST = _any  # noqa: N815 - the base class looks for these names
+    do_GET = do_POST = _handle  # noqa: N815 - the base class requires these names
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Quiet."""
+        """Write no log."""
 
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """A whole answer."""
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Send a complete response."""
         self.send_response(status)
         for name, value in {"content-type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
@@ -114,19 +122,19 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def hang_up(self) -> None:
-        """Close the connection with nothing said."""
+    def disconnect(self) -> None:
+        """Close the connection without a response."""
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
-def answer_ok(handler: Handler, asked: Asked) -> None:
-    """What a healthy berth answers."""
+def respond_ok(handler: Handler, request: RecordedRequest) -> None:
+    """Respond as a healthy berth does."""
     version = handler.server.berth.version
-    if asked.path.endswith("/infer"):
+    if request.path.endswith("/infer"):
         content: dict[str, object] = {"model_version": version, "outputs": []}
-    elif asked.path.endswith("/ready"):
+    elif request.path.endswith("/ready"):
         content = {"ready": True}
     else:
         content = {"name": "inner", "versions": [version], "platform": "onnx", "inputs": ["x"]}
-    handler.answer(200, json.dumps(content).encode())
+    handler.send(200, json.dumps(content).encode())

@@ -1,4 +1,4 @@
-"""A real gateway process, started, told and ended as a platform does it."""
+"""A real gateway process that tests start, reload and stop as a platform does."""
 
 import hashlib
 import json
@@ -22,19 +22,19 @@ KEY = "key of default"
 _DEADLINE_SECONDS = 20.0
 
 
-def table(**changes: Any) -> dict[str, Any]:
-    """A table with one client and no model; `changes` replace its fields."""
+def build_config(**changes: Any) -> dict[str, Any]:
+    """Return a configuration with one client and no model; `changes` replace its fields."""
     return {
         "max_body_bytes": 100_000,
         "timeout_seconds": 10,
-        "clients": [client()],
+        "clients": [build_client()],
         "models": {},
         **changes,
     }
 
 
-def client(name: str = "default", key: str = KEY, **changes: Any) -> dict[str, Any]:
-    """A client of the table that may do what it likes; `changes` replace its fields."""
+def build_client(name: str = "default", key: str = KEY, **changes: Any) -> dict[str, Any]:
+    """Return a client with very high limits; `changes` replace its fields."""
     return {
         "name": name,
         "key_sha256": [hashlib.sha256(key.encode()).hexdigest()],
@@ -45,8 +45,10 @@ def client(name: str = "default", key: str = KEY, **changes: Any) -> dict[str, A
     }
 
 
-def model(versions: dict[str, str], traffic: dict[str, int], **changes: Any) -> dict[str, Any]:
-    """A model of the table, all versions exposed; `changes` replace its fields."""
+def build_model(
+    versions: dict[str, str], traffic: dict[str, int], **changes: Any
+) -> dict[str, Any]:
+    """Return a model with all versions exposed; `changes` replace its fields."""
     return {
         "versions": versions,
         "exposed": list(versions),
@@ -56,19 +58,19 @@ def model(versions: dict[str, str], traffic: dict[str, int], **changes: Any) -> 
     }
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Return once `holds`; fail when it does not in good time."""
+def wait_until(condition: Callable[[], bool], description: str) -> None:
+    """Return when `condition` is true. Fail if it is false for too long."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"never came: {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"Timed out waiting for: {description}"
         time.sleep(0.01)
 
 
 @dataclass
 class GatewayProcess:
-    """One gateway, its files in `folder`."""
+    """One gateway, with its files in `directory`."""
 
-    folder: Path
+    directory: Path
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -77,25 +79,35 @@ class GatewayProcess:
 
     @property
     def url(self) -> str:
+        """Base URL for clients."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
+        """Process ID."""
         assert self.process is not None
         return self.process.pid
 
-    def write_table(self, content: dict[str, Any] | bytes) -> None:
-        """Put the table in place, whole at once."""
+    @property
+    def config_file(self) -> Path:
+        """The file with the gateway configuration."""
+        return self.directory / "gateway.json"
+
+    def write_config(self, content: dict[str, Any] | bytes) -> None:
+        """Replace the configuration file atomically."""
         text = content if isinstance(content, bytes) else json.dumps(content).encode()
-        beside = self.folder / "table.new"
-        beside.write_bytes(text)
-        beside.replace(self.folder / "table.json")
+        new_file = self.directory / "gateway.new"
+        new_file.write_bytes(text)
+        new_file.replace(self.config_file)
 
     def spawn(self) -> None:
-        """Start the process, on new ports at the first time and the same ones later."""
+        """Start the process: the first time on new ports, later on the same ports."""
         if not self.port:
-            self.port, self.admin_port = free_ports(2)
-        with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
+            self.port, self.admin_port = find_free_ports(2)
+        with (
+            (self.directory / "out").open("ab") as out,
+            (self.directory / "err").open("ab") as err,
+        ):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "berth_gateway"],
                 cwd=REPOSITORY,
@@ -104,8 +116,8 @@ class GatewayProcess:
                     "GATEWAY_HOST": self.host,
                     "GATEWAY_PORT": str(self.port),
                     "GATEWAY_ADMIN_PORT": str(self.admin_port),
-                    "GATEWAY_TABLE": str(self.folder / "table.json"),
-                    "GATEWAY_STATE_DIR": str(self.folder),
+                    "GATEWAY_CONFIG": str(self.config_file),
+                    "GATEWAY_STATE_DIR": str(self.directory),
                     **self.environment,
                 },
                 stdout=out,
@@ -113,82 +125,82 @@ class GatewayProcess:
             )
 
     def start(self, content: dict[str, Any]) -> None:
-        """Start with this table and wait until it is in force."""
-        self.write_table(content)
+        """Start with a configuration, and wait until it is active."""
+        self.write_config(content)
         self.spawn()
         self.wait_for_start()
 
     def wait_for_start(self) -> None:
-        """Return once the table is in force."""
-        wait_until(self._in_force, "the gateway's first table in force")
+        """Wait until the configuration is active."""
+        wait_until(self._is_config_active, "the first configuration to be active")
 
     def reload(self, content: dict[str, Any] | bytes) -> None:
-        """Replace the table and wait until it is in force."""
-        self.write_table(content)
+        """Replace the configuration, and wait until it is active."""
+        self.write_config(content)
         os.kill(self.pid, signal.SIGHUP)
-        wait_until(self._in_force, "the new table in force")
+        wait_until(self._is_config_active, "the new configuration to be active")
 
     def terminate(self) -> None:
         """Send SIGTERM."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def exit_status(self) -> int:
-        """Wait for the end."""
+    def wait_for_exit(self) -> int:
+        """Wait for the end of the process, and return its exit status."""
         assert self.process is not None
         return self.process.wait(_DEADLINE_SECONDS)
 
     def stop(self) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM, and return the exit status."""
         self.terminate()
-        return self.exit_status()
+        return self.wait_for_exit()
 
-    def admin(self, path: str) -> httpx.Response:
-        """GET from the admin port."""
-        return httpx.get(f"http://127.0.0.1:{self.admin_port}{path}")
-
-    def metric(self, line: str) -> float:
-        """The value of the series `line` (name and labels); 0 when it is not there."""
-        for found in self.admin("/metrics").text.splitlines():
-            if found.startswith(f"{line} "):
-                return float(found.rsplit(" ", 1)[1])
-        return 0.0
-
-    def access_log(self) -> list[dict[str, Any]]:
-        """All requests logged so far."""
-        return [json.loads(line) for line in (self.folder / "out").read_bytes().splitlines()]
-
-    def messages(self) -> str:
-        """What it said on standard error so far."""
-        return (self.folder / "err").read_text()
-
-    @contextmanager
-    def client(self, key: str | None = KEY, **settings: Any) -> Iterator[httpx.Client]:
-        """An HTTP client of the gateway."""
-        headers = {} if key is None else {"x-api-key": key}
-        with httpx.Client(
-            base_url=self.url, headers=headers, timeout=_DEADLINE_SECONDS, **settings
-        ) as made:
-            yield made
-
-    def clean_up(self) -> None:
-        """End the process however it is."""
+    def kill(self) -> None:
+        """Kill the process if it runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
-    def _in_force(self) -> bool:
+    def get_admin(self, path: str) -> httpx.Response:
+        """Send a GET request to the admin port."""
+        return httpx.get(f"http://127.0.0.1:{self.admin_port}{path}")
+
+    def get_metric(self, series: str) -> float:
+        """Return the value of a series (name and labels), or 0 if it does not exist."""
+        for line in self.get_admin("/metrics").text.splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    def read_access_log(self) -> list[dict[str, Any]]:
+        """Return all lines of the access log."""
+        return [json.loads(line) for line in (self.directory / "out").read_bytes().splitlines()]
+
+    def read_log(self) -> str:
+        """Return the text on standard error."""
+        return (self.directory / "err").read_text()
+
+    @contextmanager
+    def client(self, key: str | None = KEY, **settings: Any) -> Iterator[httpx.Client]:
+        """Provide an HTTP client of the gateway."""
+        headers = {} if key is None else {"x-api-key": key}
+        with httpx.Client(
+            base_url=self.url, headers=headers, timeout=_DEADLINE_SECONDS, **settings
+        ) as client:
+            yield client
+
+    def _is_config_active(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, self.messages()
-        expected = hashlib.sha256((self.folder / "table.json").read_bytes()).hexdigest()
+        assert self.process.poll() is None, self.read_log()
+        expected = hashlib.sha256(self.config_file.read_bytes()).hexdigest()
         try:
-            health: dict[str, Any] = self.admin("/healthz").json()
+            health: dict[str, Any] = self.get_admin("/healthz").json()
         except httpx.TransportError:
             return False
-        return health == {"table_sha256": expected, "ready": True}
+        return health == {"config_sha256": expected, "ready": True}
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on."""
+def find_free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that no program listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

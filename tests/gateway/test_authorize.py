@@ -1,4 +1,4 @@
-"""Authorize: the answers are those of the public port, for a controller that asks first."""
+"""Authorize: the responses are those of the public port, for a controller that asks first."""
 
 import threading
 from collections import Counter
@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.fake_berth import Asked, FakeBerth, Handler, answer_ok
+from tests.gateway.fake_berth import FakeBerth, Handler, RecordedRequest, respond_ok
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
-    client,
-    free_ports,
-    model,
-    table,
+    build_client,
+    build_config,
+    build_model,
+    find_free_ports,
     wait_until,
 )
 
@@ -24,17 +24,17 @@ SLOWLY: dict[str, Any] = {"rate_per_second": 0.001, "burst": 3}
 
 
 @pytest.fixture
-def up(gateway: GatewayProcess, one: FakeBerth, two: FakeBerth) -> GatewayProcess:
+def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth) -> GatewayProcess:
     """Version 1 has all traffic, 2 is deployed and not exposed."""
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
-    gateway.start(digits(one, two))
+    gateway.start(digits(berth_1, berth_2))
     return gateway
 
 
-def digits(one: FakeBerth, two: FakeBerth, **changes: Any) -> dict[str, Any]:
-    routes = model({"1": one.url, "2": two.url}, {"1": 100, "2": 0}, exposed=["1"])
-    return table(models={"digits": routes}, **changes)
+def digits(berth_1: FakeBerth, berth_2: FakeBerth, **changes: Any) -> dict[str, Any]:
+    routes = build_model({"1": berth_1.url, "2": berth_2.url}, {"1": 100, "2": 0}, exposed=["1"])
+    return build_config(models={"digits": routes}, **changes)
 
 
 def authorized(
@@ -45,7 +45,7 @@ def authorized(
     keys: tuple[str, ...] = (KEY,),
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
-    """What the gateway says to a controller that got such a request."""
+    """What the gateway message to a controller that got such a request."""
     return httpx.get(
         f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/",
         headers=[
@@ -60,7 +60,7 @@ def authorized(
 
 
 def of_a_refusal(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
-    """All of the answer that says something of the request."""
+    """All of the response that message something of the request."""
     headers = {
         name: value
         for name, value in response.headers.items()
@@ -95,13 +95,15 @@ def of_a_refusal(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
 )
 @pytest.mark.parametrize("keys", [(KEY,), (), ("wrong",), (KEY, KEY)])
 def test_each_refusal_is_that_of_the_public_port(
-    up: GatewayProcess, method: str, path: str, keys: tuple[str, ...]
+    live_gateway: GatewayProcess, method: str, path: str, keys: tuple[str, ...]
 ) -> None:
-    public = httpx.request(method, up.url + path, headers=[("x-api-key", key) for key in keys])
+    public = httpx.request(
+        method, live_gateway.url + path, headers=[("x-api-key", key) for key in keys]
+    )
     assert public.status_code in (401, 404, 405)
-    answer = authorized(up, path, method=method, keys=keys)
-    assert of_a_refusal(answer) == of_a_refusal(public)
-    assert len(answer.headers["x-request-id"]) == 32
+    response = authorized(live_gateway, path, method=method, keys=keys)
+    assert of_a_refusal(response) == of_a_refusal(public)
+    assert len(response.headers["x-request-id"]) == 32
 
 
 @pytest.mark.parametrize(
@@ -113,12 +115,12 @@ def test_each_refusal_is_that_of_the_public_port(
         "/v2/models/d%69gits/%69nfer",
     ],
 )
-def test_what_may_pass(up: GatewayProcess, one: FakeBerth, uri: str) -> None:
-    answer = authorized(up, uri, headers={"x-request-id": "r-1"})
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers.pop("date")
-    assert 0 <= int(answer.headers.pop("x-berth-return-ratelimit-reset")) <= 1
-    assert dict(answer.headers) == {
+def test_what_may_pass(live_gateway: GatewayProcess, berth_1: FakeBerth, uri: str) -> None:
+    response = authorized(live_gateway, uri, headers={"x-request-id": "r-1"})
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers.pop("date")
+    assert 0 <= int(response.headers.pop("x-berth-return-ratelimit-reset")) <= 1
+    assert dict(response.headers) == {
         "content-length": "0",
         "x-berth-client": "default",
         "x-berth-return-ratelimit-limit": "100000",
@@ -126,25 +128,25 @@ def test_what_may_pass(up: GatewayProcess, one: FakeBerth, uri: str) -> None:
         "x-berth-return-x-request-id": "r-1",
         "x-request-id": "r-1",
     }
-    assert one.asked == []
+    assert berth_1.requests == []
 
 
-def test_a_strange_request_id_is_replaced(up: GatewayProcess) -> None:
-    headers = authorized(up, headers={"x-request-id": "a b" * 100}).headers
+def test_a_strange_request_id_is_replaced(live_gateway: GatewayProcess) -> None:
+    headers = authorized(live_gateway, headers={"x-request-id": "a b" * 100}).headers
     assert len(headers["x-request-id"]) == 32
     assert headers["x-berth-return-x-request-id"] == headers["x-request-id"]
 
 
-def test_nothing_but_inference_is_let_past_the_gateway(up: GatewayProcess) -> None:
+def test_nothing_but_inference_is_let_past_the_gateway(live_gateway: GatewayProcess) -> None:
     for uri in ("/v2", "/v2/models/digits", "/v2/models/digits/versions/1/ready"):
-        answer = authorized(up, uri, method="GET")
-        assert answer.status_code == 404
-        assert "only inference" in answer.json()["error"]
-    assert authorized(up, "/v2/health/ready", method="GET", keys=()).status_code == 401
+        response = authorized(live_gateway, uri, method="GET")
+        assert response.status_code == 404
+        assert "only inference" in response.json()["error"]
+    assert authorized(live_gateway, "/v2/health/ready", method="GET", keys=()).status_code == 401
 
 
 @pytest.mark.parametrize(
-    ("headers", "says"),
+    ("headers", "message"),
     [
         ([], "X-Forwarded-Method"),
         ([("x-forwarded-method", "POST")], "X-Forwarded-Uri must be there once"),
@@ -160,117 +162,138 @@ def test_nothing_but_inference_is_let_past_the_gateway(up: GatewayProcess) -> No
     ],
 )
 def test_a_controller_that_does_not_say_what_it_asks_about(
-    up: GatewayProcess, headers: list[tuple[str, Any]], says: str
+    live_gateway: GatewayProcess, headers: list[tuple[str, Any]], message: str
 ) -> None:
-    url = f"http://127.0.0.1:{up.environment['GATEWAY_AUTHORIZE_PORT']}/"
+    url = f"http://127.0.0.1:{live_gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
     sent = [(name.encode(), value if isinstance(value, bytes) else value.encode())
             for name, value in headers]  # fmt: skip
-    answer = httpx.get(url, headers=[*sent, (b"x-api-key", KEY.encode())])
-    assert answer.status_code == 400
-    assert says in answer.json()["error"]
-    assert "ratelimit-limit" not in answer.headers
+    response = httpx.get(url, headers=[*sent, (b"x-api-key", KEY.encode())])
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+    assert "ratelimit-limit" not in response.headers
 
 
-def test_the_doors_share_one_throttle(up: GatewayProcess, one: FakeBerth, two: FakeBerth) -> None:
-    up.reload(digits(one, two, clients=[client(**SLOWLY)]))
-    with up.client() as http:
+def test_the_doors_share_one_throttle(
+    live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
+    live_gateway.reload(digits(berth_1, berth_2, clients=[build_client(**SLOWLY)]))
+    with live_gateway.client() as http:
         assert http.post(INFER, json={}).headers["ratelimit-remaining"] == "2"
-        assert authorized(up).headers["x-berth-return-ratelimit-remaining"] == "1"
+        assert authorized(live_gateway).headers["x-berth-return-ratelimit-remaining"] == "1"
         assert http.get("/v2").headers["ratelimit-remaining"] == "0"
-        refused = authorized(up)
+        rejected = authorized(live_gateway)
         public = http.post(INFER, json={})
-    assert refused.status_code == 429
-    assert of_a_refusal(refused) == of_a_refusal(public)
-    assert refused.headers["ratelimit-remaining"] == "0"
-    assert 990 <= int(refused.headers["retry-after"]) <= 1000
-    assert not [name for name in refused.headers if name.startswith("x-berth-")]
-    assert up.metric('berth_gateway_refused_total{client="default",reason="throttle"}') == 2
+    assert rejected.status_code == 429
+    assert of_a_refusal(rejected) == of_a_refusal(public)
+    assert rejected.headers["ratelimit-remaining"] == "0"
+    assert 990 <= int(rejected.headers["retry-after"]) <= 1000
+    assert not [name for name in rejected.headers if name.startswith("x-berth-")]
+    assert (
+        live_gateway.get_metric(
+            'berth_gateway_rejected_total{client="default",reason="rate_limit"}'
+        )
+        == 2
+    )
 
 
-def test_the_doors_share_one_quota(up: GatewayProcess, one: FakeBerth, two: FakeBerth) -> None:
+def test_the_doors_share_one_quota(
+    live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
     quota = {"requests": 3, "period": "month"}
-    up.reload(digits(one, two, clients=[client(quota=quota)]))
-    with up.client() as http:
+    live_gateway.reload(digits(berth_1, berth_2, clients=[build_client(quota=quota)]))
+    with live_gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 200
-        assert authorized(up, "/v2/models/none/infer").status_code == 404
-        assert [authorized(up).status_code for _ in range(3)] == [200, 200, 429]
-        refused = authorized(up)
+        assert authorized(live_gateway, "/v2/models/none/infer").status_code == 404
+        assert [authorized(live_gateway).status_code for _ in range(3)] == [200, 200, 429]
+        rejected = authorized(live_gateway)
         public = http.post(INFER, json={})
-    assert of_a_refusal(refused) == of_a_refusal(public)
-    assert refused.headers["ratelimit-limit"] == "3"
-    assert up.metric('berth_gateway_quota_used{client="default"}') == 3
-    assert up.metric('berth_gateway_refused_total{client="default",reason="quota"}') == 3
+    assert of_a_refusal(rejected) == of_a_refusal(public)
+    assert rejected.headers["ratelimit-limit"] == "3"
+    assert live_gateway.get_metric('berth_gateway_quota_used{client="default"}') == 3
+    assert (
+        live_gateway.get_metric('berth_gateway_rejected_total{client="default",reason="quota"}')
+        == 3
+    )
 
 
 def test_many_at_once_get_no_more_than_the_limit(
-    up: GatewayProcess, one: FakeBerth, two: FakeBerth
+    live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
-    up.reload(digits(one, two, clients=[client(rate_per_second=0.001, burst=20)]))
+    live_gateway.reload(
+        digits(berth_1, berth_2, clients=[build_client(rate_per_second=0.001, burst=20)])
+    )
     with ThreadPoolExecutor(8) as pool:
-        codes = Counter(pool.map(lambda _: authorized(up).status_code, range(50)))
+        codes = Counter(pool.map(lambda _: authorized(live_gateway).status_code, range(50)))
     assert codes == {200: 20, 429: 30}
 
 
-def test_a_reload_holds_at_once(up: GatewayProcess, one: FakeBerth, two: FakeBerth) -> None:
-    assert authorized(up).status_code == 200
-    up.reload(digits(one, two, clients=[]))
-    assert authorized(up).status_code == 401
+def test_a_reload_holds_at_once(
+    live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
+    assert authorized(live_gateway).status_code == 200
+    live_gateway.reload(digits(berth_1, berth_2, clients=[]))
+    assert authorized(live_gateway).status_code == 401
 
 
-def test_what_is_counted_and_logged(up: GatewayProcess) -> None:
-    authorized(up)
-    authorized(up, "/v2/models/digits/versions/1/infer")
-    authorized(up, "/v2/models/made-up-name/infer?secret=1", headers={"x-request-id": "r-1"})
-    text = up.admin("/metrics").text
-    assert up.metric('berth_gateway_authorized_total{client="default",model="digits"}') == 2
-    refused = 'berth_gateway_requests_total{client="default",code="404",model="",version=""}'
-    assert up.metric(refused) == 1
+def test_what_is_counted_and_logged(live_gateway: GatewayProcess) -> None:
+    authorized(live_gateway)
+    authorized(live_gateway, "/v2/models/digits/versions/1/infer")
+    authorized(
+        live_gateway, "/v2/models/made-up-name/infer?secret=1", headers={"x-request-id": "r-1"}
+    )
+    text = live_gateway.get_admin("/metrics").text
+    assert (
+        live_gateway.get_metric('berth_gateway_authorized_total{client="default",model="digits"}')
+        == 2
+    )
+    rejected = 'berth_gateway_requests_total{client="default",code="404",model="",version=""}'
+    assert live_gateway.get_metric(rejected) == 1
     assert 'code="200"' not in text
     assert "made-up-name" not in text
-    [line] = up.access_log()
+    [line] = live_gateway.read_access_log()
     assert (line["request_id"], line["client"], line["method"]) == ("r-1", "default", "POST")
     assert (line["path"], line["status"]) == ("/v2/models/made-up-name/infer", 404)
 
 
-def test_a_drain_ends_this_door_too(up: GatewayProcess, one: FakeBerth) -> None:
+def test_a_drain_ends_this_door_too(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
     """Requests under way at the public port are finished, and idle connections here closed."""
-    arrived, go_on = threading.Event(), threading.Event()
+    arrived, resume = threading.Event(), threading.Event()
 
-    def wait(handler: Handler, asked: Asked) -> None:
+    def wait(handler: Handler, request: RecordedRequest) -> None:
         arrived.set()
-        go_on.wait(20)
-        answer_ok(handler, asked)
+        resume.wait(20)
+        respond_ok(handler, request)
 
-    one.behave = wait
-    answers: list[int] = []
+    berth_1.respond = wait
+    responses: list[int] = []
 
     def ask() -> None:
-        with up.client() as http:
-            answers.append(http.post(INFER, json={}).status_code)
+        with live_gateway.client() as http:
+            responses.append(http.post(INFER, json={}).status_code)
 
     thread = threading.Thread(target=ask)
     thread.start()
     assert arrived.wait(20)
-    assert authorized(up).status_code == 200
-    up.terminate()
+    assert authorized(live_gateway).status_code == 200
+    live_gateway.terminate()
 
     def closed() -> bool:
         try:
-            authorized(up)
+            authorized(live_gateway)
         except httpx.TransportError:
             return True
         return False
 
     wait_until(closed, "no new connection taken")
-    go_on.set()
+    resume.set()
     thread.join()
-    assert answers == [200]
-    assert up.exit_status() == 0
+    assert responses == [200]
+    assert live_gateway.wait_for_exit() == 0
 
 
 def test_there_is_no_such_door_unless_asked_for(gateway: GatewayProcess) -> None:
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = ""
-    gateway.start(table())
+    gateway.start(build_config())
     with gateway.client() as http:
         assert http.get("/v2").status_code == 200
     assert gateway.stop() == 0
@@ -279,5 +302,5 @@ def test_there_is_no_such_door_unless_asked_for(gateway: GatewayProcess) -> None
 def test_metrics_can_be_reached_from_elsewhere(gateway: GatewayProcess) -> None:
     """127.0.0.2 stands for the address of a pod."""
     gateway.environment["GATEWAY_ADMIN_HOST"] = "0.0.0.0"
-    gateway.start(table())
+    gateway.start(build_config())
     assert httpx.get(f"http://127.0.0.2:{gateway.admin_port}/metrics").status_code == 200

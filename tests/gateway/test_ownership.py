@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from berth_gateway.ownership import owner_of
+from berth_gateway.limits.peers import select_owner
 from tests.gateway.fake_berth import FakeBerth
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
-    client,
-    free_ports,
-    model,
-    table,
+    build_client,
+    build_config,
+    build_model,
+    find_free_ports,
     wait_until,
 )
 
@@ -28,16 +28,16 @@ BURST, QUOTA = 7, 10
 
 def test_all_that_know_the_same_gateways_choose_the_same() -> None:
     clients = [f"client-{number}" for number in range(1000)]
-    owners = {name: owner_of(name, HOSTS) for name in clients}
-    assert owners == {name: owner_of(name, reversed(HOSTS)) for name in clients}
+    owners = {name: select_owner(name, HOSTS) for name in clients}
+    assert owners == {name: select_owner(name, reversed(HOSTS)) for name in clients}
     assert min(Counter(owners.values()).values()) > 250
-    assert owner_of("client", []) is None
+    assert select_owner("client", []) is None
 
 
 def test_one_that_goes_moves_its_own_clients_alone() -> None:
     for number in range(1000):
         name = f"client-{number}"
-        before, after = owner_of(name, HOSTS), owner_of(name, HOSTS[:2])
+        before, after = select_owner(name, HOSTS), select_owner(name, HOSTS[:2])
         assert after == before or before == HOSTS[2]
 
 
@@ -45,7 +45,7 @@ class Gates:
     """Three gateways of one set of clients, each with a door where a controller asks."""
 
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
-        [peer_port, self._port] = free_ports(2)
+        [peer_port, self._port] = find_free_ports(2)
         self.all: list[GatewayProcess] = []
         for number, host in enumerate(HOSTS):
             place = folder / str(number)
@@ -60,7 +60,7 @@ class Gates:
             self.all.append(gate)
 
     def ask(self, number: int, key: str, model: str = "digits") -> int:
-        """What one of them says of an inference request, as a status."""
+        """What one of them message of an inference request, as a status."""
         return httpx.get(
             f"http://{HOSTS[number]}:{self._port}/",
             headers={
@@ -74,25 +74,25 @@ class Gates:
     def settled(self) -> None:
         """Return once each knows the others and itself."""
         for gate in self.all:
-            wait_until(lambda gate=gate: gate.metric("berth_gateway_peers") == 2, "peers known")
+            wait_until(lambda gate=gate: gate.get_metric("berth_gateway_peers") == 2, "peers known")
 
 
 CLIENTS = [
-    client(rate_per_second=0.001, burst=BURST),
-    client("counted", "key c", quota={"requests": QUOTA, "period": "month"}),
-    client("free", "key f"),
-    *(client(f"free-{number}", f"key {number}") for number in range(20)),
+    build_client(rate_per_second=0.001, burst=BURST),
+    build_client("counted", "key c", quota={"requests": QUOTA, "period": "month"}),
+    build_client("free", "key f"),
+    *(build_client(f"free-{number}", f"key {number}") for number in range(20)),
 ]
 
 
 @pytest.fixture
-def gates(tmp_path: Path, one: FakeBerth) -> Iterator[Gates]:
-    models = {"digits": model({"1": one.url}, {"1": 100})}
-    made = Gates(tmp_path, table(clients=CLIENTS, models=models))
+def gates(tmp_path: Path, berth_1: FakeBerth) -> Iterator[Gates]:
+    models = {"digits": build_model({"1": berth_1.url}, {"1": 100})}
+    made = Gates(tmp_path, build_config(clients=CLIENTS, models=models))
     made.settled()
     yield made
     for gate in made.all:
-        gate.clean_up()
+        gate.kill()
 
 
 @pytest.mark.parametrize(("key", "allowed"), [(KEY, BURST), ("key c", QUOTA)])
@@ -110,11 +110,11 @@ def test_requests_go_on_when_one_is_killed(gates: Gates) -> None:
         assert time.monotonic() - started < 5
 
 
-def test_one_with_another_table_judges_nobody_for_others(gates: Gates, one: FakeBerth) -> None:
+def test_one_with_another_table_judges_nobody_for_others(gates: Gates, berth_1: FakeBerth) -> None:
     """While tables are being replaced, whoever has the new one holds to it, and the other way."""
     replaced = gates.all[0]
-    both = {name: model({"1": one.url}, {"1": 100}) for name in ("digits", "wine")}
-    replaced.reload(table(clients=CLIENTS, models=both))
+    both = {name: build_model({"1": berth_1.url}, {"1": 100}) for name in ("digits", "wine")}
+    replaced.reload(build_config(clients=CLIENTS, models=both))
     keys = [f"key {number}" for number in range(20)]
     assert {gates.ask(0, key, "wine") for key in keys} == {200}
     assert {gates.ask(1, key, "wine") for key in keys} == {404}

@@ -15,10 +15,10 @@ import pytest
 from tests.gateway.fake_berth import FakeBerth
 from tests.gateway.gateway_process import (
     GatewayProcess,
-    client,
-    free_ports,
-    model,
-    table,
+    build_client,
+    build_config,
+    build_model,
+    find_free_ports,
     wait_until,
 )
 
@@ -33,7 +33,7 @@ class Group:
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
         self._folder = folder
         self._content = content
-        [self.peer_port] = free_ports(1)
+        [self.peer_port] = find_free_ports(1)
         self.all: list[GatewayProcess] = []
 
     def add(self, **environment: str) -> GatewayProcess:
@@ -58,14 +58,14 @@ class Group:
 
 
 @pytest.fixture
-def content(one: FakeBerth) -> dict[str, Any]:
+def content(berth_1: FakeBerth) -> dict[str, Any]:
     """A client with a bucket of 20 that hardly fills, one with a quota."""
-    return table(
+    return build_config(
         clients=[
-            client(rate_per_second=0.01, burst=20),
-            client("counted", "key c", quota=QUOTA),
+            build_client(rate_per_second=0.01, burst=20),
+            build_client("counted", "key c", quota=QUOTA),
         ],
-        models={"digits": model({"1": one.url}, {"1": 100})},
+        models={"digits": build_model({"1": berth_1.url}, {"1": 100})},
     )
 
 
@@ -74,12 +74,12 @@ def group(tmp_path: Path, content: dict[str, Any]) -> Iterator[Group]:
     made = Group(tmp_path, content)
     yield made
     for gateway in made.all:
-        gateway.clean_up()
+        gateway.kill()
 
 
 def used(gateway: GatewayProcess) -> float:
     """What the gateway has counted against the quota."""
-    return gateway.metric('berth_gateway_quota_used{client="counted"}')
+    return gateway.get_metric('berth_gateway_quota_used{client="counted"}')
 
 
 def infer(gateway: GatewayProcess, count: int, key: str = "key c") -> Counter[int]:
@@ -110,7 +110,7 @@ def test_they_share_throttle_and_quota(group: Group) -> None:
 def test_a_client_that_goes_back_and_forth_gets_little_more_than_its_rate(
     group: Group, content: dict[str, Any]
 ) -> None:
-    content["clients"] = [client(rate_per_second=50, burst=10)]
+    content["clients"] = [build_client(rate_per_second=50, burst=10)]
     gateways = [group.start(), group.start()]
     codes: Counter[int] = Counter()
     with gateways[0].client() as a, gateways[1].client() as b:
@@ -140,17 +140,17 @@ def test_one_that_was_away_hears_of_what_it_missed(group: Group) -> None:
     one, two = group.start(), group.start()
     infer(two, 4)
     wait_until(lambda: used(one) == 4, "four told")
-    two.clean_up()
+    two.kill()
     assert infer(one, 5) == {200: 5}
-    wait_until(lambda: "does not answer" in one.messages(), "the silence told")
-    assert one.messages().count("does not answer") == 1
-    two.start(json.loads((two.folder / "table.json").read_text()))
+    wait_until(lambda: "does not answer" in one.read_log(), "the silence told")
+    assert one.read_log().count("does not answer") == 1
+    two.start(json.loads((two.directory / "gateway.json").read_text()))
     assert used(two) == 9
     infer(one, 1)
     wait_until(lambda: used(two) == 10, "the tenth told")
-    wait_until(lambda: "answers again" in one.messages(), "the answer told")
-    assert one.metric('berth_gateway_peer_messages_total{outcome="failed"}') >= 1
-    assert one.metric('berth_gateway_peer_messages_total{outcome="told"}') >= 1
+    wait_until(lambda: "responses again" in one.read_log(), "the response told")
+    assert one.get_metric('berth_gateway_peer_updates_total{outcome="failed"}') >= 1
+    assert one.get_metric('berth_gateway_peer_updates_total{outcome="sent"}') >= 1
 
 
 def test_the_last_word_of_one_that_ends_is_heard(group: Group) -> None:
@@ -161,7 +161,7 @@ def test_the_last_word_of_one_that_ends_is_heard(group: Group) -> None:
 
 
 def test_a_peer_that_hangs_delays_no_request_and_no_end(group: Group) -> None:
-    """A process that takes what it is told and never answers."""
+    """A process that takes what it is told and never responses."""
     over = threading.Event()
 
     class Silent(BaseHTTPRequestHandler):
@@ -181,12 +181,12 @@ def test_a_peer_that_hangs_delays_no_request_and_no_end(group: Group) -> None:
         one = group.start()
         # It waits for the counters, but not for ever.
         assert time.monotonic() - started > 2.5
-        assert "no peer told of the quotas used" in one.messages()
+        assert "no peer told of the quotas used" in one.read_log()
         with one.client("key c") as http:
             for _ in range(50):
-                asked = time.monotonic()
+                request = time.monotonic()
                 assert http.post(INFER, json={}).status_code == 200
-                assert time.monotonic() - asked < 0.5
+                assert time.monotonic() - request < 0.5
         started = time.monotonic()
         assert one.stop() == 0
         assert time.monotonic() - started < 3
@@ -199,14 +199,14 @@ def test_a_peer_that_hangs_delays_no_request_and_no_end(group: Group) -> None:
 def test_all_that_start_at_once_come_up(group: Group, content: dict[str, Any]) -> None:
     both = [group.add(), group.add()]
     for gateway in both:
-        gateway.write_table(content)
+        gateway.write_config(content)
         gateway.spawn()
     for gateway in both:
         gateway.wait_for_start()
     infer(both[0], 2)
     infer(both[1], 2)
     wait_until(lambda: used(both[0]) == used(both[1]) == 4, "all told")
-    assert not any("no peer told" in gateway.messages() for gateway in both)
+    assert not any("no peer told" in gateway.read_log() for gateway in both)
 
 
 def test_a_name_without_addresses_is_no_peer(group: Group) -> None:
@@ -222,17 +222,17 @@ def test_what_the_door_for_peers_answers(group: Group) -> None:
     assert known["state"] == {"counters": {}, "heard": {known["origin"]: {}}}
     assert httpx.put(url).status_code == 405
     for body in (b"", b"{", b'{"origin": "x"}', b'{"origin":"x","tokens":{"a":-1},"quotas":{}}'):
-        refused = httpx.post(url, content=body)
-        assert refused.status_code == 400
-        assert list(refused.json()) == ["error"]
+        rejected = httpx.post(url, content=body)
+        assert rejected.status_code == 400
+        assert list(rejected.json()) == ["error"]
     good = b'{"origin": "x", "tokens": {"default": 5, "nobody": 1}, "quotas": {}}'
     assert httpx.post(url, content=good).json()["origin"] == known["origin"]
     assert left(one) == 14
 
 
 def test_alone_there_is_no_door(gateway: GatewayProcess) -> None:
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     gateway.environment["GATEWAY_PEER_PORT"] = str(port)
-    gateway.start(table())
+    gateway.start(build_config())
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/")

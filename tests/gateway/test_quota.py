@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_gateway.quota import Counter, Quotas, bounds
-from berth_gateway.quota_file import read_counters, write_counters
-from berth_gateway.table import Period, Quota
+from berth_gateway.config import Period, Quota
+from berth_gateway.limits.quota import Counter, Quotas, bounds, read_counters, write_counters
 
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
 LAST_SECOND = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -58,7 +57,7 @@ def test_a_new_period_gives_a_new_quota(period: Period) -> None:
     clock = Clock(LAST_SECOND)
     quotas = Quotas(clock, {})
     quota = Quota(requests=2, period=period)
-    assert [quotas.take("a", quota).allowed for _ in range(3)] == [True, True, False]
+    assert [quotas.take("a", quota).is_allowed for _ in range(3)] == [True, True, False]
     clock.now = bounds(period, clock.now)[1]
     assert quotas.take("a", quota).remaining == 1
 
@@ -67,17 +66,17 @@ def test_what_the_client_is_told() -> None:
     quotas = Quotas(Clock(LAST_SECOND + timedelta(microseconds=1)), {})
     quota = Quota(requests=1, period="month")
     assert quotas.take("a", quota).retry_after_seconds == 0
-    refused = quotas.take("a", quota)
-    assert (refused.limit, refused.remaining) == (1, 0)
-    assert (refused.reset_seconds, refused.retry_after_seconds) == (1, 1)
+    rejected = quotas.take("a", quota)
+    assert (rejected.limit, rejected.remaining) == (1, 0)
+    assert (rejected.reset_seconds, rejected.retry_after_seconds) == (1, 1)
 
 
 def test_clients_do_not_share() -> None:
     quotas = Quotas(Clock(LAST_SECOND), {})
     quota = Quota(requests=1, period="day")
-    assert quotas.take("a", quota).allowed
-    assert quotas.take("b", quota).allowed
-    assert not quotas.take("a", quota).allowed
+    assert quotas.take("a", quota).is_allowed
+    assert quotas.take("b", quota).is_allowed
+    assert not quotas.take("a", quota).is_allowed
 
 
 def test_more_requests_in_the_same_period_leave_what_was_used() -> None:
@@ -99,7 +98,7 @@ def test_counters_come_back_from_their_file(tmp_path: Path) -> None:
     assert before.changes() is None
     after = Quotas(clock, read_counters(tmp_path / "quotas.json"))
     assert after.used() == {"a": 2}
-    assert [after.take("a", quota).allowed for _ in range(2)] == [True, False]
+    assert [after.take("a", quota).is_allowed for _ in range(2)] == [True, False]
 
 
 def test_counters_of_past_periods_are_not_kept() -> None:

@@ -7,14 +7,21 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.gateway_process import KEY, GatewayProcess, client, free_ports, model, table
+from tests.gateway.gateway_process import (
+    KEY,
+    GatewayProcess,
+    build_client,
+    build_config,
+    build_model,
+    find_free_ports,
+)
 from tests.serving.berth import Berth, identity, running
 
 INFER = "/v2/models/m/infer"
 REQUEST: dict[str, Any] = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]
 }
-# As the controller is set up: what it takes from the authorize answer, and nothing else.
+# As the controller is set live_gateway: what it takes from the authorize response, and nothing else.
 FROM_GATEWAY = (
     "x-request-id",
     "x-berth-client",
@@ -33,13 +40,13 @@ def berth(tmp_path: Path) -> Iterator[Berth]:
 
 
 @pytest.fixture
-def up(gateway: GatewayProcess, berth: Berth) -> GatewayProcess:
-    [port] = free_ports(1)
+def live_gateway(gateway: GatewayProcess, berth: Berth) -> GatewayProcess:
+    [port] = find_free_ports(1)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
-    routes = model({"1": f"http://127.0.0.1:{berth.port}"}, {"1": 100})
+    routes = build_model({"1": f"http://127.0.0.1:{berth.port}"}, {"1": 100})
     # A bucket that takes hours to fill: nothing that is told of it depends on the moment.
-    slowly = client(rate_per_second=0.0001, burst=10)
-    gateway.start(table(clients=[slowly], models={"m": routes}))
+    slowly = build_client(rate_per_second=0.0001, burst=10)
+    gateway.start(build_config(clients=[slowly], models={"m": routes}))
     return gateway
 
 
@@ -57,16 +64,16 @@ def through_controller(
     return berth.client.post(INFER, json=REQUEST, headers=passed)
 
 
-def test_both_ways_give_one_answer(up: GatewayProcess, berth: Berth) -> None:
+def test_both_ways_give_one_answer(live_gateway: GatewayProcess, berth: Berth) -> None:
     headers = {"x-api-key": KEY, "x-request-id": "r-1", "x-berth-return-ratelimit-limit": "forged"}
-    with up.client() as http:
+    with live_gateway.client() as http:
         direct = http.post(INFER, json=REQUEST, headers=headers)
-    asked_first = through_controller(up, berth, headers)
+    asked_first = through_controller(live_gateway, berth, headers)
     assert direct.status_code == asked_first.status_code == 200
     assert direct.json() == asked_first.json()
     found = [
-        {name: answer.headers.get_list(name) for name in answer.headers if name != "date"}
-        for answer in (direct, asked_first)
+        {name: response.headers.get_list(name) for name in response.headers if name != "date"}
+        for response in (direct, asked_first)
     ]
     assert found[0].pop("ratelimit-remaining") == ["9"]
     assert found[1].pop("ratelimit-remaining") == ["8"]
@@ -78,13 +85,13 @@ def test_both_ways_give_one_answer(up: GatewayProcess, berth: Berth) -> None:
     assert found[0]["ratelimit-limit"] == ["10"]
 
 
-def test_no_header_is_doubled_by_the_gateway(up: GatewayProcess) -> None:
-    with up.client() as http:
-        for answer in (
+def test_no_header_is_doubled_by_the_gateway(live_gateway: GatewayProcess) -> None:
+    with live_gateway.client() as http:
+        for response in (
             http.get("/v2/models/m"),
             http.get("/v2/models/m/versions/1"),
             http.post(INFER, json=REQUEST),
             http.post(INFER, content=b"{"),
         ):
-            for name in answer.headers:
-                assert len(answer.headers.get_list(name)) == 1, name
+            for name in response.headers:
+                assert len(response.headers.get_list(name)) == 1, name

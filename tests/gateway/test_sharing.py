@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_gateway.quota import Counter, Quotas
-from berth_gateway.sharing import Outbox, Sharing, State, Told
-from berth_gateway.table import Client, Quota
-from berth_gateway.throttle import Throttle
+from berth_gateway.config import Client, Quota
+from berth_gateway.limits.quota import Counter, Quotas
+from berth_gateway.limits.sharing import Outbox, Sharing, State, Told
+from berth_gateway.limits.token_bucket import TokenBuckets
 
 START = datetime(2026, 5, 5, 12, 30, tzinfo=UTC)
 INTERVAL = 0.1
@@ -41,7 +41,7 @@ class Side:
     since_told: int = 0
 
     def __post_init__(self) -> None:
-        self.throttle = Throttle(self.clock.monotonic)
+        self.throttle = TokenBuckets(self.clock.monotonic)
         self.quotas = Quotas(self.clock.utc, self.counters)
         self.sharing = Sharing(
             self.name, self.throttle, self.quotas, {self.client.name: self.client}.get
@@ -49,10 +49,10 @@ class Side:
 
     def ask(self) -> bool:
         """One request of the client."""
-        if not self.throttle.take(self.client).allowed:
+        if not self.throttle.take(self.client).is_allowed:
             return False
         quota = self.client.quota
-        if quota is not None and not self.quotas.take(self.client.name, quota).allowed:
+        if quota is not None and not self.quotas.take(self.client.name, quota).is_allowed:
             return False
         self.passed += 1
         self.since_told += 1
@@ -63,7 +63,7 @@ class Side:
         return msgspec.json.decode(msgspec.json.encode(self.sharing.state()), type=State)
 
 
-def client(rate: float = 1e6, burst: int = 10**6, quota: int | None = None) -> Client:
+def build_client(rate: float = 1e6, burst: int = 10**6, quota: int | None = None) -> Client:
     return Client(
         name="a",
         key_sha256=["0" * 64],
@@ -119,7 +119,7 @@ demands = st.lists(
 def test_beyond_one_bucket_passes_only_what_the_other_could_not_have_told_yet(
     rate: float, burst: int, demands: list[tuple[int, int]]
 ) -> None:
-    clock, (one, two) = sides(2, client(rate, burst))
+    clock, (one, two) = sides(2, build_client(rate, burst))
     exchange = Exchange([one, two])
     for n, demand in enumerate(demands):
         clock.seconds = n * STEP
@@ -138,7 +138,7 @@ def test_asked_without_a_pause_they_let_through_what_one_would(
     count: int, rate: float, burst: int
 ) -> None:
     """From an empty bucket: the limit, and what comes in within one interval at each other."""
-    clock, gateways = sides(count, client(rate, burst))
+    clock, gateways = sides(count, build_client(rate, burst))
     exchange = Exchange(gateways)
     while gateways[0].ask():
         pass
@@ -161,7 +161,7 @@ def test_asked_without_a_pause_they_let_through_what_one_would(
 
 @pytest.mark.parametrize("rate", [5.0, 50.0])
 def test_two_bursts_at_once_are_made_good_before_anything_else_passes(rate: float) -> None:
-    clock, gateways = sides(2, client(rate, 20))
+    clock, gateways = sides(2, build_client(rate, 20))
     exchange = Exchange(gateways)
     for side in gateways:
         assert [side.ask() for _ in range(21)] == [True] * 20 + [False]
@@ -169,19 +169,19 @@ def test_two_bursts_at_once_are_made_good_before_anything_else_passes(rate: floa
     while clock.seconds < 20 / rate:
         assert not any(side.ask() for side in gateways)
         clock.seconds += STEP
-    verdict = gateways[0].throttle.take(gateways[0].client)
-    assert verdict.remaining == 0
+    decision = gateways[0].throttle.take(gateways[0].client)
+    assert decision.remaining == 0
     clock.seconds += 1 / rate + 2 * STEP
     assert gateways[0].ask()
 
 
 def test_a_wrong_number_shuts_nobody_out_for_good() -> None:
-    clock, (one, _) = sides(2, client(10, 30))
+    clock, (one, _) = sides(2, build_client(10, 30))
     one.sharing.hear(Told(origin="other", tokens={"a": 10**9, "nobody": 5}, quotas={}))
-    verdict = one.throttle.take(one.client)
-    assert (verdict.allowed, verdict.remaining) == (False, 0)
-    assert (verdict.reset_seconds, verdict.retry_after_seconds) == (6, 4)
-    clock.seconds = verdict.retry_after_seconds
+    decision = one.throttle.take(one.client)
+    assert (decision.is_allowed, decision.remaining) == (False, 0)
+    assert (decision.reset_seconds, decision.retry_after_seconds) == (6, 4)
+    clock.seconds = decision.retry_after_seconds
     assert one.ask()
 
 
@@ -192,7 +192,7 @@ def test_a_quota_is_right_once_all_is_told(
     limit: int, demands: list[tuple[int, int]], fates: list[str]
 ) -> None:
     """Whatever becomes of messages on the way, the next that comes through makes up for it."""
-    clock, (one, two) = sides(2, client(quota=limit))
+    clock, (one, two) = sides(2, build_client(quota=limit))
     boxes = {one.name: one.sharing.outbox(), two.name: two.sharing.outbox()}
     held: list[tuple[Side, Told]] = []
 
@@ -231,7 +231,7 @@ def test_a_quota_is_right_once_all_is_told(
 def test_a_quota_lets_through_no_more_than_the_others_could_not_have_told_yet(
     limit: int, demands: list[tuple[int, int]]
 ) -> None:
-    clock, (one, two) = sides(2, client(quota=limit))
+    clock, (one, two) = sides(2, build_client(quota=limit))
     exchange = Exchange([one, two])
     for n, demand in enumerate(demands):
         clock.seconds = n * STEP
@@ -244,7 +244,7 @@ def test_a_quota_lets_through_no_more_than_the_others_could_not_have_told_yet(
 
 
 def test_a_gateway_that_starts_knows_what_was_used_and_hears_nothing_twice() -> None:
-    clock, (one, two) = sides(2, client(quota=1000))
+    clock, (one, two) = sides(2, build_client(quota=1000))
     exchange = Exchange([one, two])
     for side, count in ((one, 5), (two, 7)):
         for _ in range(count):
@@ -272,7 +272,7 @@ def test_a_gateway_that_starts_knows_what_was_used_and_hears_nothing_twice() -> 
 
 
 def test_a_gateway_that_comes_back_begins_with_the_larger_of_file_and_peer() -> None:
-    clock, (one, _) = sides(2, client(quota=1000))
+    clock, (one, _) = sides(2, build_client(quota=1000))
     for _ in range(5):
         one.ask()
     for of_file, used in ((3, 5), (8, 8)):
@@ -284,7 +284,7 @@ def test_a_gateway_that_comes_back_begins_with_the_larger_of_file_and_peer() -> 
 
 def test_until_it_has_joined_nothing_of_the_others_is_added() -> None:
     """It would be a part of what the state tells, or of what its file held."""
-    clock, (one, _) = sides(2, client(quota=1000))
+    clock, (one, _) = sides(2, build_client(quota=1000))
     late = Side(clock, one.client, "late")
     box = one.sharing.outbox()
     for _ in range(5):
@@ -308,7 +308,7 @@ def test_until_it_has_joined_nothing_of_the_others_is_added() -> None:
 
 
 def test_a_new_period_begins_at_0_for_all() -> None:
-    clock, (one, two) = sides(2, client(quota=1000))
+    clock, (one, two) = sides(2, build_client(quota=1000))
     exchange = Exchange([one, two])
     one.ask()
     exchange()
@@ -326,7 +326,7 @@ def test_a_new_period_begins_at_0_for_all() -> None:
 
 def test_a_period_that_has_not_begun_here_is_counted_once_it_has() -> None:
     """The other's clock is ahead."""
-    clock, (one, two) = sides(2, client(quota=1000))
+    clock, (one, two) = sides(2, build_client(quota=1000))
     two.ask()
     ahead = {"a": Counter(period="hour", start=START.replace(hour=13, minute=0), used=2)}
     one.sharing.hear(Told(origin="ahead", tokens={}, quotas=ahead))
@@ -339,7 +339,7 @@ def test_a_period_that_has_not_begun_here_is_counted_once_it_has() -> None:
 
 def test_another_period_than_that_of_the_own_table_is_not_counted() -> None:
     """One of the two has not read the new table yet."""
-    _, (one, _) = sides(2, client(quota=1000))
+    _, (one, _) = sides(2, build_client(quota=1000))
     one.ask()
     day = {"a": Counter(period="day", start=START.replace(hour=0, minute=0), used=2)}
     one.sharing.hear(Told(origin="other", tokens={}, quotas=day))
@@ -347,7 +347,7 @@ def test_another_period_than_that_of_the_own_table_is_not_counted() -> None:
 
 
 def test_nothing_to_say_is_not_said() -> None:
-    _, (one, _) = sides(2, client(quota=10))
+    _, (one, _) = sides(2, build_client(quota=10))
     box = one.sharing.outbox()
     one.sharing.share_out([box])
     assert one.sharing.message(box) is None
@@ -359,7 +359,7 @@ def test_nothing_to_say_is_not_said() -> None:
 
 
 def test_a_word_to_itself_is_not_counted() -> None:
-    _, (one, _) = sides(2, client(rate=1, burst=5))
+    _, (one, _) = sides(2, build_client(rate=1, burst=5))
     one.sharing.hear(Told(origin=one.name, tokens={"a": 5}, quotas={}))
     assert one.ask()
 

@@ -1,4 +1,4 @@
-"""Behind a real Traefik that asks by forwardAuth, clients get what the gateway itself answers."""
+"""Behind a real Traefik that asks by forwardAuth, clients get what the gateway itself responses."""
 
 import contextlib
 import json
@@ -15,10 +15,10 @@ import pytest
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
-    client,
-    free_ports,
-    model,
-    table,
+    build_client,
+    build_config,
+    build_model,
+    find_free_ports,
     wait_until,
 )
 from tests.serving.berth import identity, running
@@ -70,8 +70,8 @@ def configuration(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
 
 
 def set_up(berth_port: int, **changes: Any) -> dict[str, Any]:
-    routes = model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
-    return table(clients=[client(**changes)], models={"m": routes})
+    routes = build_model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
+    return build_config(clients=[build_client(**changes)], models={"m": routes})
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,12 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
     """Traefik's URL, the gateway behind it, and the port of the berth behind both."""
     tmp_path = tmp_path_factory.mktemp("traefik")
     gateway = GatewayProcess(tmp_path)
-    authorize, port = free_ports(2)
+    authorize, port = find_free_ports(2)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(authorize)
     folder = identity(tmp_path / "m", "FP32", [1], [1.5])
     with contextlib.ExitStack() as stack:
         berth = stack.enter_context(running(folder, tmp_path / "berth.log"))
-        stack.callback(gateway.clean_up)
+        stack.callback(gateway.kill)
         gateway.start(set_up(berth.port))
         dynamic = tmp_path / "dynamic.json"
         dynamic.write_text(json.dumps(configuration(gateway, berth.port)))
@@ -115,14 +115,14 @@ def _routes(url: str) -> bool:
         return False
 
 
-def compared(answer: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]]:
-    """What a client sees of an answer, but for what no two answers share."""
+def compared(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]]:
+    """What a client sees of an response, but for what no two responses share."""
     headers = {
-        name: answer.headers.get_list(name)
-        for name in answer.headers
+        name: response.headers.get_list(name)
+        for name in response.headers
         if name not in ("date", "ratelimit-reset", "connection")
     }
-    return answer.status_code, answer.content, headers
+    return response.status_code, response.content, headers
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_the_answers_are_the_same(
 def test_limits_are_told_and_held(doors: tuple[str, GatewayProcess, int]) -> None:
     url, gateway, berth_port = doors
     gateway.reload(set_up(berth_port, rate_per_second=0.001, burst=5))
-    answers = [httpx.post(url + INFER, headers=HEADERS, json=REQUEST) for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-    assert [answer.headers["ratelimit-remaining"] for answer in answers] == list("432100")
-    assert 900 <= int(answers[5].headers["retry-after"]) <= 1000
+    responses = [httpx.post(url + INFER, headers=HEADERS, json=REQUEST) for _ in range(6)]
+    assert [response.status_code for response in responses] == [200] * 5 + [429]
+    assert [response.headers["ratelimit-remaining"] for response in responses] == list("432100")
+    assert 900 <= int(responses[5].headers["retry-after"]) <= 1000
     direct = httpx.post(gateway.url + INFER, headers=HEADERS, json=REQUEST)
-    assert answers[5].json() == direct.json()
+    assert responses[5].json() == direct.json()
 
 
 def test_many_at_once(doors: tuple[str, GatewayProcess, int]) -> None:
@@ -179,4 +179,4 @@ def test_many_at_once(doors: tuple[str, GatewayProcess, int]) -> None:
     ):
         codes = Counter(pool.map(lambda _: http.post(INFER, json=REQUEST).status_code, range(150)))
     assert codes == {200: 100, 429: 50}
-    assert gateway.metric('berth_gateway_quota_used{client="default"}') == 100
+    assert gateway.get_metric('berth_gateway_quota_used{client="default"}') == 100

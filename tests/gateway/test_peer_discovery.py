@@ -11,29 +11,29 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from berth_gateway import peers
-from berth_gateway.peers import Peers
-from berth_gateway.quota import Quotas
-from berth_gateway.sharing import Sharing
-from berth_gateway.throttle import Throttle
-from tests.gateway.gateway_process import free_ports
+from berth_gateway.limits import peers
+from berth_gateway.limits.peers import Peers
+from berth_gateway.limits.quota import Quotas
+from berth_gateway.limits.sharing import Sharing
+from berth_gateway.limits.token_bucket import TokenBuckets
+from tests.gateway.gateway_process import find_free_ports
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "no such name")
 TROUBLE = socket.gaierror(socket.EAI_AGAIN, "try again")
 
 
 class Names:
-    """A name service that says what a test has it say."""
+    """A name service that message what a test has it say."""
 
-    answer: list[str] | socket.gaierror = UNKNOWN
+    response: list[str] | socket.gaierror = UNKNOWN
     asked = 0
 
     async def getaddrinfo(self, name: str, port: int, **_: Any) -> list[Any]:
         self.asked += 1
         assert name == "gate"
-        if isinstance(self.answer, socket.gaierror):
+        if isinstance(self.response, socket.gaierror):
             raise self.answer
-        return [(socket.AF_INET, 1, 6, "", (address, port)) for address in self.answer]
+        return [(socket.AF_INET, 1, 6, "", (address, port)) for address in self.response]
 
     async def asked_again(self) -> None:
         """Return once two more look-ups have begun, of which the first has ended."""
@@ -56,10 +56,10 @@ async def made(names: Names, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[t
     """Peers under the name `gate`, at whose port nobody listens, and what they share."""
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names.getaddrinfo)
     quotas = Quotas(lambda: datetime.now(UTC), {})
-    sharing = Sharing("me", Throttle(lambda: 0.0), quotas, {}.get)
+    sharing = Sharing("me", TokenBuckets(lambda: 0.0), quotas, {}.get)
     registry = CollectorRegistry()
     messages = Counter("messages", "-", ("outcome",), registry=registry)
-    async with Peers(("gate",), free_ports(1)[0], sharing, messages) as found:
+    async with Peers(("gate",), find_free_ports(1)[0], sharing, messages) as found:
         yield found, sharing
 
 
@@ -76,7 +76,7 @@ async def test_a_name_service_in_trouble_says_nothing_of_peers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = Names()
-    names.answer = TROUBLE
+    names.response = TROUBLE
     async with made(names, monkeypatch) as (found, sharing):
         await found.join()
         assert (sharing.joined, sharing.begun) == (False, True)
@@ -84,7 +84,7 @@ async def test_a_name_service_in_trouble_says_nothing_of_peers(
         # And later it is asked again.
         stop = asyncio.Event()
         running = asyncio.create_task(found.run(stop))
-        names.answer = UNKNOWN
+        names.response = UNKNOWN
         await names.asked_again()
         assert sharing.joined
         stop.set()
@@ -99,13 +99,13 @@ async def test_addresses_that_come_and_go(
         await found.join()
         stop = asyncio.Event()
         running = asyncio.create_task(found.run(stop))
-        names.answer = ["127.0.0.1", "127.0.0.2"]
+        names.response = ["127.0.0.1", "127.0.0.2"]
         await names.asked_again()
-        names.answer = TROUBLE
+        names.response = TROUBLE
         await names.asked_again()
         assert not [text for text in caplog.messages if text.endswith("is gone")]
         assert len([text for text in caplog.messages if "cannot be looked up" in text]) == 1
-        names.answer = ["127.0.0.2"]
+        names.response = ["127.0.0.2"]
         await names.asked_again()
         stop.set()
         await running

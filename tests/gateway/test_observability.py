@@ -4,29 +4,29 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.fake_berth import FakeBerth
-from tests.gateway.gateway_process import KEY, GatewayProcess, model, table
+from tests.gateway.gateway_process import KEY, GatewayProcess, build_config, build_model
 
 INFER = "/v2/models/digits/infer"
 
 
 @pytest.fixture
-def up(gateway: GatewayProcess, one: FakeBerth) -> GatewayProcess:
-    gateway.start(table(models={"digits": model({"1": one.url}, {"1": 100})}))
+def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth) -> GatewayProcess:
+    gateway.start(build_config(models={"digits": build_model({"1": berth_1.url}, {"1": 100})}))
     return gateway
 
 
-def test_one_line_for_each_request(up: GatewayProcess) -> None:
-    with up.client() as http:
+def test_one_line_for_each_request(live_gateway: GatewayProcess) -> None:
+    with live_gateway.client() as http:
         http.post(INFER, content=b"payload-1", headers={"x-request-id": "r-1"})
         http.get("/v2/models/none?secret=query-1")
         http.get("/v2/health/ready")
-    with up.client(key="wrong-key-1") as http:
+    with live_gateway.client(key="wrong-key-1") as http:
         http.get("/v2")
-    up.stop()
-    infer, unknown, unauthenticated = up.access_log()
+    live_gateway.stop()
+    infer, unknown, unauthenticated = live_gateway.read_access_log()
     assert infer.pop("time").endswith("+00:00")
     assert infer.pop("seconds") > 0
-    assert infer.pop("answer_bytes") > 10
+    assert infer.pop("response_bytes") > 10
     assert infer == {
         "request_id": "r-1",
         "client": "default",
@@ -39,26 +39,28 @@ def test_one_line_for_each_request(up: GatewayProcess) -> None:
     }
     assert (unknown["status"], unknown["model"], unknown["path"]) == (404, None, "/v2/models/none")
     assert (unauthenticated["status"], unauthenticated["client"]) == (401, None)
-    written = (up.folder / "out").read_text() + up.messages()
+    written = (live_gateway.directory / "out").read_text() + live_gateway.read_log()
     for secret in (KEY, "wrong-key-1", "payload-1", "query-1"):
         assert secret not in written
 
 
 def test_no_access_log_above_info(gateway: GatewayProcess) -> None:
     gateway.environment["GATEWAY_LOG_LEVEL"] = "warning"
-    gateway.start(table())
+    gateway.start(build_config())
     with gateway.client() as http:
         http.get("/v2")
     gateway.stop()
-    assert gateway.access_log() == []
+    assert gateway.read_access_log() == []
 
 
-def test_metrics(up: GatewayProcess) -> None:
-    with up.client() as http:
+def test_metrics(live_gateway: GatewayProcess) -> None:
+    with live_gateway.client() as http:
         for _ in range(3):
             http.post(INFER, json={})
         http.get("/v2/models/made-up-name")
-    families = {f.name: f for f in text_string_to_metric_families(up.admin("/metrics").text)}
+    families = {
+        f.name: f for f in text_string_to_metric_families(live_gateway.get_admin("/metrics").text)
+    }
     requests = {
         tuple(sample.labels.values()): sample.value
         for sample in families["berth_gateway_requests"].samples
@@ -72,4 +74,4 @@ def test_metrics(up: GatewayProcess) -> None:
     }
     assert counts == {"digits": 3, "": 1}
     assert families["berth_gateway_in_flight"].samples[0].value == 0
-    assert "made-up-name" not in up.admin("/metrics").text
+    assert "made-up-name" not in live_gateway.get_admin("/metrics").text

@@ -26,7 +26,7 @@ async def _ok(scope: Any, _receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def _connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server that answers all with `ok`."""
+    """A connection to a server that responses all with `ok`."""
     config = uvicorn.Config(
         _ok, port=0, http=http1.Http1, ws="none", lifespan="off", log_config=None
     )

@@ -1,4 +1,4 @@
-"""Table: what is taken, and what each refusal says."""
+"""Table: what is taken, and what each refusal message."""
 
 import contextlib
 import json
@@ -8,29 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_gateway.table import TableError, parse_table
-from tests.gateway.gateway_process import client, model, table
+from berth_gateway.config import ConfigError, parse_config
+from tests.gateway.gateway_process import build_client, build_config, build_model
 
 URL = "http://127.0.0.1:41001"
 
 
 def text(**changes: Any) -> bytes:
-    return json.dumps(table(**changes)).encode()
+    return json.dumps(build_config(**changes)).encode()
 
 
 def digits(**changes: Any) -> bytes:
-    return text(models={"digits": {**model({"1": URL, "2": URL}, {"1": 90, "2": 10}), **changes}})
+    return text(
+        models={"digits": {**build_model({"1": URL, "2": URL}, {"1": 90, "2": 10}), **changes}}
+    )
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:
-    read = parse_table(
+    read = parse_config(
         text(
             max_body_bytes=1024.0,
             timeout_seconds=30.0,
             clients=[
-                client(rate_per_second=0.5, burst=50.0, quota={"requests": 1e5, "period": "day"})
+                build_client(
+                    rate_per_second=0.5, burst=50.0, quota={"requests": 1e5, "period": "day"}
+                )
             ],
-            models={"digits": model({"1": URL, "2": URL}, {"1": 90.0, "2": 10.0})},  # type: ignore[dict-item]
+            models={"digits": build_model({"1": URL, "2": URL}, {"1": 90.0, "2": 10.0})},  # type: ignore[dict-item]
         )
     )
     assert read.max_body_bytes == 1024
@@ -42,11 +46,11 @@ def test_whole_numbers_may_be_written_as_floats() -> None:
 
 
 def test_a_table_without_models_or_clients_is_one() -> None:
-    assert parse_table(text(clients=[], models={})).models == {}
+    assert parse_config(text(clients=[], models={})).models == {}
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"", "JSON"),
         (b"{", "JSON"),
@@ -57,14 +61,14 @@ def test_a_table_without_models_or_clients_is_one() -> None:
         (text(max_body_bytes=0), ">= 1"),
         (text(timeout_seconds=0), "> 0"),
         (text(timeout_seconds="30"), "timeout_seconds"),
-        (text(clients=[client(), client()]), "default is there twice"),
-        (text(clients=[client("a"), client("b")]), "a and b have the same key"),
-        (text(clients=[client(key_sha256=["plain key"])]), "key_sha256"),
-        (text(clients=[client(key_sha256=[])]), "key_sha256"),
-        (text(clients=[client(rate_per_second=0)]), "rate_per_second"),
-        (text(clients=[client(burst=0)]), "burst"),
-        (text(clients=[client("white space")]), "name"),
-        (text(clients=[client(quota={"requests": 1, "period": "year"})]), "period"),
+        (text(clients=[build_client(), build_client()]), "default is there twice"),
+        (text(clients=[build_client("a"), build_client("b")]), "a and b have the same key"),
+        (text(clients=[build_client(key_sha256=["plain key"])]), "key_sha256"),
+        (text(clients=[build_client(key_sha256=[])]), "key_sha256"),
+        (text(clients=[build_client(rate_per_second=0)]), "rate_per_second"),
+        (text(clients=[build_client(burst=0)]), "burst"),
+        (text(clients=[build_client("white space")]), "name"),
+        (text(clients=[build_client(quota={"requests": 1, "period": "year"})]), "period"),
         (digits(traffic={"1": 90, "2": 9}), "models.digits.traffic: the sum is 99"),
         (digits(traffic={}), "the sum is 0"),
         (digits(traffic={"1": 90, "3": 10}), "models.digits.traffic: 3 is not deployed"),
@@ -78,10 +82,10 @@ def test_a_table_without_models_or_clients_is_one() -> None:
         (digits(versions={"../1": URL}), "versions"),
     ],
 )
-def test_what_is_wrong_is_said(content: bytes, says: str) -> None:
-    with pytest.raises(TableError) as error:
-        parse_table(content)
-    assert says in str(error.value)
+def test_what_is_wrong_is_said(content: bytes, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(content)
+    assert message in str(error.value)
 
 
 json_values = st.recursive(
@@ -93,11 +97,11 @@ json_values = st.recursive(
 
 @given(st.sampled_from(["max_body_bytes", "timeout_seconds", "clients", "models"]), json_values)
 def test_no_content_fails_in_another_way(field: str, value: Any) -> None:
-    with contextlib.suppress(TableError):
-        parse_table(text(**{field: value}))
+    with contextlib.suppress(ConfigError):
+        parse_config(text(**{field: value}))
 
 
 @given(st.binary())
 def test_no_bytes_fail_in_another_way(content: bytes) -> None:
-    with pytest.raises(TableError):
-        parse_table(content)
+    with pytest.raises(ConfigError):
+        parse_config(content)

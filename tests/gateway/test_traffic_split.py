@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_gateway.traffic import Split
+from berth_gateway.traffic import TrafficSplit
 
 
 @st.composite
@@ -20,16 +20,16 @@ def weights(draw: st.DrawFn) -> dict[str, int]:
 
 @given(weights(), st.integers(1, 3))
 def test_each_round_is_exact(percents: dict[str, int], rounds: int) -> None:
-    split = Split(percents)
+    split = TrafficSplit(percents)
     for _ in range(rounds):
-        picked = Counter(split.next() for _ in range(100))
+        picked = Counter(split.next_version() for _ in range(100))
         assert picked == {version: percent for version, percent in percents.items() if percent}
 
 
 @given(weights())
 def test_any_hundred_in_a_row_are_exact(percents: dict[str, int]) -> None:
-    split = Split(percents)
-    picks = [split.next() for _ in range(250)]
+    split = TrafficSplit(percents)
+    picks = [split.next_version() for _ in range(250)]
     for start in range(150):
         window = Counter(picks[start : start + 100])
         assert window == {version: percent for version, percent in percents.items() if percent}
@@ -37,12 +37,12 @@ def test_any_hundred_in_a_row_are_exact(percents: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("percent", "gap"), [(1, 100), (10, 10), (25, 4), (50, 2)])
 def test_a_canary_is_spread_evenly(percent: int, gap: int) -> None:
-    split = Split({"old": 100 - percent, "canary": percent})
-    picks = [split.next() for _ in range(1000)]
+    split = TrafficSplit({"old": 100 - percent, "canary": percent})
+    picks = [split.next_version() for _ in range(1000)]
     at = [i for i, version in enumerate(picks) if version == "canary"]
     assert {later - earlier for earlier, later in pairwise(at)} == {gap}
 
 
 def test_no_weight_at_all_is_an_error() -> None:
     with pytest.raises(ValueError, match="above 0"):
-        Split({"1": 0})
+        TrafficSplit({"1": 0})

@@ -1,0 +1,168 @@
+"""The authorize app: decides whether an inference request may pass to a berth.
+
+An ingress controller that forwards inference requests to the berths itself calls this app before
+each of them (external authorization; Traefik's `forwardAuth`).
+"""
+
+import re
+from urllib.parse import unquote
+
+import httptools
+
+from berth_gateway.error_responses import respond_to_errors
+from berth_gateway.limits.peers import DIFFERENT_CONFIG
+from berth_gateway.public_app import PublicApp
+from berth_gateway.request_context import (
+    RequestContext,
+    send_body_part,
+    send_error,
+    start_response,
+)
+from berth_protocol.asgi import RawHeaders, Receive, Scope, Send
+from berth_protocol.errors import RequestError
+from berth_protocol.headers import (
+    API_KEY,
+    CLIENT,
+    CONFIG_DIGEST,
+    FORWARDED_METHOD,
+    FORWARDED_URI,
+    REQUEST_ID,
+    RETURN_PREFIX,
+)
+from berth_protocol.paths import Operation, infer_path, parse_path
+
+_API_KEY = API_KEY.encode()
+_CONFIG_DIGEST = CONFIG_DIGEST.encode()
+_FORWARDED_METHOD = FORWARDED_METHOD.encode()
+_FORWARDED_URI = FORWARDED_URI.encode()
+_HEADERS_FOR_OWNER = (_API_KEY, _FORWARDED_METHOD, _FORWARDED_URI)
+_METHOD = re.compile(rb"[!-~]{1,32}")
+
+
+class AuthorizeApp:
+    """Responds with 200 and no body if a request may pass, otherwise with the client's response.
+
+    The ingress controller adds the headers of a 200 to the request: the request ID, the client's
+    name, and as `x-berth-return-<name>` the headers that the berth returns to the client.
+
+    If several gateways share limits, the client's owner authorizes the request.
+    """
+
+    def __init__(self, gateway: PublicApp) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to the ingress controller."""
+        context = RequestContext.from_scope(scope, receive, send)
+        client = self._find_client(context)
+        if client is not None:
+            headers = self._build_owner_headers(context)
+            response = await self._gateway.limiter.authorize_at_owner(client, headers)
+            if response is not None:
+                await start_response(context, response.status, response.headers)
+                await send_body_part(context, response.body, is_last=True)
+                return
+        await self._authorize(context)
+
+    async def authorize_for_peer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a peer with the limits of this gateway, if the configurations are equal."""
+        context = RequestContext.from_scope(scope, receive, send)
+        if (_CONFIG_DIGEST, self._config_digest()) not in context.headers:
+            await send_error(
+                context, DIFFERENT_CONFIG, "The gateway has a different configuration."
+            )
+            return
+        await self._authorize(context)
+
+    def _config_digest(self) -> bytes:
+        return self._gateway.configs.active.config_sha256.encode()
+
+    def _find_client(self, context: RequestContext) -> str | None:
+        keys = context.header_values(_API_KEY)
+        if len(keys) != 1:
+            return None
+        client = self._gateway.configs.active.find_client(keys[0])
+        return None if client is None else client.name
+
+    def _build_owner_headers(self, context: RequestContext) -> RawHeaders:
+        headers = [header for header in context.headers if header[0] in _HEADERS_FOR_OWNER]
+        headers.append((REQUEST_ID.encode(), context.request_id.encode()))
+        headers.append((_CONFIG_DIGEST, self._config_digest()))
+        return headers
+
+    async def _authorize(self, context: RequestContext) -> None:
+        context.response_headers[REQUEST_ID] = context.request_id
+        await respond_to_errors(context, self._respond(context))
+        if context.status == 200:
+            # The berth responds to the client. The berth and the ingress controller log and
+            # measure that response.
+            self._gateway.metrics.authorized.labels(context.client, context.model).inc()
+        else:
+            self._gateway.record(context)
+
+    async def _respond(self, context: RequestContext) -> None:
+        context.method = get_forwarded_method(context)
+        context.path = get_forwarded_path(context)
+        admission = self._gateway.admission
+        request = await admission.admit(
+            self._gateway.configs.active, context, parse_path(context.path)
+        )
+        if request.route.operation is not Operation.INFER:
+            # The ingress controller must send all other requests to the gateway's public port.
+            raise RequestError(
+                404,
+                "Only inference requests can be authorized. Route other requests to the gateway.",
+            )
+        await admission.consume_quota(context, request.client)
+        returned_headers = context.response_headers
+        context.response_headers = {
+            REQUEST_ID: context.request_id,
+            CLIENT: context.client,
+            **{RETURN_PREFIX + name: value for name, value in returned_headers.items()},
+        }
+        await start_response(context, 200, [(b"content-length", b"0")])
+        await send_body_part(context, b"", is_last=True)
+
+
+def get_forwarded_method(context: RequestContext) -> str:
+    """Return the method of the client's request.
+
+    Raises:
+        RequestError: 400 if X-Forwarded-Method is missing, repeated or invalid.
+    """
+    value = _get_single_value(context, _FORWARDED_METHOD)
+    if not _METHOD.fullmatch(value):
+        raise RequestError(
+            400, "X-Forwarded-Method is invalid. Send the client's method, such as POST."
+        )
+    return value.decode()
+
+
+def get_forwarded_path(context: RequestContext) -> str:
+    """Return the path of the client's request, decoded and without the query.
+
+    Raises:
+        RequestError: 400 if X-Forwarded-Uri is missing, repeated or invalid.
+    """
+    value = _get_single_value(context, _FORWARDED_URI)
+    try:
+        path = httptools.parse_url(value).path
+    except httptools.HttpParserInvalidURLError:
+        path = None
+    if path is None:
+        raise RequestError(
+            400,
+            f"X-Forwarded-Uri is invalid. Send the client's path, such as {infer_path('{model}')}.",
+        )
+    return unquote(path.decode("ascii"))
+
+
+def _get_single_value(context: RequestContext, header: bytes) -> bytes:
+    """Return the value of a header that must occur once: two could be interpreted differently."""
+    values = context.header_values(header)
+    if len(values) != 1:
+        name = header.decode().title()
+        raise RequestError(
+            400, f"{name} occurs {len(values)} times. Configure the ingress controller to send it."
+        )
+    return values[0]

@@ -1,0 +1,101 @@
+"""Limiters: apply the rate limits and quotas of all clients."""
+
+import asyncio
+import time
+from collections.abc import Container
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from berth_gateway.config import Client
+from berth_gateway.limits.limit_decision import LimitDecision, OwnerResponse
+from berth_gateway.limits.quota import Quotas, read_counters, save_counters
+from berth_gateway.limits.token_bucket import TokenBuckets
+from berth_protocol.asgi import RawHeaders
+
+
+class Limiter(Protocol):
+    """Applies the limits of all clients."""
+
+    async def take_token(self, client: Client) -> LimitDecision:
+        """Count a request against the client's rate limit, if it is allowed."""
+
+    async def consume_quota(self, client: Client) -> LimitDecision | None:
+        """Count an inference request against the client's quota, if it is allowed.
+
+        Returns:
+            None if the client has no quota.
+        """
+
+    async def authorize_at_owner(self, client: str, headers: RawHeaders) -> OwnerResponse | None:
+        """Let the gateway that owns a client authorize a request.
+
+        Args:
+            headers: Headers of the authorization request.
+
+        Returns:
+            None if this gateway must authorize the request itself.
+        """
+
+    def keep_only(self, clients: Container[str]) -> None:
+        """Forget the rate limits of all other clients."""
+
+    def get_quota_used(self) -> dict[str, int]:
+        """Return the requests counted in the current period, by client."""
+
+
+class MemoryLimiter:
+    """Keeps the limits of one gateway in memory, and saves the quota counters to a file.
+
+    The counters are saved while the context manager is active.
+    """
+
+    def __init__(self, quota_file: Path) -> None:
+        self.buckets = TokenBuckets(time.monotonic)
+        self.quotas = Quotas(lambda: datetime.now(UTC), read_counters(quota_file))
+        self._quota_file = quota_file
+        self._stop_saving = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._saving = asyncio.create_task(
+            save_counters(self.quotas, self._quota_file, self._stop_saving)
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop_saving.set()
+        if self._saving is not None:
+            await self._saving
+
+    async def take_token(self, client: Client) -> LimitDecision:
+        """Count a request against the client's rate limit, if it is allowed."""
+        return self.buckets.take(client)
+
+    async def consume_quota(self, client: Client) -> LimitDecision | None:
+        """Count an inference request against the client's quota, if it is allowed."""
+        if client.quota is None:
+            return None
+        return self.quotas.consume(client.name, client.quota)
+
+    async def authorize_at_owner(
+        self,
+        client: str,  # noqa: ARG002
+        headers: RawHeaders,  # noqa: ARG002
+    ) -> OwnerResponse | None:
+        """Return None: the only gateway owns all clients."""
+        return None
+
+    def keep_only(self, clients: Container[str]) -> None:
+        """Forget the rate limits of all other clients."""
+        self.buckets.keep_only(clients)
+
+    def get_quota_used(self) -> dict[str, int]:
+        """Return the requests counted in the current period, by client."""
+        return self.quotas.get_used()

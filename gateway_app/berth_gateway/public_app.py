@@ -1,0 +1,215 @@
+"""The public app: serves the Open Inference Protocol to clients."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from berth_gateway import __version__
+from berth_gateway.active_config import ActiveConfig, ConfigStore
+from berth_gateway.admission import Admission, AdmittedRequest, check_method
+from berth_gateway.berths import Berths
+from berth_gateway.config import Model
+from berth_gateway.error_responses import respond_to_errors
+from berth_gateway.limits.limiter import Limiter
+from berth_gateway.metrics import Metrics
+from berth_gateway.request_body import check_content_length, read_body
+from berth_gateway.request_context import RequestContext, send_json
+from berth_gateway.traffic import ShadowTraffic
+from berth_gateway.upstream import UpstreamError, UpstreamPool
+from berth_protocol.asgi import Receive, Scope, Send
+from berth_protocol.headers import REQUEST_ID, VERSION
+from berth_protocol.json_logs import RequestLog
+from berth_protocol.paths import INFER_SUFFIX, READY_SUFFIX, Operation, Route, parse_path
+
+_LOG = logging.getLogger("gateway")
+
+
+class PublicApp:
+    """The gateway as an ASGI app.
+
+    Attributes:
+        configs: The active configuration.
+        limiter: The limits of all clients.
+        metrics: Metrics of all requests.
+        admission: Decides which requests are processed, also for the authorize app.
+        is_draining: Whether the process is about to exit.
+    """
+
+    def __init__(
+        self,
+        configs: ConfigStore,
+        pool: UpstreamPool,
+        shadow_traffic: ShadowTraffic,
+        limiter: Limiter,
+        metrics: Metrics,
+        *,
+        access_log: bool,
+    ) -> None:
+        self.configs = configs
+        self.limiter = limiter
+        self.metrics = metrics
+        self.admission = Admission(limiter, metrics.rejected)
+        self.is_draining = False
+        self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
+        self._access_log = RequestLog() if access_log else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        context = RequestContext.from_scope(scope, receive, send)
+        context.response_headers[REQUEST_ID] = context.request_id
+        route = parse_path(context.path)
+        self.metrics.in_flight.inc()
+        try:
+            await respond_to_errors(context, self._respond(context, route))
+        finally:
+            self.metrics.in_flight.dec()
+            # Health checks come every few seconds and would fill the log.
+            is_health_check = route is not None and route.operation.is_health_check
+            self.record(context, is_logged=not is_health_check)
+
+    def record(self, context: RequestContext, *, is_logged: bool = True) -> None:
+        """Count a request that has ended, and write it to the access log.
+
+        The log contains no payload, query, header or API key.
+        """
+        self.metrics.observe_request(context)
+        if is_logged and self._access_log is not None:
+            self._access_log.write(
+                request_id=context.request_id,
+                client=context.client or None,
+                method=context.method,
+                path=context.path,
+                status=context.status,
+                model=context.model or None,
+                version=context.version or None,
+                request_bytes=context.request_bytes,
+                response_bytes=context.response_bytes,
+                seconds=round(time.monotonic() - context.started_at, 6),
+            )
+
+    async def _respond(self, context: RequestContext, route: Route | None) -> None:
+        active = self.configs.active
+        if route is not None and route.operation.is_health_check:
+            check_method(route, context.method)
+            await self._send_health(context, route)
+            return
+        request = await self.admission.admit(active, context, route)
+        operation, version = request.route.operation, request.route.version
+        if request.model is None:
+            metadata = {
+                "name": "berth",
+                "version": __version__,
+                "extensions": ["binary_tensor_data"],
+            }
+            await send_json(context, 200, metadata)
+        elif operation is Operation.INFER:
+            await self._infer(active, context, request)
+        elif version is not None:
+            suffix = READY_SUFFIX if operation is Operation.MODEL_READY else ""
+            await self._forward(active, context, version, suffix, None)
+        elif operation is Operation.MODEL_READY:
+            await self._send_model_ready(active, context, request.model)
+        else:
+            await self._send_model_metadata(active, context, request.model)
+
+    async def _send_health(self, context: RequestContext, route: Route) -> None:
+        if route.operation is Operation.LIVE:
+            await send_json(context, 200, {"live": True})
+        else:
+            is_ready = not self.is_draining
+            await send_json(context, 200 if is_ready else 503, {"ready": is_ready})
+
+    async def _infer(
+        self, active: ActiveConfig, context: RequestContext, request: AdmittedRequest
+    ) -> None:
+        max_bytes = active.config.max_body_bytes
+        check_content_length(context.headers, max_bytes)
+        body = await read_body(context.receive, max_bytes, active.config.timeout_seconds)
+        context.request_bytes = len(body)
+        await self.admission.consume_quota(context, request.client)
+        requested_version = request.route.version
+        version = requested_version or active.splits[context.model].next_version()
+        shadow = active.config.models[context.model].shadow
+        try:
+            await self._forward(active, context, version, INFER_SUFFIX, body)
+        finally:
+            # Sent after the response, so that the client does not wait for the shadow request.
+            if shadow is not None and requested_version is None and shadow != version:
+                self._berths.mirror(active, context, shadow, body)
+
+    async def _forward(
+        self,
+        active: ActiveConfig,
+        context: RequestContext,
+        version: str,
+        path_suffix: str,
+        body: bytes | None,
+    ) -> None:
+        context.version = version
+        response = await self._berths.send(active, context, version, path_suffix, body)
+        context.response_headers[VERSION] = version
+        await self._berths.forward_response(context, response, active.config.timeout_seconds)
+
+    async def _send_model_ready(
+        self, active: ActiveConfig, context: RequestContext, model: Model
+    ) -> None:
+        """Send 200 if every exposed version is ready, otherwise 503.
+
+        Versions without traffic count too: clients can call them by name. In a cluster, the weights
+        are in the ingress controller's routes, which the gateway does not know.
+        """
+
+        async def is_ready(version: str) -> bool:
+            try:
+                async with await self._berths.send(
+                    active, context, version, READY_SUFFIX
+                ) as response:
+                    return response.status == 200
+            except UpstreamError:
+                return False
+
+        are_ready = all(await asyncio.gather(*map(is_ready, model.exposed)))
+        await send_json(
+            context, 200 if are_ready else 503, {"name": context.model, "ready": are_ready}
+        )
+
+    async def _send_model_metadata(
+        self, active: ActiveConfig, context: RequestContext, model: Model
+    ) -> None:
+        """Send the metadata of the first exposed version that responds, with all exposed versions.
+
+        If no version responds, send the name and the versions from the configuration.
+        """
+        metadata: dict[str, Any] | None = None
+        for version in model.exposed:
+            metadata = await self._get_metadata(active, context, version)
+            if metadata is not None:
+                break
+        known = {"name": context.model, "versions": model.exposed}
+        await send_json(context, 200, (metadata or {}) | known)
+
+    async def _get_metadata(
+        self, active: ActiveConfig, context: RequestContext, version: str
+    ) -> dict[str, Any] | None:
+        try:
+            async with (
+                asyncio.timeout(active.config.timeout_seconds),
+                await self._berths.send(active, context, version, "") as response,
+            ):
+                if response.status == 200:
+                    return msgspec.json.decode(await response.read(), type=dict[str, Any])
+                reason = f"responded with status {response.status}"
+        except (UpstreamError, TimeoutError, aiohttp.ClientError, msgspec.MsgspecError) as error:
+            reason = str(error) or type(error).__name__
+        _LOG.warning(
+            "Request %s: cannot read the metadata of berth %s/%s: %s",
+            context.request_id,
+            context.model,
+            version,
+            reason,
+        )
+        return None

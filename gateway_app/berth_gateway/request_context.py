@@ -1,0 +1,102 @@
+"""The request context: one request, its response, and what becomes known of both."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+
+from berth_protocol.asgi import RawHeaders, Receive, Scope, Send, choose_request_id
+from berth_protocol.errors import error_body
+
+
+@dataclass
+class RequestContext:
+    """One request and its response.
+
+    Attributes:
+        method: HTTP method of the request.
+        path: Decoded path, without the query.
+        headers: Headers of the request.
+        receive: ASGI receive function.
+        send: ASGI send function.
+        request_id: The client's request ID, or a new one.
+        client: Client name. Empty until the client is authenticated.
+        model: Model name. Empty until the model is known to be exposed.
+        version: Version that the request is forwarded to. Empty until it is selected.
+        status: Status of the response. 0 until it is known, 499 if the client disconnected.
+        request_bytes: Size of the request body.
+        response_bytes: Size of the response body that was sent.
+        response_headers: Headers that the gateway adds to every response.
+        response_started: Whether the response headers were sent. No other response is possible.
+        started_at: Start of the request on the monotonic clock, in seconds.
+    """
+
+    method: str
+    path: str
+    headers: RawHeaders
+    receive: Receive
+    send: Send
+    request_id: str
+    client: str = ""
+    model: str = ""
+    version: str = ""
+    status: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    response_headers: dict[str, str] = field(default_factory=dict)
+    response_started: bool = False
+    started_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def from_scope(cls, scope: Scope, receive: Receive, send: Send) -> Self:
+        """Create the context of a request from the arguments of an ASGI app."""
+        headers: RawHeaders = scope["headers"]
+        return cls(
+            method=scope["method"],
+            path=scope["path"],
+            headers=headers,
+            receive=receive,
+            send=send,
+            request_id=choose_request_id(headers).decode(),
+        )
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Return all values of a request header."""
+        return [value for key, value in self.headers if key == name]
+
+
+async def send_json(context: RequestContext, status: int, content: object) -> None:
+    """Send `content` as JSON."""
+    await send_response(context, status, b"application/json", msgspec.json.encode(content))
+
+
+async def send_error(context: RequestContext, status: int, message: str) -> None:
+    """Send an error response."""
+    await send_response(context, status, b"application/json", error_body(message))
+
+
+async def send_response(
+    context: RequestContext, status: int, content_type: bytes, body: bytes
+) -> None:
+    """Send a complete response of the gateway."""
+    length = str(len(body)).encode()
+    headers = [(b"content-type", content_type), (b"content-length", length)]
+    await start_response(context, status, headers)
+    await send_body_part(context, body, is_last=True)
+
+
+async def start_response(context: RequestContext, status: int, headers: RawHeaders) -> None:
+    """Send the status, `headers`, and the headers that the context has collected."""
+    context.status = status
+    context.response_started = True
+    added = [(name.encode(), value.encode()) for name, value in context.response_headers.items()]
+    await context.send({
+        "type": "http.response.start", "status": status, "headers": headers + added,
+    })  # fmt: skip
+
+
+async def send_body_part(context: RequestContext, part: bytes, *, is_last: bool) -> None:
+    """Send a part of the response body."""
+    context.response_bytes += len(part)
+    await context.send({"type": "http.response.body", "body": part, "more_body": not is_last})
