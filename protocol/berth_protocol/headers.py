@@ -21,7 +21,7 @@ SHADOW = "x-berth-shadow"
 CLIENT = "x-berth-client"
 """The name of the client that the API key belongs to."""
 
-CONFIG_DIGEST = "x-berth-config-digest"
+CONFIG_DIGEST = "x-berth-config"
 """The digest of the gateway configuration, between gateways that share limits."""
 
 RATE_LIMIT = "ratelimit-limit"

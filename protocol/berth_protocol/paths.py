@@ -14,7 +14,7 @@ METRICS = "/metrics"
 """Prometheus metrics. Not part of the protocol; the same path on every Berth server."""
 
 _MODELS = f"{ROOT}/models"
-_READY_SUFFIX = "/ready"
+READY_SUFFIX = "/ready"
 INFER_SUFFIX = "/infer"
 
 
@@ -41,7 +41,7 @@ class Operation(Enum):
 
 _MODEL_SUFFIXES = {
     "": Operation.MODEL_METADATA,
-    _READY_SUFFIX: Operation.MODEL_READY,
+    READY_SUFFIX: Operation.MODEL_READY,
     INFER_SUFFIX: Operation.INFER,
 }
 _SERVER_PATHS = {
@@ -59,7 +59,7 @@ def model_path(model: str, version: str | None = None) -> str:
 
 def model_ready_path(model: str, version: str | None = None) -> str:
     """Return the readiness path of a model, or of one of its versions."""
-    return model_path(model, version) + _READY_SUFFIX
+    return model_path(model, version) + READY_SUFFIX
 
 
 def infer_path(model: str, version: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Authorize: the responses are those of the public port, for a controller that asks first."""
+"""The authorize port responds like the public port, for an ingress controller."""
 
 import threading
 from collections import Counter
@@ -20,24 +20,24 @@ from tests.gateway.gateway_process import (
 )
 
 INFER = "/v2/models/digits/infer"
-SLOWLY: dict[str, Any] = {"rate_per_second": 0.001, "burst": 3}
+SLOW: dict[str, Any] = {"rate_per_second": 0.001, "burst": 3}
 
 
 @pytest.fixture
 def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth) -> GatewayProcess:
-    """Version 1 has all traffic, 2 is deployed and not exposed."""
+    """Start a gateway: version 1 has all traffic, version 2 is not exposed."""
     [port] = find_free_ports(1)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
-    gateway.start(digits(berth_1, berth_2))
+    gateway.start(build_digits_config(berth_1, berth_2))
     return gateway
 
 
-def digits(berth_1: FakeBerth, berth_2: FakeBerth, **changes: Any) -> dict[str, Any]:
+def build_digits_config(berth_1: FakeBerth, berth_2: FakeBerth, **changes: Any) -> dict[str, Any]:
     routes = build_model({"1": berth_1.url, "2": berth_2.url}, {"1": 100, "2": 0}, exposed=["1"])
     return build_config(models={"digits": routes}, **changes)
 
 
-def authorized(
+def authorize(
     gateway: GatewayProcess,
     uri: str = INFER,
     *,
@@ -45,7 +45,7 @@ def authorized(
     keys: tuple[str, ...] = (KEY,),
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
-    """What the gateway message to a controller that got such a request."""
+    """Send the request of an ingress controller that received such a request."""
     return httpx.get(
         f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/",
         headers=[
@@ -59,8 +59,8 @@ def authorized(
     )
 
 
-def of_a_refusal(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
-    """All of the response that message something of the request."""
+def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """Return the status, the body and the headers, except those that always differ."""
     headers = {
         name: value
         for name, value in response.headers.items()
@@ -94,15 +94,15 @@ def of_a_refusal(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     ],
 )
 @pytest.mark.parametrize("keys", [(KEY,), (), ("wrong",), (KEY, KEY)])
-def test_each_refusal_is_that_of_the_public_port(
+def test_rejections_equal_those_of_public_port(
     live_gateway: GatewayProcess, method: str, path: str, keys: tuple[str, ...]
 ) -> None:
     public = httpx.request(
         method, live_gateway.url + path, headers=[("x-api-key", key) for key in keys]
     )
     assert public.status_code in (401, 404, 405)
-    response = authorized(live_gateway, path, method=method, keys=keys)
-    assert of_a_refusal(response) == of_a_refusal(public)
+    response = authorize(live_gateway, path, method=method, keys=keys)
+    assert summarize(response) == summarize(public)
     assert len(response.headers["x-request-id"]) == 32
 
 
@@ -115,8 +115,10 @@ def test_each_refusal_is_that_of_the_public_port(
         "/v2/models/d%69gits/%69nfer",
     ],
 )
-def test_what_may_pass(live_gateway: GatewayProcess, berth_1: FakeBerth, uri: str) -> None:
-    response = authorized(live_gateway, uri, headers={"x-request-id": "r-1"})
+def test_allowed_inference_request_gets_200_with_headers(
+    live_gateway: GatewayProcess, berth_1: FakeBerth, uri: str
+) -> None:
+    response = authorize(live_gateway, uri, headers={"x-request-id": "r-1"})
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers.pop("date")
     assert 0 <= int(response.headers.pop("x-berth-return-ratelimit-reset")) <= 1
@@ -131,37 +133,49 @@ def test_what_may_pass(live_gateway: GatewayProcess, berth_1: FakeBerth, uri: st
     assert berth_1.requests == []
 
 
-def test_a_strange_request_id_is_replaced(live_gateway: GatewayProcess) -> None:
-    headers = authorized(live_gateway, headers={"x-request-id": "a b" * 100}).headers
+def test_invalid_request_id_is_replaced(live_gateway: GatewayProcess) -> None:
+    headers = authorize(live_gateway, headers={"x-request-id": "a b" * 100}).headers
     assert len(headers["x-request-id"]) == 32
     assert headers["x-berth-return-x-request-id"] == headers["x-request-id"]
 
 
-def test_nothing_but_inference_is_let_past_the_gateway(live_gateway: GatewayProcess) -> None:
+def test_only_inference_requests_are_authorize(live_gateway: GatewayProcess) -> None:
     for uri in ("/v2", "/v2/models/digits", "/v2/models/digits/versions/1/ready"):
-        response = authorized(live_gateway, uri, method="GET")
+        response = authorize(live_gateway, uri, method="GET")
         assert response.status_code == 404
-        assert "only inference" in response.json()["error"]
-    assert authorized(live_gateway, "/v2/health/ready", method="GET", keys=()).status_code == 401
+        assert "Only inference requests" in response.json()["error"]
+    assert authorize(live_gateway, "/v2/health/ready", method="GET", keys=()).status_code == 401
 
 
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
         ([], "X-Forwarded-Method"),
-        ([("x-forwarded-method", "POST")], "X-Forwarded-Uri must be there once"),
-        ([("x-forwarded-uri", INFER)], "X-Forwarded-Method must be there once"),
-        ([("x-forwarded-method", "POST")] * 2 + [("x-forwarded-uri", INFER)], "Method must be"),
-        ([("x-forwarded-method", "POST")] + [("x-forwarded-uri", INFER)] * 2, "Uri must be"),
-        ([("x-forwarded-method", "P T"), ("x-forwarded-uri", INFER)], "a method such as POST"),
-        ([("x-forwarded-method", ""), ("x-forwarded-uri", INFER)], "a method such as POST"),
+        ([("x-forwarded-method", "POST")], "X-Forwarded-Uri occurs 0 times"),
+        ([("x-forwarded-uri", INFER)], "X-Forwarded-Method occurs 0 times"),
+        (
+            [("x-forwarded-method", "POST")] * 2 + [("x-forwarded-uri", INFER)],
+            "X-Forwarded-Method occurs 2 times",
+        ),
+        (
+            [("x-forwarded-method", "POST")] + [("x-forwarded-uri", INFER)] * 2,
+            "X-Forwarded-Uri occurs 2 times",
+        ),
+        (
+            [("x-forwarded-method", "P T"), ("x-forwarded-uri", INFER)],
+            "X-Forwarded-Method is invalid",
+        ),
+        ([("x-forwarded-method", ""), ("x-forwarded-uri", INFER)], "X-Forwarded-Method is invalid"),
         *(
-            ([("x-forwarded-method", "POST"), ("x-forwarded-uri", uri)], "a path such as /v2")
+            (
+                [("x-forwarded-method", "POST"), ("x-forwarded-uri", uri)],
+                "X-Forwarded-Uri is invalid",
+            )
             for uri in (b"", b"infer", b"/a b", b"/\xff\xfe", b"http://", b"http://a:b/")
         ),
     ],
 )
-def test_a_controller_that_does_not_say_what_it_asks_about(
+def test_missing_or_invalid_forwarded_headers_get_400(
     live_gateway: GatewayProcess, headers: list[tuple[str, Any]], message: str
 ) -> None:
     url = f"http://127.0.0.1:{live_gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
@@ -173,18 +187,18 @@ def test_a_controller_that_does_not_say_what_it_asks_about(
     assert "ratelimit-limit" not in response.headers
 
 
-def test_the_doors_share_one_throttle(
+def test_public_and_authorize_ports_share_rate_limit(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
-    live_gateway.reload(digits(berth_1, berth_2, clients=[build_client(**SLOWLY)]))
+    live_gateway.reload(build_digits_config(berth_1, berth_2, clients=[build_client(**SLOW)]))
     with live_gateway.client() as http:
         assert http.post(INFER, json={}).headers["ratelimit-remaining"] == "2"
-        assert authorized(live_gateway).headers["x-berth-return-ratelimit-remaining"] == "1"
+        assert authorize(live_gateway).headers["x-berth-return-ratelimit-remaining"] == "1"
         assert http.get("/v2").headers["ratelimit-remaining"] == "0"
-        rejected = authorized(live_gateway)
+        rejected = authorize(live_gateway)
         public = http.post(INFER, json={})
     assert rejected.status_code == 429
-    assert of_a_refusal(rejected) == of_a_refusal(public)
+    assert summarize(rejected) == summarize(public)
     assert rejected.headers["ratelimit-remaining"] == "0"
     assert 990 <= int(rejected.headers["retry-after"]) <= 1000
     assert not [name for name in rejected.headers if name.startswith("x-berth-")]
@@ -196,18 +210,18 @@ def test_the_doors_share_one_throttle(
     )
 
 
-def test_the_doors_share_one_quota(
+def test_public_and_authorize_ports_share_quota(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
     quota = {"requests": 3, "period": "month"}
-    live_gateway.reload(digits(berth_1, berth_2, clients=[build_client(quota=quota)]))
+    live_gateway.reload(build_digits_config(berth_1, berth_2, clients=[build_client(quota=quota)]))
     with live_gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 200
-        assert authorized(live_gateway, "/v2/models/none/infer").status_code == 404
-        assert [authorized(live_gateway).status_code for _ in range(3)] == [200, 200, 429]
-        rejected = authorized(live_gateway)
+        assert authorize(live_gateway, "/v2/models/none/infer").status_code == 404
+        assert [authorize(live_gateway).status_code for _ in range(3)] == [200, 200, 429]
+        rejected = authorize(live_gateway)
         public = http.post(INFER, json={})
-    assert of_a_refusal(rejected) == of_a_refusal(public)
+    assert summarize(rejected) == summarize(public)
     assert rejected.headers["ratelimit-limit"] == "3"
     assert live_gateway.get_metric('berth_gateway_quota_used{client="default"}') == 3
     assert (
@@ -216,30 +230,34 @@ def test_the_doors_share_one_quota(
     )
 
 
-def test_many_at_once_get_no_more_than_the_limit(
+def test_concurrent_requests_do_not_exceed_limit(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
     live_gateway.reload(
-        digits(berth_1, berth_2, clients=[build_client(rate_per_second=0.001, burst=20)])
+        build_digits_config(
+            berth_1, berth_2, clients=[build_client(rate_per_second=0.001, burst=20)]
+        )
     )
     with ThreadPoolExecutor(8) as pool:
-        codes = Counter(pool.map(lambda _: authorized(live_gateway).status_code, range(50)))
+        codes = Counter(pool.map(lambda _: authorize(live_gateway).status_code, range(50)))
     assert codes == {200: 20, 429: 30}
 
 
-def test_a_reload_holds_at_once(
+def test_reload_applies_immediately(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
-    assert authorized(live_gateway).status_code == 200
-    live_gateway.reload(digits(berth_1, berth_2, clients=[]))
-    assert authorized(live_gateway).status_code == 401
+    assert authorize(live_gateway).status_code == 200
+    live_gateway.reload(build_digits_config(berth_1, berth_2, clients=[]))
+    assert authorize(live_gateway).status_code == 401
 
 
-def test_what_is_counted_and_logged(live_gateway: GatewayProcess) -> None:
-    authorized(live_gateway)
-    authorized(live_gateway, "/v2/models/digits/versions/1/infer")
-    authorized(
-        live_gateway, "/v2/models/made-up-name/infer?secret=1", headers={"x-request-id": "r-1"}
+def test_only_rejections_are_logged_and_authorizations_are_counted(
+    live_gateway: GatewayProcess,
+) -> None:
+    authorize(live_gateway)
+    authorize(live_gateway, "/v2/models/digits/versions/1/infer")
+    authorize(
+        live_gateway, "/v2/models/unknown-model/infer?secret=1", headers={"x-request-id": "r-1"}
     )
     text = live_gateway.get_admin("/metrics").text
     assert (
@@ -249,49 +267,49 @@ def test_what_is_counted_and_logged(live_gateway: GatewayProcess) -> None:
     rejected = 'berth_gateway_requests_total{client="default",code="404",model="",version=""}'
     assert live_gateway.get_metric(rejected) == 1
     assert 'code="200"' not in text
-    assert "made-up-name" not in text
+    assert "unknown-model" not in text
     [line] = live_gateway.read_access_log()
     assert (line["request_id"], line["client"], line["method"]) == ("r-1", "default", "POST")
-    assert (line["path"], line["status"]) == ("/v2/models/made-up-name/infer", 404)
+    assert (line["path"], line["status"]) == ("/v2/models/unknown-model/infer", 404)
 
 
-def test_a_drain_ends_this_door_too(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
-    """Requests under way at the public port are finished, and idle connections here closed."""
-    arrived, resume = threading.Event(), threading.Event()
+def test_drain_closes_authorize_port(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+    """Requests in flight at the public port finish; idle connections are closed."""
+    received, resume = threading.Event(), threading.Event()
 
-    def wait(handler: Handler, request: RecordedRequest) -> None:
-        arrived.set()
+    def respond_later(handler: Handler, request: RecordedRequest) -> None:
+        received.set()
         resume.wait(20)
         respond_ok(handler, request)
 
-    berth_1.respond = wait
+    berth_1.respond = respond_later
     responses: list[int] = []
 
-    def ask() -> None:
+    def send_request() -> None:
         with live_gateway.client() as http:
             responses.append(http.post(INFER, json={}).status_code)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=send_request)
     thread.start()
-    assert arrived.wait(20)
-    assert authorized(live_gateway).status_code == 200
+    assert received.wait(20)
+    assert authorize(live_gateway).status_code == 200
     live_gateway.terminate()
 
-    def closed() -> bool:
+    def is_port_closed() -> bool:
         try:
-            authorized(live_gateway)
+            authorize(live_gateway)
         except httpx.TransportError:
             return True
         return False
 
-    wait_until(closed, "no new connection taken")
+    wait_until(is_port_closed, "no new connection accepted")
     resume.set()
     thread.join()
     assert responses == [200]
     assert live_gateway.wait_for_exit() == 0
 
 
-def test_there_is_no_such_door_unless_asked_for(gateway: GatewayProcess) -> None:
+def test_gateway_without_authorize_port_serves_public_port(gateway: GatewayProcess) -> None:
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = ""
     gateway.start(build_config())
     with gateway.client() as http:
@@ -299,8 +317,8 @@ def test_there_is_no_such_door_unless_asked_for(gateway: GatewayProcess) -> None
     assert gateway.stop() == 0
 
 
-def test_metrics_can_be_reached_from_elsewhere(gateway: GatewayProcess) -> None:
-    """127.0.0.2 stands for the address of a pod."""
+def test_admin_host_makes_metrics_reachable_from_other_addresses(gateway: GatewayProcess) -> None:
+    """127.0.0.2 represents the address of a Pod."""
     gateway.environment["GATEWAY_ADMIN_HOST"] = "0.0.0.0"
     gateway.start(build_config())
     assert httpx.get(f"http://127.0.0.2:{gateway.admin_port}/metrics").status_code == 200

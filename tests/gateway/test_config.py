@@ -1,4 +1,4 @@
-"""Table: what is taken, and what each refusal message."""
+"""The gateway configuration: accepted values, and the message of each rejection."""
 
 import contextlib
 import json
@@ -14,19 +14,19 @@ from tests.gateway.gateway_process import build_client, build_config, build_mode
 URL = "http://127.0.0.1:41001"
 
 
-def text(**changes: Any) -> bytes:
+def encode(**changes: Any) -> bytes:
     return json.dumps(build_config(**changes)).encode()
 
 
-def digits(**changes: Any) -> bytes:
-    return text(
+def encode_digits(**changes: Any) -> bytes:
+    return encode(
         models={"digits": {**build_model({"1": URL, "2": URL}, {"1": 90, "2": 10}), **changes}}
     )
 
 
-def test_whole_numbers_may_be_written_as_floats() -> None:
-    read = parse_config(
-        text(
+def test_whole_numbers_can_be_floats() -> None:
+    config = parse_config(
+        encode(
             max_body_bytes=1024.0,
             timeout_seconds=30.0,
             clients=[
@@ -37,16 +37,16 @@ def test_whole_numbers_may_be_written_as_floats() -> None:
             models={"digits": build_model({"1": URL, "2": URL}, {"1": 90.0, "2": 10.0})},  # type: ignore[dict-item]
         )
     )
-    assert read.max_body_bytes == 1024
-    assert read.clients[0].burst == 50
-    assert read.clients[0].rate_per_second == 0.5
-    assert read.clients[0].quota is not None
-    assert read.clients[0].quota.requests == 100_000
-    assert read.models["digits"].traffic == {"1": 90, "2": 10}
+    assert config.max_body_bytes == 1024
+    assert config.clients[0].burst == 50
+    assert config.clients[0].rate_per_second == 0.5
+    assert config.clients[0].quota is not None
+    assert config.clients[0].quota.requests == 100_000
+    assert config.models["digits"].traffic == {"1": 90, "2": 10}
 
 
-def test_a_table_without_models_or_clients_is_one() -> None:
-    assert parse_config(text(clients=[], models={})).models == {}
+def test_configuration_without_models_and_clients_is_valid() -> None:
+    assert parse_config(encode(clients=[], models={})).models == {}
 
 
 @pytest.mark.parametrize(
@@ -56,33 +56,45 @@ def test_a_table_without_models_or_clients_is_one() -> None:
         (b"{", "JSON"),
         (b"[]", "object"),
         (b"[" * 100_000, "nested too deeply"),
-        (text(extra=1), "unknown field `extra`"),
-        (text(max_body_bytes=0.5), "int"),
-        (text(max_body_bytes=0), ">= 1"),
-        (text(timeout_seconds=0), "> 0"),
-        (text(timeout_seconds="30"), "timeout_seconds"),
-        (text(clients=[build_client(), build_client()]), "default is there twice"),
-        (text(clients=[build_client("a"), build_client("b")]), "a and b have the same key"),
-        (text(clients=[build_client(key_sha256=["plain key"])]), "key_sha256"),
-        (text(clients=[build_client(key_sha256=[])]), "key_sha256"),
-        (text(clients=[build_client(rate_per_second=0)]), "rate_per_second"),
-        (text(clients=[build_client(burst=0)]), "burst"),
-        (text(clients=[build_client("white space")]), "name"),
-        (text(clients=[build_client(quota={"requests": 1, "period": "year"})]), "period"),
-        (digits(traffic={"1": 90, "2": 9}), "models.digits.traffic: the sum is 99"),
-        (digits(traffic={}), "the sum is 0"),
-        (digits(traffic={"1": 90, "3": 10}), "models.digits.traffic: 3 is not deployed"),
-        (digits(exposed=["1"]), "2 gets 10 % but is not in exposed"),
-        (digits(exposed=["1", "2", "9"]), "models.digits.exposed: 9 is not deployed"),
-        (digits(shadow="9"), "models.digits.shadow: 9 is not deployed"),
-        (digits(versions={"1": "127.0.0.1:80", "2": URL}), "versions"),
-        (digits(versions={"1": "http://host:99999", "2": URL}), "models.digits.versions.1"),
-        (digits(versions={"1": "http://host/path", "2": URL}), "versions"),
-        (digits(versions={"1": "http://us er@host", "2": URL}), "versions"),
-        (digits(versions={"../1": URL}), "versions"),
+        (encode(extra=1), "unknown field `extra`"),
+        (encode(max_body_bytes=0.5), "int"),
+        (encode(max_body_bytes=0), ">= 1"),
+        (encode(timeout_seconds=0), "> 0"),
+        (encode(timeout_seconds="30"), "timeout_seconds"),
+        (encode(clients=[build_client(), build_client()]), "'default' is defined twice"),
+        (
+            encode(clients=[build_client("a"), build_client("b")]),
+            "'a' and 'b' have the same API key",
+        ),
+        (encode(clients=[build_client(key_sha256=["plain key"])]), "key_sha256"),
+        (encode(clients=[build_client(key_sha256=[])]), "key_sha256"),
+        (encode(clients=[build_client(rate_per_second=0)]), "rate_per_second"),
+        (encode(clients=[build_client(burst=0)]), "burst"),
+        (encode(clients=[build_client("white space")]), "name"),
+        (encode(clients=[build_client(quota={"requests": 1, "period": "year"})]), "period"),
+        (
+            encode_digits(traffic={"1": 90, "2": 9}),
+            "models.digits.traffic: percentages must add up to 100, got 99",
+        ),
+        (encode_digits(traffic={}), "got 0"),
+        (
+            encode_digits(traffic={"1": 90, "3": 10}),
+            "models.digits.traffic: version 3 is not deployed",
+        ),
+        (encode_digits(exposed=["1"]), "version 2 gets 10 % but is not exposed"),
+        (
+            encode_digits(exposed=["1", "2", "9"]),
+            "models.digits.exposed: version 9 is not deployed",
+        ),
+        (encode_digits(shadow="9"), "models.digits.shadow: version 9 is not deployed"),
+        (encode_digits(versions={"1": "127.0.0.1:80", "2": URL}), "versions"),
+        (encode_digits(versions={"1": "http://host:99999", "2": URL}), "models.digits.versions.1"),
+        (encode_digits(versions={"1": "http://host/path", "2": URL}), "versions"),
+        (encode_digits(versions={"1": "http://us er@host", "2": URL}), "versions"),
+        (encode_digits(versions={"../1": URL}), "versions"),
     ],
 )
-def test_what_is_wrong_is_said(content: bytes, message: str) -> None:
+def test_invalid_configuration_is_rejected_with_reason(content: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse_config(content)
     assert message in str(error.value)
@@ -96,12 +108,12 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(["max_body_bytes", "timeout_seconds", "clients", "models"]), json_values)
-def test_no_content_fails_in_another_way(field: str, value: Any) -> None:
+def test_any_json_value_is_accepted_or_rejected_with_config_error(field: str, value: Any) -> None:
     with contextlib.suppress(ConfigError):
-        parse_config(text(**{field: value}))
+        parse_config(encode(**{field: value}))
 
 
 @given(st.binary())
-def test_no_bytes_fail_in_another_way(content: bytes) -> None:
+def test_random_bytes_are_rejected_with_config_error(content: bytes) -> None:
     with pytest.raises(ConfigError):
         parse_config(content)

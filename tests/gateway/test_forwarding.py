@@ -1,4 +1,4 @@
-"""What passes to a berth and back, and what becomes of a berth that fails."""
+"""Requests to a berth, responses to the client, and failures of berths."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ INFER = "/v2/models/digits/infer"
 
 @pytest.fixture
 def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth) -> GatewayProcess:
-    """All traffic of digits to version 1; the berths want a token."""
+    """Start a gateway that sends all traffic of digits to version 1, with a token."""
     (gateway.directory / "token").write_text("s3cret\n")
     gateway.environment["GATEWAY_TOKEN_FILE"] = str(gateway.directory / "token")
     gateway.start(
@@ -30,7 +30,7 @@ def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth) -> GatewayProcess:
     return gateway
 
 
-def test_weights_are_exact_over_a_hundred(
+def test_hundred_requests_match_weights_exactly(
     gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
     routes = build_model({"1": berth_1.url, "2": berth_2.url}, {"1": 90, "2": 10})
@@ -42,7 +42,7 @@ def test_weights_are_exact_over_a_hundred(
     assert {request.path for request in berth_2.requests} == {"/v2/models/digits/versions/2/infer"}
 
 
-def test_an_exposed_version_can_be_asked_by_name(
+def test_exposed_version_is_callable_by_name(
     gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
     routes = build_model({"1": berth_1.url, "2": berth_2.url}, {"1": 100, "2": 0})
@@ -58,7 +58,9 @@ def test_an_exposed_version_can_be_asked_by_name(
     assert berth_1.requests == []
 
 
-def test_which_headers_a_berth_sees(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+def test_berth_receives_only_forwardable_headers(
+    live_gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
     with live_gateway.client() as http:
         http.post(
             INFER,
@@ -67,20 +69,20 @@ def test_which_headers_a_berth_sees(live_gateway: GatewayProcess, berth_1: FakeB
                 {
                     "accept": "application/json",
                     "accept-encoding": "br",
-                    "connection": "keep-alive, x-only-here",
+                    "connection": "keep-alive, x-hop-by-hop",
                     "content-type": "application/octet-stream",
                     "inference-header-content-length": "2",
                     "te": "trailers",
                     "upgrade": "h2c",
                     "user-agent": "mine/1",
-                    "x-berth-client": "somebody",
+                    "x-berth-client": "forged",
                     "x-berth-return-ratelimit-limit": "9",
                     "x-berth-return-x-request-id": "9",
                     "x-berth-shadow": "1",
                     "x-berth-token": "forged",
                     "x-berth-version": "9",
                     "x-note": "grüße",
-                    "x-only-here": "1",
+                    "x-hop-by-hop": "1",
                 },
                 encoding="utf-8",
             ),
@@ -100,7 +102,7 @@ def test_which_headers_a_berth_sees(live_gateway: GatewayProcess, berth_1: FakeB
     }
 
 
-def test_what_of_the_answer_the_client_sees(
+def test_client_receives_only_forwardable_headers(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     content = gzip.compress(b'{"a": 1}')
@@ -112,8 +114,8 @@ def test_what_of_the_answer_the_client_sees(
             "content-type": "application/octet-stream",
             "inference-header-content-length": "8",
             "keep-alive": "timeout=9",
-            "connection": "keep-alive, x-only-here",
-            "x-only-here": "1",
+            "connection": "keep-alive, x-hop-by-hop",
+            "x-hop-by-hop": "1",
             "x-berth-version": "forged",
             "set-cookie": "a=b",
         },
@@ -126,10 +128,10 @@ def test_what_of_the_answer_the_client_sees(
     assert response.headers["set-cookie"] == "a=b"
     assert response.headers.get_list("x-berth-version") == ["1"]
     assert len(response.headers.get_list("date")) == 1
-    assert not {"keep-alive", "x-only-here", "server"} & set(response.headers)
+    assert not {"keep-alive", "x-hop-by-hop", "server"} & set(response.headers)
 
 
-def test_a_compressed_request_passes_unchanged(
+def test_compressed_request_is_forwarded_unchanged(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     content = gzip.compress(b"{}")
@@ -143,10 +145,10 @@ UPGRADE = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-set
 
 
 @pytest.mark.parametrize("body", [b"{}", iter([b"{", b"}"])], ids=["length", "chunks"])
-def test_a_wish_to_upgrade_costs_no_body(
+def test_upgrade_header_keeps_request_body(
     live_gateway: GatewayProcess, berth_1: FakeBerth, body: bytes | Iterator[bytes]
 ) -> None:
-    """As Java's HTTP client asks by default."""
+    """Java's HTTP client sends an Upgrade header by default."""
     with live_gateway.client() as http:
         assert http.get("/v2", headers=UPGRADE).status_code == 200
         assert http.post(INFER, content=body, headers=UPGRADE).status_code == 200
@@ -161,7 +163,7 @@ def test_a_wish_to_upgrade_costs_no_body(
     )
 
 
-def test_a_wish_to_upgrade_in_small_pieces(
+def test_upgrade_header_in_small_pieces_keeps_request_body(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     request = (
@@ -182,44 +184,44 @@ def test_a_wish_to_upgrade_in_small_pieces(
     assert [request.body for request in berth_1.requests] == [b"GET /v2/health/live HTTP/1.1\r\n"]
 
 
-def test_a_long_answer_passes_as_it_comes(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
-    second_half = threading.Event()
+def test_long_response_is_streamed(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+    send_second_half = threading.Event()
     half = b"x" * (3 << 20)
 
-    def slowly(handler: Handler, _: RecordedRequest) -> None:
+    def send_in_halves(handler: Handler, _: RecordedRequest) -> None:
         handler.send_response(200)
         handler.send_header("content-length", str(2 * len(half)))
         handler.end_headers()
         handler.wfile.write(half)
-        second_half.wait(20)
+        send_second_half.wait(20)
         handler.wfile.write(half)
 
-    berth_1.respond = slowly
+    berth_1.respond = send_in_halves
     with live_gateway.client() as http, http.stream("POST", INFER, json={}) as response:
         parts = response.iter_raw()
-        got = len(next(parts))
-        second_half.set()
-        got += sum(map(len, parts))
-    assert got == 2 * len(half)
+        length = len(next(parts))
+        send_second_half.set()
+        length += sum(map(len, parts))
+    assert length == 2 * len(half)
 
 
-def test_an_answer_in_chunks(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
-    def chunked(handler: Handler, _: RecordedRequest) -> None:
+def test_chunked_response_is_forwarded(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+    def send_chunks(handler: Handler, _: RecordedRequest) -> None:
         handler.send_response(200)
         handler.send_header("transfer-encoding", "chunked")
         handler.end_headers()
         handler.wfile.write(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
 
-    berth_1.respond = chunked
+    berth_1.respond = send_chunks
     with live_gateway.client() as http:
         assert [http.post(INFER, json={}).content for _ in range(2)] == [b"abcde"] * 2
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422, 500, 503])
-def test_an_error_of_the_berth_is_its_own(
+def test_error_of_berth_is_forwarded_unchanged(
     live_gateway: GatewayProcess, berth_1: FakeBerth, status: int
 ) -> None:
-    body = b'{"error": "as the berth message"}'
+    body = b'{"error": "message of the berth"}'
     berth_1.respond = lambda handler, _: handler.send(status, body, {"retry-after": "7"})
     with live_gateway.client() as http:
         response = http.post(INFER, json={})
@@ -229,7 +231,7 @@ def test_an_error_of_the_berth_is_its_own(
     assert len(berth_1.requests) == 1
 
 
-def test_a_berth_that_refuses_the_gateway_is_not_the_clients_fault(
+def test_berth_that_rejects_gateway_token_becomes_502(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     berth_1.respond = lambda handler, _: handler.send(401, b"{}")
@@ -239,24 +241,26 @@ def test_a_berth_that_refuses_the_gateway_is_not_the_clients_fault(
     assert "token" in response.json()["error"]
 
 
-def test_a_berth_that_is_not_there(live_gateway: GatewayProcess) -> None:
+def test_unreachable_berth_becomes_502_until_it_starts(live_gateway: GatewayProcess) -> None:
     [port] = find_free_ports(1)
     routes = build_model({"1": f"http://127.0.0.1:{port}"}, {"1": 100})
     live_gateway.reload(build_config(models={"digits": routes}))
     with live_gateway.client() as http:
         response = http.post(INFER, json={})
         assert response.status_code == 502
-        assert "version '1'" in response.json()["error"]
+        assert "Berth digits/1 did not respond" in response.json()["error"]
         assert live_gateway.get_metric("berth_gateway_upstream_retries_total") == 1
         with FakeBerth("1").running(port):
             assert http.post(INFER, json={}).status_code == 200
 
 
-def test_a_berth_that_is_slow(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
-    over = threading.Event()
+def test_slow_berth_becomes_504_without_retry(
+    live_gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
+    finish = threading.Event()
 
     def stall(handler: Handler, _: RecordedRequest) -> None:
-        over.wait(20)
+        finish.wait(20)
         handler.disconnect()
 
     berth_1.respond = stall
@@ -264,7 +268,7 @@ def test_a_berth_that_is_slow(live_gateway: GatewayProcess, berth_1: FakeBerth) 
     live_gateway.reload(build_config(timeout_seconds=0.3, models={"digits": routes}))
     with live_gateway.client() as http:
         response = http.post(INFER, json={})
-        over.set()
+        finish.set()
         assert response.status_code == 504
         assert "0.3 s" in response.json()["error"]
         assert len(berth_1.requests) == 1
@@ -272,17 +276,17 @@ def test_a_berth_that_is_slow(live_gateway: GatewayProcess, berth_1: FakeBerth) 
         assert http.post(INFER, json={}).status_code == 200
 
 
-def test_a_berth_that_stalls_within_its_answer(
+def test_berth_that_stalls_during_response_becomes_504(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
-    over = threading.Event()
+    finish = threading.Event()
 
     def stall(handler: Handler, _: RecordedRequest) -> None:
         handler.send_response(200)
         handler.send_header("content-length", "10")
         handler.end_headers()
         handler.wfile.write(b"half")
-        over.wait(20)
+        finish.wait(20)
         handler.disconnect()
 
     berth_1.respond = stall
@@ -290,31 +294,29 @@ def test_a_berth_that_stalls_within_its_answer(
     live_gateway.reload(build_config(timeout_seconds=0.3, models={"digits": routes}))
     with live_gateway.client() as http:
         response = http.post(INFER, json={})
-        over.set()
+        finish.set()
     assert response.status_code == 504
 
 
-def test_connections_to_a_berth_are_used_again(
-    live_gateway: GatewayProcess, berth_1: FakeBerth
-) -> None:
+def test_connections_to_berth_are_reused(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
     with live_gateway.client() as http:
         for _ in range(20):
             http.post(INFER, json={})
     assert berth_1.connections == 1
 
 
-def test_a_berth_that_closes_idle_connections_fails_no_request(
+def test_berth_that_closes_idle_connections_fails_no_request(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
-    """Each response promises to keep the connection, and each second request finds it closed."""
+    """Every response keeps the connection open, and every second request finds it closed."""
 
-    def once(handler: Handler, request: RecordedRequest) -> None:
+    def respond_once(handler: Handler, request: RecordedRequest) -> None:
         if handler.previous_requests:
             handler.disconnect()
         else:
             respond_ok(handler, request)
 
-    berth_1.respond = once
+    berth_1.respond = respond_once
     with live_gateway.client() as http:
         for _ in range(30):
             response = http.post(INFER, json={"n": 1})
@@ -325,59 +327,57 @@ def test_a_berth_that_closes_idle_connections_fails_no_request(
     assert live_gateway.get_metric("berth_gateway_upstream_retries_total") > 0
 
 
-def test_a_request_is_sent_again_once_only(
-    live_gateway: GatewayProcess, berth_1: FakeBerth
-) -> None:
+def test_request_is_retried_only_once(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
     berth_1.respond = lambda handler, _: handler.disconnect()
     with live_gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 502
     assert len(berth_1.requests) == 2
 
 
-def test_a_short_answer_that_breaks_off_is_a_clean_502(
+def test_short_response_that_breaks_off_becomes_502(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
-    def break_off(handler: Handler, _: RecordedRequest) -> None:
+    def disconnect_early(handler: Handler, _: RecordedRequest) -> None:
         handler.send_response(200)
         handler.send_header("content-length", "10")
         handler.end_headers()
         handler.wfile.write(b"half")
         handler.disconnect()
 
-    berth_1.respond = break_off
+    berth_1.respond = disconnect_early
     with live_gateway.client() as http:
         response = http.post(INFER, json={})
     assert response.status_code == 502
-    assert "broke off" in response.json()["error"]
+    assert "did not complete its response" in response.json()["error"]
     assert len(berth_1.requests) == 1
 
 
-def test_a_long_answer_that_breaks_off_is_seen_to(
+def test_long_response_that_breaks_off_closes_connection(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
-    def break_off(handler: Handler, _: RecordedRequest) -> None:
+    def disconnect_early(handler: Handler, _: RecordedRequest) -> None:
         handler.send_response(200)
         handler.send_header("content-length", str(5 << 20))
         handler.end_headers()
         handler.wfile.write(b"x" * (2 << 20))
         handler.disconnect()
 
-    berth_1.respond = break_off
+    berth_1.respond = disconnect_early
     with live_gateway.client() as http, pytest.raises(httpx.RemoteProtocolError):
         http.post(INFER, json={})
     assert len(berth_1.requests) == 1
 
 
-def test_a_berth_that_speaks_no_http(live_gateway: GatewayProcess) -> None:
+def test_berth_without_http_becomes_502(live_gateway: GatewayProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def babble() -> None:
+        def send_greeting() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"220 mail here\r\n\r\n")
 
-        thread = threading.Thread(target=babble)
+        thread = threading.Thread(target=send_greeting)
         thread.start()
         routes = build_model({"1": f"http://127.0.0.1:{listener.getsockname()[1]}"}, {"1": 100})
         live_gateway.reload(build_config(models={"digits": routes}))
@@ -386,12 +386,12 @@ def test_a_berth_that_speaks_no_http(live_gateway: GatewayProcess) -> None:
         thread.join()
 
 
-def test_many_at_once_each_get_their_own_answer(
+def test_concurrent_requests_get_their_own_responses(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     berth_1.respond = lambda handler, request: handler.send(200, request.body)
 
-    def ask(n: int) -> bool:
+    def send_requests(n: int) -> bool:
         with live_gateway.client() as http:
             return all(
                 http.post(INFER, json={"n": n, "i": i}).json() == {"n": n, "i": i}
@@ -399,4 +399,4 @@ def test_many_at_once_each_get_their_own_answer(
             )
 
     with ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(ask, range(32)))
+        assert all(pool.map(send_requests, range(32)))

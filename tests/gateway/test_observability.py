@@ -1,4 +1,4 @@
-"""Access log and metrics: all that happened, and nothing that is nobody's business."""
+"""Access log and metrics: complete, and without secrets or names that callers choose."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +15,7 @@ def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth) -> GatewayProcess:
     return gateway
 
 
-def test_one_line_for_each_request(live_gateway: GatewayProcess) -> None:
+def test_access_log_has_one_line_per_request_without_secrets(live_gateway: GatewayProcess) -> None:
     with live_gateway.client() as http:
         http.post(INFER, content=b"payload-1", headers={"x-request-id": "r-1"})
         http.get("/v2/models/none?secret=query-1")
@@ -39,12 +39,12 @@ def test_one_line_for_each_request(live_gateway: GatewayProcess) -> None:
     }
     assert (unknown["status"], unknown["model"], unknown["path"]) == (404, None, "/v2/models/none")
     assert (unauthenticated["status"], unauthenticated["client"]) == (401, None)
-    written = (live_gateway.directory / "out").read_text() + live_gateway.read_log()
+    output = (live_gateway.directory / "out").read_text() + live_gateway.read_log()
     for secret in (KEY, "wrong-key-1", "payload-1", "query-1"):
-        assert secret not in written
+        assert secret not in output
 
 
-def test_no_access_log_above_info(gateway: GatewayProcess) -> None:
+def test_log_level_above_info_disables_access_log(gateway: GatewayProcess) -> None:
     gateway.environment["GATEWAY_LOG_LEVEL"] = "warning"
     gateway.start(build_config())
     with gateway.client() as http:
@@ -53,11 +53,13 @@ def test_no_access_log_above_info(gateway: GatewayProcess) -> None:
     assert gateway.read_access_log() == []
 
 
-def test_metrics(live_gateway: GatewayProcess) -> None:
+def test_metrics_count_requests_and_contain_only_configured_names(
+    live_gateway: GatewayProcess,
+) -> None:
     with live_gateway.client() as http:
         for _ in range(3):
             http.post(INFER, json={})
-        http.get("/v2/models/made-up-name")
+        http.get("/v2/models/unknown-model")
     families = {
         f.name: f for f in text_string_to_metric_families(live_gateway.get_admin("/metrics").text)
     }
@@ -74,4 +76,4 @@ def test_metrics(live_gateway: GatewayProcess) -> None:
     }
     assert counts == {"digits": 3, "": 1}
     assert families["berth_gateway_in_flight"].samples[0].value == 0
-    assert "made-up-name" not in live_gateway.get_admin("/metrics").text
+    assert "unknown-model" not in live_gateway.get_admin("/metrics").text

@@ -1,4 +1,4 @@
-"""Ownership: several gateways, of which one judges each client, keep its limits exactly."""
+"""Ownership: each client has one gateway that enforces its limits exactly."""
 
 import time
 from collections import Counter
@@ -26,7 +26,7 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 BURST, QUOTA = 7, 10
 
 
-def test_all_that_know_the_same_gateways_choose_the_same() -> None:
+def test_gateways_with_same_peers_select_same_owner() -> None:
     clients = [f"client-{number}" for number in range(1000)]
     owners = {name: select_owner(name, HOSTS) for name in clients}
     assert owners == {name: select_owner(name, reversed(HOSTS)) for name in clients}
@@ -34,33 +34,33 @@ def test_all_that_know_the_same_gateways_choose_the_same() -> None:
     assert select_owner("client", []) is None
 
 
-def test_one_that_goes_moves_its_own_clients_alone() -> None:
+def test_removed_gateway_moves_only_its_clients() -> None:
     for number in range(1000):
         name = f"client-{number}"
         before, after = select_owner(name, HOSTS), select_owner(name, HOSTS[:2])
         assert after == before or before == HOSTS[2]
 
 
-class Gates:
-    """Three gateways of one set of clients, each with a door where a controller asks."""
+class Group:
+    """Three gateways with the same clients, each with an authorize port."""
 
-    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, content: dict[str, Any]) -> None:
         [peer_port, self._port] = find_free_ports(2)
         self.all: list[GatewayProcess] = []
         for number, host in enumerate(HOSTS):
-            place = folder / str(number)
-            place.mkdir()
-            gate = GatewayProcess(place, host=host)
-            gate.environment = {
+            gateway_directory = directory / str(number)
+            gateway_directory.mkdir()
+            gateway = GatewayProcess(gateway_directory, host=host)
+            gateway.environment = {
                 "GATEWAY_PEERS": ",".join(HOSTS),
                 "GATEWAY_PEER_PORT": str(peer_port),
                 "GATEWAY_AUTHORIZE_PORT": str(self._port),
             }
-            gate.start(content)
-            self.all.append(gate)
+            gateway.start(content)
+            self.all.append(gateway)
 
-    def ask(self, number: int, key: str, model: str = "digits") -> int:
-        """What one of them message of an inference request, as a status."""
+    def authorize(self, number: int, key: str, model: str = "digits") -> int:
+        """Authorize an inference request at one gateway, and return the status."""
         return httpx.get(
             f"http://{HOSTS[number]}:{self._port}/",
             headers={
@@ -71,10 +71,12 @@ class Gates:
             timeout=20,
         ).status_code
 
-    def settled(self) -> None:
-        """Return once each knows the others and itself."""
-        for gate in self.all:
-            wait_until(lambda gate=gate: gate.get_metric("berth_gateway_peers") == 2, "peers known")
+    def wait_until_connected(self) -> None:
+        """Wait until every gateway knows its peers and itself."""
+        wait_until(
+            lambda: all(each.get_metric("berth_gateway_peers") == 2 for each in self.all),
+            "all peers known",
+        )
 
 
 CLIENTS = [
@@ -86,36 +88,38 @@ CLIENTS = [
 
 
 @pytest.fixture
-def gates(tmp_path: Path, berth_1: FakeBerth) -> Iterator[Gates]:
+def group(tmp_path: Path, berth_1: FakeBerth) -> Iterator[Group]:
     models = {"digits": build_model({"1": berth_1.url}, {"1": 100})}
-    made = Gates(tmp_path, build_config(clients=CLIENTS, models=models))
-    made.settled()
-    yield made
-    for gate in made.all:
-        gate.kill()
+    group = Group(tmp_path, build_config(clients=CLIENTS, models=models))
+    group.wait_until_connected()
+    yield group
+    for gateway in group.all:
+        gateway.kill()
 
 
 @pytest.mark.parametrize(("key", "allowed"), [(KEY, BURST), ("key c", QUOTA)])
-def test_three_at_once_let_through_what_one_would(gates: Gates, key: str, allowed: int) -> None:
+def test_three_gateways_together_allow_limit_of_one(group: Group, key: str, allowed: int) -> None:
     with ThreadPoolExecutor(12) as pool:
-        codes = Counter(pool.map(lambda number: gates.ask(number % 3, key), range(60)))
+        codes = Counter(pool.map(lambda number: group.authorize(number % 3, key), range(60)))
     assert codes == {200: allowed, 429: 60 - allowed}
 
 
-def test_requests_go_on_when_one_is_killed(gates: Gates) -> None:
-    gates.all[2].process.kill()  # type: ignore[union-attr]
+def test_requests_continue_when_gateway_is_killed(group: Group) -> None:
+    group.all[2].kill()
     for number in range(40):
         started = time.monotonic()
-        assert gates.ask(number % 2, "key f") == 200
+        assert group.authorize(number % 2, "key f") == 200
         assert time.monotonic() - started < 5
 
 
-def test_one_with_another_table_judges_nobody_for_others(gates: Gates, berth_1: FakeBerth) -> None:
-    """While tables are being replaced, whoever has the new one holds to it, and the other way."""
-    replaced = gates.all[0]
-    both = {name: build_model({"1": berth_1.url}, {"1": 100}) for name in ("digits", "wine")}
-    replaced.reload(build_config(clients=CLIENTS, models=both))
+def test_gateway_with_different_configuration_authorizes_only_its_requests(
+    group: Group, berth_1: FakeBerth
+) -> None:
+    """While a configuration is being replaced, each gateway applies its own."""
+    reloaded = group.all[0]
+    models = {name: build_model({"1": berth_1.url}, {"1": 100}) for name in ("digits", "wine")}
+    reloaded.reload(build_config(clients=CLIENTS, models=models))
     keys = [f"key {number}" for number in range(20)]
-    assert {gates.ask(0, key, "wine") for key in keys} == {200}
-    assert {gates.ask(1, key, "wine") for key in keys} == {404}
-    assert {gates.ask(2, key) for key in keys} == {200}
+    assert {group.authorize(0, key, "wine") for key in keys} == {200}
+    assert {group.authorize(1, key, "wine") for key in keys} == {404}
+    assert {group.authorize(2, key) for key in keys} == {200}

@@ -1,4 +1,4 @@
-"""Peers are found by a name, whose addresses come and go."""
+"""Discovery of peers: a name whose addresses change."""
 
 import asyncio
 import logging
@@ -14,100 +14,105 @@ from prometheus_client import CollectorRegistry, Counter
 from berth_gateway.limits import peers
 from berth_gateway.limits.peers import Peers
 from berth_gateway.limits.quota import Quotas
-from berth_gateway.limits.sharing import Sharing
+from berth_gateway.limits.sharing import UsageSharing
 from berth_gateway.limits.token_bucket import TokenBuckets
 from tests.gateway.gateway_process import find_free_ports
 
-UNKNOWN = socket.gaierror(socket.EAI_NONAME, "no such name")
-TROUBLE = socket.gaierror(socket.EAI_AGAIN, "try again")
+UNKNOWN_NAME = socket.gaierror(socket.EAI_NONAME, "no such name")
+TEMPORARY_FAILURE = socket.gaierror(socket.EAI_AGAIN, "try again")
 
 
 class Names:
-    """A name service that message what a test has it say."""
+    """A name service whose result tests set."""
 
-    response: list[str] | socket.gaierror = UNKNOWN
-    asked = 0
+    result: list[str] | socket.gaierror = UNKNOWN_NAME
+    lookups = 0
 
     async def getaddrinfo(self, name: str, port: int, **_: Any) -> list[Any]:
-        self.asked += 1
-        assert name == "gate"
-        if isinstance(self.response, socket.gaierror):
-            raise self.answer
-        return [(socket.AF_INET, 1, 6, "", (address, port)) for address in self.response]
+        self.lookups += 1
+        assert name == "gateway"
+        if isinstance(self.result, socket.gaierror):
+            raise self.result
+        return [(socket.AF_INET, 1, 6, "", (address, port)) for address in self.result]
 
-    async def asked_again(self) -> None:
-        """Return once two more look-ups have begun, of which the first has ended."""
-        before = self.asked
+    async def wait_for_lookups(self) -> None:
+        """Wait until two more lookups have started, of which the first has ended."""
+        before = self.lookups
         async with asyncio.timeout(20):
-            while self.asked < before + 2:
+            while self.lookups < before + 2:
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def _short_intervals(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(peers, "_RESOLVE_SECONDS", 0.02)
     monkeypatch.setattr(peers, "_JOIN_SECONDS", 0.3)
-    monkeypatch.setattr(peers, "_JOIN_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(peers, "_JOIN_RETRY_SECONDS", 0.02)
     caplog.set_level(logging.INFO, "gateway")
 
 
 @asynccontextmanager
-async def made(names: Names, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Any, Any]]:
-    """Peers under the name `gate`, at whose port nobody listens, and what they share."""
+async def create_peers(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Peers, UsageSharing]]:
+    """Create peers with the name `gateway`, at whose port no process listens."""
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names.getaddrinfo)
     quotas = Quotas(lambda: datetime.now(UTC), {})
-    sharing = Sharing("me", TokenBuckets(lambda: 0.0), quotas, {}.get)
+    sharing = UsageSharing("me", TokenBuckets(lambda: 0.0), quotas, lambda _name: None)
     registry = CollectorRegistry()
-    messages = Counter("messages", "-", ("outcome",), registry=registry)
-    async with Peers(("gate",), find_free_ports(1)[0], sharing, messages) as found:
-        yield found, sharing
+    updates = Counter("updates", "-", ("outcome",), registry=registry)
+    discovered = Peers(("gateway",), find_free_ports(1)[0], sharing, updates)
+    try:
+        yield discovered, sharing
+    finally:
+        await discovered.close()
 
 
-async def test_a_name_that_nobody_has_yet_is_that_of_no_peer(
+async def test_unknown_name_has_no_peers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with made(Names(), monkeypatch) as (found, sharing):
-        await found.join()
-        assert (sharing.joined, sharing.begun) == (True, True)
+    async with create_peers(Names(), monkeypatch) as (discovered, sharing):
+        await discovered.join()
+        assert (sharing.has_joined, sharing.has_started) == (True, True)
     assert caplog.messages == []
 
 
-async def test_a_name_service_in_trouble_says_nothing_of_peers(
+async def test_failing_name_service_keeps_peers_and_is_retried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = Names()
-    names.response = TROUBLE
-    async with made(names, monkeypatch) as (found, sharing):
-        await found.join()
-        assert (sharing.joined, sharing.begun) == (False, True)
-        assert "no peer told of the quotas used" in caplog.messages[-1]
-        # And later it is asked again.
+    names.result = TEMPORARY_FAILURE
+    async with create_peers(names, monkeypatch) as (discovered, sharing):
+        await discovered.join()
+        assert (sharing.has_joined, sharing.has_started) == (False, True)
+        assert "No peer reported quota usage" in caplog.messages[-1]
+        # The name is resolved again later.
         stop = asyncio.Event()
-        running = asyncio.create_task(found.run(stop))
-        names.response = UNKNOWN
-        await names.asked_again()
-        assert sharing.joined
+        running = asyncio.create_task(discovered.run(stop))
+        names.result = UNKNOWN_NAME
+        await names.wait_for_lookups()
+        assert sharing.has_joined
         stop.set()
         await running
 
 
-async def test_addresses_that_come_and_go(
+async def test_changed_addresses_add_and_remove_peers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = Names()
-    async with made(names, monkeypatch) as (found, _):
-        await found.join()
+    async with create_peers(names, monkeypatch) as (discovered, _):
+        await discovered.join()
         stop = asyncio.Event()
-        running = asyncio.create_task(found.run(stop))
-        names.response = ["127.0.0.1", "127.0.0.2"]
-        await names.asked_again()
-        names.response = TROUBLE
-        await names.asked_again()
-        assert not [text for text in caplog.messages if text.endswith("is gone")]
-        assert len([text for text in caplog.messages if "cannot be looked up" in text]) == 1
-        names.response = ["127.0.0.2"]
-        await names.asked_again()
+        running = asyncio.create_task(discovered.run(stop))
+        names.result = ["127.0.0.1", "127.0.0.2"]
+        await names.wait_for_lookups()
+        names.result = TEMPORARY_FAILURE
+        await names.wait_for_lookups()
+        assert not [text for text in caplog.messages if text.endswith("was removed")]
+        assert len([text for text in caplog.messages if "Cannot resolve peer name" in text]) == 1
+        names.result = ["127.0.0.2"]
+        await names.wait_for_lookups()
         stop.set()
         await running
-    gone = [text for text in caplog.messages if text.endswith("is gone")]
-    assert gone == ["peer 127.0.0.1 is gone"]
+    removals = [text for text in caplog.messages if text.endswith("was removed")]
+    assert removals == ["Peer 127.0.0.1 was removed"]

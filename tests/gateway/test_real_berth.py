@@ -1,4 +1,4 @@
-"""A real berth behind the gateway, and behind a controller that asks the gateway first."""
+"""A real berth behind the gateway, and behind an ingress controller with external authorization."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ INFER = "/v2/models/m/infer"
 REQUEST: dict[str, Any] = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]
 }
-# As the controller is set live_gateway: what it takes from the authorize response, and nothing else.
+# The response headers that the ingress controller is configured to add to the request.
 FROM_GATEWAY = (
     "x-request-id",
     "x-berth-client",
@@ -34,9 +34,9 @@ FROM_GATEWAY = (
 
 @pytest.fixture
 def berth(tmp_path: Path) -> Iterator[Berth]:
-    folder = identity(tmp_path / "m", "FP32", [1], [1.5])
-    with running(folder, tmp_path / "berth.log") as found:
-        yield found
+    directory = identity(tmp_path / "m", "FP32", [1], [1.5])
+    with running(directory, tmp_path / "berth.log") as berth:
+        yield berth
 
 
 @pytest.fixture
@@ -44,48 +44,52 @@ def live_gateway(gateway: GatewayProcess, berth: Berth) -> GatewayProcess:
     [port] = find_free_ports(1)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
     routes = build_model({"1": f"http://127.0.0.1:{berth.port}"}, {"1": 100})
-    # A bucket that takes hours to fill: nothing that is told of it depends on the moment.
-    slowly = build_client(rate_per_second=0.0001, burst=10)
-    gateway.start(build_config(clients=[slowly], models={"m": routes}))
+    # The bucket takes hours to fill, so that the RateLimit headers do not depend on timing.
+    slow_client = build_client(rate_per_second=0.0001, burst=10)
+    gateway.start(build_config(clients=[slow_client], models={"m": routes}))
     return gateway
 
 
 def through_controller(
     gateway: GatewayProcess, berth: Berth, headers: dict[str, str]
 ) -> httpx.Response:
-    """What Traefik does with a request: ask, take headers over, hand it to a berth."""
-    about = {"x-forwarded-method": "POST", "x-forwarded-uri": INFER}
+    """Handle a request as Traefik does: authorize it, add headers, forward it to a berth."""
+    forwarded = {"x-forwarded-method": "POST", "x-forwarded-uri": INFER}
     url = f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
-    judged = httpx.get(url, headers=headers | about)
-    if judged.status_code != 200:
-        return judged
-    passed = {name: value for name, value in headers.items() if name not in FROM_GATEWAY}
-    passed |= {name: judged.headers[name] for name in FROM_GATEWAY if name in judged.headers}
-    return berth.client.post(INFER, json=REQUEST, headers=passed)
+    authorization = httpx.get(url, headers=headers | forwarded)
+    if authorization.status_code != 200:
+        return authorization
+    kept = {name: value for name, value in headers.items() if name not in FROM_GATEWAY}
+    kept |= {
+        name: authorization.headers[name] for name in FROM_GATEWAY if name in authorization.headers
+    }
+    return berth.client.post(INFER, json=REQUEST, headers=kept)
 
 
-def test_both_ways_give_one_answer(live_gateway: GatewayProcess, berth: Berth) -> None:
+def test_direct_and_authorized_requests_get_equal_responses(
+    live_gateway: GatewayProcess, berth: Berth
+) -> None:
     headers = {"x-api-key": KEY, "x-request-id": "r-1", "x-berth-return-ratelimit-limit": "forged"}
     with live_gateway.client() as http:
         direct = http.post(INFER, json=REQUEST, headers=headers)
-    asked_first = through_controller(live_gateway, berth, headers)
-    assert direct.status_code == asked_first.status_code == 200
-    assert direct.json() == asked_first.json()
-    found = [
+    authorized = through_controller(live_gateway, berth, headers)
+    assert direct.status_code == authorized.status_code == 200
+    assert direct.json() == authorized.json()
+    header_lists = [
         {name: response.headers.get_list(name) for name in response.headers if name != "date"}
-        for response in (direct, asked_first)
+        for response in (direct, authorized)
     ]
-    assert found[0].pop("ratelimit-remaining") == ["9"]
-    assert found[1].pop("ratelimit-remaining") == ["8"]
-    assert found[0].pop("ratelimit-reset") == ["10000"]
-    assert found[1].pop("ratelimit-reset") == ["20000"]
-    assert found[0] == found[1]
-    assert found[0]["x-berth-version"] == ["1"]
-    assert found[0]["x-request-id"] == ["r-1"]
-    assert found[0]["ratelimit-limit"] == ["10"]
+    assert header_lists[0].pop("ratelimit-remaining") == ["9"]
+    assert header_lists[1].pop("ratelimit-remaining") == ["8"]
+    assert header_lists[0].pop("ratelimit-reset") == ["10000"]
+    assert header_lists[1].pop("ratelimit-reset") == ["20000"]
+    assert header_lists[0] == header_lists[1]
+    assert header_lists[0]["x-berth-version"] == ["1"]
+    assert header_lists[0]["x-request-id"] == ["r-1"]
+    assert header_lists[0]["ratelimit-limit"] == ["10"]
 
 
-def test_no_header_is_doubled_by_the_gateway(live_gateway: GatewayProcess) -> None:
+def test_gateway_sends_no_duplicate_header(live_gateway: GatewayProcess) -> None:
     with live_gateway.client() as http:
         for response in (
             http.get("/v2/models/m"),

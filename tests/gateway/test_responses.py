@@ -1,4 +1,4 @@
-"""Every response that the gateway gives by itself, over HTTP."""
+"""Responses that the gateway creates itself, over HTTP."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ INFER = "/v2/models/digits/infer"
 
 @pytest.fixture
 def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth) -> GatewayProcess:
-    """Version 1 has all traffic, 2 is deployed and not exposed; another model is hidden."""
+    """Start a gateway: version 1 of digits has all traffic, version 2 is not exposed."""
     gateway.start(
         build_config(
             models={
@@ -36,7 +36,7 @@ def live_gateway(gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 
 
 def get_error(response: httpx.Response) -> str:
-    """The one field of an error's body."""
+    """Return the message of an error response."""
     assert response.headers["content-type"] == "application/json"
     content = response.json()
     assert list(content) == ["error"]
@@ -44,7 +44,7 @@ def get_error(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
-def test_health_is_open_to_all(live_gateway: GatewayProcess, path: str) -> None:
+def test_health_checks_need_no_api_key(live_gateway: GatewayProcess, path: str) -> None:
     with live_gateway.client(key=None) as http:
         assert http.get(path).status_code == 200
         assert http.head(path).status_code == 200
@@ -58,7 +58,7 @@ def test_health_is_open_to_all(live_gateway: GatewayProcess, path: str) -> None:
     [("GET", "/v2"), ("GET", "/v2/models/digits"), ("POST", INFER), ("GET", "/"), ("GET", "/no")],
 )
 @pytest.mark.parametrize("keys", [[], ["wrong"], [""], ["key of default", "key of default"]])
-def test_without_a_known_key_there_is_nothing(
+def test_request_without_one_valid_key_gets_401(
     live_gateway: GatewayProcess, method: str, path: str, keys: list[str]
 ) -> None:
     response = httpx.request(
@@ -70,15 +70,15 @@ def test_without_a_known_key_there_is_nothing(
     assert "ratelimit-limit" not in response.headers
 
 
-def test_each_key_of_a_client_opens(live_gateway: GatewayProcess) -> None:
-    both = [build_client(key="old")["key_sha256"][0], build_client(key="new")["key_sha256"][0]]
-    live_gateway.reload(build_config(clients=[build_client(key_sha256=both)]))
+def test_every_key_of_client_is_accepted(live_gateway: GatewayProcess) -> None:
+    digests = [build_client(key="old")["key_sha256"][0], build_client(key="new")["key_sha256"][0]]
+    live_gateway.reload(build_config(clients=[build_client(key_sha256=digests)]))
     for key in ("old", "new"):
         with live_gateway.client(key) as http:
             assert http.get("/v2").status_code == 200
 
 
-def test_server_metadata(live_gateway: GatewayProcess) -> None:
+def test_server_metadata_lists_name_version_and_extensions(live_gateway: GatewayProcess) -> None:
     with live_gateway.client() as http:
         content = http.get("/v2").json()
     assert content["name"] == "berth"
@@ -86,7 +86,7 @@ def test_server_metadata(live_gateway: GatewayProcess) -> None:
     assert "binary_tensor_data" in content["extensions"]
 
 
-def test_model_metadata_is_the_berths_with_the_exposed_versions(
+def test_model_metadata_combines_berth_metadata_and_exposed_versions(
     live_gateway: GatewayProcess,
 ) -> None:
     with live_gateway.client() as http:
@@ -94,7 +94,7 @@ def test_model_metadata_is_the_berths_with_the_exposed_versions(
     assert content == {"name": "digits", "versions": ["1"], "platform": "onnx", "inputs": ["x"]}
 
 
-def test_model_metadata_is_that_of_the_first_exposed_version_that_answers(
+def test_model_metadata_comes_from_first_exposed_version_that_responds(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
     berth_2.respond = lambda handler, _: handler.send(
@@ -105,28 +105,30 @@ def test_model_metadata_is_that_of_the_first_exposed_version_that_answers(
         build_config(models={"digits": build_model(versions, {"0": 100, "1": 0, "2": 0})})
     )
     with live_gateway.client() as http:
-        for behave, platform in (
+        for respond, platform in (
             (berth_1.respond, "onnx"),
             (lambda handler, _: handler.send(503, b"{}"), "two"),
             (lambda handler, _: handler.send(200, b"no JSON"), "two"),
         ):
-            berth_1.respond = behave
+            berth_1.respond = respond
             content = http.get("/v2/models/digits").json()
             assert (content["platform"], content["versions"]) == (platform, ["0", "1", "2"])
-    assert "version 1: status 503" in live_gateway.read_log()
+    assert "berth digits/1: responded with status 503" in live_gateway.read_log()
 
 
-def test_model_metadata_without_a_berth_is_what_the_table_knows(gateway: GatewayProcess) -> None:
+def test_model_metadata_without_reachable_berth_comes_from_configuration(
+    gateway: GatewayProcess,
+) -> None:
     gateway.start(build_config(models={"m": build_model({"1": "http://127.0.0.1:1"}, {"1": 100})}))
     with gateway.client() as http:
         response = http.get("/v2/models/m")
     assert (response.status_code, response.json()) == (200, {"name": "m", "versions": ["1"]})
 
 
-def test_a_model_is_ready_when_each_exposed_version_is(
+def test_model_is_ready_if_every_exposed_version_is_ready(
     live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
 ) -> None:
-    """Whether it has traffic or not."""
+    """Versions without traffic count too."""
     path = "/v2/models/digits/ready"
     berth_2.respond = lambda handler, _: handler.send(503, b"{}")
     with live_gateway.client() as http:
@@ -144,25 +146,25 @@ def test_a_model_is_ready_when_each_exposed_version_is(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/", "nothing here"),
-        ("/v2/", "nothing here"),
-        ("/v2/models", "nothing here"),
-        ("/v2/models/", "nothing here"),
-        ("/v2/models/digits/", "nothing here"),
-        ("/v2/models/digits/versions", "nothing here"),
-        ("/v2/models/digits/stats", "nothing here"),
-        ("/v2/models/digits/versions/1/infer/more", "nothing here"),
-        ("/metrics", "nothing here"),
-        ("/healthz", "nothing here"),
-        ("/v2/models/none", "there are: digits, iris"),
-        ("/v2/models/digits/versions/2", "it has: 1"),
-        ("/v2/models/digits/versions/2/ready", "it has: 1"),
-        ("/v2/models/digits/versions/..%2F1", "nothing here"),
-        ("/v2/models/%00", "there is no model"),
-        ("/v2/models/%FF%FE", "there is no model"),
+        ("/", "Path not found."),
+        ("/v2/", "Path not found."),
+        ("/v2/models", "Path not found."),
+        ("/v2/models/", "Path not found."),
+        ("/v2/models/digits/", "Path not found."),
+        ("/v2/models/digits/versions", "Path not found."),
+        ("/v2/models/digits/stats", "Path not found."),
+        ("/v2/models/digits/versions/1/infer/more", "Path not found."),
+        ("/metrics", "Path not found."),
+        ("/healthz", "Path not found."),
+        ("/v2/models/none", "Exposed models: digits, iris."),
+        ("/v2/models/digits/versions/2", "Exposed versions: 1."),
+        ("/v2/models/digits/versions/2/ready", "Exposed versions: 1."),
+        ("/v2/models/digits/versions/..%2F1", "Path not found."),
+        ("/v2/models/%00", "does not exist"),
+        ("/v2/models/%FF%FE", "does not exist"),
     ],
 )
-def test_unknown_paths_models_and_versions(
+def test_unknown_path_model_or_version_gets_404(
     live_gateway: GatewayProcess, path: str, message: str
 ) -> None:
     with live_gateway.client() as http:
@@ -172,13 +174,13 @@ def test_unknown_paths_models_and_versions(
     assert "ratelimit-limit" in response.headers
 
 
-def test_an_unexposed_version_is_not_even_named(
+def test_unexposed_version_gets_404_and_is_not_listed(
     live_gateway: GatewayProcess, berth_2: FakeBerth
 ) -> None:
     with live_gateway.client() as http:
         response = http.post("/v2/models/digits/versions/2/infer", json={})
     assert response.status_code == 404
-    assert get_error(response).endswith("it has: 1")
+    assert "Exposed versions: 1. " in get_error(response)
     assert berth_2.requests == []
 
 
@@ -193,7 +195,9 @@ def test_an_unexposed_version_is_not_even_named(
         ("OPTIONS", "/v2/models/digits/ready", "GET, HEAD"),
     ],
 )
-def test_the_wrong_method(live_gateway: GatewayProcess, method: str, path: str, allow: str) -> None:
+def test_unsupported_method_gets_405_with_allow_header(
+    live_gateway: GatewayProcess, method: str, path: str, allow: str
+) -> None:
     with live_gateway.client() as http:
         response = http.request(method, path)
     assert response.status_code == 405
@@ -201,7 +205,7 @@ def test_the_wrong_method(live_gateway: GatewayProcess, method: str, path: str, 
     assert method in get_error(response)
 
 
-def test_a_body_of_the_limit_passes_and_one_byte_more_does_not(
+def test_body_at_size_limit_is_accepted_and_larger_body_gets_413(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     with live_gateway.client() as http:
@@ -209,12 +213,12 @@ def test_a_body_of_the_limit_passes_and_one_byte_more_does_not(
         rejected = http.post(INFER, content=b"x" * 100_001)
         assert rejected.status_code == 413
         assert "100000" in get_error(rejected)
-        # The same connection goes on: what was rejected was read and thrown away.
+        # The connection stays usable: the gateway reads and discards the rejected body.
         assert http.post(INFER, content=b"{}").status_code == 200
     assert [len(request.body) for request in berth_1.requests] == [100_000, 2]
 
 
-def test_a_body_in_chunks_is_bounded_too(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+def test_chunked_body_has_same_size_limit(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
     with live_gateway.client() as http:
         assert http.post(INFER, content=iter([b"x" * 50_000] * 2)).status_code == 200
         assert http.post(INFER, content=iter([b"x" * 50_000] * 3)).status_code == 413
@@ -222,57 +226,57 @@ def test_a_body_in_chunks_is_bounded_too(live_gateway: GatewayProcess, berth_1: 
     assert berth_1.requests[0].headers["content-length"] == "100000"
 
 
-def test_a_body_is_needed(live_gateway: GatewayProcess) -> None:
+def test_inference_request_without_body_gets_411(live_gateway: GatewayProcess) -> None:
     assert send_raw(
-        live_gateway, b"POST /v2/models/digits/infer HTTP/1.1\r\n" + KEY_LINE
+        live_gateway, b"POST /v2/models/digits/infer HTTP/1.1\r\n" + HEADERS
     ).startswith(b"411 ")
 
 
-KEY_LINE = b"host: x\r\nx-api-key: key of default\r\nconnection: close\r\n\r\n"
+HEADERS = b"host: x\r\nx-api-key: key of default\r\nconnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
         (b"NONSENSE\r\n\r\n", b"400 "),
-        (b"CONNECT a:80 HTTP/1.1\r\n" + KEY_LINE, b"400 "),
+        (b"CONNECT a:80 HTTP/1.1\r\n" + HEADERS, b"400 "),
         (b"GET /v2 HTTP/1.1\r\nbad header\r\n\r\n", b"400 "),
-        (b"OPTIONS * HTTP/1.1\r\n" + KEY_LINE, b"404 "),
-        (b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: -1\r\n" + KEY_LINE, b"400 "),
+        (b"OPTIONS * HTTP/1.1\r\n" + HEADERS, b"404 "),
+        (b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: -1\r\n" + HEADERS, b"400 "),
         (
             b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 2\r\n"
-            b"transfer-encoding: chunked\r\n" + KEY_LINE,
+            b"transfer-encoding: chunked\r\n" + HEADERS,
             b"400 ",
         ),
         (
             b"POST " + INFER.encode() + b" HTTP/1.1\r\ntransfer-encoding: chunked\r\n"
-            + KEY_LINE + b"zz\r\n",
+            + HEADERS + b"zz\r\n",
             b"400 ",
         ),
         (
-            b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 2\r\nx-strange: \xff\r\n"
-            + KEY_LINE + b"{}",
+            b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 2\r\nx-invalid: \xff\r\n"
+            + HEADERS + b"{}",
             b"400 ",
         ),
         (b"GET /v2 HTTP/1.1\r\nx-long: " + b"y" * 700_000, b"431 "),
         (b"GET /" + b"y" * 700_000, b"431 "),
     ],
 )  # fmt: skip
-def test_what_is_no_good_request_is_the_clients_fault(
+def test_malformed_request_gets_4xx_and_gateway_continues(
     live_gateway: GatewayProcess, request_bytes: bytes, status: bytes
 ) -> None:
     response = send_raw(live_gateway, request_bytes)
-    assert response.startswith(status), answer
+    assert response.startswith(status), response
     assert list(json.loads(response.split(b"\r\n\r\n", 1)[1])) == ["error"]
     with live_gateway.client() as http:
         assert http.get("/v2").status_code == 200
 
 
 def send_raw(live_gateway: GatewayProcess, request_bytes: bytes) -> bytes:
-    """The whole response to `request_bytes`, from its status on."""
+    """Send raw bytes, and return the response from its status on."""
     with socket.create_connection(("127.0.0.1", live_gateway.port), timeout=20) as connection:
         response = b""
-        # What a server message before it has all of a request may come with a reset.
+        # The server may reset the connection if it responds before the end of the request.
         with contextlib.suppress(ConnectionError):
             connection.sendall(request_bytes)
         with contextlib.suppress(ConnectionError):
@@ -282,44 +286,44 @@ def send_raw(live_gateway: GatewayProcess, request_bytes: bytes) -> bytes:
     return response.removeprefix(b"HTTP/1.1 ")
 
 
-def test_a_body_that_does_not_come_is_given_up(
-    live_gateway: GatewayProcess, berth_1: FakeBerth
-) -> None:
+def test_slow_body_gets_408(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
     live_gateway.reload(
         build_config(
             timeout_seconds=0.2, models={"digits": build_model({"1": berth_1.url}, {"1": 100})}
         )
     )
-    head = b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 5\r\n" + KEY_LINE
+    head = b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 5\r\n" + HEADERS
     assert send_raw(live_gateway, head + b"half").startswith(b"408 ")
     assert berth_1.requests == []
 
 
-def test_a_client_that_leaves_is_no_fault_of_ours(
+def test_client_that_disconnects_is_logged_as_499(
     live_gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     with socket.create_connection(("127.0.0.1", live_gateway.port)) as connection:
-        head = b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 5\r\n" + KEY_LINE
+        head = b"POST " + INFER.encode() + b" HTTP/1.1\r\ncontent-length: 5\r\n" + HEADERS
         connection.sendall(head + b"half")
     wait_until(
         lambda: [line["status"] for line in live_gateway.read_access_log()] == [499],
-        "the leaving in the log",
+        "the disconnect in the access log",
     )
     assert berth_1.requests == []
 
 
-def test_the_request_id_is_kept_or_made(live_gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+def test_valid_request_id_is_kept_and_invalid_one_is_replaced(
+    live_gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
     with live_gateway.client() as http:
-        given = http.post(INFER, json={}, headers={"x-request-id": "abc-1"})
-        strange = http.post(INFER, json={}, headers={"x-request-id": "a b" * 100})
-        made = http.post(INFER, json={})
-    assert given.headers["x-request-id"] == berth_1.requests[0].headers["x-request-id"] == "abc-1"
-    assert len(strange.headers["x-request-id"]) == len(made.headers["x-request-id"]) == 32
-    assert made.headers["x-request-id"] != strange.headers["x-request-id"]
-    assert berth_1.requests[2].headers["x-request-id"] == made.headers["x-request-id"]
+        kept = http.post(INFER, json={}, headers={"x-request-id": "abc-1"})
+        invalid = http.post(INFER, json={}, headers={"x-request-id": "a b" * 100})
+        generated = http.post(INFER, json={})
+    assert kept.headers["x-request-id"] == berth_1.requests[0].headers["x-request-id"] == "abc-1"
+    assert len(invalid.headers["x-request-id"]) == len(generated.headers["x-request-id"]) == 32
+    assert generated.headers["x-request-id"] != invalid.headers["x-request-id"]
+    assert berth_1.requests[2].headers["x-request-id"] == generated.headers["x-request-id"]
 
 
-def test_admin(live_gateway: GatewayProcess) -> None:
+def test_admin_port_serves_metrics_and_rejects_other_requests(live_gateway: GatewayProcess) -> None:
     assert live_gateway.get_admin("/metrics").headers["content-type"].startswith("text/plain")
     assert live_gateway.get_admin("/other").status_code == 404
     assert httpx.post(f"http://127.0.0.1:{live_gateway.admin_port}/healthz").status_code == 405

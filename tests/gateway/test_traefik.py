@@ -1,4 +1,4 @@
-"""Behind a real Traefik that asks by forwardAuth, clients get what the gateway itself responses."""
+"""Responses through a real Traefik with forwardAuth equal those of the gateway."""
 
 import contextlib
 import json
@@ -40,8 +40,8 @@ FROM_GATEWAY = (
 )
 
 
-def configuration(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
-    """Inference to the berth, after the gateway's judgement; all else to the gateway."""
+def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
+    """Route authorized inference requests to the berth, and other requests to the gateway."""
     authorize = f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
     infers = f"Method(`POST`) && (Path(`{INFER}`) || Path(`/v2/models/m/versions/1/infer`))"
 
@@ -54,7 +54,7 @@ def configuration(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
                 "infer": {
                     "rule": infers, "service": "berth", "middlewares": ["checked"], "priority": 9,
                 },
-                "front": {"rule": "PathPrefix(`/`)", "service": "gateway", "priority": 1},
+                "gateway": {"rule": "PathPrefix(`/`)", "service": "gateway", "priority": 1},
             },
             "middlewares": {
                 "checked": {
@@ -69,26 +69,26 @@ def configuration(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def set_up(berth_port: int, **changes: Any) -> dict[str, Any]:
+def build_gateway_config(berth_port: int, **changes: Any) -> dict[str, Any]:
     routes = build_model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
     return build_config(clients=[build_client(**changes)], models={"m": routes})
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GatewayProcess, int]]:
-    """Traefik's URL, the gateway behind it, and the port of the berth behind both."""
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GatewayProcess, int]]:
+    """Provide Traefik's URL, the gateway, and the port of the berth."""
     tmp_path = tmp_path_factory.mktemp("traefik")
     gateway = GatewayProcess(tmp_path)
     authorize, port = find_free_ports(2)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(authorize)
-    folder = identity(tmp_path / "m", "FP32", [1], [1.5])
-    with contextlib.ExitStack() as stack:
-        berth = stack.enter_context(running(folder, tmp_path / "berth.log"))
-        stack.callback(gateway.kill)
-        gateway.start(set_up(berth.port))
+    directory = identity(tmp_path / "m", "FP32", [1], [1.5])
+    with contextlib.ExitStack() as cleanup:
+        berth = cleanup.enter_context(running(directory, tmp_path / "berth.log"))
+        cleanup.callback(gateway.kill)
+        gateway.start(build_gateway_config(berth.port))
         dynamic = tmp_path / "dynamic.json"
-        dynamic.write_text(json.dumps(configuration(gateway, berth.port)))
-        log = stack.enter_context((tmp_path / "traefik.log").open("wb"))
+        dynamic.write_text(json.dumps(build_traefik_config(gateway, berth.port)))
+        log = cleanup.enter_context((tmp_path / "traefik.log").open("wb"))
         process = subprocess.Popen(
             [
                 "traefik",
@@ -101,22 +101,22 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
             stdout=log,
             stderr=log,
         )
-        stack.callback(process.wait)
-        stack.callback(process.kill)
+        cleanup.callback(process.wait)
+        cleanup.callback(process.kill)
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _routes(url), "Traefik's routes")
+        wait_until(lambda: _has_routes(url), "Traefik's routes")
         yield url, gateway, berth.port
 
 
-def _routes(url: str) -> bool:
+def _has_routes(url: str) -> bool:
     try:
         return httpx.get(f"{url}/v2/health/ready").status_code == 200
     except httpx.TransportError:
         return False
 
 
-def compared(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]]:
-    """What a client sees of an response, but for what no two responses share."""
+def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]]:
+    """Return the status, the body and the headers, except those that always differ."""
     headers = {
         name: response.headers.get_list(name)
         for name in response.headers
@@ -147,20 +147,20 @@ def compared(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]]
         ("GET", "/v2/health/live", {"x-request-id": "r-1"}),
     ],
 )
-def test_the_answers_are_the_same(
-    doors: tuple[str, GatewayProcess, int], method: str, path: str, headers: dict[str, str]
+def test_responses_through_traefik_equal_direct_responses(
+    stack: tuple[str, GatewayProcess, int], method: str, path: str, headers: dict[str, str]
 ) -> None:
-    url, gateway, berth_port = doors
-    gateway.reload(set_up(berth_port))
+    url, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port))
     body = json.dumps(REQUEST).encode() if method == "POST" else None
     direct = httpx.request(method, gateway.url + path, headers=headers, content=body)
     behind = httpx.request(method, url + path, headers=headers, content=body)
-    assert compared(behind) == compared(direct)
+    assert summarize(behind) == summarize(direct)
 
 
-def test_limits_are_told_and_held(doors: tuple[str, GatewayProcess, int]) -> None:
-    url, gateway, berth_port = doors
-    gateway.reload(set_up(berth_port, rate_per_second=0.001, burst=5))
+def test_rate_limit_applies_through_traefik(stack: tuple[str, GatewayProcess, int]) -> None:
+    url, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port, rate_per_second=0.001, burst=5))
     responses = [httpx.post(url + INFER, headers=HEADERS, json=REQUEST) for _ in range(6)]
     assert [response.status_code for response in responses] == [200] * 5 + [429]
     assert [response.headers["ratelimit-remaining"] for response in responses] == list("432100")
@@ -169,10 +169,12 @@ def test_limits_are_told_and_held(doors: tuple[str, GatewayProcess, int]) -> Non
     assert responses[5].json() == direct.json()
 
 
-def test_many_at_once(doors: tuple[str, GatewayProcess, int]) -> None:
-    url, gateway, berth_port = doors
+def test_concurrent_requests_through_traefik_do_not_exceed_quota(
+    stack: tuple[str, GatewayProcess, int],
+) -> None:
+    url, gateway, berth_port = stack
     quota = {"requests": 100, "period": "month"}
-    gateway.reload(set_up(berth_port, quota=quota))
+    gateway.reload(build_gateway_config(berth_port, quota=quota))
     with (
         httpx.Client(base_url=url, headers=HEADERS, timeout=20) as http,
         ThreadPoolExecutor(8) as pool,

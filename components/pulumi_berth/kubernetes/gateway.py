@@ -1,6 +1,5 @@
 """Gateway: the pods that authenticate clients and enforce limits for the ingress controller."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from berth_gateway.config import GatewayConfig, encode_config
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.objects import (
@@ -35,7 +35,7 @@ PEER_PORT = 8082
 DEPLOYMENT = "gateway"
 SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-of": PART_OF}
 _PEERS = "gateway-peers"
-_TABLE = "/etc/gateway"
+_CONFIG_DIRECTORY = "/etc/gateway"
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
@@ -48,7 +48,7 @@ class GatewayArgs:
     Attributes:
         namespace: Namespace of the stack.
         image: Image of the gateway program.
-        table: its table as berth_gateway.table.Table describes it.
+        config: Configuration of the gateway.
         callers: Labels of the pods that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
@@ -58,7 +58,7 @@ class GatewayArgs:
 
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
-    table: pulumi.Input[Mapping[str, Any]]
+    config: pulumi.Input[GatewayConfig]
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     pull_secret: str | None = None
@@ -86,16 +86,16 @@ class Gateway(pulumi.ComponentResource):
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("gateway", name)
         metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
-        text = pulumi.Output.from_input(args.table).apply(
-            lambda table: json.dumps(table, sort_keys=True)
+        config_json = pulumi.Output.from_input(args.config).apply(
+            lambda config: encode_config(config).decode()
         )
-        table = Secret(
+        config = Secret(
             name,
             # Pulumi generates the name. A change creates a new Secret, and the pods that read it
             # are ready before the old pods and the old Secret are deleted.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={"table.json": text},
+            string_data={"gateway.json": config_json},
             opts=child_opts,
         )
         account = ServiceAccount(
@@ -139,7 +139,7 @@ class Gateway(pulumi.ComponentResource):
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
                     "metadata": {"labels": labels},
-                    "spec": _build_pod(args, account.metadata.name, table.metadata.name),
+                    "spec": _build_pod(args, account.metadata.name, config.metadata.name),
                 },
             },
             opts=limit_ready_time(_READY_SECONDS, after=[service, peers], opts=child_opts),
@@ -158,7 +158,7 @@ class Gateway(pulumi.ComponentResource):
 
 
 def _build_pod(
-    args: GatewayArgs, account: pulumi.Input[str], table: pulumi.Input[str]
+    args: GatewayArgs, account: pulumi.Input[str], config_secret: pulumi.Input[str]
 ) -> dict[str, Any]:
     environment = {
         "GATEWAY_HOST": "0.0.0.0",  # noqa: S104
@@ -166,7 +166,7 @@ def _build_pod(
         "GATEWAY_AUTHORIZE_PORT": str(AUTHORIZE_PORT),
         "GATEWAY_ADMIN_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_ADMIN_PORT": str(METRICS_PORT),
-        "GATEWAY_TABLE": f"{_TABLE}/table.json",
+        "GATEWAY_CONFIG": f"{_CONFIG_DIRECTORY}/gateway.json",
         "GATEWAY_STATE_DIR": "/tmp",  # noqa: S108
         "GATEWAY_GRACE_SECONDS": str(_GRACE_SECONDS),
         "GATEWAY_PEERS": _PEERS,
@@ -190,13 +190,15 @@ def _build_pod(
         "readiness_probe": build_probe(READY, "public", period=2, failures=2),
         "liveness_probe": build_probe(LIVE, "public", period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
-        "volume_mounts": [{"name": "table", "mount_path": _TABLE, "read_only": True}],
+        "volume_mounts": [{"name": "config", "mount_path": _CONFIG_DIRECTORY, "read_only": True}],
     }
     return build_restricted_pod(
         [container],
         service_account=account,
         termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
-        volumes=[{"name": "table", "secret": {"secret_name": table, "default_mode": 0o440}}],
+        volumes=[
+            {"name": "config", "secret": {"secret_name": config_secret, "default_mode": 0o440}}
+        ],
         topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
     )
 

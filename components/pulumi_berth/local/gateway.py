@@ -103,7 +103,7 @@ class _GatewayProvider(ResourceProvider):
                     "GATEWAY_HOST": LOOPBACK,
                     "GATEWAY_PORT": str(ports["gateway_port"]),
                     "GATEWAY_ADMIN_PORT": str(ports["admin_port"]),
-                    "GATEWAY_TABLE": str(run_dir.table),
+                    "GATEWAY_CONFIG": str(run_dir.table),
                     "GATEWAY_STATE_DIR": str(run_dir.gateway),
                     "GATEWAY_TOKEN_FILE": str(run_dir.token),
                     "GATEWAY_GRACE_SECONDS": f"{_GRACE_SECONDS:g}",
@@ -144,7 +144,7 @@ class _GatewayProvider(ResourceProvider):
 
         def in_force() -> bool:
             status, health = get_json(admin_port, "/healthz")
-            return status == 200 and health["table_sha256"] == expected and health["ready"]
+            return status == 200 and health["config_sha256"] == expected and health["ready"]
 
         wait_until_ready(run_dir, _PROCESS, in_force, seconds=_READY_SECONDS)
 

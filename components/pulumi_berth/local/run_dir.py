@@ -48,7 +48,7 @@ class RunDir:
 
     @property
     def table(self) -> Path:
-        return self.gateway / "table.json"
+        return self.gateway / "gateway.json"
 
     @property
     def socket(self) -> Path:

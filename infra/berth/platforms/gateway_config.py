@@ -1,62 +1,87 @@
-"""The gate's table: who may call, how much, and which berth answers."""
+"""The gateway's configuration, built from the specification for every platform."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pulumi
 
 from berth.spec import ClientSpec, HostingSpec, ModelSpec
+from berth_gateway.config import Client, GatewayConfig, Model, Quota
+from pulumi_berth.api_key import key_sha256
 
 
-def gate_table(
+def build_gateway_config(
     spec: HostingSpec,
-    key_sha256: Mapping[str, pulumi.Output[str]],
-    urls: Mapping[tuple[str, str], pulumi.Output[str]],
-) -> pulumi.Output[Any]:
-    """The table as berth_gateway.table.Table describes it.
+    key_digests: Mapping[str, str],
+    urls: Mapping[tuple[str, str], str],
+    *,
+    splits_traffic: bool,
+) -> GatewayConfig:
+    """Build the configuration of a stack's gateway.
 
-    Weights stand in the models' routes and nowhere else: here the first exposed version has all,
-    which decides nothing, for no inference request comes this way.
+    Args:
+        spec: Specification of the stack.
+        key_digests: Client -> SHA-256 (hex) of its API key.
+        urls: (model, version) -> base URL of its berth.
+        splits_traffic: Whether the gateway forwards inference requests. If an ingress controller
+            does, the weights are in its routes. The configuration then does not depend on them, so
+            that changed weights do not restart the gateway.
     """
-    return pulumi.Output.all(keys=dict(key_sha256), urls=_by_model(urls)).apply(
-        lambda known: {
-            "max_body_bytes": spec.gateway.max_body_bytes,
-            "timeout_seconds": spec.gateway.timeout_seconds,
-            "clients": [
-                _client(name, client, known["keys"][name])
-                for name, client in spec.gateway.clients.items()
-            ],
-            "models": {
-                name: _model(model, known["urls"][name]) for name, model in spec.models.items()
-            },
-        }
+    return GatewayConfig(
+        max_body_bytes=spec.gateway.max_body_bytes,
+        timeout_seconds=spec.gateway.timeout_seconds,
+        clients=[
+            _build_client(name, client, key_digests[name])
+            for name, client in spec.gateway.clients.items()
+        ],
+        models={
+            name: _build_model(
+                model,
+                {version: urls[name, version] for version in model.versions},
+                splits_traffic=splits_traffic,
+            )
+            for name, model in spec.models.items()
+        },
     )
 
 
-def _by_model(
+def declare_gateway_config(
+    spec: HostingSpec,
+    keys: Mapping[str, pulumi.Output[str]],
     urls: Mapping[tuple[str, str], pulumi.Output[str]],
-) -> dict[str, dict[str, pulumi.Output[str]]]:
-    found: dict[str, dict[str, pulumi.Output[str]]] = {}
-    for (model, version), url in urls.items():
-        found.setdefault(model, {})[version] = url
-    return found
+    *,
+    splits_traffic: bool,
+) -> pulumi.Output[GatewayConfig]:
+    """Build the configuration when the API keys and the URLs of the berths are known.
+
+    The result contains only digests of the keys, so it is not a secret.
+    """
+    digests = {name: pulumi.Output.unsecret(key.apply(key_sha256)) for name, key in keys.items()}
+    return pulumi.Output.all(digests=digests, urls=list(urls.values())).apply(
+        lambda known: build_gateway_config(
+            spec,
+            known["digests"],
+            dict(zip(urls, known["urls"], strict=True)),
+            splits_traffic=splits_traffic,
+        )
+    )
 
 
-def _client(name: str, client: ClientSpec, key_sha256: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "key_sha256": [key_sha256],
-        "rate_per_second": client.rate_per_second,
-        "burst": client.burst,
-        "quota": client.quota.model_dump() if client.quota else None,
-    }
+def _build_client(name: str, client: ClientSpec, key_digest: str) -> Client:
+    quota = client.quota
+    return Client(
+        name=name,
+        key_sha256=[key_digest],
+        rate_per_second=client.rate_per_second,
+        burst=client.burst,
+        quota=None if quota is None else Quota(requests=quota.requests, period=quota.period),
+    )
 
 
-def _model(model: ModelSpec, urls: Mapping[str, str]) -> dict[str, Any]:
+def _build_model(model: ModelSpec, urls: dict[str, str], *, splits_traffic: bool) -> Model:
     exposed = model.exposed_versions
-    return {
-        "versions": dict(urls),
-        "exposed": exposed,
-        "traffic": {exposed[0]: 100},
-        "shadow": None,
-    }
+    return Model(
+        versions=urls,
+        exposed=exposed,
+        traffic=dict(model.traffic) if splits_traffic else {exposed[0]: 100},
+        shadow=model.shadow if splits_traffic else None,
+    )

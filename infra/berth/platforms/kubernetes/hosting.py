@@ -7,11 +7,10 @@ from typing import Any
 
 import pulumi
 
-from berth.platforms.gateway_config import gate_table
+from berth.platforms.gateway_config import declare_gateway_config
 from berth.platforms.kubernetes.berth_args import build_serving_settings, is_in_use, plan_berth
 from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import key_sha256
 from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
@@ -83,13 +82,17 @@ def declare_hosting(
         spec, hosting_namespace, images, root, has_pod_metrics=has_pod_metrics, opts=opts,
         prefix=prefix,
     )  # fmt: skip
-    hashes = {name: pulumi.Output.unsecret(key.apply(key_sha256)) for name, key in keys.items()}
     gateway = Gateway(
         f"{prefix}gateway",
         GatewayArgs(
             namespace=hosting_namespace.name,
             image=images.gateway,
-            table=gate_table(spec, hashes, {pair: berth.url for pair, berth in berths.items()}),
+            config=declare_gateway_config(
+                spec,
+                keys,
+                {version: berth.url for version, berth in berths.items()},
+                splits_traffic=False,
+            ),
             callers=[TRAEFIK_LABELS],
             metrics_namespace=spec.kubernetes.metrics_namespace,
             pull_secret=spec.registry.pull_secret,
