@@ -79,14 +79,17 @@ def test_failing_or_unreachable_shadow_does_not_affect_clients(
     with live_gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 200
         wait_until(
-            lambda: count_shadow_requests(live_gateway, "failed") == 1, "a duplicate that failed"
+            lambda: count_shadow_requests(live_gateway, "failed") == 1, "a failed shadow request"
         )
         routes = build_model(
             {"1": berth_1.url, "2": "http://127.0.0.1:1"}, {"1": 100, "2": 0}, shadow="2"
         )
         live_gateway.reload(build_config(models={"digits": routes}))
         assert http.post(INFER, json={}).status_code == 200
-    wait_until(lambda: count_shadow_requests(live_gateway, "failed") == 2, "a duplicate to nowhere")
+    wait_until(
+        lambda: count_shadow_requests(live_gateway, "failed") == 2,
+        "a shadow request without a berth",
+    )
 
 
 def test_hanging_shadow_delays_no_client_and_excess_is_dropped(
@@ -120,6 +123,4 @@ def test_failed_requests_are_mirrored(
     berth_1.respond = lambda handler, _: handler.disconnect()
     with live_gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 502
-    wait_until(
-        lambda: count_shadow_requests(live_gateway, "succeeded") == 1, "the duplicate answered"
-    )
+    wait_until(lambda: count_shadow_requests(live_gateway, "succeeded") == 1, "the shadow request")
