@@ -69,9 +69,12 @@ def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, 
     }  # fmt: skip
 
 
-def build_gateway_config(berth_port: int, **changes: Any) -> dict[str, Any]:
+def build_gateway_config(
+    berth_port: int, client: str = "default", **changes: Any
+) -> dict[str, Any]:
+    """Return a configuration. A test that changes limits uses its own client, and its buckets."""
     routes = build_model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
-    return build_config(clients=[build_client(**changes)], models={"m": routes})
+    return build_config(clients=[build_client(client, **changes)], models={"m": routes})
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +163,7 @@ def test_responses_through_traefik_equal_direct_responses(
 
 def test_rate_limit_applies_through_traefik(stack: tuple[str, GatewayProcess, int]) -> None:
     url, gateway, berth_port = stack
-    gateway.reload(build_gateway_config(berth_port, rate_per_second=0.001, burst=5))
+    gateway.reload(build_gateway_config(berth_port, "limited", rate_per_second=0.001, burst=5))
     responses = [httpx.post(url + INFER, headers=HEADERS, json=REQUEST) for _ in range(6)]
     assert [response.status_code for response in responses] == [200] * 5 + [429]
     assert [response.headers["ratelimit-remaining"] for response in responses] == list("432100")
@@ -174,11 +177,11 @@ def test_concurrent_requests_through_traefik_do_not_exceed_quota(
 ) -> None:
     url, gateway, berth_port = stack
     quota = {"requests": 100, "period": "month"}
-    gateway.reload(build_gateway_config(berth_port, quota=quota))
+    gateway.reload(build_gateway_config(berth_port, "counted", quota=quota))
     with (
         httpx.Client(base_url=url, headers=HEADERS, timeout=20) as http,
         ThreadPoolExecutor(8) as pool,
     ):
         codes = Counter(pool.map(lambda _: http.post(INFER, json=REQUEST).status_code, range(150)))
     assert codes == {200: 100, 429: 50}
-    assert gateway.get_metric('berth_gateway_quota_used{client="default"}') == 100
+    assert gateway.get_metric('berth_gateway_quota_used{client="counted"}') == 100
