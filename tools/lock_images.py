@@ -14,7 +14,7 @@ from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
-from pulumi_berth.images.fetch import MIRROR
+from pulumi_berth.images.packages import MIRROR
 from pulumi_berth.images.wheels import PLATFORMS, PYTHON_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,38 +1,29 @@
-"""ApiKey: a client's key to the gateway, made once and kept as a Pulumi secret."""
+"""API keys: a client's key to the gateway, generated once and kept as a Pulumi secret."""
 
 import hashlib
-import secrets
-from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+from pulumi.dynamic import Resource
 
-_KEY_BYTES = 32
+from pulumi_berth.providers import ApiKeyProvider
 
 
-def key_sha256(key: str) -> str:
-    """What is stored of a key: its sha256 in hex. A key is 256 random bits, so a fast hash
-    gives nothing away; a slow one would cost every request."""
+def hash_api_key(key: str) -> str:
+    """Return the SHA-256 of a key in hex, which is what the gateway stores.
+
+    A fast hash is safe because a key has 256 random bits. A slow hash would delay every request.
+    """
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class _ApiKeyProvider(ResourceProvider):
-    serialize_as_secret_always = False
+class ApiKey(Resource, module="berth", name="ApiKey"):
+    """A generated API key for one client.
 
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        key = f"berth_{secrets.token_urlsafe(_KEY_BYTES)}"
-        return CreateResult(key_sha256(key), {**props, "key": key, "sha256": key_sha256(key)})
+    The key is kept until the resource is replaced: `pulumi up --replace <urn>` rotates it.
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        renamed = olds["client"] != news["client"]
-        return DiffResult(changes=renamed, replaces=["client"] if renamed else [])
-
-
-class ApiKey(Resource, module="local", name="ApiKey"):
-    """A generated key for the client `client`.
-
-    `key` is a secret output, encrypted in the state; `sha256` is what the gateway stores.
-    The key stays until the resource is replaced: `pulumi up --replace <urn>` rotates it.
+    Attributes:
+        key: The key, a secret output that is encrypted in the state.
+        sha256: SHA-256 of the key in hex, which is what the gateway stores.
     """
 
     key: pulumi.Output[str]
@@ -42,7 +33,7 @@ class ApiKey(Resource, module="local", name="ApiKey"):
         self, name: str, *, client: str, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(
-            _ApiKeyProvider(),
+            ApiKeyProvider(),
             name,
             {"client": client, "key": None, "sha256": None},
             pulumi.ResourceOptions.merge(

@@ -1,1 +1,1 @@
-"""What brings a set of reference data to a model: checked by sha256, file by file."""
+"""The program that copies reference data to a model and verifies its checksums."""

@@ -1,89 +1,96 @@
-"""The manifest of a set of data: every file with its sha256, in one JSON document."""
+"""The manifest of a dataset: a JSON document with the checksum of every file."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-NAME = "berth-data.json"
-_BLOCK = 1 << 20
+MANIFEST_NAME = "berth-data.json"
+
+_BLOCK_BYTES = 1 << 20
 
 
-class DataError(Exception):
-    """Data that is not what its manifest says; the text names the file and what is wrong."""
+class DatasetError(Exception):
+    """A dataset differs from its manifest, or has no valid manifest."""
 
 
-def manifest_of(folder: Path) -> bytes:
-    """The manifest of all that is in `folder`."""
-    files = {path: file_sha256(folder / path) for path in _paths(folder)}
+def build_manifest(directory: Path) -> bytes:
+    """Build the manifest of all files in `directory`."""
+    files = {path: file_sha256(directory / path) for path in _list_files(directory)}
     if not files:
-        raise DataError(f"{folder} has no files")
+        raise DatasetError(f"Directory {directory} has no files")
     return (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
 
 
-def write_manifest(folder: Path) -> str:
-    """Write the manifest of all that is in `folder`; its digest, `sha256:<hex>`."""
-    data = manifest_of(folder)
-    (folder / NAME).write_bytes(data)
-    return digest_of(data)
+def write_manifest(directory: Path) -> str:
+    """Write the manifest of all files in `directory`, and return its digest."""
+    data = build_manifest(directory)
+    (directory / MANIFEST_NAME).write_bytes(data)
+    return manifest_digest(data)
 
 
-def read_manifest(folder: Path, digest: str | None) -> dict[str, str]:
-    """The files of a set, path -> sha256 (hex).
+def read_manifest(directory: Path, digest: str | None) -> dict[str, str]:
+    """Read the files of a dataset: path -> SHA-256 in hex.
 
     Args:
-        digest: that the manifest must have; any when None.
+        digest: Expected digest of the manifest. If None, any digest is accepted.
 
     Raises:
-        DataError: there is none, it is not one, or it has another digest.
+        DatasetError: If the manifest is missing or invalid, or has another digest.
     """
-    path = folder / NAME
+    path = directory / MANIFEST_NAME
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} is no manifest of a set of data: {error}") from error
+        raise DatasetError(f"Could not read the dataset manifest {path}: {error}") from error
     return parse_manifest(data, str(path), digest)
 
 
-def parse_manifest(data: bytes, where: str, digest: str | None) -> dict[str, str]:
-    """As `read_manifest`, of the manifest that was read from `where`."""
+def parse_manifest(data: bytes, source: str, digest: str | None) -> dict[str, str]:
+    """Parse a manifest, as `read_manifest` does. `source` is its location for messages."""
     try:
         files: dict[str, str] = json.loads(data)["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where} is no manifest of a set of data: {error}") from error
-    if digest is not None and digest_of(data) != digest:
-        raise DataError(f"{where} has the digest {digest_of(data)}, and {digest} is wanted")
+        raise DatasetError(f"{source} is not a valid dataset manifest: {error}") from error
+    if digest is not None and manifest_digest(data) != digest:
+        raise DatasetError(f"{source} has the digest {manifest_digest(data)}, expected {digest}")
     for name in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(f"{where} names {name!r}, which lies outside the set")
+            raise DatasetError(f"{source} lists {name!r}, which is outside the dataset")
     return files
 
 
+def manifest_digest(data: bytes) -> str:
+    """Return the digest of a manifest, `sha256:<hex>`."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 def file_sha256(path: Path) -> str:
-    """The sha256 (hex) of a file of any size."""
+    """Return the SHA-256 of a file in hex. The file can be larger than the memory."""
     total = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
+        while block := stream.read(_BLOCK_BYTES):
             total.update(block)
     return total.hexdigest()
 
 
 def check_file(path: Path, name: str, sha256: str) -> None:
-    """Raises DataError when the file is missing or has another sha256."""
+    """Compare a file with its SHA-256.
+
+    Raises:
+        DatasetError: If the file cannot be read or has another SHA-256.
+    """
     try:
         actual = file_sha256(path)
     except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{name}: The file cannot be read: {error.strerror}") from error
     if actual != sha256:
-        raise DataError(f"{name}: has the sha256 {actual}, and its manifest says {sha256}")
+        raise DatasetError(
+            f"{name}: Checksum mismatch. The file has the SHA-256 {actual}, its manifest {sha256}."
+        )
 
 
-def _paths(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != NAME:
-            yield path.relative_to(folder).as_posix()
-
-
-def digest_of(data: bytes) -> str:
-    """The digest of a manifest, `sha256:<hex>`."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def _list_files(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != MANIFEST_NAME:
+            yield path.relative_to(directory).as_posix()

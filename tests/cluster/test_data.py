@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from berth_data.manifest import NAME
+from berth_data.manifest import MANIFEST_NAME
 from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project
@@ -200,13 +200,13 @@ def test_dataset_on_a_claim_is_verified_before_the_model_starts(
     assert "Read-only file system" in _run_in_pod(cluster, "open('/data/tables/x', 'w')")
 
     _push(stack, tmp_path, str(claim_dir / "all"), "2", "then changed")
-    manifest = json.loads((claim_dir / "all" / "2" / NAME).read_text())
+    manifest = json.loads((claim_dir / "all" / "2" / MANIFEST_NAME).read_text())
     assert set(manifest["files"]) == {"prices.csv", "nested/more.csv"}
     (claim_dir / "all" / "2" / "prices.csv").write_text("tampered")
     stack.edit(_mount_datasets(tables=entry | {"version": "2", "digest": None}))
     failed = stack.berth("up", "--yes", code=1).stderr
     assert "digits-1: " in failed
-    assert "prices.csv: has the sha256" in failed
+    assert "prices.csv: Checksum mismatch" in failed
     assert stack.json("invoke", "digits")["model_version"] == "1"
     stack.edit(_mount_datasets(tables=entry))
     stack.berth("up", "--yes")

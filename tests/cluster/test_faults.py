@@ -9,9 +9,9 @@ import pytest
 
 from pulumi_berth.images import layers
 from pulumi_berth.images.base import USER
+from pulumi_berth.images.build import Image, build
 from pulumi_berth.images.scan import Scan
-from pulumi_berth.oci import oci
-from pulumi_berth.oci.build import Image, build
+from pulumi_berth.oci import documents
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project, restore_config
@@ -80,12 +80,12 @@ def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
             repository=Repository(name=name, plain_http=True), tag="tampered",
             base=f"{name}@{digest}",
             layers={"amd64": [("model", layers.model_layer(tampered, "tampered"))]},
-            run=oci.RunConfig(
+            run=documents.RunConfig(
                 user=f"{USER}:{USER}", environment={}, labels={},
                 entrypoint=["/usr/bin/python3", "-m", "berth_serving"],
             ),
         ),
-        form="spdx", scan=Scan(command=["true"], fail_on="high", ignore_unfixed=False),
+        scan=Scan(command=["true"], fail_on="high", ignore_unfixed=False),
     )  # fmt: skip
     _add_version_2(stack, {"image": image.digest})
     failed = stack.berth("up", "--yes", code=1).stderr

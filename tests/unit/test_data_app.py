@@ -1,4 +1,4 @@
-"""Sets of data: their manifest, and the program that checks and copies them."""
+"""Dataset manifests, and the program that verifies and copies datasets."""
 
 import json
 from pathlib import Path
@@ -6,73 +6,73 @@ from pathlib import Path
 import pytest
 
 from berth_data.__main__ import main
-from berth_data.manifest import NAME, DataError, read_manifest, write_manifest
+from berth_data.manifest import MANIFEST_NAME, DatasetError, read_manifest, write_manifest
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    found = tmp_path / "set"
-    (found / "nested").mkdir(parents=True)
-    (found / "a.csv").write_text("a")
-    (found / "nested" / "b.csv").write_text("b")
-    return found
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "dataset"
+    (path / "nested").mkdir(parents=True)
+    (path / "a.csv").write_text("a")
+    (path / "nested" / "b.csv").write_text("b")
+    return path
 
 
-def test_a_manifest_names_every_file_and_repeats_itself(folder: Path) -> None:
-    digest = write_manifest(folder)
-    assert set(read_manifest(folder, digest)) == {"a.csv", "nested/b.csv"}
-    assert write_manifest(folder) == digest
+def test_manifest_lists_every_file_and_is_deterministic(directory: Path) -> None:
+    digest = write_manifest(directory)
+    assert set(read_manifest(directory, digest)) == {"a.csv", "nested/b.csv"}
+    assert write_manifest(directory) == digest
 
 
-def test_another_digest_is_refused(folder: Path) -> None:
-    write_manifest(folder)
-    with pytest.raises(DataError, match="is wanted"):
-        read_manifest(folder, f"sha256:{'0' * 64}")
+def test_manifest_with_other_digest_is_rejected(directory: Path) -> None:
+    write_manifest(directory)
+    with pytest.raises(DatasetError, match=f"expected sha256:{'0' * 64}"):
+        read_manifest(directory, f"sha256:{'0' * 64}")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": 1', '{"other": {}}'])
-def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
-    (folder / NAME).write_text(text)
-    with pytest.raises(DataError, match="no manifest"):
-        read_manifest(folder, None)
+def test_invalid_manifest_is_rejected(directory: Path, text: str) -> None:
+    (directory / MANIFEST_NAME).write_text(text)
+    with pytest.raises(DatasetError, match="not a valid dataset manifest"):
+        read_manifest(directory, None)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "nested/../../outside"])
-def test_a_file_outside_the_set_is_refused(folder: Path, name: str) -> None:
-    (folder / NAME).write_text(json.dumps({"files": {name: "0"}}))
-    with pytest.raises(DataError, match="outside"):
-        read_manifest(folder, None)
+def test_path_outside_dataset_is_rejected(directory: Path, name: str) -> None:
+    (directory / MANIFEST_NAME).write_text(json.dumps({"files": {name: "0"}}))
+    with pytest.raises(DatasetError, match="outside the dataset"):
+        read_manifest(directory, None)
 
 
-def test_an_empty_folder_is_no_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no files"):
+def test_empty_directory_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no files"):
         write_manifest(tmp_path)
 
 
-def test_a_set_is_checked_and_copied(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_valid_dataset_is_copied(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BERTH_DATA_DIGEST", write_manifest(folder))
+    monkeypatch.setenv("BERTH_DATA_DIGEST", write_manifest(directory))
     target = tmp_path / "target"
-    assert main([str(folder), str(target)]) == 0
+    assert main([str(directory), str(target)]) == 0
     assert (target / "nested" / "b.csv").read_text() == "b"
     assert main([str(target)]) == 0
 
 
-def test_a_changed_file_stops_it_with_its_name(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_changed_file_fails_and_is_named(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(folder)
-    (folder / "nested" / "b.csv").write_text("c")
-    assert main([str(folder), str(tmp_path / "target")]) == 1
+    write_manifest(directory)
+    (directory / "nested" / "b.csv").write_text("c")
+    assert main([str(directory), str(tmp_path / "target")]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("data: nested/b.csv: has the sha256")
+    assert last.startswith("data: nested/b.csv: Checksum mismatch.")
 
 
-def test_a_missing_file_stops_it_with_its_name(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+def test_missing_file_fails_and_is_named(
+    directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(folder)
-    (folder / "a.csv").unlink()
-    assert main([str(folder)]) == 1
-    assert "a.csv: cannot be read" in capsys.readouterr().err
+    write_manifest(directory)
+    (directory / "a.csv").unlink()
+    assert main([str(directory)]) == 1
+    assert "a.csv: The file cannot be read" in capsys.readouterr().err

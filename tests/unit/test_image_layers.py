@@ -1,4 +1,4 @@
-"""Layers: trees become archives whose bytes depend on the tree alone."""
+"""Image layers: archives whose bytes depend only on the tree."""
 
 import io
 import lzma
@@ -13,7 +13,7 @@ from pulumi_berth.images.base import USER, base_tree
 from pulumi_berth.images.debian import Package, PackageError, unpack
 from pulumi_berth.images.wheels import LIBRARIES, libraries_tree
 from pulumi_berth.oci.layer import EPOCH, write_layer
-from pulumi_berth.oci.tree import Entry, Tree, folder, link, of_folder, text
+from pulumi_berth.oci.tree import Entry, Tree, directory, read_tree, symlink, text_file
 
 
 def _tar_xz(
@@ -56,46 +56,46 @@ def _content(tree: Tree, path: str) -> bytes:
     return read()
 
 
-def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
-    entries = {"b/two": text("2"), "a": link("b/two"), "tmp": folder(0o1777)}
+def test_equal_trees_give_equal_bytes(tmp_path: Path) -> None:
+    entries = {"b/two": text_file("2"), "a": symlink("b/two"), "tmp": directory(0o1777)}
     first = write_layer(entries, tmp_path / "first")
     second = write_layer(dict(reversed(entries.items())), tmp_path / "second")
     assert first.digest == second.digest
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
-def test_what_a_layer_says_of_itself(tmp_path: Path) -> None:
+def test_layer_digests_and_sizes_match_its_content(tmp_path: Path) -> None:
     import gzip
     import hashlib
 
-    layer = write_layer({"etc/name": text("content")}, tmp_path / "layer")
+    layer = write_layer({"etc/name": text_file("content")}, tmp_path / "layer")
     data = layer.path.read_bytes()
     assert layer.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert layer.diff_id == f"sha256:{hashlib.sha256(gzip.decompress(data)).hexdigest()}"
     assert (layer.size, layer.unpacked) == (len(data), len("content"))
 
 
-def test_files_are_roots_with_one_time_and_their_modes(tmp_path: Path) -> None:
-    tree = {"bin/tool": Entry(mode=0o755, read=lambda: b"x"), "tmp": folder(0o1777)}
+def test_files_belong_to_root_with_fixed_time_and_own_mode(tmp_path: Path) -> None:
+    tree = {"bin/tool": Entry(mode=0o755, read=lambda: b"x"), "tmp": directory(0o1777)}
     with tarfile.open(write_layer(tree, tmp_path / "layer").path) as tar:
-        found = {member.name: member for member in tar}
-    assert list(found) == ["bin", "bin/tool", "tmp"]
-    assert {(m.uid, m.gid, m.mtime) for m in found.values()} == {(0, 0, EPOCH)}
-    assert [oct(m.mode) for m in found.values()] == ["0o755", "0o755", "0o1777"]
+        members = {member.name: member for member in tar}
+    assert list(members) == ["bin", "bin/tool", "tmp"]
+    assert {(m.uid, m.gid, m.mtime) for m in members.values()} == {(0, 0, EPOCH)}
+    assert [oct(m.mode) for m in members.values()] == ["0o755", "0o755", "0o1777"]
 
 
-def test_a_checkouts_modes_do_not_matter(tmp_path: Path) -> None:
+def test_file_modes_of_checkout_do_not_change_digest(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a.py").write_text("a")
-    before = write_layer(of_folder(source, under="app"), tmp_path / "before")
+    before = write_layer(read_tree(source, under="app"), tmp_path / "before")
     (source / "a.py").chmod(0o600)
     os.utime(source / "a.py", (1, 1))
-    after = write_layer(of_folder(source, under="app"), tmp_path / "after")
+    after = write_layer(read_tree(source, under="app"), tmp_path / "after")
     assert before.digest == after.digest
 
 
-def test_a_package_is_unpacked_without_dpkg() -> None:
+def test_debian_package_is_unpacked_without_dpkg() -> None:
     data = _tar_xz({"usr/lib/x.so": b"odd"}, {"usr/lib/y.so": "x.so"})
     package = unpack("x", _deb("Package: x\nVersion: 1\n", data))
     assert package.control.startswith("Package: x")
@@ -104,12 +104,12 @@ def test_a_package_is_unpacked_without_dpkg() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"!<arch>\n"])
-def test_what_is_no_package_is_refused_by_name(data: bytes) -> None:
+def test_invalid_debian_package_is_rejected_by_name(data: bytes) -> None:
     with pytest.raises(PackageError, match=r"^x\.deb: "):
         unpack("x.deb", data)
 
 
-def test_the_base_keeps_what_runs_and_drops_what_can_be_misused() -> None:
+def test_base_image_keeps_runtime_files_and_drops_tools() -> None:
     files = {
         "bin/sh": b"", "usr/bin/dpkg": b"", "usr/bin/python3.11": b"python", "sbin/ldconfig": b"",
         "lib/x86_64-linux-gnu/libc.so.6": b"c", "usr/lib/python3.11/os.py": b"",
@@ -125,18 +125,18 @@ def test_the_base_keeps_what_runs_and_drops_what_can_be_misused() -> None:
         "usr/lib/python3.11/os.py", "usr/share/doc/x/copyright", "usr/share/zoneinfo/UTC",
         "etc/os-release", "var/lib/dpkg/status.d/x",
     } <= tree.keys()  # fmt: skip
-    gone = (
+    dropped = (
         "bin/sh", "usr/bin/sh", "usr/bin/dpkg", "usr/sbin/ldconfig", "var/lib/x", "etc/profile",
         "usr/lib/python3.11/ensurepip/__init__.py", "usr/share/man/man1/x.1",
         "usr/share/doc/x/changelog.gz",
     )  # fmt: skip
-    assert not tree.keys() & set(gone)
+    assert not tree.keys() & set(dropped)
     assert tree["lib"].target == "usr/lib"
     assert _content(tree, "etc/ssl/certs/ca-certificates.crt") == b"A\nB\n"
     assert f"{USER}:{USER}".encode() in _content(tree, "etc/passwd")
 
 
-def test_libraries_come_without_tests_scripts_and_type_stubs(tmp_path: Path) -> None:
+def test_libraries_omit_tests_scripts_and_type_stubs(tmp_path: Path) -> None:
     path = tmp_path / "x-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name in (

@@ -1,4 +1,4 @@
-"""A registry that is slow to know what it has."""
+"""The registry client: retries, rejections, and uploads of large files."""
 
 import json
 import threading
@@ -7,27 +7,27 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from pulumi_berth.oci import oci
+from pulumi_berth.oci import documents
 from pulumi_berth.oci.registry import RegistryError, Repository
 
 _UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}).encode()
 
 
 class _Registry(BaseHTTPRequestHandler):
-    """Answers manifests with what `answers` has, in turn."""
+    """A registry that sends prepared responses to PUT requests."""
 
-    answers: list[tuple[int, bytes]]
+    responses: list[tuple[int, bytes]]
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        status, body = self.answers.pop(0)
+        status, body = self.responses.pop(0)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Write no log."""
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def repository() -> Iterator[Repository]:
     server.server_close()
 
 
-_MANIFEST = oci.document(oci.MANIFEST, {"schemaVersion": 2})
+_MANIFEST = documents.encode_document(documents.MANIFEST, {"schemaVersion": 2})
 
 
-def test_a_blob_that_is_about_to_be_there_is_waited_for(repository: Repository) -> None:
-    _Registry.answers = [(400, _UNKNOWN), (404, _UNKNOWN), (201, b"")]
+def test_push_retries_while_blob_is_unknown(repository: Repository) -> None:
+    _Registry.responses = [(400, _UNKNOWN), (404, _UNKNOWN), (201, b"")]
     repository.push_manifest(_MANIFEST, "1")
-    assert _Registry.answers == []
+    assert _Registry.responses == []
 
 
-def test_another_refusal_is_told_at_once(repository: Repository) -> None:
-    _Registry.answers = [(400, b"the tag is there"), (201, b"")]
-    with pytest.raises(RegistryError, match="cannot push 1: 400 the tag is there"):
+def test_other_rejection_is_reported_without_retry(repository: Repository) -> None:
+    _Registry.responses = [(400, b"the tag exists"), (201, b"")]
+    with pytest.raises(RegistryError, match="could not push 1: 400 the tag exists"):
         repository.push_manifest(_MANIFEST, "1")
-    assert len(_Registry.answers) == 1
+    assert len(_Registry.responses) == 1

@@ -1,4 +1,4 @@
-"""What the local platform declares, with Pulumi's mocks in place of the engine."""
+"""The resources of the local platform, with Pulumi's mocks instead of the engine."""
 
 import json
 from typing import Any
@@ -12,11 +12,9 @@ from berth.spec import load_file
 from berth_protocol.model_card import digest
 from tests.repository import REPOSITORY
 
-CHOSEN_KEY = "a-key-that-the-client-chose-itself"
-
 
 class _Engine(mocks.Mocks):
-    """Answers every resource as its provider would, and keeps what it was given."""
+    """A mock engine that returns each provider's outputs and records the inputs."""
 
     def __init__(self) -> None:
         self.resources: dict[tuple[str, str], dict[str, Any]] = {}
@@ -27,16 +25,16 @@ class _Engine(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         kind = args.typ.split("/")[-1].split(":")[-1]
         self.resources[kind, args.name] = args.inputs
-        made = {
+        outputs = {
             "BerthProcess": {
                 "process": f"{args.name}-abc",
                 "port": 1.0,
                 "url": f"http://{args.name}",
             },
-            "GatewayProcess": {"endpoint": "http://gateway", "admin_port_used": 2.0},
+            "GatewayProcess": {"endpoint": "http://gateway", "admin_listener_port": 2.0},
             "ApiKey": {"key": f"key-of-{args.name}"},
         }
-        return f"{args.name}-id", {**args.inputs, **made.get(kind, {})}
+        return f"{args.name}-id", {**args.inputs, **outputs.get(kind, {})}
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +51,18 @@ def engine() -> _Engine:
     return engine
 
 
-def test_one_berth_for_each_version(engine: _Engine) -> None:
+def test_each_version_has_one_berth(engine: _Engine) -> None:
     berths = {name for kind, name in engine.resources if kind == "BerthProcess"}
     assert berths == {"digits-1", "digits-2", "breast-cancer-1"}
 
 
-def test_a_berth_is_identified_by_its_cards_digest(engine: _Engine) -> None:
+def test_berth_inputs_contain_digests_of_model_and_program(engine: _Engine) -> None:
     inputs = engine.resources["BerthProcess", "digits-2"]
     assert inputs["digest"] == digest(REPOSITORY / "models" / "digits" / "2")
-    assert inputs["app"].startswith("sha256:")
+    assert inputs["program_digest"].startswith("sha256:")
 
 
-def test_gateway_knows_every_berth_and_the_weights(engine: _Engine) -> None:
+def test_gateway_inputs_contain_every_berth_and_weight(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
     assert inputs["models"]["digits"] == {
         "versions": {"1": "http://digits-1", "2": "http://digits-2"},
@@ -74,7 +72,7 @@ def test_gateway_knows_every_berth_and_the_weights(engine: _Engine) -> None:
     assert set(inputs["berths"]) == {"digits-1-abc", "digits-2-abc", "breast-cancer-1-abc"}
 
 
-def test_gateway_gets_hashes_and_no_key(engine: _Engine) -> None:
+def test_gateway_inputs_contain_hashes_and_no_key(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
     assert [len(sha256) for sha256 in inputs["clients"][0]["key_sha256"]] == [64]
     assert "key-of-default" not in json.dumps(inputs, default=str)

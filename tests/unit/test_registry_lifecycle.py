@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from pulumi_berth.aws.model_registry import build_lifecycle_policy
-from pulumi_berth.images.built_image import content_tag
+from pulumi_berth.images.image_inputs import content_tag
 
 _NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -1,1 +1,1 @@
-"""Versioned reference data: in a registry as an OCI artifact, or in an S3 bucket."""
+"""Datasets (versioned reference data) in registries and S3 buckets."""

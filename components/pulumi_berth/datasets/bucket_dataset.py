@@ -1,7 +1,7 @@
-"""BucketSet: a version of a set of data in an S3 bucket, one object per file, and its manifest.
+"""Datasets in an S3 bucket: one object per file and a manifest.
 
-The bucket is reached as AWS's own tools reach it: credentials, region and endpoint (for what is no
-AWS) come from the environment.
+The client reads credentials, Region and endpoint from the environment, as AWS's own tools do. The
+endpoint can belong to another service with the S3 API.
 """
 
 import contextlib
@@ -12,208 +12,231 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth_data.manifest import NAME, check_file, digest_of, manifest_of, parse_manifest
+from berth_data.manifest import (
+    MANIFEST_NAME,
+    build_manifest,
+    check_file,
+    manifest_digest,
+    parse_manifest,
+)
 from pulumi_berth.datasets.artifact import DATA
-from pulumi_berth.datasets.bucket_upload import Parts, Upload
-from pulumi_berth.oci.cache import cache_folder, written_whole
+from pulumi_berth.datasets.bucket_upload import FileParts, Upload
+from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci.tree import PLAIN, Entry, Tree
 
-_AT_ONCE = 8
+_PARALLEL_TRANSFERS = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Log = Callable[[str], None]
+"""Receives one line for each step of a transfer."""
 
 
 class BucketError(RuntimeError):
-    """A bucket that cannot be reached, refuses, or lacks what is asked for."""
+    """A bucket cannot be reached, rejected a request, or lacks an object."""
 
 
 def require_own_bucket(bucket: str, account: str) -> None:
-    """Hold that there is such a bucket, and that it is this account's: anybody may have taken a
-    name that is not taken yet.
+    """Check that the bucket exists and belongs to `account`.
+
+    Bucket names are global, so another account can own the name.
 
     Raises:
-        BucketError: there is not, or it is another's.
+        BucketError: If the bucket does not exist or belongs to another account.
     """
     from botocore.exceptions import ClientError
 
-    with _errors(bucket):
+    with _translate_errors(bucket):
         try:
             _client(bucket).head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
         except ClientError as error:
             if error.response["Error"]["Code"] != "404":
                 raise
-            raise BucketError(f"s3://{bucket}: there is no such bucket") from error
+            raise BucketError(f"s3://{bucket}: The bucket does not exist") from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class BucketSet:
-    """Where a version lies: below `prefix` (the version included) of `bucket`."""
+class BucketDataset:
+    """A version of a dataset: the objects below `prefix`, which includes the version."""
 
     bucket: str
     prefix: str
 
     @classmethod
-    def of(cls, name: str) -> "BucketSet":
-        """From `bucket/prefix/version`."""
+    def parse(cls, name: str) -> "BucketDataset":
+        """Parse `bucket/prefix/version`."""
         bucket, _, prefix = name.partition("/")
         return cls(bucket=bucket, prefix=prefix)
 
     @property
     def name(self) -> str:
-        """`bucket/prefix/version`."""
+        """The location, `bucket/prefix/version`."""
         return f"{self.bucket}/{self.prefix}"
 
     def digest(self) -> str | None:
-        """Of its manifest, `sha256:<hex>`; None when there is no such version.
+        """Return the digest of the manifest, or None if the version does not exist.
 
         Raises:
-            BucketError: the bucket cannot be read.
+            BucketError: If the bucket cannot be read.
         """
-        data = self._manifest()
-        return None if data is None else digest_of(data)
+        data = self._read_manifest()
+        return None if data is None else manifest_digest(data)
 
-    def push(self, folder: Path, say: Callable[[str], None]) -> str:
-        """Put the files of `folder` there; the digest of the set. What is there is not sent again.
+    def push(self, directory: Path, log: Log) -> str:
+        """Upload the files in `directory` that the bucket lacks, and return the digest.
 
-        The manifest comes last: without it there is no version, however many files there are.
+        The manifest is uploaded last. Without it, the version does not exist.
 
         Raises:
-            BucketError: other data has that version, which is never changed; or S3 refuses.
-            DataError: there are no files.
+            BucketError: If the version exists with other data, which never changes, or S3 fails.
+            DatasetError: If the directory has no files.
         """
-        manifest = manifest_of(folder)
-        digest = digest_of(manifest)
-        if self._is_there(digest):
+        manifest = build_manifest(directory)
+        digest = manifest_digest(manifest)
+        if self._exists(digest):
             return digest
-        names = sorted(parse_manifest(manifest, str(folder), None))
+        names = sorted(parse_manifest(manifest, str(directory), None))
         client = _client(self.name)
 
-        def bring(name: str) -> str:
+        def upload(name: str) -> str:
             Upload(
-                s3=client, bucket=self.bucket, key=self._key(name), parts=Parts.of(folder / name),
-                say=say,
-            ).run()  # fmt: skip
+                s3=client,
+                bucket=self.bucket,
+                key=self._key(name),
+                parts=FileParts.split(directory / name),
+                log=log,
+            ).run()
             return name
 
-        self._bring(names, bring, say)
-        self._finish(client, manifest, digest)
+        self._transfer(names, upload, log)
+        self._publish(client, manifest, digest)
         return digest
 
-    def copy_of(self, other: "BucketSet", say: Callable[[str], None]) -> str:
-        """Have in this place what `other` has, without its passing through here; its digest.
+    def copy_from(self, source: "BucketDataset", log: Log) -> str:
+        """Copy `source` to this location within S3, and return the digest.
 
         Raises:
-            BucketError: there is nothing, or other data has this version, or S3 refuses.
-            DataError: the manifest there is none.
+            BucketError: If the source does not exist, if this version exists with other data, or
+                if S3 fails.
+            DatasetError: If the source has no valid manifest.
         """
-        manifest = other._there()
-        digest = digest_of(manifest)
-        if self._is_there(digest):
+        manifest = source._require_manifest()
+        digest = manifest_digest(manifest)
+        if self._exists(digest):
             return digest
-        names = sorted(parse_manifest(manifest, f"s3://{other.name}/{NAME}", None))
+        names = sorted(parse_manifest(manifest, f"s3://{source.name}/{MANIFEST_NAME}", None))
         client = _client(self.name)
 
-        def bring(name: str) -> str:
+        def copy(name: str) -> str:
             client.copy(
-                {"Bucket": other.bucket, "Key": other._key(name)}, self.bucket, self._key(name),
+                {"Bucket": source.bucket, "Key": source._key(name)},
+                self.bucket,
+                self._key(name),
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
-            )  # fmt: skip
+            )
             return name
 
-        self._bring(names, bring, say)
-        self._finish(client, manifest, digest)
+        self._transfer(names, copy, log)
+        self._publish(client, manifest, digest)
         return digest
 
     def tree(self, digest: str) -> Tree:
-        """The files as part of an image, with their manifest, which has to have that digest.
+        """Return the files and their manifest as files of an image.
 
         Raises:
-            BucketError, DataError: it is not there, or is not what the manifest says.
+            BucketError: If the version or a file is missing.
+            DatasetError: If the manifest has another digest, or a file another checksum.
         """
-        data = self._there()
-        files = parse_manifest(data, f"s3://{self.name}/{NAME}", digest)
+        data = self._require_manifest()
+        files = parse_manifest(data, f"s3://{self.name}/{MANIFEST_NAME}", digest)
         client = _client(self.name)
-        tree: Tree = {f"{DATA}/{NAME}": Entry(mode=PLAIN, read=lambda: data)}
+        tree: Tree = {f"{DATA}/{MANIFEST_NAME}": Entry(mode=PLAIN, read=lambda: data)}
         for name, sha256 in files.items():
-            path = self._file(client, name, sha256)
+            path = self._download(client, name, sha256)
             tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, read=path.read_bytes)
         return tree
 
-    def _bring(
-        self, names: list[str], bring: Callable[[str], str], say: Callable[[str], None]
-    ) -> None:
-        with _errors(self.name), ThreadPoolExecutor(_AT_ONCE) as pool:
-            for number, name in enumerate(pool.map(bring, names), 1):
-                say(f"{number} of {len(names)}: {name}")
+    def _transfer(self, names: list[str], transfer: Callable[[str], str], log: Log) -> None:
+        with _translate_errors(self.name), ThreadPoolExecutor(_PARALLEL_TRANSFERS) as pool:
+            for number, name in enumerate(pool.map(transfer, names), 1):
+                log(f"{number} of {len(names)}: {name}")
 
-    def _there(self) -> bytes:
-        """The manifest of a version that has to be there."""
-        data = self._manifest()
+    def _require_manifest(self) -> bytes:
+        data = self._read_manifest()
         if data is None:
-            raise BucketError(f"s3://{self.name}: there is no set of data; `berth data push` it")
+            raise BucketError(
+                f"s3://{self.name}: The dataset does not exist. Push it with `berth data push`."
+            )
         return data
 
-    def _is_there(self, digest: str) -> bool:
-        there = self.digest()
-        if there not in (None, digest):
+    def _exists(self, digest: str) -> bool:
+        """Check whether the version exists with this digest."""
+        existing = self.digest()
+        if existing not in (None, digest):
             raise BucketError(
-                f"s3://{self.name} has other data ({there}); give these a new version"
+                f"s3://{self.name} exists with different content ({existing}). Use a new version."
             )
-        return there is not None
+        return existing is not None
 
-    def _finish(self, client: Any, manifest: bytes, digest: str) -> None:
+    def _publish(self, client: Any, manifest: bytes, digest: str) -> None:
         from botocore.exceptions import ClientError
 
-        with _errors(self.name):
+        with _translate_errors(self.name):
             try:
-                # Only where there is none: of two that push at once, one makes the version.
+                # If two clients push at once, only the first can create the version.
                 client.put_object(
-                    Bucket=self.bucket, Key=self._key(NAME), Body=manifest, IfNoneMatch="*"
+                    Bucket=self.bucket,
+                    Key=self._key(MANIFEST_NAME),
+                    Body=manifest,
+                    IfNoneMatch="*",
                 )
             except ClientError as error:
                 if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
                     raise
-                self._is_there(digest)
+                self._exists(digest)
 
-    def _manifest(self) -> bytes | None:
+    def _read_manifest(self) -> bytes | None:
         from botocore.exceptions import ClientError
 
-        with _errors(self.name):
+        key = self._key(MANIFEST_NAME)
+        with _translate_errors(self.name):
             try:
-                answer = _client(self.name).get_object(Bucket=self.bucket, Key=self._key(NAME))
+                response = _client(self.name).get_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
                 if error.response["Error"]["Code"] == "NoSuchKey":
                     return None
                 raise
-            return bytes(answer["Body"].read())
+            return bytes(response["Body"].read())
 
-    def _file(self, client: Any, name: str, sha256: str) -> Path:
-        """A file of the set as one of the cache, which has it by what it is."""
+    def _download(self, client: Any, name: str, sha256: str) -> Path:
+        """Return a file of the dataset as a file in the cache, which is keyed by checksum."""
         if not _SHA256.fullmatch(sha256):
-            raise BucketError(f"s3://{self.name}/{NAME}: {sha256!r} of {name} is no sha256")
-        path = cache_folder("blobs") / f"sha256-{sha256}"
+            raise BucketError(
+                f"s3://{self.name}/{MANIFEST_NAME}: {sha256!r} of {name} is not a SHA-256"
+            )
+        path = cache_directory("images", "blobs") / f"sha256-{sha256}"
         if not path.exists():
-            with written_whole(path) as beside, _errors(self.name):
-                client.download_file(self.bucket, self._key(name), str(beside))
-                check_file(beside, name, sha256)
+            with open_replacement(path) as temporary, _translate_errors(self.name):
+                client.download_file(self.bucket, self._key(name), str(temporary))
+                check_file(temporary, name, sha256)
         return path
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}"
 
 
-def _client(place: str) -> Any:
+def _client(location: str) -> Any:
     import boto3
 
-    with _errors(place):
+    with _translate_errors(location):
         return boto3.client("s3")
 
 
 @contextlib.contextmanager
-def _errors(place: str) -> Iterator[None]:
+def _translate_errors(location: str) -> Iterator[None]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
-        raise BucketError(f"s3://{place}: {error}") from error
+        raise BucketError(f"s3://{location}: {error}") from error

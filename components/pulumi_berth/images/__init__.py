@@ -1,1 +1,1 @@
-"""The hardened images that Berth builds from Debian packages, wheels and source."""
+"""Hardened images that Berth builds from Debian packages, wheels and Python source."""

@@ -1,18 +1,19 @@
-"""The hardened base: Python and what it needs from Debian, and nothing else."""
+"""The hardened base image: Python, the Debian files that it needs, and nothing else."""
 
 import re
 from collections.abc import Sequence
 from email.parser import Parser
 
 from pulumi_berth.images.debian import Package
-from pulumi_berth.oci.tree import EXECUTABLE, Entry, Tree, folder, link, text
+from pulumi_berth.oci.tree import EXECUTABLE, Entry, Tree, directory, symlink, text_file
 
 USER = 65532
-"""The uid and gid that images run as; the one that distroless images call nonroot."""
+"""The uid and gid of the containers. Distroless images call this user `nonroot`."""
 PYTHON = "usr/bin/python3.11"
 
+# Debian replaced these top-level directories with links into /usr.
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# What remains of a package: everything else is for people, for building, or for installing.
+# Files for interactive use, for building and for installation are dropped.
 _DROPPED = re.compile(
     r"usr/bin/|usr/sbin/|etc/(?!debian_version|protocols|services|rpc|ethertypes|mime\.types)"
     r"|usr/share/(?!zoneinfo|doc|common-licenses|ca-certificates)"
@@ -28,47 +29,49 @@ _GROUP = f"root:x:0:\nberth:x:{USER}:\n"
 
 
 def base_tree(packages: Sequence[Package]) -> Tree:
-    """The files of the base image.
+    """Return the files of the base image.
 
-    Each package's control file stays under var/lib/dpkg/status.d, where scanners look.
+    The control file of each package is in var/lib/dpkg/status.d, where scanners look for it.
     """
     tree: Tree = {
-        "etc/group": text(_GROUP),
-        "etc/nsswitch.conf": text("hosts: files dns\n"),
-        "etc/passwd": text(_PASSWD),
-        "tmp": folder(0o1777),
-        "usr/bin/python3": link("python3.11"),
-        "proc": folder(EXECUTABLE),
-        "sys": folder(EXECUTABLE),
-        "dev": folder(EXECUTABLE),
+        "etc/group": text_file(_GROUP),
+        "etc/nsswitch.conf": text_file("hosts: files dns\n"),
+        "etc/passwd": text_file(_PASSWD),
+        "tmp": directory(0o1777),
+        "usr/bin/python3": symlink("python3.11"),
+        "proc": directory(EXECUTABLE),
+        "sys": directory(EXECUTABLE),
+        "dev": directory(EXECUTABLE),
     }
     for package in packages:
-        for path, entry in package.files.items():
-            place = _merged(path)
-            if _KEPT.match(place) or not _DROPPED.match(place):
-                tree[place] = entry
+        for package_path, entry in package.files.items():
+            path = _merge(package_path)
+            if _KEPT.match(path) or not _DROPPED.match(path):
+                tree[path] = entry
         name = Parser().parsestr(package.control)["Package"]
-        tree[f"var/lib/dpkg/status.d/{name}"] = text(package.control)
-    tree["etc/ssl/certs/ca-certificates.crt"] = _certificates(tree)
-    tree |= {name: link(f"usr/{name}") for name in _MERGED if _has_folder(tree, f"usr/{name}")}
+        tree[f"var/lib/dpkg/status.d/{name}"] = text_file(package.control)
+    tree["etc/ssl/certs/ca-certificates.crt"] = _bundle_certificates(tree)
+    tree |= {
+        name: symlink(f"usr/{name}") for name in _MERGED if _has_directory(tree, f"usr/{name}")
+    }
     return tree
 
 
-def _merged(path: str) -> str:
-    """Where a file lies since /bin, /lib and others are links into /usr."""
+def _merge(path: str) -> str:
+    """Return the path of a file in a system whose /bin, /lib and others are links into /usr."""
     return f"usr/{path}" if path.split("/")[0] in _MERGED else path
 
 
-def _certificates(tree: Tree) -> Entry:
-    """All authorities in one file, as the package's own script would write it."""
+def _bundle_certificates(tree: Tree) -> Entry:
+    """Return one file with all certificate authorities, as the package's own script writes it."""
     parts = [
         entry.read()
         for path, entry in sorted(tree.items())
         if path.startswith("usr/share/ca-certificates/") and entry.read is not None
     ]
-    whole = b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
-    return Entry(mode=0o644, read=lambda: whole)
+    bundle = b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
+    return Entry(mode=0o644, read=lambda: bundle)
 
 
-def _has_folder(tree: Tree, path: str) -> bool:
+def _has_directory(tree: Tree, path: str) -> bool:
     return any(name.startswith(f"{path}/") for name in tree)

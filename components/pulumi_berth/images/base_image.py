@@ -1,36 +1,49 @@
-"""HardenedBaseImage: what every image of a stack stands on."""
+"""HardenedBaseImage: the base of every image of a stack."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 import pulumi
 
 from pulumi_berth.images import layers
-from pulumi_berth.images.built_image import BuiltImage, ImageLayer, ImageRun, ImageSettings
+from pulumi_berth.images.built_image import (
+    BuiltImage,
+    ImageLayer,
+    ImageRun,
+    ImageSettings,
+    LayerKind,
+)
 
-Runtime = Literal["serving-cpu", "serving-cuda", "gateway"]
+
+class Runtime(StrEnum):
+    """A set of libraries, as locked in wheels.lock.json."""
+
+    SERVING_CPU = "serving-cpu"
+    SERVING_CUDA = "serving-cuda"
+    GATEWAY = "gateway"
+
 
 _ENVIRONMENT = {
     "PYTHONPATH": f"/{layers.LIBRARIES}:/{layers.PROGRAMS}",
-    "PYTHONDONTWRITEBYTECODE": "1",  # the root is read-only, and stays as it was pushed
+    "PYTHONDONTWRITEBYTECODE": "1",  # The root file system is read-only.
     "PYTHONUNBUFFERED": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime ships its vendor's
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime sends telemetry by default.
 }
-# Where the wheels of NVIDIA's libraries put what onnxruntime loads.
+# Directories in which NVIDIA's wheels install the libraries that onnxruntime loads.
 _CUDA_LIBRARIES = ("cu13/lib", "cudnn/lib")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HardenedBaseImageArgs:
-    """What the base is.
+    """Arguments for `HardenedBaseImage`.
 
     Attributes:
-        runtime: which libraries it has.
-        settings: how the stack's images are made.
-        base: an image with Python 3.11 at /usr/bin/python3, `registry/name@sha256:...`, to put
-            the libraries on; when None, the recipe of this project, which needs Debian packages
-            and no image.
+        runtime: Libraries in the image.
+        settings: How the stack's images are built.
+        base: Image with Python 3.11 at /usr/bin/python3, `registry/name@sha256:...`. Defaults to
+            Berth's recipe, which needs Debian packages and no image.
     """
 
     runtime: Runtime
@@ -39,12 +52,14 @@ class HardenedBaseImageArgs:
 
 
 class HardenedBaseImage(pulumi.ComponentResource):
-    """Python and the libraries of one runtime, with no shell, package manager, compiler or set-uid
-    file, run by a user that is not root.
+    """Python and the libraries of one runtime.
+
+    The image contains no shell, package manager, compiler or set-uid file. A user other than root
+    runs it.
 
     Attributes:
         reference: `registry/name@sha256:...`.
-        report: per architecture what is inside, see pulumi_berth.images.report.Report.
+        report: Architecture -> contents, see `pulumi_berth.images.report.Report`.
     """
 
     reference: pulumi.Output[str]
@@ -53,17 +68,17 @@ class HardenedBaseImage(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: HardenedBaseImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:image:HardenedBaseImage", name, None, opts)
-        debian = [ImageLayer(kind="base", digest=layers.base_digest())]
+        super().__init__("berth:images:HardenedBaseImage", name, None, opts)
+        debian = ImageLayer(kind=LayerKind.BASE, digest=layers.base_digest())
         libraries = ImageLayer(
-            kind="runtime", name=args.runtime, digest=layers.runtime_digest(args.runtime)
+            kind=LayerKind.RUNTIME, name=args.runtime, digest=layers.runtime_digest(args.runtime)
         )
         image = BuiltImage(
             name,
             settings=args.settings,
             repository=f"base-{args.runtime}",
             base=args.base,
-            layers=[*([] if args.base else debian), libraries],
+            layers=[libraries] if args.base else [debian, libraries],
             run=ImageRun(environment=_environment(args.runtime), entrypoint=["/usr/bin/python3"]),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -73,7 +88,7 @@ class HardenedBaseImage(pulumi.ComponentResource):
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:
-    if runtime != "serving-cuda":
+    if runtime is not Runtime.SERVING_CUDA:
         return _ENVIRONMENT
-    folders = [f"/{layers.LIBRARIES}/nvidia/{folder}" for folder in _CUDA_LIBRARIES]
-    return _ENVIRONMENT | {"LD_LIBRARY_PATH": ":".join(folders)}
+    directories = [f"/{layers.LIBRARIES}/nvidia/{directory}" for directory in _CUDA_LIBRARIES]
+    return _ENVIRONMENT | {"LD_LIBRARY_PATH": ":".join(directories)}

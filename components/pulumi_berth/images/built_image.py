@@ -1,47 +1,44 @@
-"""BuiltImage: an image that is made, pushed and passed by its gate, as one resource."""
+"""BuiltImage: an image that is built, pushed and checked, as one resource."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from enum import StrEnum
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import (
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    ResourceProvider,
-    UpdateResult,
-)
+from pulumi.dynamic import Resource
 
-# What of the inputs decides what the image has. `folder`s are left out: the same model lies
-# elsewhere on another machine, and its digest says what it is.
-_CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations")
-_GATE = ("scan", "sbom")
-_TAG_DIGITS = 16
-# What a stack was ever to run; pulumi_berth.aws.model_registry keeps a registry from deleting it.
-_RELEASE = "release-"
+from pulumi_berth.program_source import program_digest
+from pulumi_berth.providers import BuiltImageProvider
+
+
+class LayerKind(StrEnum):
+    """The content of a layer."""
+
+    BASE = "base"
+    RUNTIME = "runtime"
+    PROGRAM = "program"
+    MODEL = "model"
+    DATASET = "dataset"
+    BUCKET_DATASET = "bucket-dataset"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """How all images of a stack are made.
+    """How all images of a stack are built.
 
     Attributes:
-        registry: registry and path that images are pushed below.
-        plain_http: for a registry without TLS.
-        architectures: `amd64`, `arm64`.
-        sbom: `spdx` or `cyclonedx`.
-        scan_command, fail_on, ignore_unfixed: see pulumi_berth.images.scan.Scan.
-        debian_mirrors: where Debian packages are had from; Debian's own when empty.
+        registry: Registry and path prefix of all repositories.
+        plain_http: True for a registry without TLS.
+        architectures: CPU architectures, `amd64` or `arm64`.
+        scan_command: See `pulumi_berth.images.scan.Scan`.
+        fail_on: See `pulumi_berth.images.scan.Scan`.
+        ignore_unfixed: See `pulumi_berth.images.scan.Scan`.
+        debian_mirrors: Mirrors of Debian packages. If empty, Debian's own servers.
     """
 
     registry: str
     plain_http: bool
     architectures: list[str]
-    sbom: str
     scan_command: list[str]
     fail_on: str
     ignore_unfixed: bool
@@ -50,144 +47,45 @@ class ImageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLayer:
-    """One layer by what it is made of.
+    """One layer, identified by its content.
 
     Attributes:
-        kind: `base`, `runtime`, `program`, `model`, `data` or `bucket`.
-        name: the runtime's or program's, the repository of data, or `bucket/prefix/version` of
-            data in a bucket; empty for others.
-        digest: of what goes in.
-        folder: of a model version.
+        kind: Kind of content.
+        digest: Digest of the content.
+        name: Name of the runtime or program, repository of a dataset, or `bucket/prefix/version`
+            of a dataset in a bucket. Empty for other kinds.
+        directory: Directory of a model version. Empty for other kinds.
     """
 
-    kind: str
+    kind: LayerKind
     digest: str
     name: str = ""
-    folder: str = ""
+    directory: str = ""
 
 
-def program(package: str) -> ImageLayer:
-    """The layer of one of Berth's programs."""
-    from pulumi_berth.program_source import program_digest
-
-    return ImageLayer(kind="program", name=package, digest=program_digest(package))
+def program_layer(program: str) -> ImageLayer:
+    """Return the layer of one of Berth's programs, such as `berth_serving`."""
+    return ImageLayer(kind=LayerKind.PROGRAM, name=program, digest=program_digest(program))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRun:
-    """How a container starts: see pulumi_berth.oci.oci.RunConfig."""
+    """How a container starts. See `pulumi_berth.oci.documents.RunConfig`."""
 
     environment: dict[str, str] = field(default_factory=dict)
     entrypoint: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def content_tag(props: dict[str, Any]) -> str:
-    """A tag that stands for the content: the same inputs give the same one everywhere."""
-    told = {key: _bare(props.get(key)) for key in _CONTENT}
-    text = json.dumps(told, sort_keys=True)
-    return _RELEASE + hashlib.sha256(text.encode()).hexdigest()[:_TAG_DIGITS]
+class BuiltImage(Resource, module="berth", name="BuiltImage"):
+    """An image of `layers` on `base` that is in the registry and passed its checks.
 
+    If the registry already has an image of the same content, only the checks run.
 
-def _bare(value: Any) -> Any:
-    """`value` without folders, and with whole numbers as such: Pulumi keeps them as floats."""
-    if isinstance(value, dict):
-        return {key: _bare(item) for key, item in value.items() if key != "folder"}
-    if isinstance(value, list):
-        return [_bare(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-class _BuiltImageProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        built = _build(props)
-        return CreateResult(built["reference"], {**props, **built})
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        content = [key for key in _CONTENT if _bare(olds.get(key)) != _bare(news.get(key))]
-        gate = any(_bare(olds.get(key)) != _bare(news.get(key)) for key in _GATE)
-        return DiffResult(
-            changes=bool(content) or gate, replaces=content, delete_before_replace=False
-        )
-
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult({**news, **_build(news)})
-
-    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        from pulumi_berth.oci.registry import Repository, split_reference
-
-        name, digest = split_reference(id_)
-        there = Repository(name=name, plain_http=props["plain_http"]).digest_of(digest)
-        return ReadResult(id_ if there else "", props)
-
-    def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """The image stays: what the stack ran before may be wanted again by a rollback."""
-
-
-def _build(props: dict[str, Any]) -> dict[str, Any]:
-    from pulumi_berth.datasets.bucket_dataset import BucketSet
-    from pulumi_berth.images import layers
-    from pulumi_berth.images.scan import Scan
-    from pulumi_berth.oci.build import Image, build
-    from pulumi_berth.oci.layer import Layer
-    from pulumi_berth.oci.oci import RunConfig
-    from pulumi_berth.oci.registry import Repository
-
-    def layer(entry: dict[str, Any], architecture: str) -> tuple[str, Layer]:
-        name = f"{entry['kind']} {entry['name']}".strip()
-        match entry["kind"]:
-            case "base":
-                return name, layers.base_layer(architecture, props["mirrors"])
-            case "runtime":
-                return name, layers.runtime_layer(entry["name"], architecture)
-            case "program":
-                return name, layers.program_layer(entry["name"])
-            case "data":
-                there = Repository(name=entry["name"], plain_http=props["plain_http"])
-                return name, layers.data_layer(there, entry["digest"])
-            case "bucket":
-                place = BucketSet.of(entry["name"])
-                return name, layers.bucket_layer(place, entry["digest"])
-            case _:
-                return name, layers.model_layer(Path(entry["folder"]), entry["digest"])
-
-    run = props["run"]
-    built = build(
-        Image(
-            repository=Repository(name=props["repository"], plain_http=props["plain_http"]),
-            tag=content_tag(props),
-            base=props["base"] or None,
-            layers={
-                architecture: [layer(entry, architecture) for entry in props["layers"]]
-                for architecture in props["architectures"]
-            },
-            run=RunConfig(
-                user=layers.USER_AND_GROUP,
-                environment=run["environment"],
-                entrypoint=run["entrypoint"],
-                labels=run["labels"],
-            ),
-            annotations=props["annotations"],
-        ),
-        form=props["sbom"],
-        scan=Scan(**props["scan"]),
-    )
-    return {
-        "digest": built.digest,
-        "reference": built.reference,
-        "report": {"scanner": built.scanner, **built.reports},
-    }
-
-
-class BuiltImage(Resource, module="image", name="BuiltImage"):
-    """An image of `layers` on `base`, in the registry and passed by its gate.
-
-    It is built when nothing of that content is in the registry, else only held against its gate.
-
-    `reference` is `registry/name@sha256:...`; `digest` the last part of it; `report` says per
-    architecture what is inside, and which scanner passed it.
+    Attributes:
+        reference: `registry/name@sha256:...`.
+        digest: Digest of the image.
+        report: Contents of the image for each architecture, and the scanner that passed it.
     """
 
     reference: pulumi.Output[str]
@@ -207,7 +105,7 @@ class BuiltImage(Resource, module="image", name="BuiltImage"):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(
-            _BuiltImageProvider(),
+            BuiltImageProvider(),
             name,
             {
                 "repository": f"{settings.registry}/{repository}",
@@ -218,7 +116,6 @@ class BuiltImage(Resource, module="image", name="BuiltImage"):
                 "run": asdict(run),
                 "annotations": annotations or {},
                 "mirrors": settings.debian_mirrors,
-                "sbom": settings.sbom,
                 "scan": {
                     "command": settings.scan_command,
                     "fail_on": settings.fail_on,

@@ -1,4 +1,4 @@
-"""Contents: what an image really has inside, read back from its layers."""
+"""The contents of an image, read from its layers."""
 
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -7,18 +7,17 @@ from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
 _WHITEOUT = ".wh."
-_KEPT_WHOLE = ("dist-info/METADATA",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InFile:
-    """One file, link or folder of an image.
+class ImageFile:
+    """A file, link or directory of an image.
 
     Attributes:
-        mode: permission bits, set-uid and set-gid included.
-        size: bytes; 0 for what is no file.
-        kind: `file`, `link` or `folder`.
-        target: of a link.
+        mode: Permission bits, including set-uid and set-gid.
+        size: Size in bytes. 0 for links and directories.
+        kind: `file`, `link` or `directory`.
+        target: Target of a link.
     """
 
     mode: int
@@ -28,12 +27,12 @@ class InFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPackage:
-    """A package found inside.
+class ImagePackage:
+    """A package in an image.
 
     Attributes:
         kind: `deb` or `pypi`.
-        license: as it says itself; empty when it does not.
+        license: License expression from the package's metadata. Empty if it has none.
     """
 
     kind: str
@@ -44,66 +43,70 @@ class InPackage:
 
 @dataclass(frozen=True)
 class Contents:
-    """All files by path without a leading slash, and the packages that they tell of."""
+    """The files of an image by path without a leading slash, and its packages."""
 
-    files: dict[str, InFile]
-    packages: list[InPackage]
+    files: dict[str, ImageFile]
+    packages: list[ImagePackage]
 
 
 def read_contents(layers: Iterable[Path]) -> Contents:
-    """What lies in `layers` (compressed archives, lowest first) taken together."""
-    files: dict[str, InFile] = {}
-    told: dict[str, str] = {}
+    """Read the combined contents of `layers` (compressed archives, lowest first)."""
+    files: dict[str, ImageFile] = {}
+    metadata: dict[str, str] = {}
     for layer in layers:
         with tarfile.open(layer) as tar:
             for member in tar:
                 path = member.name.removeprefix("./").rstrip("/")
-                place = PurePosixPath(path)
-                if place.name.startswith(_WHITEOUT):
-                    _forget(files, place)
+                if PurePosixPath(path).name.startswith(_WHITEOUT):
+                    _apply_whiteout(files, PurePosixPath(path))
                     continue
-                files[path] = _described(member)
-                if member.isfile() and _tells_of_packages(path):
+                files[path] = _describe(member)
+                if member.isfile() and _is_package_metadata(path):
                     stream = tar.extractfile(member)
                     assert stream is not None
-                    told[path] = stream.read().decode(errors="replace")
-    found = [package for path, text in sorted(told.items()) if path in files
-             for package in _packages(path, text)]  # fmt: skip
-    return Contents(files, found)
+                    metadata[path] = stream.read().decode(errors="replace")
+    packages = [
+        package
+        for path, text in sorted(metadata.items())
+        if path in files
+        for package in _parse_packages(path, text)
+    ]
+    return Contents(files, packages)
 
 
-def _described(member: tarfile.TarInfo) -> InFile:
-    kind = "file" if member.isfile() else "folder" if member.isdir() else "link"
-    return InFile(mode=member.mode, size=member.size, kind=kind, target=member.linkname)
+def _describe(member: tarfile.TarInfo) -> ImageFile:
+    kind = "file" if member.isfile() else "directory" if member.isdir() else "link"
+    return ImageFile(mode=member.mode, size=member.size, kind=kind, target=member.linkname)
 
 
-def _forget(files: dict[str, InFile], whiteout: PurePosixPath) -> None:
-    """A higher layer removed something: https://github.com/opencontainers/image-spec layer.md."""
+def _apply_whiteout(files: dict[str, ImageFile], whiteout: PurePosixPath) -> None:
+    """Remove what a higher layer deletes: https://github.com/opencontainers/image-spec layer.md."""
     name = whiteout.name.removeprefix(_WHITEOUT)
-    gone = str(whiteout.parent if name == ".wh..opq" else whiteout.parent / name)
-    for path in [path for path in files if path == gone or path.startswith(f"{gone}/")]:
+    deleted = str(whiteout.parent if name == ".wh..opq" else whiteout.parent / name)
+    for path in [path for path in files if path == deleted or path.startswith(f"{deleted}/")]:
         del files[path]
 
 
-def _tells_of_packages(path: str) -> bool:
+def _is_package_metadata(path: str) -> bool:
     return (
         (path.startswith("var/lib/dpkg/status.d/") and not path.endswith(".md5sums"))
         or path == "var/lib/dpkg/status"
-        or path.endswith(_KEPT_WHOLE)
+        or path.endswith("dist-info/METADATA")
     )
 
 
-def _packages(path: str, text: str) -> Iterator[InPackage]:
+def _parse_packages(path: str, text: str) -> Iterator[ImagePackage]:
     if path.endswith("METADATA"):
         fields = HeaderParser().parsestr(text)
-        yield InPackage(
+        yield ImagePackage(
             kind="pypi",
             name=fields["Name"],
             version=fields["Version"],
             license=(fields["License-Expression"] or "").strip(),
         )
         return
+    # python-debian would be a dependency of every installation, for these three lines.
     for paragraph in text.split("\n\n"):
         fields = HeaderParser().parsestr(paragraph.strip() + "\n")
         if fields["Package"] and fields["Version"]:
-            yield InPackage(kind="deb", name=fields["Package"], version=fields["Version"])
+            yield ImagePackage(kind="deb", name=fields["Package"], version=fields["Version"])

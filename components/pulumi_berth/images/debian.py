@@ -1,4 +1,4 @@
-"""Debian packages: what a binary package has inside. No dpkg is needed."""
+"""The contents of Debian binary packages, read without dpkg."""
 
 import io
 import lzma
@@ -6,23 +6,23 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pulumi_berth.oci.tree import Entry, Tree, link
+from pulumi_berth.oci.tree import Entry, Tree, symlink
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 
 
 class PackageError(ValueError):
-    """A file that is not a Debian package of the kind that can be read here."""
+    """A file is not a Debian package with xz archives."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """One unpacked binary package.
+    """An unpacked binary package.
 
     Attributes:
-        control: the text of its control file: name, version, licence-free metadata.
-        files: what it installs.
+        control: Text of the control file.
+        files: Files that the package installs.
     """
 
     control: str
@@ -30,28 +30,28 @@ class Package:
 
 
 def unpack(name: str, data: bytes) -> Package:
-    """The package in `data`; `name` is for errors.
+    """Unpack the package in `data`. `name` is used in error messages.
 
     Raises:
-        PackageError: not a binary package with xz archives (deb(5)).
+        PackageError: If `data` is not a binary package with xz archives (deb(5)).
     """
-    members = dict(_members(name, data))
+    members = dict(_read_members(name, data))
     try:
         control, content = members["control.tar.xz"], members["data.tar.xz"]
     except KeyError as missing:
         raise PackageError(
-            f"{name}: has no {missing.args[0]}; it has {', '.join(members)}"
+            f"{name}: The package has no {missing.args[0]}, only: {', '.join(members)}"
         ) from None
-    files = _files(content)
-    control_file = _files(control)["control"]
+    files = _read_files(content)
+    control_file = _read_files(control)["control"]
     assert control_file.read is not None
     return Package(control_file.read().decode(), files)
 
 
-def _members(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The members of an ar archive (deb(5) allows no long names)."""
+def _read_members(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the members of an ar archive. deb(5) allows no long names."""
     if not data.startswith(_AR_MAGIC):
-        raise PackageError(f"{name}: is not a Debian package")
+        raise PackageError(f"{name}: The file is not a Debian package")
     position = len(_AR_MAGIC)
     while position + _AR_HEADER <= len(data):
         header = data[position : position + _AR_HEADER]
@@ -61,13 +61,13 @@ def _members(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         position += size + size % 2
 
 
-def _files(archive: bytes) -> Tree:
+def _read_files(archive: bytes) -> Tree:
     tree: Tree = {}
     with tarfile.open(fileobj=io.BytesIO(lzma.decompress(archive))) as tar:
         for member in tar:
             path = member.name.removeprefix("./")
             if member.issym():
-                tree[path] = link(member.linkname)
+                tree[path] = symlink(member.linkname)
             elif member.islnk():
                 tree[path] = tree[member.linkname.removeprefix("./")]
             elif member.isfile():

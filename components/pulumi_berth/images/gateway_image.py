@@ -1,28 +1,33 @@
-"""GatewayImage: the gateway's program on its own hardened base."""
+"""GatewayImage: the gateway's program on its hardened base."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs
-from pulumi_berth.images.built_image import BuiltImage, ImageRun, ImageSettings, program
+from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
+from pulumi_berth.images.built_image import BuiltImage, ImageRun, ImageSettings, program_layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayImageArgs:
-    """How the stack's images are made, and the base to use instead of the project's own."""
+    """Arguments for `GatewayImage`.
+
+    Attributes:
+        settings: How the stack's images are built.
+        base: Image with Python 3.11, `registry/name@sha256:...`. Defaults to Berth's recipe.
+    """
 
     settings: ImageSettings
     base: str | None = None
 
 
 class GatewayImage(pulumi.ComponentResource):
-    """`gateway_app` and its libraries.
+    """The gateway's program and its libraries.
 
     Attributes:
         reference: `registry/name@sha256:...`.
-        report: what is inside, and which scanner passed it.
+        report: Contents of the image for each architecture, and the scanner that passed it.
     """
 
     reference: pulumi.Output[str]
@@ -31,26 +36,26 @@ class GatewayImage(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: GatewayImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:image:GatewayImage", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        super().__init__("berth:images:GatewayImage", name, None, opts)
+        child_opts = pulumi.ResourceOptions(parent=self)
         base = HardenedBaseImage(
             f"base-{name}",
-            HardenedBaseImageArgs(runtime="gateway", settings=args.settings, base=args.base),
-            inside,
+            HardenedBaseImageArgs(runtime=Runtime.GATEWAY, settings=args.settings, base=args.base),
+            child_opts,
         )
-        said = {
+        labels = {
             "org.opencontainers.image.title": name,
-            "org.opencontainers.image.description": "Berth's gateway: keys, throttle, quota",
+            "org.opencontainers.image.description": "Berth gateway: API keys, rate limits, quotas",
         }
         image = BuiltImage(
             name,
             settings=args.settings,
             repository=name,
             base=base.reference,
-            layers=[program("berth_gateway")],
-            run=ImageRun(entrypoint=["/usr/bin/python3", "-m", "berth_gateway"], labels=said),
-            annotations=said,
-            opts=inside,
+            layers=[program_layer("berth_gateway")],
+            run=ImageRun(entrypoint=["/usr/bin/python3", "-m", "berth_gateway"], labels=labels),
+            annotations=labels,
+            opts=child_opts,
         )
         self.reference = image.reference
         self.report = image.report

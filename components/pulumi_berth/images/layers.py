@@ -1,4 +1,4 @@
-"""The layers that Berth's images are made of, each built once and kept in the cache."""
+"""The layers of Berth's images. Each is built once and kept in the cache."""
 
 import hashlib
 import inspect
@@ -8,65 +8,64 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
-from pulumi_berth.datasets.artifact import data_tree
-from pulumi_berth.datasets.bucket_dataset import BucketSet
+from pulumi_berth.datasets.artifact import dataset_tree
+from pulumi_berth.datasets.bucket_dataset import BucketDataset
+from pulumi_berth.files import acquire_lock, cache_directory, open_replacement
 from pulumi_berth.images import base, debian, wheels
 from pulumi_berth.images.base import USER, base_tree
 from pulumi_berth.images.debian import unpack
-from pulumi_berth.images.fetch import fetch_package
-from pulumi_berth.images.lock import read_lock
+from pulumi_berth.images.packages import fetch_package, read_lock
 from pulumi_berth.images.wheels import LIBRARIES as LIBRARIES
 from pulumi_berth.images.wheels import fetch_wheels, libraries_tree, read_wheel_lock
 from pulumi_berth.oci import layer as layer_module
 from pulumi_berth.oci import tree as tree_module
-from pulumi_berth.oci.cache import alone, cache_folder, written_whole
 from pulumi_berth.oci.layer import Layer, write_layer
 from pulumi_berth.oci.registry import Repository
-from pulumi_berth.oci.tree import Tree, of_folder
+from pulumi_berth.oci.tree import Tree, read_tree
 from pulumi_berth.program_source import PROGRAM_PACKAGES, package_directory, program_digest
 
 BASE_LOCK = package_directory("pulumi_berth.images") / "base.lock.json"
 WHEEL_LOCK = package_directory("pulumi_berth.images") / "wheels.lock.json"
 
 PROGRAMS = "opt/berth/app"
-"""Where Berth's own programs lie in the image; PYTHONPATH names it."""
+"""Directory of Berth's programs in the image. PYTHONPATH includes it."""
 MODEL = "opt/berth/model"
-"""Where the one model version lies in the image."""
+"""Directory of the model version in the image."""
 USER_AND_GROUP = f"{USER}:{USER}"
 
 
 def base_digest() -> str:
-    """Of all that decides what the base has: the list of Debian packages, and the recipe."""
+    """Return the digest of the base layer's inputs: the list of Debian packages and the recipe."""
     return _digest(json.loads(BASE_LOCK.read_text())["packages"], base, debian)
 
 
 def runtime_digest(runtime: str) -> str:
-    """Of all that decides what a runtime has: its list of wheels, and what is taken of them."""
+    """Return the digest of a runtime's inputs: the list of wheels and the recipe."""
     return _digest(json.loads(WHEEL_LOCK.read_text())[runtime], wheels)
 
 
 def _digest(inputs: object, *recipe: ModuleType) -> str:
     """Return the digest of `inputs` and of the modules that turn them into a layer."""
     sources = [inspect.getsource(module) for module in (*recipe, layer_module, tree_module)]
-    told = json.dumps([inputs, sources], sort_keys=True)
-    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}"
+    content = json.dumps([inputs, sources], sort_keys=True)
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
 def base_layer(architecture: str, mirrors: Sequence[str]) -> Layer:
-    """Debian's Python without what can be misused; from `mirrors`, or Debian's own when empty."""
+    """Build the layer with Debian's Python. `mirrors` replaces Debian's own servers."""
     lock = read_lock(BASE_LOCK)
     packages = lock.packages[architecture]
 
-    def tree() -> Tree:
+    def build() -> Tree:
         return base_tree(
             [unpack(package.path, fetch_package(lock, package, mirrors)) for package in packages]
         )
 
-    return _cached("base", [base_digest(), architecture], tree)
+    return _cached("base", [base_digest(), architecture], build)
 
 
 def runtime_layer(runtime: str, architecture: str) -> Layer:
-    """The libraries of a runtime: `serving-cpu`, `serving-cuda` or `gateway`."""
+    """Build the layer with the libraries of a runtime: see `base_image.Runtime`."""
     wheels = read_wheel_lock(WHEEL_LOCK, runtime, architecture)
     return _cached(
         runtime,
@@ -76,43 +75,46 @@ def runtime_layer(runtime: str, architecture: str) -> Layer:
 
 
 def program_layer(program: str) -> Layer:
-    """One of Berth's programs, such as `berth_serving`, with the packages that it imports."""
+    """Build the layer with one of Berth's programs and the packages that it imports."""
 
-    def tree() -> Tree:
-        found: Tree = {}
+    def build() -> Tree:
+        tree: Tree = {}
         for package in PROGRAM_PACKAGES[program]:
             directory = package_directory(package)
-            found |= of_folder(directory, under=f"{PROGRAMS}/{package}", pattern="**/*.py")
-        return found
+            tree |= read_tree(directory, under=f"{PROGRAMS}/{package}", pattern="**/*.py")
+        return tree
 
-    return _cached(program, program_digest(program), tree)
+    return _cached(program, program_digest(program), build)
 
 
 def model_layer(model_dir: Path, digest: str) -> Layer:
-    """One model version: its card and the files that the card names."""
-    return _cached("model", digest, lambda: of_folder(model_dir, under=MODEL))
+    """Build the layer with one model version: its card and the files that the card lists."""
+    return _cached("model", digest, lambda: read_tree(model_dir, under=MODEL))
 
 
-def data_layer(repository: Repository, digest: str) -> Layer:
-    """One version of a set of data, from its artifact."""
-    return _cached("data", digest, lambda: data_tree(repository, digest))
+def dataset_layer(repository: Repository, digest: str) -> Layer:
+    """Build the layer with one version of a dataset from a registry."""
+    return _cached("dataset", digest, lambda: dataset_tree(repository, digest))
 
 
-def bucket_layer(place: BucketSet, digest: str) -> Layer:
-    """One version of a set of data, from a bucket."""
-    return _cached("bucket", digest, lambda: place.tree(digest))
+def bucket_dataset_layer(dataset: BucketDataset, digest: str) -> Layer:
+    """Build the layer with one version of a dataset from a bucket."""
+    return _cached("bucket-dataset", digest, lambda: dataset.tree(digest))
 
 
-def _cached(kind: str, inputs: object, tree: Callable[[], Tree]) -> Layer:
-    """The layer for `inputs`. Two builds that need the same one wait for one another."""
+def _cached(kind: str, inputs: object, build: Callable[[], Tree]) -> Layer:
+    """Return the layer for `inputs` from the cache, or build it.
+
+    If two processes need the same layer, one builds it and the other waits.
+    """
     key = f"{kind}-{_digest(inputs).removeprefix('sha256:')[:32]}"
-    folder = cache_folder("layers")
-    archive, facts = folder / f"{key}.tar.gz", folder / f"{key}.json"
-    with alone(folder / f".{key}.lock"):
-        if not facts.exists() or not archive.exists():
-            with written_whole(archive) as path:
-                layer = write_layer(tree(), path)
-            with written_whole(facts) as path:
+    directory = cache_directory("images", "layers")
+    archive, metadata = directory / f"{key}.tar.gz", directory / f"{key}.json"
+    with acquire_lock(directory / f".{key}.lock"):
+        if not metadata.exists() or not archive.exists():
+            with open_replacement(archive) as path:
+                layer = write_layer(build(), path)
+            with open_replacement(metadata) as path:
                 path.write_text(json.dumps({**asdict(layer), "path": str(archive)}))
-        found = json.loads(facts.read_text())
-    return Layer(**{**found, "path": archive})
+        content = json.loads(metadata.read_text())
+    return Layer(**{**content, "path": archive})

@@ -1,4 +1,4 @@
-"""Report: what of an image matters to whoever must answer for it, and what is wrong with it."""
+"""The report about an image, and the defects that prevent its deployment."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,20 +11,26 @@ _SET_ID = 0o6000
 _SHELLS = {"sh", "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "rbash", "tcsh", "zsh"}
 _MANAGERS = {"apk", "apt", "apt-get", "dnf", "dpkg", "microdnf", "pip", "pip3", "rpm", "yum"}
 _COMPILERS = {"as", "c++", "cc", "clang", "cpp", "g++", "gcc", "ld", "make", "rustc"}
-_PROGRAM_FOLDERS = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
+_PROGRAM_DIRECTORIES = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
 _INSTALLERS = ("/pip/__main__.py", "/ensurepip/__init__.py")
+_LISTED_PATHS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An image in figures.
+    """The size and the security-relevant contents of an image.
 
     Attributes:
-        user: as the image's configuration has it.
-        compressed, unpacked: bytes of all layers, and of all files.
-        packages: how many of each kind.
-        set_id, shells, managers, compilers: paths of files that a hardened image has not.
-        certificates, time_zones: whether they are there.
+        user: User in the image's configuration.
+        compressed: Size of all layers, in bytes.
+        unpacked: Size of all files, in bytes.
+        packages: Kind of package -> number of packages.
+        set_id: Paths of set-uid and set-gid files. A hardened image has none.
+        shells: Paths of shells. A hardened image has none.
+        managers: Paths of package managers. A hardened image has none.
+        compilers: Paths of compilers. A hardened image has none.
+        has_certificates: True if the image contains CA certificates.
+        has_time_zones: True if the image contains time zones.
     """
 
     user: str
@@ -35,12 +41,12 @@ class Report:
     shells: list[str]
     managers: list[str]
     compilers: list[str]
-    certificates: bool
-    time_zones: bool
+    has_certificates: bool
+    has_time_zones: bool
 
 
-def report_of(contents: Contents, config: Mapping[str, Any], compressed: int) -> Report:
-    """The report of an image with this configuration."""
+def build_report(contents: Contents, config: Mapping[str, Any], compressed: int) -> Report:
+    """Build the report of an image with this configuration."""
     files = contents.files
     kinds = [package.kind for package in contents.packages]
     installers = [path for path in files if path.endswith(_INSTALLERS)]
@@ -52,38 +58,39 @@ def report_of(contents: Contents, config: Mapping[str, Any], compressed: int) ->
         set_id=sorted(
             path for path, entry in files.items() if entry.mode & _SET_ID and entry.kind == "file"
         ),
-        shells=_programs(contents, _SHELLS),
-        managers=sorted(_programs(contents, _MANAGERS) + installers),
-        compilers=_programs(contents, _COMPILERS),
-        certificates="etc/ssl/certs/ca-certificates.crt" in files,
-        time_zones="usr/share/zoneinfo/UTC" in files or "usr/share/zoneinfo/Etc/UTC" in files,
+        shells=_find_programs(contents, _SHELLS),
+        managers=sorted(_find_programs(contents, _MANAGERS) + installers),
+        compilers=_find_programs(contents, _COMPILERS),
+        has_certificates="etc/ssl/certs/ca-certificates.crt" in files,
+        has_time_zones="usr/share/zoneinfo/UTC" in files or "usr/share/zoneinfo/Etc/UTC" in files,
     )
 
 
-def shortcomings(report: Report) -> Iterator[str]:
-    """What keeps an image from being deployed, a line each."""
+def find_defects(report: Report) -> Iterator[str]:
+    """Yield each defect that prevents the deployment of an image."""
     user = report.user.partition(":")[0]
     if user in ("", "0", "root"):
-        yield f"runs as user {user or 'root'}; it must run as one that is not root"
-    for what, paths in (
-        ("files with set-uid or set-gid", report.set_id),
+        yield f"it runs as user {user or 'root'} and must not run as root"
+    for description, paths in (
+        ("set-uid or set-gid files", report.set_id),
         ("shells", report.shells),
         ("package managers", report.managers),
         ("compilers", report.compilers),
     ):
         if paths:
-            yield f"has {what}: {', '.join(f'/{path}' for path in paths[:10])}"
-    if not report.certificates:
-        yield "has no CA certificates at /etc/ssl/certs/ca-certificates.crt"
-    if not report.time_zones:
-        yield "has no time zones at /usr/share/zoneinfo"
+            listed = ", ".join(f"/{path}" for path in paths[:_LISTED_PATHS])
+            yield f"it contains {description}: {listed}"
+    if not report.has_certificates:
+        yield "it has no CA certificates at /etc/ssl/certs/ca-certificates.crt"
+    if not report.has_time_zones:
+        yield "it has no time zones in /usr/share/zoneinfo"
 
 
-def _programs(contents: Contents, names: set[str]) -> list[str]:
+def _find_programs(contents: Contents, names: set[str]) -> list[str]:
     return sorted(
         path
         for path, entry in contents.files.items()
-        if (place := PurePosixPath(path)).name in names
-        and str(place.parent) in _PROGRAM_FOLDERS
-        and entry.kind != "folder"
+        if (program := PurePosixPath(path)).name in names
+        and str(program.parent) in _PROGRAM_DIRECTORIES
+        and entry.kind != "directory"
     )

@@ -1,4 +1,4 @@
-"""ServingImage: the serving app and exactly one model version, on the hardened base."""
+"""ServingImage: the serving program and one model version on the hardened base."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,21 +7,30 @@ from typing import Any
 import pulumi
 
 from pulumi_berth.images import layers
-from pulumi_berth.images.built_image import BuiltImage, ImageLayer, ImageRun, ImageSettings, program
+from pulumi_berth.images.built_image import (
+    BuiltImage,
+    ImageLayer,
+    ImageRun,
+    ImageSettings,
+    LayerKind,
+    program_layer,
+)
 
 MODEL_DIR = f"/{layers.MODEL}"
+"""Directory of the model version in the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingImageArgs:
-    """What is served.
+    """Arguments for `ServingImage`.
 
     Attributes:
-        model, version: as in the model card.
-        model_dir: folder with `model.yaml` and the files that it names.
-        digest: `sha256:<hex>` of the model card.
-        base: the hardened base, `registry/name@sha256:...`.
-        settings: how the stack's images are made.
+        model: Model name, as in the model card.
+        version: Model version, as in the model card.
+        model_dir: Directory with `model.yaml` and the files that it lists.
+        digest: Digest of the model version, `sha256:<hex>`.
+        base: Hardened base image, `registry/name@sha256:...`.
+        settings: How the stack's images are built.
     """
 
     model: str
@@ -33,13 +42,15 @@ class ServingImageArgs:
 
 
 class ServingImage(pulumi.ComponentResource):
-    """One model version in an image of its own. A new version adds only its own layer: the base,
-    the libraries and the app are layers that all versions share.
+    """An image with exactly one model version.
+
+    A new version adds only its own layer. All versions share the layers of the base, the libraries
+    and the program.
 
     Attributes:
         reference: `registry/name@sha256:...`.
-        digest: `sha256:...` of the image.
-        report: what is inside, and which scanner passed it.
+        digest: Digest of the image, `sha256:...`.
+        report: Contents of the image for each architecture, and the scanner that passed it.
     """
 
     reference: pulumi.Output[str]
@@ -49,8 +60,8 @@ class ServingImage(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ServingImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("berth:image:ServingImage", name, None, opts)
-        said = {
+        super().__init__("berth:images:ServingImage", name, None, opts)
+        labels = {
             "org.opencontainers.image.title": args.model,
             "org.opencontainers.image.version": args.version,
             "org.opencontainers.image.description": f"Berth of {args.model} {args.version}",
@@ -64,18 +75,20 @@ class ServingImage(pulumi.ComponentResource):
             repository=args.model,
             base=args.base,
             layers=[
-                program("berth_serving"),
-                ImageLayer(kind="model", digest=args.digest, folder=str(args.model_dir)),
+                program_layer("berth_serving"),
+                ImageLayer(kind=LayerKind.MODEL, digest=args.digest, directory=str(args.model_dir)),
             ],
             run=ImageRun(
                 environment={"BERTH_MODEL_DIR": MODEL_DIR, "BERTH_HOST": "0.0.0.0"},  # noqa: S104
                 entrypoint=["/usr/bin/python3", "-m", "berth_serving"],
-                labels=said,
+                labels=labels,
             ),
-            annotations=said,
+            annotations=labels,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.reference = image.reference
         self.digest = image.digest
         self.report = image.report
-        self.register_outputs({"reference": self.reference, "report": self.report})
+        self.register_outputs(
+            {"reference": self.reference, "digest": self.digest, "report": self.report}
+        )

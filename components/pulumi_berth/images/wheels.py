@@ -1,4 +1,4 @@
-"""Wheels: Python libraries as files of an image, without an installer in it."""
+"""Python wheels as files of an image, which needs no installer."""
 
 import json
 import re
@@ -10,22 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulumi_berth.images.fetch import FetchError
-from pulumi_berth.oci.cache import alone, cache_folder
+from pulumi_berth.files import acquire_lock, cache_directory
+from pulumi_berth.images.packages import DownloadError
 from pulumi_berth.oci.tree import EXECUTABLE, PLAIN, Entry, Tree
 
 LIBRARIES = "opt/berth/lib"
-"""Where they lie in the image; PYTHONPATH names it."""
+"""Directory of the libraries in the image. PYTHONPATH includes it."""
 PYTHON_VERSION = "3.11"
-# Debian 12 has glibc 2.36; 2.28 is the newest that the wheels in use ask for. pip wants each level.
+# Debian 12 has glibc 2.36. The wheels require at most 2.28. pip needs a list of all levels.
 _GLIBC = range(28, 16, -1)
 PLATFORMS = {
     architecture: (*(f"manylinux_2_{minor}_{cpu}" for minor in _GLIBC), f"manylinux2014_{cpu}")
     for architecture, cpu in (("amd64", "x86_64"), ("arm64", "aarch64"))
 }
 
-# Tests, type stubs and converters: 50 MB that never run. libonnxruntime.so is for C programs; the
-# Python binding has its own copy inside.
+# Tests, type stubs and converters are 50 MB that never run. libonnxruntime.so is for C programs;
+# the Python binding includes its own copy.
 _DROPPED = re.compile(
     r".*/tests?/|.*\.pyi$|.*\.(h|c|pyx|pxd|a)$|numpy/(f2py|_pyinstaller|doc|distutils)/"
     r"|onnxruntime/(transformers|quantization|tools|datasets|backend)/"
@@ -36,7 +36,7 @@ _DROPPED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class LockedWheel:
-    """One wheel, `file` by its sha256 (hex)."""
+    """One wheel: the name of its file, and its SHA-256 in hex."""
 
     name: str
     version: str
@@ -45,47 +45,53 @@ class LockedWheel:
 
 
 def read_wheel_lock(path: Path, runtime: str, architecture: str) -> list[LockedWheel]:
-    """The wheels of a runtime (`serving-cpu`, `serving-cuda`, `gateway`), as locked."""
+    """Return the locked wheels of a runtime: see `base_image.Runtime`."""
     content = json.loads(path.read_text())
     return [LockedWheel(**entry) for entry in content[runtime][architecture]]
 
 
 def fetch_wheels(wheels: list[LockedWheel], architecture: str) -> list[Path]:
-    """The wheel files, from the cache or by pip, whose own configuration says where from.
+    """Return the wheel files from the cache, or download them with pip.
+
+    pip's configuration, such as PIP_INDEX_URL, applies.
 
     Raises:
-        FetchError: pip could not have them all as locked; the text is pip's.
+        DownloadError: If pip cannot download all wheels with the locked content.
     """
-    folder = cache_folder("wheels")
-    # Two images that need the same wheels download them once.
-    with alone(folder / ".lock"):
-        missing = [wheel for wheel in wheels if not (folder / wheel.file).exists()]
+    directory = cache_directory("images", "wheels")
+    # If two images need the same wheels, one downloads them and the other waits.
+    with acquire_lock(directory / ".lock"):
+        missing = [wheel for wheel in wheels if not (directory / wheel.file).exists()]
         if missing:
-            with tempfile.TemporaryDirectory(dir=folder) as beside:
-                _download(missing, architecture, Path(beside))
+            with tempfile.TemporaryDirectory(dir=directory) as temporary:
+                _download(missing, architecture, Path(temporary))
                 for wheel in missing:
-                    Path(beside, wheel.file).replace(folder / wheel.file)
-    return [folder / wheel.file for wheel in wheels]
+                    Path(temporary, wheel.file).replace(directory / wheel.file)
+    return [directory / wheel.file for wheel in wheels]
 
 
-def _download(wheels: list[LockedWheel], architecture: str, folder: Path) -> None:
-    wanted = folder / "wanted.txt"
-    wanted.write_text(
+def _download(wheels: list[LockedWheel], architecture: str, directory: Path) -> None:
+    requirements = directory / "requirements.txt"
+    requirements.write_text(
         "\n".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in wheels)
     )
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
-        f"--python-version={PYTHON_VERSION}", f"--dest={folder}", f"--requirement={wanted}",
+        f"--python-version={PYTHON_VERSION}", f"--dest={directory}",
+        f"--requirement={requirements}",
         *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FetchError(f"wheels of the image cannot be had:\n{done.stderr.strip()}")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise DownloadError(
+            "pip could not download the wheels of the image. Check the network and pip's "
+            f"configuration.\n{result.stderr.strip()}"
+        )
 
 
 def libraries_tree(wheels: list[Path]) -> Tree:
-    """The files of the wheels that an image needs."""
+    """Return the files of the wheels that an image needs."""
     tree: Tree = {}
     for path in wheels:
         archive = zipfile.ZipFile(path)

@@ -1,1 +1,1 @@
-"""Components that run model versions as supervised processes on this machine."""
+"""Components that run a stack as supervised processes on this machine."""

@@ -1,81 +1,62 @@
-"""Waiting for a supervised process to be ready, and saying why one is not."""
+"""Waiting until a supervised process is ready, and the reason if it is not."""
 
-import http.client
 import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.run_dir import RunDir
 
 _POLL_SECONDS = 0.05
-_ATTEMPT_SECONDS = 2.0
-_LAST_LINES = 5
-# Supervisor's words for a process that ended although nobody asked it to.
-_FAILED = {"BACKOFF", "EXITED", "FATAL", "UNKNOWN"}
+_LOG_LINES = 5
+# States of a process that exited although the supervisor did not stop it.
+_FAILED_STATES = frozenset({"BACKOFF", "EXITED", "FATAL", "UNKNOWN"})
 
 
 class NotReadyError(RuntimeError):
-    """A process ended, or was not ready in time; the message has its last words."""
-
-
-def get_json(port: int, path: str) -> tuple[int, Any]:
-    """Status and JSON body of `GET path` on a port of this machine (None where not JSON).
-
-    Raises:
-        OSError, http.client.HTTPException: no HTTP answer.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ATTEMPT_SECONDS)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    try:
-        return response.status, json.loads(body)
-    except ValueError:
-        return response.status, None
+    """A process exited or was not ready in time. The message has its last log lines."""
 
 
 def wait_until_ready(
-    run_dir: RunDir, name: str, ready: Callable[[], bool], *, seconds: float
+    run_dir: RunDir, name: str, is_ready: Callable[[], bool], *, seconds: float
 ) -> None:
-    """Return when `ready()` holds for the process `name`.
+    """Return when `is_ready()` is true for the process `name`.
 
     Raises:
-        NotReadyError: the process ended, or `seconds` passed.
+        NotReadyError: If the process exits, or if `seconds` pass.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
-            if ready():
-                return
-        except (OSError, http.client.HTTPException):
-            pass  # not listening yet
-        state = supervisord.states(run_dir).get(name, "UNKNOWN")
-        if state in _FAILED:
-            raise NotReadyError(f"{name} ended at start: {last_words(run_dir, name)}")
+        if is_ready():
+            return
+        state = supervisord.get_states(run_dir).get(name, "UNKNOWN")
+        if state in _FAILED_STATES:
+            raise NotReadyError(
+                f"Process {name} exited during startup. Its last log lines: "
+                f"{read_last_log_lines(run_dir, name)}"
+            )
         time.sleep(_POLL_SECONDS)
-    raise NotReadyError(f"{name} was not ready within {seconds:g} s: {last_words(run_dir, name)}")
+    raise NotReadyError(
+        f"Process {name} was not ready within {seconds:g} s. Its last log lines: "
+        f"{read_last_log_lines(run_dir, name)}"
+    )
 
 
-def last_words(run_dir: RunDir, name: str) -> str:
-    """The last lines of the process's log, the JSON ones by their message."""
+def read_last_log_lines(run_dir: RunDir, name: str) -> str:
+    """Return the last lines of the process's log. Of a JSON line, return only the message."""
     try:
-        lines = run_dir.log(name).read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        lines = run_dir.log(name).read_text(errors="replace").splitlines()[-_LOG_LINES:]
     except OSError:
         lines = []
-    return " | ".join(_message(line) for line in lines) or "it wrote nothing"
+    return " | ".join(_extract_message(line) for line in lines) or "the log is empty"
 
 
-def _message(line: str) -> str:
+def _extract_message(line: str) -> str:
     try:
         record = json.loads(line)
     except ValueError:
         return line
     if not isinstance(record, dict):
         return line
-    said = [str(record[key]) for key in ("message", "error", "reason") if key in record]
-    return ": ".join(said) or line
+    texts = [str(record[key]) for key in ("message", "error", "reason") if key in record]
+    return ": ".join(texts) or line

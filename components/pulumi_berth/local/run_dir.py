@@ -1,11 +1,12 @@
-"""The folder that one local stack lives in while it runs: where everything is.
+"""The directory in which a local stack runs.
 
 <run_dir>/                 mode 700
-  supervisord.conf         the supervisor and its control socket
+  supervisord.conf         configuration of the supervisor
+  supervisor.sock          control socket of the supervisor
   programs/*.conf          one file per supervised process
-  logs/*.log               what each process wrote
-  token                    mode 600: the gateway shows it to the berths
-  gateway/                 the gateway's table and its quota counters
+  logs/*.log               output of each process
+  token                    mode 600; the gateway authenticates to the berths with it
+  gateway/                 the gateway's configuration and its quota counters
 """
 
 import hashlib
@@ -15,14 +16,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# The longest path that every supported system accepts for a Unix socket: macOS gives it
-# 104 bytes with the closing NUL, Linux 108 (`man 7 unix`).
+# The longest path that every supported system accepts for a Unix socket: macOS reserves
+# 104 bytes including the closing NUL, Linux 108 (`man 7 unix`).
 _SOCKET_PATH_BYTES = 103
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The paths under one stack's run folder. Nothing is created by asking for one."""
+    """The paths in the run directory of one stack. Reading a path creates nothing."""
 
     path: Path
 
@@ -47,50 +48,37 @@ class RunDir:
         return self.path / "gateway"
 
     @property
-    def table(self) -> Path:
+    def gateway_config(self) -> Path:
         return self.gateway / "gateway.json"
 
     @property
     def socket(self) -> Path:
-        """The supervisor's control socket: in the folder, or, where the path would be too
-        long for a Unix socket, under the user's temporary folder with a name made from it."""
-        inside = self.path / "supervisor.sock"
-        if len(os.fsencode(inside)) <= _SOCKET_PATH_BYTES:
-            return inside
+        """The supervisor's control socket.
+
+        If the path is too long for a Unix socket, the socket is in the user's temporary
+        directory. Its name then contains a hash of the path.
+        """
+        socket = self.path / "supervisor.sock"
+        if len(os.fsencode(socket)) <= _SOCKET_PATH_BYTES:
+            return socket
         name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"berth-{os.getuid()}-{name}.sock"
 
     def program(self, name: str) -> Path:
-        """The supervisor's file for the process `name`."""
+        """Return the path of the supervisor's configuration for the process `name`."""
         return self.programs / f"{name}.conf"
 
     def log(self, name: str) -> Path:
-        """What the process `name` writes to stdout and stderr."""
+        """Return the path of the file that receives the output of the process `name`."""
         return self.logs / f"{name}.log"
 
     def create(self) -> None:
-        """Make the folder and its sub-folders, for this user only."""
-        for folder in (self.path, self.programs, self.logs, self.gateway):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Create the directory and its subdirectories, accessible only to this user."""
+        for directory in (self.path, self.programs, self.logs, self.gateway):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
     def remove(self) -> None:
-        """Remove the folder with all it holds; one that is gone is no error."""
+        """Remove the directory and everything in it. Do nothing if it does not exist."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.socket.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
-    """Write `content` so that a reader sees the old file or the new one, never a part."""
-    data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

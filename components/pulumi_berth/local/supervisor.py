@@ -1,69 +1,25 @@
-"""Supervisor: the local stack's machine room. Every process of the stack runs under it."""
+"""The process supervisor of a local stack. Every process of the stack runs under it."""
 
 import secrets
 from pathlib import Path
-from typing import Any
 
 import pulumi
-from pulumi.dynamic import (
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    ResourceProvider,
-    UpdateResult,
-)
+from pulumi.dynamic import Resource
 
+from pulumi_berth.files import replace_atomically
 from pulumi_berth.local import supervisord
-from pulumi_berth.local.run_dir import RunDir, write_atomically
+from pulumi_berth.local.run_dir import RunDir
+from pulumi_berth.providers import SupervisorProvider
+
+_TOKEN_BYTES = 32
 
 
-class _SupervisorProvider(ResourceProvider):
-    # Nothing of a secret is captured by the class; in clear, a diff of it can be read.
-    serialize_as_secret_always = False
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        run_dir = RunDir(Path(props["run_dir"]))
-        # What a lost state left running here is nobody's any more.
-        supervisord.stop(run_dir)
-        for left in run_dir.programs.glob("*.conf"):
-            left.unlink()
-        self._run(run_dir)
-        return CreateResult(str(run_dir.path), {**props, "running": True})
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        moved = olds["run_dir"] != news["run_dir"]
-        running = supervisord.is_running(RunDir(Path(olds["run_dir"])))
-        return DiffResult(
-            changes=moved or not running or not olds["running"],
-            replaces=["run_dir"] if moved else [],
-        )
-
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        self._run(RunDir(Path(news["run_dir"])))
-        return UpdateResult({**news, "running": True})
-
-    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        running = supervisord.is_running(RunDir(Path(props["run_dir"])))
-        return ReadResult(id_, {**props, "running": running})
-
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        run_dir = RunDir(Path(props["run_dir"]))
-        supervisord.stop(run_dir)
-        run_dir.remove()
-
-    def _run(self, run_dir: RunDir) -> None:
-        run_dir.create()
-        if not run_dir.token.exists():
-            write_atomically(run_dir.token, secrets.token_urlsafe(32))
-        supervisord.start(run_dir)
-
-
-class Supervisor(Resource, module="local", name="Supervisor"):
-    """The process supervisor of one local stack, and the folder that the stack lives in.
+class Supervisor(Resource, module="berth", name="Supervisor"):
+    """The process supervisor of one local stack, and the stack's run directory.
 
     Args:
-        run_dir: absolute path of the folder; made at create, removed with all it holds at delete.
+        run_dir: Absolute path of the run directory. The resource creates the directory and
+            removes it, with everything in it, when the resource is deleted.
     """
 
     run_dir: pulumi.Output[str]
@@ -73,5 +29,30 @@ class Supervisor(Resource, module="local", name="Supervisor"):
         self, name: str, *, run_dir: Path, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(
-            _SupervisorProvider(), name, {"run_dir": str(run_dir), "running": None}, opts
+            SupervisorProvider(), name, {"run_dir": str(run_dir), "running": None}, opts
         )
+
+
+def start_empty(run_dir: RunDir) -> None:
+    """Start the supervisor without any program.
+
+    A stack whose state was lost can have left processes in this directory. End them first.
+    """
+    supervisord.stop(run_dir)
+    for config in run_dir.programs.glob("*.conf"):
+        config.unlink()
+    start(run_dir)
+
+
+def start(run_dir: RunDir) -> None:
+    """Create the run directory with its token, and start the supervisor if it does not run."""
+    run_dir.create()
+    if not run_dir.token.exists():
+        replace_atomically(run_dir.token, secrets.token_urlsafe(_TOKEN_BYTES))
+    supervisord.start(run_dir)
+
+
+def delete(run_dir: RunDir) -> None:
+    """Stop the supervisor with all its processes, and remove the run directory."""
+    supervisord.stop(run_dir)
+    run_dir.remove()

@@ -1,8 +1,8 @@
-"""The process supervisor of one local stack, and what it runs: plain functions, no Pulumi.
+"""The process supervisor of one local stack: plain functions, no Pulumi.
 
-Supervisor (supervisord.org) starts the processes, restarts the ones that crash and is the only
-one that signals them: it knows its own children, so nothing here ever signals a process by a
-remembered pid. Everything goes through its control socket, which lies in the stack's folder.
+Supervisor (supervisord.org) starts the processes and restarts those that crash. Only supervisor
+signals them, because it knows its own children: this module never signals a process by a stored
+PID. It controls supervisor through the control socket in the stack's run directory.
 """
 
 import contextlib
@@ -20,18 +20,19 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from pulumi_berth.local.run_dir import RunDir, write_atomically
+from pulumi_berth.files import replace_atomically
+from pulumi_berth.local.run_dir import RunDir
 
-# What a berth or the gateway may see of the environment that `up` ran in. A list of what passes,
-# since that environment also holds the passphrase and cloud credentials.
-_ENVIRONMENT_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
-_ENVIRONMENT_PASSED_PREFIX = "OTEL_"
+# The variables that a berth or the gateway inherits. This is an allowlist because the environment
+# of `up` also contains the passphrase and cloud credentials.
+_INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
+_INHERITED_PREFIX = "OTEL_"
 
-# Marks every process of a stack, so that those that outlive a killed supervisor are recognised.
 RUN_DIR_VARIABLE = "BERTH_RUN_DIR"
+"""Identifies every process of a stack, so that processes of a killed supervisor are found."""
 
-# The states, in supervisor's words, of a process that runs or that supervisor will run again.
-ALIVE = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+ALIVE_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+"""Supervisor's states of a process that runs or that supervisor starts again."""
 
 _COMMENT = re.compile(r"\s[#;]|[\r\n]")
 
@@ -40,15 +41,17 @@ _POLL_SECONDS = 0.05
 
 
 class SupervisorError(RuntimeError):
-    """The supervisor could not be started or refused what it was asked."""
+    """The supervisor did not start or rejected a request."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process to supervise.
+    """A process to supervise.
 
-    `name` is unique in the stack. `grace_seconds` is how long the process may take to finish
-    its requests after SIGTERM; it is killed a little later.
+    Attributes:
+        name: Unique name in the stack.
+        grace_seconds: Time to finish requests after SIGTERM. Supervisor kills the process 5 s
+            later.
     """
 
     name: str
@@ -69,7 +72,7 @@ def _control(run_dir: RunDir) -> Iterator[ServerProxy]:
 
 
 def is_running(run_dir: RunDir) -> bool:
-    """Whether this stack's own supervisor answers on its socket."""
+    """Check whether this stack's supervisor responds on its control socket."""
     try:
         with _control(run_dir) as control:
             return bool(control.supervisor.getIdentification() == _identity(run_dir))
@@ -78,68 +81,70 @@ def is_running(run_dir: RunDir) -> bool:
 
 
 def start(run_dir: RunDir) -> None:
-    """Start the supervisor in the background, with every program that the folder describes.
+    """Start the supervisor in the background with every program in the run directory.
 
-    Processes that a killed supervisor left behind are ended first, since they hold the ports.
+    First end the processes that a killed supervisor left, because they occupy the ports.
 
     Raises:
-        SupervisorError: it does not answer within some seconds; the message has its last words.
+        SupervisorError: If the supervisor does not respond within 15 s.
     """
     if is_running(run_dir):
         return
-    end_orphans(run_dir)
-    write_atomically(run_dir.config, _supervisor_config(run_dir))
-    started = subprocess.run(
+    stop_orphans(run_dir)
+    replace_atomically(run_dir.config, _supervisor_config(run_dir))
+    result = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(run_dir.config)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=_passed_environment(),
+        env=_inherited_environment(),
         cwd=run_dir.path,
         check=False,
     )
     deadline = time.monotonic() + _START_SECONDS
-    while started.returncode == 0 and time.monotonic() < deadline:
+    while result.returncode == 0 and time.monotonic() < deadline:
         if is_running(run_dir):
             return
         time.sleep(_POLL_SECONDS)
     raise SupervisorError(
-        f"the process supervisor did not start in {run_dir.path}: "
-        f"{started.stdout.strip() or 'see ' + str(run_dir.path / 'supervisord.log')}"
+        f"The process supervisor did not start in {run_dir.path}: "
+        f"{result.stdout.strip() or 'see ' + str(run_dir.path / 'supervisord.log')}"
     )
 
 
 def stop(run_dir: RunDir) -> None:
-    """End the supervisor and everything that it runs, each within its grace; wait for it."""
+    """Stop the supervisor and its processes, each within its grace period, and wait for them."""
     with contextlib.suppress(OSError, Fault), _control(run_dir) as control:
         if control.supervisor.getIdentification() == _identity(run_dir):
             process = _supervisor_process(run_dir, int(str(control.supervisor.getPID())))
-            # Programs first: a shutdown alone would not wait for their grace one by one.
+            # Stop the programs first: a shutdown does not wait for the grace period of each.
             control.supervisor.stopAllProcesses()
             control.supervisor.shutdown()
             if process is not None:
                 with contextlib.suppress(psutil.TimeoutExpired):
                     process.wait(timeout=_START_SECONDS)
-    end_orphans(run_dir)
+    stop_orphans(run_dir)
 
 
 def add(run_dir: RunDir, program: Program) -> None:
-    """Have the supervisor run `program`, now and whenever it starts."""
-    write_atomically(run_dir.program(program.name), _program_config(run_dir, program))
+    """Run `program` under the supervisor, now and after each start of the supervisor."""
+    replace_atomically(run_dir.program(program.name), _program_config(run_dir, program))
     with _control(run_dir) as control:
         control.supervisor.reloadConfig()
         try:
             control.supervisor.addProcessGroup(program.name)
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_ADDED:
-                raise SupervisorError(f"supervisor refused {program.name}: {fault}") from fault
+                raise SupervisorError(
+                    f"The process supervisor rejected program {program.name}: {fault}"
+                ) from fault
 
 
 def remove(run_dir: RunDir, name: str) -> None:
-    """End the process `name` within its grace and forget it. One that is gone is no error."""
+    """Stop the process `name` within its grace period and remove it. It need not exist."""
     run_dir.program(name).unlink(missing_ok=True)
-    gone = (Faults.BAD_NAME, Faults.NOT_RUNNING)
+    already_stopped = (Faults.BAD_NAME, Faults.NOT_RUNNING)
     if is_running(run_dir):
         with _control(run_dir) as control:
             for call in (
@@ -149,8 +154,10 @@ def remove(run_dir: RunDir, name: str) -> None:
                 try:
                     call(name)
                 except Fault as fault:
-                    if fault.faultCode not in gone:
-                        raise SupervisorError(f"supervisor refused {name}: {fault}") from fault
+                    if fault.faultCode not in already_stopped:
+                        raise SupervisorError(
+                            f"The process supervisor could not remove {name}: {fault}"
+                        ) from fault
     for log in run_dir.logs.glob(f"{name}.log*"):
         log.unlink(missing_ok=True)
 
@@ -161,12 +168,15 @@ def reload(run_dir: RunDir, name: str) -> None:
         try:
             control.supervisor.signalProcess(name, "HUP")
         except Fault as fault:
-            raise SupervisorError(f"{name} cannot be told to reload: {fault}") from fault
+            raise SupervisorError(f"Could not send SIGHUP to {name}: {fault}") from fault
 
 
-def states(run_dir: RunDir) -> dict[str, str]:
-    """The state of each supervised process, by name, in the supervisor's words (RUNNING,
-    STARTING, BACKOFF, STOPPED, EXITED, FATAL …). Empty when the supervisor is not running."""
+def get_states(run_dir: RunDir) -> dict[str, str]:
+    """Return the state of each supervised process by name.
+
+    The states are supervisor's: RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL and others.
+    The result is empty if the supervisor does not run.
+    """
     if not is_running(run_dir):
         return {}
     with _control(run_dir) as control:
@@ -174,25 +184,25 @@ def states(run_dir: RunDir) -> dict[str, str]:
 
 
 def is_alive(run_dir: RunDir, name: str) -> bool:
-    """Whether the supervisor keeps the process running: it runs, starts, or is started again."""
-    return states(run_dir).get(name) in ALIVE
+    """Check whether the process runs, starts, or is about to be started again."""
+    return get_states(run_dir).get(name) in ALIVE_STATES
 
 
-def pids(run_dir: RunDir) -> dict[str, int]:
-    """The process id of each supervised process that runs, by name."""
+def get_pids(run_dir: RunDir) -> dict[str, int]:
+    """Return the PID of each running supervised process by name."""
     if not is_running(run_dir):
         return {}
     with _control(run_dir) as control:
         return {str(i["name"]): int(str(i["pid"])) for i in _infos(control) if i["pid"]}
 
 
-def end_orphans(run_dir: RunDir) -> None:
-    """End what a supervisor that was killed left running.
+def stop_orphans(run_dir: RunDir) -> None:
+    """End the processes that a killed supervisor left running.
 
-    Such a process is recognised by the mark in its own environment, never by a remembered pid;
-    psutil holds a process's start time against its pid before it signals.
+    A variable in the process's own environment identifies it, never a stored PID. Before it
+    signals, psutil compares the start time of the process, so a reused PID is safe.
     """
-    orphans = [p for p in psutil.process_iter() if _is_marked(p, run_dir)]
+    orphans = [p for p in psutil.process_iter() if _belongs_to_stack(p, run_dir)]
     for process in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -207,51 +217,51 @@ def _infos(control: ServerProxy) -> list[dict[str, object]]:
     return list(control.supervisor.getAllProcessInfo())  # type: ignore[arg-type]
 
 
-def _is_marked(process: psutil.Process, run_dir: RunDir) -> bool:
+def _belongs_to_stack(process: psutil.Process, run_dir: RunDir) -> bool:
     try:
         if process.uids().real != os.getuid():
             return False
-        marked: bool = process.environ().get(RUN_DIR_VARIABLE) == str(run_dir.path)
+        value = process.environ().get(RUN_DIR_VARIABLE)
     except (psutil.Error, OSError):
         return False
-    return marked
+    return bool(value == str(run_dir.path))
 
 
 def _supervisor_process(run_dir: RunDir, pid: int) -> psutil.Process | None:
-    """The process `pid` if it is this stack's supervisor."""
+    """Return the process `pid` if it is this stack's supervisor."""
     try:
         process = psutil.Process(pid)
-        ours = str(run_dir.config) in process.cmdline()
+        is_supervisor = str(run_dir.config) in process.cmdline()
     except psutil.Error:
         return None
-    return process if ours else None
+    return process if is_supervisor else None
 
 
 def _identity(run_dir: RunDir) -> str:
     return f"berth:{run_dir.path}"
 
 
-def _passed_environment() -> dict[str, str]:
+def _inherited_environment() -> dict[str, str]:
     return {
         key: value
         for key, value in os.environ.items()
-        if key in _ENVIRONMENT_PASSED or key.startswith(_ENVIRONMENT_PASSED_PREFIX)
+        if key in _INHERITED_VARIABLES or key.startswith(_INHERITED_PREFIX)
     }
 
 
 def _supervisor_config(run_dir: RunDir) -> str:
     return f"""\
 [supervisord]
-identifier={_escaped(_identity(run_dir))}
-logfile={_escaped(run_dir.path / "supervisord.log")}
+identifier={_escape(_identity(run_dir))}
+logfile={_escape(run_dir.path / "supervisord.log")}
 logfile_maxbytes=1MB
 logfile_backups=1
-pidfile={_escaped(run_dir.path / "supervisord.pid")}
-childlogdir={_escaped(run_dir.logs)}
+pidfile={_escape(run_dir.path / "supervisord.pid")}
+childlogdir={_escape(run_dir.logs)}
 umask=077
 
 [unix_http_server]
-file={_escaped(run_dir.socket)}
+file={_escape(run_dir.socket)}
 chmod=0600
 
 [rpcinterface:supervisor]
@@ -264,11 +274,11 @@ files={run_dir.programs.name}/*.conf
 
 def _program_config(run_dir: RunDir, program: Program) -> str:
     environment = {**program.environment, RUN_DIR_VARIABLE: str(run_dir.path)}
-    pairs = ",".join(f"{key}={_value(value)}" for key, value in environment.items())
+    pairs = ",".join(f"{key}={_quote(value)}" for key, value in environment.items())
     return f"""\
 [program:{program.name}]
-command={_escaped(shlex.join(program.command))}
-directory={_escaped(program.directory)}
+command={_escape(shlex.join(program.command))}
+directory={_escape(program.directory)}
 environment={pairs}
 autostart=true
 autorestart=true
@@ -284,26 +294,27 @@ stdout_logfile_backups=1
 """
 
 
-def _escaped(value: object) -> str:
-    """A value as supervisor's configuration reads it back: it expands `%(...)s`.
+def _escape(value: object) -> str:
+    """Escape a value for supervisor's configuration, which expands `%(...)s`.
 
     Raises:
-        SupervisorError: a comment begins inside the value, which nothing can quote.
+        SupervisorError: If the value contains the start of a comment, which cannot be quoted.
     """
     text = str(value)
     if _COMMENT.search(text):
         raise SupervisorError(
-            f"{text!r} cannot be given to the process supervisor: its files take what follows a "
-            "space and '#' or ';' for a comment; rename the folder"
+            f"The process supervisor cannot use the value {text!r}: a space and '#' or ';' start a "
+            "comment in its configuration. Rename the directory."
         )
     return text.replace("%", "%%")
 
 
-def _value(value: str) -> str:
-    """An environment variable's value; between its quotes, supervisor knows no escapes."""
+def _quote(value: str) -> str:
+    """Quote the value of an environment variable. Supervisor has no escapes in quotes."""
     quote = "'" if '"' in value else '"'
     if quote in value:
         raise SupervisorError(
-            f"{value!r} cannot be given to the process supervisor: it holds both kinds of quotes"
+            f"The process supervisor cannot use the value {value!r}: it contains both kinds of "
+            "quotes. Remove one kind."
         )
-    return f"{quote}{_escaped(value)}{quote}"
+    return f"{quote}{_escape(value)}{quote}"

@@ -1,1 +1,1 @@
-"""Container images as data: layers, manifests and a registry client, without a container engine."""
+"""OCI layers, documents and a registry client, without a container engine: plain functions."""

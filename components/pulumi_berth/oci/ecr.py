@@ -1,4 +1,4 @@
-"""Logging in to ECR with the AWS credentials at hand."""
+"""Login to Amazon ECR with the current AWS credentials."""
 
 import base64
 import re
@@ -10,28 +10,27 @@ _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.a
 
 @lru_cache(maxsize=32)
 def ecr_login(host: str) -> tuple[str, str] | None:
-    """User and password of an ECR registry, good for 12 hours; None for any other registry.
+    """Return the user and password of an ECR registry, or None for any other registry.
 
-    Args:
-        host: of the registry.
+    The password is valid for 12 hours.
 
     Raises:
-        RuntimeError: AWS does not give one.
+        RuntimeError: If AWS rejects the request.
     """
-    found = _HOST.fullmatch(host)
-    if found is None:
+    match = _HOST.fullmatch(host)
+    if match is None:
         return None
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = boto3.client("ecr", region_name=found["region"])
-        answer = client.get_authorization_token(registryIds=[found["account"]])
+        client = boto3.client("ecr", region_name=match["region"])
+        response = client.get_authorization_token(registryIds=[match["account"]])
     except (BotoCoreError, ClientError) as error:
         raise RuntimeError(
-            f"{host}: AWS gives no login: {error}; are there credentials of account "
-            f"{found['account']}, with ecr:GetAuthorizationToken?"
+            f"Could not log in to {host}: {error}. Use credentials of account "
+            f"{match['account']} with the permission ecr:GetAuthorizationToken."
         ) from error
-    token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
+    token = base64.b64decode(response["authorizationData"][0]["authorizationToken"]).decode()
     user, _, password = token.partition(":")
     return user, password

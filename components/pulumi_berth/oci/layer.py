@@ -1,4 +1,4 @@
-"""Layer: a tree as a gzip-compressed tar archive whose bytes depend on the tree alone."""
+"""Layers: gzip-compressed tar archives whose bytes depend only on the tree."""
 
 import hashlib
 import io
@@ -10,22 +10,24 @@ from typing import BinaryIO, Self
 
 from typing_extensions import Buffer
 
-from pulumi_berth.oci.tree import EXECUTABLE, Entry, Tree, folder, implied_folders
+from pulumi_berth.oci.tree import EXECUTABLE, Entry, Tree, directory, implied_directories
 
-# Fixed for every file and image: a time of building would change the digest.
 EPOCH = 1_700_000_000
-_LEVEL = 6
+"""Modification time of every file and image. The build time would change the digest."""
+
+_COMPRESSION_LEVEL = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A written layer.
+    """A layer in a file.
 
     Attributes:
-        path: of the compressed archive.
-        digest, size: of the compressed archive, `sha256:<hex>` and bytes.
-        diff_id: sha256 of the archive before compression, as the image's configuration names it.
-        unpacked: bytes of all files.
+        path: Path of the compressed archive.
+        digest: Digest of the compressed archive, `sha256:<hex>`.
+        size: Size of the compressed archive, in bytes.
+        diff_id: Digest of the uncompressed archive, which the image's configuration lists.
+        unpacked: Size of all files, in bytes.
     """
 
     path: Path
@@ -36,17 +38,17 @@ class Layer:
 
 
 def write_layer(tree: Tree, path: Path) -> Layer:
-    """Write `tree` to `path`: entries in name order, owned by root, with one fixed time."""
+    """Write `tree` to `path`: sorted by name, owned by root, with one fixed time."""
     unpacked = 0
-    whole = {**{name: folder(EXECUTABLE) for name in implied_folders(tree)}, **tree}
+    entries = {**{name: directory(EXECUTABLE) for name in implied_directories(tree)}, **tree}
     with (
         path.open("wb") as file,
-        _Compressed(file) as stream,
+        _GzipWriter(file) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        # In name order a folder comes before what it holds.
-        for name in sorted(whole):
-            unpacked += _add(tar, name, whole[name])
+        # Sorting by name puts a directory before its content.
+        for name in sorted(entries):
+            unpacked += _add(tar, name, entries[name])
     return Layer(
         path=path,
         digest=f"sha256:{stream.compressed.hexdigest()}",
@@ -57,6 +59,7 @@ def write_layer(tree: Tree, path: Path) -> Layer:
 
 
 def _add(tar: tarfile.TarFile, name: str, entry: Entry) -> int:
+    """Add an entry to the archive and return the size of its content."""
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = entry.mode, EPOCH
     if entry.read is not None:
@@ -72,17 +75,17 @@ def _add(tar: tarfile.TarFile, name: str, entry: Entry) -> int:
     return 0
 
 
-class _Compressed(io.RawIOBase):
-    """Compresses what is written to it, and digests both sides on the way.
+class _GzipWriter(io.RawIOBase):
+    """A writer that compresses its input and computes the digests of input and output.
 
-    Not `gzip`: its header would carry a time and, by version, an operating system.
+    The `gzip` module is not suitable: its header contains a time and an operating system.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self.plain, self.compressed = hashlib.sha256(), hashlib.sha256()
         self._file = file
         self._written = 0
-        self._zip = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._zip = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def __enter__(self) -> Self:
         return self
@@ -97,14 +100,14 @@ class _Compressed(io.RawIOBase):
         view = memoryview(data)
         self._written += view.nbytes
         self.plain.update(view)
-        self._put(self._zip.compress(view))
+        self._write_compressed(self._zip.compress(view))
         return view.nbytes
 
     def close(self) -> None:
         if not self.closed:
-            self._put(self._zip.flush())
+            self._write_compressed(self._zip.flush())
         super().close()
 
-    def _put(self, data: bytes) -> None:
+    def _write_compressed(self, data: bytes) -> None:
         self.compressed.update(data)
         self._file.write(data)

@@ -1,12 +1,12 @@
-"""Registry: blobs and manifests to and from an OCI registry.
+"""A client for OCI registries: push and read blobs and manifests.
 
-Credentials are those of `docker login`: the library reads the same configuration file. For ECR
-they are AWS's own.
+The client uses the credentials of `docker login`. For ECR it uses the AWS credentials.
 """
 
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,26 @@ import requests
 from oras.container import Container
 from oras.provider import Registry as OrasRegistry
 
-from pulumi_berth.oci import oci
-from pulumi_berth.oci.cache import cache_folder, written_whole
+from berth_data.manifest import file_sha256
+from pulumi_berth.files import cache_directory, open_replacement
+from pulumi_berth.oci import documents
+from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.ecr import ecr_login
-from pulumi_berth.oci.oci import Document
 
-_ACCEPT = ", ".join((oci.INDEX, oci.MANIFEST, oci.DOCKER_INDEX, oci.DOCKER_MANIFEST))
+_ACCEPT = ", ".join(
+    (documents.INDEX, documents.MANIFEST, documents.DOCKER_INDEX, documents.DOCKER_MANIFEST)
+)
 
-_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds
+# oras reads a blob into memory unless it uploads chunks. ECR accepts parts of 5 to 10 MiB:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+_CHUNK_BYTES = 8 << 20
+
+# Waiting times after the registry reports a blob as unknown, in seconds.
+_UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 
 class RegistryError(RuntimeError):
-    """A registry that cannot be reached, refuses, or lacks what is asked for."""
+    """A registry did not respond, rejected a request, or lacks a blob or manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,40 +42,49 @@ class Repository:
     """One repository of a registry.
 
     Attributes:
-        name: registry and path, such as `registry.example.com/berth/digits`.
-        plain_http: for a registry without TLS.
+        name: Registry and path, such as `registry.example.com/berth/digits`.
+        plain_http: True for a registry without TLS.
     """
 
     name: str
     plain_http: bool = False
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the blob is there already."""
-        return self._ask("HEAD", "blobs", digest).status_code == 200
+        """Check whether the repository has the blob."""
+        return self._request("HEAD", "blobs", digest).status_code == 200
 
-    def push_file(self, path: Path, digest: str, size: int) -> None:
-        """Put the file in `path` there as a blob, unless it is there."""
-        if self.has_blob(digest):
-            return
-
-        def content() -> Any:
-            return path.open("rb")
-
-        self._upload(content, digest, size)
+    def push_file(self, path: Path, digest: str) -> None:
+        """Upload the file `path` as a blob unless the repository has it."""
+        size = path.stat().st_size
+        try:
+            # oras checks for the blob first. The registry verifies the digest at the end.
+            response = self._client.upload_blob(
+                str(path),
+                Container(self.name),
+                {"digest": digest, "size": size},
+                do_chunked=size > _CHUNK_BYTES,
+                chunk_size=_CHUNK_BYTES,
+            )
+        except (requests.RequestException, ValueError, OSError) as error:
+            raise self._connection_error(error) from error
+        if response.status_code not in (200, 201):
+            raise self._rejection(response, f"push {digest}")
 
     def push_document(self, document: Document) -> None:
-        """Put a configuration there, as a blob."""
-        if not self.has_blob(document.digest):
-            self._upload(lambda: document.data, document.digest, len(document.data))
+        """Upload a document as a blob unless the repository has it."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(document.data)
+            file.flush()
+            self.push_file(Path(file.name), document.digest)
 
     def push_manifest(self, document: Document, reference: str | None = None) -> None:
-        """Put a manifest or index there, under its digest or the tag `reference`.
+        """Push a manifest or index with its digest, or with the tag `reference`.
 
-        A registry may for a moment not know a blob that it just said it has: while another client
-        is about to finish the same one (seen with two versions of a model pushed at once).
+        While another client finishes the upload of the same blob, a registry can report a blob as
+        unknown that it just reported as present. Two versions of a model pushed at once cause it.
         """
-        for pause in (*_BLOB_PAUSES, None):
-            response = self._ask(
+        for pause in (*_UNKNOWN_BLOB_PAUSES, None):
+            response = self._request(
                 "PUT",
                 "manifests",
                 reference or document.digest,
@@ -80,40 +97,52 @@ class Repository:
         self._expect(response, 201, f"push {reference or document.digest}")
 
     def digest_of(self, reference: str) -> str | None:
-        """The digest of the manifest under a tag or digest; None when there is none."""
-        response = self._ask("HEAD", "manifests", reference, headers={"Accept": _ACCEPT})
+        """Return the digest of the manifest with a tag or digest, or None if there is none."""
+        response = self._request("HEAD", "manifests", reference, headers={"Accept": _ACCEPT})
         if response.status_code == 404:
             return None
-        self._expect(response, 200, f"look for {reference}")
+        self._expect(response, 200, f"look up {reference}")
         return response.headers.get("Docker-Content-Digest")
 
     def manifest(self, reference: str) -> Document:
-        """The manifest or index under a tag or digest."""
-        response = self._ask("GET", "manifests", reference, headers={"Accept": _ACCEPT})
+        """Return the manifest or index with a tag or digest."""
+        response = self._request("GET", "manifests", reference, headers={"Accept": _ACCEPT})
         self._expect(response, 200, f"read {reference}")
         content = response.json()
-        found = Document(
+        document = Document(
             media_type=content.get("mediaType") or response.headers["Content-Type"],
             data=response.content,
         )
-        if reference.startswith("sha256:") and found.digest != reference:
-            raise RegistryError(f"{self.name}@{reference}: the registry gave another manifest")
-        return found
+        if reference.startswith("sha256:") and document.digest != reference:
+            raise RegistryError(
+                f"The registry returned manifest {document.digest} for {self.name}@{reference}. "
+                "Check the registry or a proxy in front of it."
+            )
+        return document
 
     def json_blob(self, digest: str) -> dict[str, Any]:
-        """A blob that is JSON."""
-        found: dict[str, Any] = json.loads(self.blob(digest).read_bytes())
-        return found
+        """Return the content of a JSON blob."""
+        content: dict[str, Any] = json.loads(self.blob(digest).read_bytes())
+        return content
 
     def blob(self, digest: str) -> Path:
-        """A blob as a file of the cache, its sha256 checked."""
-        path = cache_folder("blobs") / digest.replace(":", "-")
+        """Return a blob as a file in the cache, after verifying its digest."""
+        path = cache_directory("images", "blobs") / digest.replace(":", "-")
         if not path.exists():
-            with written_whole(path) as beside:
+            with open_replacement(path) as temporary:
                 try:
-                    self._client.download_blob(self._container(), digest, str(beside))
+                    self._client.download_blob(Container(self.name), digest, str(temporary))
                 except (requests.RequestException, ValueError, OSError) as error:
-                    raise RegistryError(f"{self.name}: cannot read {digest}: {error}") from error
+                    raise RegistryError(
+                        f"Could not read blob {digest} of {self.name}: {error}"
+                    ) from error
+                # oras does not compare the content with the digest.
+                actual = f"sha256:{file_sha256(temporary)}"
+                if actual != digest:
+                    raise RegistryError(
+                        f"The registry returned blob {actual} for {digest} of {self.name}. Check "
+                        "the registry or a proxy in front of it."
+                    )
         return path
 
     @property
@@ -123,69 +152,50 @@ class Repository:
         if login := ecr_login(host):
             client.auth.set_basic_auth(*login)
         else:
-            client.auth.load_configs(self._container())
+            client.auth.load_configs(Container(self.name))
         return client
 
-    def _container(self) -> Container:
-        return Container(self.name)
-
-    def _ask(
+    def _request(
         self,
         method: str,
         kind: str,
-        what: str,
+        name: str,
         *,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
     ) -> requests.Response:
         host, _, path = self.name.partition("/")
-        return self._request(method, f"{host}/v2/{path}/{kind}/{what}", headers=headers, data=data)
-
-    def _request(
-        self,
-        method: str,
-        address: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        data: Any = None,
-    ) -> requests.Response:
         scheme = "http" if self.plain_http else "https"
-        url = address if "://" in address else f"{scheme}://{address}"
         try:
             response: requests.Response = self._client.do_request(
-                url, method, headers=dict(headers or {}), data=data
+                f"{scheme}://{host}/v2/{path}/{kind}/{name}",
+                method,
+                headers=dict(headers or {}),
+                data=data,
             )
         except (requests.RequestException, ValueError) as error:
-            raise RegistryError(
-                f"registry of {self.name}: {error}; is it up, is registry.url right, does it need "
-                "`docker login`, or registry.plain_http?"
-            ) from error
+            raise self._connection_error(error) from error
         return response
 
-    def _upload(self, content: Callable[[], Any], digest: str, size: int) -> None:
-        begun = self._ask("POST", "blobs", "uploads/")
-        self._expect(begun, 202, "begin an upload")
-        place = begun.headers["Location"]
-        if place.startswith("/"):
-            place = self.name.partition("/")[0] + place
-        done = self._request(
-            "PUT",
-            f"{place}{'&' if '?' in place else '?'}digest={digest}",
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
-            data=content(),
-        )
-        self._expect(done, 201, f"push {digest}")
-
-    def _expect(self, response: requests.Response, status: int, what: str) -> None:
+    def _expect(self, response: requests.Response, status: int, action: str) -> None:
         if response.status_code != status:
-            raise RegistryError(
-                f"registry of {self.name}: cannot {what}: {response.status_code} "
-                f"{response.text[:300].strip()}"
-            )
+            raise self._rejection(response, action)
+
+    def _rejection(self, response: requests.Response, action: str) -> RegistryError:
+        return RegistryError(
+            f"The registry of {self.name} could not {action}: {response.status_code} "
+            f"{response.text[:300].strip()}"
+        )
+
+    def _connection_error(self, error: Exception) -> RegistryError:
+        return RegistryError(
+            f"A request to the registry of {self.name} failed: {error}. Check that it runs, that "
+            "registry.url is correct, and whether it needs `docker login` or registry.plain_http."
+        )
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """`registry/name[:tag]@sha256:...` as repository and digest."""
+    """Split `registry/name[:tag]@sha256:...` into the repository and the digest."""
     name, _, digest = reference.partition("@")
     path, slash, last = name.rpartition("/")
     return f"{path}{slash}{last.partition(':')[0]}", digest

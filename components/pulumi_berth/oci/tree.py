@@ -1,4 +1,4 @@
-"""Tree: the files of one layer, as plain data."""
+"""The files of one layer as plain data."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ PLAIN = 0o644
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of an image, owned by root.
+    """A file, symbolic link or directory of an image, owned by root.
 
     Attributes:
-        mode: permission bits, set-uid and set-gid included.
-        read: the content of a file; None for others.
-        target: of a symbolic link; None for others. Without either it is a folder.
+        mode: Permission bits, including set-uid and set-gid.
+        read: Returns the content of a file. None for links and directories.
+        target: Target of a symbolic link. None for files and directories.
     """
 
     mode: int
@@ -24,41 +24,41 @@ class Entry:
 
 
 Tree = dict[str, Entry]
-"""Absolute path without a leading slash (`usr/bin/python3`) -> entry. Folders with the usual mode
-are implied."""
+"""Absolute path without a leading slash (`usr/bin/python3`) -> entry. A tree need not list parent
+directories with the mode 755."""
 
 
-def text(content: str, mode: int = PLAIN) -> Entry:
-    """A file with `content`."""
+def text_file(content: str, mode: int = PLAIN) -> Entry:
+    """Return a file with `content`."""
     data = content.encode()
     return Entry(mode=mode, read=lambda: data)
 
 
-def link(target: str) -> Entry:
-    """A symbolic link to `target`."""
+def symlink(target: str) -> Entry:
+    """Return a symbolic link to `target`."""
     return Entry(mode=0o777, target=target)
 
 
-def folder(mode: int) -> Entry:
-    """A folder with a mode of its own."""
+def directory(mode: int) -> Entry:
+    """Return a directory with `mode`."""
     return Entry(mode=mode)
 
 
-def of_folder(folder: Path, *, under: str, pattern: str = "**/*") -> Tree:
-    """The files of `folder` that match `pattern`, placed in the folder `under` of the image.
+def read_tree(source: Path, *, under: str, pattern: str = "**/*") -> Tree:
+    """Return the files of `source` that match `pattern`, below the directory `under` of the image.
 
-    Modes are normal ones, whatever the checkout's: they would change the digest.
+    All files get the mode 644: the modes of a checkout differ and would change the digest.
     """
     return {
-        f"{under}/{path.relative_to(folder).as_posix()}": Entry(mode=PLAIN, read=path.read_bytes)
-        for path in sorted(folder.glob(pattern))
+        f"{under}/{path.relative_to(source).as_posix()}": Entry(mode=PLAIN, read=path.read_bytes)
+        for path in sorted(source.glob(pattern))
         if path.is_file()
     }
 
 
-def implied_folders(tree: Tree) -> Iterator[str]:
-    """The folders that entries of `tree` lie in and that are no entries, outer before inner."""
-    found = {
+def implied_directories(tree: Tree) -> Iterator[str]:
+    """Yield the parent directories that `tree` does not list, outer before inner."""
+    parents = {
         str(parent) for path in tree for parent in PurePosixPath(path).parents if str(parent) != "."
     }
-    yield from sorted(found - tree.keys())
+    yield from sorted(parents - tree.keys())

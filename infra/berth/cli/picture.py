@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from berth.cli.shared import ROOT, stack_option
-from pulumi_berth.local.run_dir import write_atomically
+from pulumi_berth.files import replace_atomically
 
 
 @click.command()
@@ -24,4 +24,4 @@ def picture(name: str, output: Path | None) -> None:
     if output is None:
         click.echo(drawn, nl=False)
     else:
-        write_atomically(output, drawn, mode=0o644)
+        replace_atomically(output, drawn, mode=0o644)

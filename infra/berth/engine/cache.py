@@ -1,6 +1,5 @@
 """The engine that was made earlier, kept for this user: `~/.cache/berth/pulumi-VERSION/bin`."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from berth.engine.environment import PROGRAMS, Engine
 from berth.engine.on_path import UnavailableError, checked
+from pulumi_berth.files import acquire_lock
 
 # The same as the pulumi package in requirements.txt and the module in tools/engine/cli/go.mod.
 VERSION = "3.259.0"
@@ -39,12 +39,11 @@ def find() -> Engine | None:
 def alone(say: Callable[[str], None]) -> Iterator[None]:
     """Hold the cache, so that two commands do not make the same engine at once."""
     folder().mkdir(parents=True, exist_ok=True)
-    with (folder() / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("engine: another command is making one; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+
+    def on_wait() -> None:
+        say("engine: another command is making one; waiting for it")
+
+    with acquire_lock(folder() / "lock", on_wait=on_wait):
         yield
 
 

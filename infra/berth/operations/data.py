@@ -13,10 +13,10 @@ from ruamel.yaml import YAML
 from berth.errors import OperationError
 from berth.platforms import get_platform
 from berth.spec import HostingSpec, load_file
-from berth_data.manifest import DataError, write_manifest
-from pulumi_berth.datasets.artifact import push_data
-from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
-from pulumi_berth.local.run_dir import write_atomically
+from berth_data.manifest import DatasetError, write_manifest
+from pulumi_berth.datasets.artifact import push_dataset
+from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError
+from pulumi_berth.files import replace_atomically
 from pulumi_berth.oci.registry import RegistryError, Repository
 
 OWN_BUCKET = "the stack's own bucket"
@@ -37,16 +37,16 @@ def push(
     try:
         if source.scheme == "oci":
             repository = Repository(name=source.netloc + source.path, plain_http=plain_http)
-            return push_data(folder, repository, version)
+            return push_dataset(folder, repository, version)
         if source.scheme == "s3":
-            place = BucketSet.of(f"{source.netloc}{source.path.rstrip('/')}/{version}")
+            place = BucketDataset.parse(f"{source.netloc}{source.path.rstrip('/')}/{version}")
             return place.push(folder, say)
         if source.scheme:
             raise OperationError(
                 f"{target}: must be oci://registry/name, s3://bucket/prefix, or a folder"
             )
         return _copy(folder, Path(target) / version)
-    except (RegistryError, BucketError, DataError, OSError) as error:
+    except (RegistryError, BucketError, DatasetError, OSError) as error:
         raise OperationError(str(error)) from error
 
 
@@ -114,18 +114,18 @@ def promote(
         entry["digest"] = digest
     else:
         entry.pop("digest", None)
-    write_atomically(path, _text(yaml, document), mode=0o644)
+    replace_atomically(path, _text(yaml, document), mode=0o644)
     return {"set": name, "stack": target, "from": str(before), "to": sets[name].version}
 
 
 def _bring(
-    ours: BucketSet, theirs: BucketSet, pinned: str | None, say: Callable[[str], None]
+    ours: BucketDataset, theirs: BucketDataset, pinned: str | None, say: Callable[[str], None]
 ) -> None:
     try:
         if pinned not in (None, ours.digest()):
             raise OperationError(f"s3://{ours.name} is not the pinned {pinned}; nothing was copied")
-        theirs.copy_of(ours, say)
-    except (BucketError, DataError) as error:
+        theirs.copy_from(ours, say)
+    except (BucketError, DatasetError) as error:
         raise OperationError(str(error)) from error
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restored
 from berth.operations.stack import Stack, Update
-from pulumi_berth.local.run_dir import write_atomically
+from pulumi_berth.files import replace_atomically
 
 
 def choose(history: Sequence[Update], to: int | None) -> Update:
@@ -53,7 +53,7 @@ def configuration_of(stack: Stack, update: Update, into: Path) -> Path:
     text = stack.config_file.read_text() if stack.config_file.exists() else ""
     result = restored(text, stack.config(), update.config, update.secrets)
     path = into / stack.config_file.name
-    write_atomically(path, result.text)
+    replace_atomically(path, result.text)
     for secret_path, value in result.secrets.items():
         stack.set_secret(_rendered(secret_path), value, config_file=path)
     return path
@@ -93,7 +93,7 @@ def rollback(
             *arguments,
         )
         if code == 0:
-            write_atomically(stack.config_file, config_file.read_bytes(), mode=0o644)
+            replace_atomically(stack.config_file, config_file.read_bytes(), mode=0o644)
         return code
 
 

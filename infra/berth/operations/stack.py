@@ -15,7 +15,7 @@ import psutil
 
 from berth.errors import OperationError
 from berth.operations import preview_events
-from pulumi_berth.local.run_dir import write_atomically
+from pulumi_berth.files import replace_atomically
 
 # How Pulumi's self-managed backends say who holds a stack's lock.
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
@@ -99,7 +99,7 @@ class Stack:
         """
         text = self.config_file.read_text() if self.config_file.exists() else ""
         if _SALT.search(text) and "secure:" not in text:
-            write_atomically(self.config_file, _SALT.sub("", text), mode=0o644)
+            replace_atomically(self.config_file, _SALT.sub("", text), mode=0o644)
 
     def up(self, *arguments: str) -> int:
         return self._watched("up", *self._policies(), *arguments)

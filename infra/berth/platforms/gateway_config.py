@@ -6,7 +6,7 @@ import pulumi
 
 from berth.spec import ClientSpec, HostingSpec, ModelSpec
 from berth_gateway.config import Client, GatewayConfig, Model, Quota
-from pulumi_berth.api_key import key_sha256
+from pulumi_berth.api_key import hash_api_key
 
 
 def build_gateway_config(
@@ -55,7 +55,7 @@ def declare_gateway_config(
 
     The result contains only digests of the keys, so it is not a secret.
     """
-    digests = {name: pulumi.Output.unsecret(key.apply(key_sha256)) for name, key in keys.items()}
+    digests = {name: pulumi.Output.unsecret(key.apply(hash_api_key)) for name, key in keys.items()}
     return pulumi.Output.all(digests=digests, urls=list(urls.values())).apply(
         lambda known: build_gateway_config(
             spec,

@@ -1,4 +1,4 @@
-"""The clients' keys: configured or made, the same on every platform."""
+"""The clients' API keys, which every platform creates in the same way."""
 
 import pulumi
 
@@ -7,11 +7,11 @@ from pulumi_berth.api_key import ApiKey
 
 
 def client_keys(clients: dict[str, ClientSpec]) -> dict[str, pulumi.Output[str]]:
-    """Each client's key as a secret: the one in the configuration, else one made for it."""
-    return {name: _key(name, client) for name, client in clients.items()}
+    """Return each client's key as a secret: the configured key, or a generated one."""
+    return {name: _client_key(name, client) for name, client in clients.items()}
 
 
-def _key(name: str, client: ClientSpec) -> pulumi.Output[str]:
+def _client_key(name: str, client: ClientSpec) -> pulumi.Output[str]:
     if client.key is not None:
         return pulumi.Output.secret(client.key)
     return ApiKey(name, client=name).key

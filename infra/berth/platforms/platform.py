@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from berth.spec import HostingSpec
     from berth.spec.document import Document
     from berth.spec.errors import Problem
-    from pulumi_berth.datasets.bucket_dataset import BucketSet
+    from pulumi_berth.datasets.bucket_dataset import BucketDataset
 
 Rule = Callable[..., "Iterator[Problem]"]
 """A rule that spans sections; see `berth.spec.rules`."""
@@ -102,7 +102,7 @@ class Platform:
     read_logs: ReadLogs
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
-    open_own_dataset: Callable[[HostingSpec, str, str], BucketSet] | None = None
+    open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer
     )

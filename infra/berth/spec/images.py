@@ -58,8 +58,6 @@ class ImageSpec(Section):
     every package against a pinned SHA-256."""
     architectures: list[Architecture] = Field(default=["amd64"], min_length=1, max_length=2)
     """CPU architectures that Berth builds images for."""
-    sbom: Literal["spdx", "cyclonedx"] = "spdx"
-    """Format of the software bill of materials (SBOM)."""
     scan: ScanSpec = Field(default_factory=ScanSpec)
     """Vulnerability scan that an image must pass before deployment."""
 

@@ -8,7 +8,7 @@ from berth.platforms.aws.errors import explain_aws_errors
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.bucket_plan import data_bucket_name
-from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet, require_own_bucket
+from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError, require_own_bucket
 
 _TIMEOUT_SECONDS = 5
 
@@ -145,7 +145,7 @@ def dataset_bucket(spec: HostingSpec, stack: str, account: str, region: str) -> 
         ) from error
 
 
-def open_own_dataset(spec: HostingSpec, stack: str, path: str) -> BucketSet:
+def open_own_dataset(spec: HostingSpec, stack: str, path: str) -> BucketDataset:
     """Open the dataset at `path` in the bucket of a deployed stack.
 
     Raises:
@@ -166,4 +166,4 @@ def open_own_dataset(spec: HostingSpec, stack: str, path: str) -> BucketSet:
             f"{error}. It is the bucket of stack '{stack}': deploy that stack, and sign in to its "
             "AWS account."
         ) from error
-    return BucketSet.of(f"{bucket}/{path}")
+    return BucketDataset.parse(f"{bucket}/{path}")

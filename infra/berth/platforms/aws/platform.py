@@ -12,7 +12,7 @@ from berth.spec import HostingSpec
 
 if TYPE_CHECKING:
     from berth.platforms.kubernetes.cluster import ClusterAccess
-    from pulumi_berth.datasets.bucket_dataset import BucketSet
+    from pulumi_berth.datasets.bucket_dataset import BucketDataset
 
 _OFFLINE_ACCOUNT = "000000000000"
 
@@ -61,7 +61,7 @@ def _explain_failure(context: StackContext) -> list[str]:
     return explain(_get_access(context), context.spec.kubernetes.namespace)
 
 
-def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketSet":
+def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketDataset":
     from berth.platforms.aws.access import open_own_dataset
 
     return open_own_dataset(spec, stack, path)

@@ -56,7 +56,6 @@ def build_image_settings(spec: HostingSpec, registry: str) -> ImageSettings:
         registry=registry,
         plain_http=spec.registry.plain_http,
         architectures=list(spec.images.architectures),
-        sbom=spec.images.sbom,
         scan_command=list(spec.images.scan.command),
         fail_on=spec.images.scan.fail_on,
         ignore_unfixed=spec.images.scan.ignore_unfixed,

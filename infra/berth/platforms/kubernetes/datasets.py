@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from berth.spec import DatasetSpec, HostingSpec, SpecError
-from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
+from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError
 from pulumi_berth.images.built_image import ImageSettings
-from pulumi_berth.images.data_image import DataImage, DataImageArgs, DataInImage
+from pulumi_berth.images.dataset_image import DatasetImage, DatasetImageArgs, ImageDataset
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.oci.registry import RegistryError, Repository
 
@@ -25,7 +25,7 @@ def create_dataset_mounts(
     datasets = spec.data.datasets
     sources = {name: _parse_source(name, entry, default_bucket) for name, entry in datasets.items()}
     has_claims = any(source.scheme == "pvc" for source in sources.values())
-    verifier = DataImage("data", DataImageArgs(settings=settings)) if has_claims else None
+    verifier = DatasetImage("data", DatasetImageArgs(settings=settings)) if has_claims else None
     mounts = {
         name: _create_mount(name, entry, sources[name], settings, verifier)
         for name, entry in datasets.items()
@@ -52,7 +52,7 @@ def _create_mount(
     entry: DatasetSpec,
     source: SplitResult,
     settings: ImageSettings,
-    verifier: DataImage | None,
+    verifier: DatasetImage | None,
 ) -> DatasetMount:
     if source.scheme == "pvc":
         assert verifier is not None
@@ -64,25 +64,29 @@ def _create_mount(
             digest=entry.digest,
         )
     data = _find_version(name, entry, source, settings)
-    image = DataImage(f"data-{name}", DataImageArgs(settings=settings, data=data))
+    image = DatasetImage(f"data-{name}", DatasetImageArgs(settings=settings, dataset=data))
     return DatasetMount(name=name, image=image.reference)
 
 
 def _find_version(
     name: str, entry: DatasetSpec, source: SplitResult, settings: ImageSettings
-) -> DataInImage:
+) -> ImageDataset:
     path = source.netloc + source.path.rstrip("/")
     if source.scheme == "s3":
-        bucket = BucketSet.of(f"{path}/{entry.version}")
+        bucket = BucketDataset.parse(f"{path}/{entry.version}")
         digest = _check_digest(name, entry, bucket.digest, f"s3://{path}")
-        return DataInImage(
-            name=name, version=entry.version, kind="bucket", repository=bucket.name, digest=digest
+        return ImageDataset(
+            name=name,
+            version=entry.version,
+            is_in_bucket=True,
+            repository=bucket.name,
+            digest=digest,
         )
     repository = Repository(name=path, plain_http=settings.plain_http)
     digest = _check_digest(
         name, entry, lambda: repository.digest_of(entry.version), f"oci://{path}"
     )
-    return DataInImage(name=name, version=entry.version, repository=path, digest=digest)
+    return ImageDataset(name=name, version=entry.version, repository=path, digest=digest)
 
 
 def _check_digest(

@@ -9,7 +9,7 @@ from berth.platforms.kubernetes.datasets import create_dataset_mounts
 from berth.platforms.kubernetes.hosting import HostingImages
 from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
-from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs
+from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs
 from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
@@ -37,7 +37,7 @@ def build_images(
         compute: HardenedBaseImage(
             f"base-{compute}",
             HardenedBaseImageArgs(
-                runtime="serving-cuda" if compute == "gpu" else "serving-cpu",
+                runtime=Runtime.SERVING_CUDA if compute == "gpu" else Runtime.SERVING_CPU,
                 settings=settings,
                 base=spec.images.base_gpu if compute == "gpu" else spec.images.base,
             ),

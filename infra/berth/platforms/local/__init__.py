@@ -1,1 +1,1 @@
-"""The local platform."""
+"""The local platform: supervised processes on this machine."""

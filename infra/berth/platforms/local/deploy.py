@@ -1,4 +1,4 @@
-"""The local platform: berths and gateway as supervised processes of this machine."""
+"""Deployment on this machine: a supervisor, one berth per model version, and the gateway."""
 
 from pathlib import Path
 from typing import Any
@@ -8,48 +8,48 @@ import pulumi
 from berth.platforms.keys import client_keys
 from berth.spec import ClientSpec, HostingSpec, ModelSpec, version_directory
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import key_sha256
-from pulumi_berth.local.berth import Berth, BerthArgs
-from pulumi_berth.local.gateway import Client, Gateway, GatewayArgs, Route
+from pulumi_berth.api_key import hash_api_key
+from pulumi_berth.local.berth import LocalBerth, LocalBerthArgs
+from pulumi_berth.local.gateway import Client, LocalGateway, LocalGatewayArgs, Route
 from pulumi_berth.local.supervisor import Supervisor
 from pulumi_berth.serving_settings import ServingSettings
 
 
-def run_folder(root: Path, stack: str) -> Path:
-    """Where the stack `stack` of the project in `root` lives while it runs."""
+def run_directory(root: Path, stack: str) -> Path:
+    """Return the run directory of the stack `stack` of the project in `root`."""
     return root / ".berth" / "run" / stack
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
-    """Supervisor -> one berth per model version -> gateway."""
-    run_dir = run_folder(root, stack)
+    """Declare the resources of the stack, and return the stack's outputs."""
+    run_dir = run_directory(root, stack)
     supervisor = Supervisor("supervisor", run_dir=run_dir)
-    under_supervisor = pulumi.ResourceOptions(depends_on=[supervisor])
+    after_supervisor = pulumi.ResourceOptions(depends_on=[supervisor])
 
-    berths = {
-        (model, version): Berth(
-            f"{model}-{version}",
-            BerthArgs(
-                run_dir=run_dir,
-                model=model,
-                version=version,
-                model_dir=version_directory(root, model, version, entry.path),
-                digest=digest(version_directory(root, model, version, entry.path)),
-                serving=ServingSettings(**model_spec.serving.model_dump()),
-            ),
-            under_supervisor,
-        )
-        for model, model_spec in spec.models.items()
-        for version, entry in model_spec.versions.items()
-    }
+    berths: dict[tuple[str, str], LocalBerth] = {}
+    for model, model_spec in spec.models.items():
+        for version, entry in model_spec.versions.items():
+            model_dir = version_directory(root, model, version, entry.path)
+            berths[model, version] = LocalBerth(
+                f"{model}-{version}",
+                LocalBerthArgs(
+                    run_dir=run_dir,
+                    model=model,
+                    version=version,
+                    model_dir=model_dir,
+                    digest=digest(model_dir),
+                    serving=ServingSettings(**model_spec.serving.model_dump()),
+                ),
+                after_supervisor,
+            )
 
     keys = client_keys(spec.gateway.clients)
-    gateway = Gateway(
+    gateway = LocalGateway(
         "gateway",
-        GatewayArgs(
+        LocalGatewayArgs(
             run_dir=run_dir,
             clients={
-                name: _client(client, sha256=pulumi.Output.unsecret(keys[name].apply(key_sha256)))
+                name: _client(client, sha256=pulumi.Output.unsecret(keys[name].apply(hash_api_key)))
                 for name, client in spec.gateway.clients.items()
             },
             routes={
@@ -62,7 +62,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             max_body_bytes=spec.gateway.max_body_bytes,
             timeout_seconds=spec.gateway.timeout_seconds,
         ),
-        under_supervisor,
+        after_supervisor,
     )
     return {
         "endpoint": gateway.endpoint,
@@ -97,7 +97,7 @@ def _client(client: ClientSpec, *, sha256: pulumi.Output[str]) -> Client:
     )
 
 
-def _route(model: ModelSpec, berths: dict[str, Berth]) -> Route:
+def _route(model: ModelSpec, berths: dict[str, LocalBerth]) -> Route:
     return Route(
         versions={version: berth.url for version, berth in berths.items()},
         exposed=model.exposed_versions,

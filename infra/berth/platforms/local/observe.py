@@ -1,34 +1,34 @@
-"""What of a local stack runs right now, and what it wrote."""
+"""The state and the logs of a running local stack."""
 
-import http.client
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from berth.platforms.local.deploy import run_folder
+from berth.platforms.local.deploy import run_directory
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY, model_ready_path
 from pulumi_berth.local import supervisord
-from pulumi_berth.local.readiness import get_json
+from pulumi_berth.local.loopback import get_json
 from pulumi_berth.local.run_dir import RunDir
 
 _FOLLOW_SECONDS = 0.2
 
 
 def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
-    """The stack's models with the state of each version, and the gateway's.
+    """Return the state of the gateway and of each model version.
 
-    A state is `ready`, `not ready` (running, not answering or still loading), `restarting` (it
-    crashed and the supervisor starts it again) or `stopped` (the next `up` mends it).
+    The state is `ready`, `not ready` (running, but without a response or still loading),
+    `restarting` (the process crashed and the supervisor starts it again) or `stopped` (the next
+    `up` starts it).
     """
-    states = supervisord.states(_run_dir(context))
+    states = supervisord.get_states(_run_dir(context))
     models = {
         model: {
             "versions": {
                 version: {
-                    "state": _state(
+                    "state": _get_state(
                         states.get(berth["process"]),
                         berth["url"],
                         model_ready_path(model, version),
@@ -41,7 +41,7 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
         }
         for model, entry in outputs["models"].items()
     }
-    gateway = _state(states.get("gateway"), outputs["endpoint"], READY)
+    gateway = _get_state(states.get("gateway"), outputs["endpoint"], READY)
     return {"gateway": gateway, "models": models}
 
 
@@ -54,63 +54,57 @@ def log_lines(
     last: int,
     follow: bool,
 ) -> Iterator[tuple[str, str]]:
-    """The process and a line of its log, for the last lines of each and, to `follow`, all that
-    are written from now on."""
-    paths = _log_files(_run_dir(context), outputs, model, version)
+    """Yield the name of a process and a line of its log, the last `last` lines of each process.
+
+    With `follow`, continue with each line that is written from then on.
+    """
+    paths = _find_logs(_run_dir(context), outputs, model, version)
     for path in paths:
         for line in path.read_text(errors="replace").splitlines()[-last:]:
             yield path.stem, line
     if follow and paths:
-        yield from _written(paths)
-
-
-def explain(_context: StackContext) -> list[str]:
-    """Nothing: here the resource itself says what its process wrote last."""
-    return []
+        yield from _follow(paths)
 
 
 def _run_dir(context: StackContext) -> RunDir:
-    return RunDir(run_folder(context.root, context.stack))
+    return RunDir(run_directory(context.root, context.stack))
 
 
-def _log_files(
+def _find_logs(
     run_dir: RunDir, outputs: dict[str, Any], model: str | None, version: str | None
 ) -> list[Path]:
-    """The logs of a model version, of all of a model's versions, or of everything that runs."""
+    """Return the logs of a model version, of all versions of a model, or of all processes."""
     if model is None:
         return sorted(run_dir.logs.glob("*.log"))
     versions = outputs["models"].get(model, {"versions": {}})["versions"]
-    chosen = [berth for name, berth in versions.items() if version in (None, name)]
-    paths = [run_dir.log(berth["process"]) for berth in chosen]
+    berths = [berth for name, berth in versions.items() if version in (None, name)]
+    paths = [run_dir.log(berth["process"]) for berth in berths]
     return [path for path in paths if path.exists()]
 
 
-def _written(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """Lines as they are written, from now on, without end."""
+def _follow(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield new lines without end."""
     positions = {path: path.stat().st_size for path in paths}
     while True:
         for path in paths:
             try:
                 size = path.stat().st_size
                 if size < positions[path]:
-                    positions[path] = 0  # rotated
+                    positions[path] = 0  # The supervisor rotated the file.
                 with path.open(errors="replace") as stream:
                     stream.seek(positions[path])
                     for line in stream:
                         yield path.stem, line.rstrip("\n")
                     positions[path] = stream.tell()
             except FileNotFoundError:
-                continue  # its process was removed meanwhile
+                continue  # An update removed the process.
         time.sleep(_FOLLOW_SECONDS)
 
 
-def _state(supervised: str | None, url: str, ready_path: str) -> str:
-    if supervised == "BACKOFF":
+def _get_state(supervisor_state: str | None, url: str, ready_path: str) -> str:
+    if supervisor_state == "BACKOFF":
         return "restarting"
-    if supervised not in supervisord.ALIVE:
+    if supervisor_state not in supervisord.ALIVE_STATES:
         return "stopped"
-    try:
-        status, _ = get_json(urlsplit(url).port or 80, ready_path)
-    except (OSError, http.client.HTTPException):
-        return "not ready"
-    return "ready" if status == 200 else "not ready"
+    response = get_json(urlsplit(url).port or 80, ready_path)
+    return "ready" if response is not None and response[0] == 200 else "not ready"

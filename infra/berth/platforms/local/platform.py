@@ -1,4 +1,4 @@
-"""The record of platform local."""
+"""The record of the local platform."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""OCI documents: configuration, manifest and index of an image, as plain data.
+"""OCI documents: the configuration, manifest and index of an image, as plain data.
 
 https://github.com/opencontainers/image-spec
 """
@@ -18,13 +18,14 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
 
 CREATED = datetime.fromtimestamp(EPOCH, UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A JSON document of a registry, with the bytes that its digest is of."""
+    """A JSON document in a registry. Its digest covers the exact bytes."""
 
     media_type: str
     data: bytes
@@ -40,13 +41,13 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How a container of an image starts.
+    """How a container starts.
 
     Attributes:
         user: `uid:gid`.
-        environment: variables.
-        entrypoint: the program with its arguments, without a shell.
-        labels: what the image says of itself.
+        environment: Environment variables.
+        entrypoint: Program and arguments, executed without a shell.
+        labels: Labels of the image.
     """
 
     user: str
@@ -55,28 +56,32 @@ class RunConfig:
     labels: Mapping[str, str]
 
 
-def document(media_type: str, content: Mapping[str, Any]) -> Document:
-    """`content` in the one form that its digest is of."""
+def encode_document(media_type: str, content: Mapping[str, Any]) -> Document:
+    """Encode `content` so that equal content gives an equal digest."""
     data = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     return Document(media_type=media_type, data=data)
 
 
-def config_on(
-    below: Mapping[str, Any], architecture: str, layers: Sequence[tuple[str, Layer]], run: RunConfig
+EMPTY_CONFIG = encode_document(EMPTY, {})
+"""The configuration of an artifact that is not an image."""
+
+
+def build_config(
+    base: Mapping[str, Any], architecture: str, layers: Sequence[tuple[str, Layer]], run: RunConfig
 ) -> Document:
-    """The configuration of an image on top of another.
+    """Build the configuration of an image on top of a base image.
 
     Args:
-        below: the other's configuration; empty for an image from nothing.
-        layers: what each layer is, and the layer; lowest first.
+        base: Configuration of the base image. Empty for an image without a base.
+        layers: Description and layer, lowest first.
     """
-    history = list(below.get("history", []))
-    diff_ids = list(below.get("rootfs", {}).get("diff_ids", []))
+    history = list(base.get("history", []))
+    diff_ids = list(base.get("rootfs", {}).get("diff_ids", []))
     inherited = dict(
-        item.split("=", 1) for item in (below.get("config") or {}).get("Env") or [] if "=" in item
+        item.split("=", 1) for item in (base.get("config") or {}).get("Env") or [] if "=" in item
     )
     environment = {**inherited, **run.environment}
-    return document(
+    return encode_document(
         CONFIG,
         {
             "architecture": architecture,
@@ -89,35 +94,39 @@ def config_on(
                 "WorkingDir": "/",
                 "Labels": dict(run.labels),
             },
-            "rootfs": {"type": "layers", "diff_ids": diff_ids + [x.diff_id for _, x in layers]},
-            "history": history + [{"created": CREATED, "created_by": what} for what, _ in layers],
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": diff_ids + [layer.diff_id for _, layer in layers],
+            },
+            "history": history
+            + [{"created": CREATED, "created_by": description} for description, _ in layers],
         },
     )
 
 
-def manifest_on(
-    below: Sequence[Mapping[str, Any]],
+def build_manifest(
+    base: Sequence[Mapping[str, Any]],
     config: Document,
     layers: Sequence[Layer],
     annotations: Mapping[str, str],
 ) -> Document:
-    """The manifest of an image; `below` are the layer descriptors of the one under it."""
+    """Build the manifest of an image. `base` has the layer descriptors of the base image."""
     added = [{"mediaType": LAYER, "digest": layer.digest, "size": layer.size} for layer in layers]
-    return document(
+    return encode_document(
         MANIFEST,
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": config.descriptor,
-            "layers": [*map(dict, below), *added],
+            "layers": [*map(dict, base), *added],
             "annotations": dict(annotations),
         },
     )
 
 
-def index_of(manifests: Mapping[str, Document]) -> Document:
-    """One image for several architectures: architecture -> manifest."""
-    return document(
+def build_index(manifests: Mapping[str, Document]) -> Document:
+    """Build the index of an image for several architectures: architecture -> manifest."""
+    return encode_document(
         INDEX,
         {
             "schemaVersion": 2,

@@ -1,0 +1,110 @@
+"""The inputs of a `BuiltImage`: their tag, their changes, and the image that they describe."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulumi_berth.datasets.bucket_dataset import BucketDataset
+from pulumi_berth.images import layers
+from pulumi_berth.images.build import Image, build
+from pulumi_berth.images.built_image import LayerKind
+from pulumi_berth.images.scan import Scan
+from pulumi_berth.oci.documents import RunConfig
+from pulumi_berth.oci.layer import Layer
+from pulumi_berth.oci.registry import Repository
+from pulumi_berth.values import restore_integers
+
+# The inputs that decide the content of the image.
+_CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations")
+_CHECKS = ("scan",)
+_TAG_DIGITS = 16
+# A registry keeps images with this prefix: see pulumi_berth/aws/model_registry.py.
+_RELEASE = "release-"
+
+
+def content_tag(inputs: Mapping[str, Any]) -> str:
+    """Return the tag of the image's content. Equal inputs give equal tags on every machine."""
+    content = {key: _without_paths(inputs.get(key)) for key in _CONTENT}
+    text = json.dumps(content, sort_keys=True)
+    return _RELEASE + hashlib.sha256(text.encode()).hexdigest()[:_TAG_DIGITS]
+
+
+def find_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the changed inputs that need a new image, and those that need a new check."""
+    changed = [
+        key
+        for key in (*_CONTENT, *_CHECKS)
+        if _without_paths(olds.get(key)) != _without_paths(news.get(key))
+    ]
+    return [key for key in changed if key in _CONTENT], [key for key in changed if key in _CHECKS]
+
+
+def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Build, push and check the image.
+
+    Returns:
+        The outputs of the resource: `digest`, `reference` and `report`.
+    """
+    run = inputs["run"]
+    result = build(
+        Image(
+            repository=Repository(name=inputs["repository"], plain_http=inputs["plain_http"]),
+            tag=content_tag(inputs),
+            base=inputs["base"] or None,
+            layers={
+                architecture: [
+                    (
+                        f"{layer['kind']} {layer['name']}".strip(),
+                        _layer(inputs, layer, architecture),
+                    )
+                    for layer in inputs["layers"]
+                ]
+                for architecture in inputs["architectures"]
+            },
+            run=RunConfig(
+                user=layers.USER_AND_GROUP,
+                environment=run["environment"],
+                entrypoint=run["entrypoint"],
+                labels=run["labels"],
+            ),
+            annotations=inputs["annotations"],
+        ),
+        scan=Scan(**inputs["scan"]),
+    )
+    return {
+        "digest": result.digest,
+        "reference": result.reference,
+        "report": {"scanner": result.scanner, **result.reports},
+    }
+
+
+def _layer(inputs: Mapping[str, Any], layer: Mapping[str, Any], architecture: str) -> Layer:
+    name, digest = layer["name"], layer["digest"]
+    match LayerKind(layer["kind"]):
+        case LayerKind.BASE:
+            return layers.base_layer(architecture, inputs["mirrors"])
+        case LayerKind.RUNTIME:
+            return layers.runtime_layer(name, architecture)
+        case LayerKind.PROGRAM:
+            return layers.program_layer(name)
+        case LayerKind.MODEL:
+            return layers.model_layer(Path(layer["directory"]), digest)
+        case LayerKind.DATASET:
+            repository = Repository(name=name, plain_http=inputs["plain_http"])
+            return layers.dataset_layer(repository, digest)
+        case LayerKind.BUCKET_DATASET:
+            return layers.bucket_dataset_layer(BucketDataset.parse(name), digest)
+
+
+def _without_paths(value: Any) -> Any:
+    """Return `value` without the directories of models, which differ between machines.
+
+    The digest identifies the model. Pulumi returns every number as a float.
+    """
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items() if key != "directory"}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    return restore_integers(value)

@@ -1,0 +1,231 @@
+"""Dynamic providers: how Pulumi creates, compares, updates and deletes Berth's own resources.
+
+**This module and the classes in it keep their names forever.** Pulumi stores the import path of a
+resource's provider in the state, such as `pulumi_berth.providers.BerthProvider`, and imports it to
+refresh or destroy the resource. If a name changes, every existing stack fails with "Can't get
+attribute". tests/engine/test_state_fixture.py refreshes, updates and destroys an old state with
+these classes.
+
+Each class contains only the operations that Pulumi calls. The work is in plain functions of other
+modules, which are free to move: a method imports them when it runs. The classes have no
+attributes, so a pickled provider contains only its import path and no secret.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    ResourceProvider,
+    UpdateResult,
+)
+
+Props = dict[str, Any]
+
+
+class _Provider(ResourceProvider):
+    # The pickled provider contains no secret, and people can read its diff in plaintext.
+    serialize_as_secret_always = False
+
+
+class SupervisorProvider(_Provider):
+    """Operations of `pulumi_berth.local.supervisor.Supervisor`."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.local import supervisor
+        from pulumi_berth.local.run_dir import RunDir
+
+        run_dir = RunDir(Path(props["run_dir"]))
+        supervisor.start_empty(run_dir)
+        return CreateResult(str(run_dir.path), {**props, "running": True})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        moved = olds["run_dir"] != news["run_dir"]
+        return DiffResult(
+            changes=moved or not olds["running"] or not self._is_running(olds),
+            replaces=["run_dir"] if moved else [],
+        )
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.local import supervisor
+        from pulumi_berth.local.run_dir import RunDir
+
+        supervisor.start(RunDir(Path(news["run_dir"])))
+        return UpdateResult({**news, "running": True})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        return ReadResult(id_, {**props, "running": self._is_running(props)})
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.local import supervisor
+        from pulumi_berth.local.run_dir import RunDir
+
+        supervisor.delete(RunDir(Path(props["run_dir"])))
+
+    def _is_running(self, props: Props) -> bool:
+        from pulumi_berth.local import supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        return supervisord.is_running(RunDir(Path(props["run_dir"])))
+
+
+class BerthProvider(_Provider):
+    """Operations of `pulumi_berth.local.berth.BerthProcess`. The ID is the process's name."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.local import berth_process
+
+        outputs = berth_process.start_new(props)
+        return CreateResult(outputs["process"], {**props, **outputs})
+
+    def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.local import berth_process
+
+        changed = [key for key in berth_process.INPUTS if olds.get(key) != news.get(key)]
+        return DiffResult(
+            changes=bool(changed) or not olds["running"] or not self._is_alive(id_, olds),
+            replaces=changed,
+            delete_before_replace=False,
+        )
+
+    def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:
+        """Start the process again. Every changed input causes a replacement instead."""
+        from pulumi_berth.local import berth_process, supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        run_dir = RunDir(Path(news["run_dir"]))
+        if not self._is_alive(id_, news):
+            supervisord.remove(run_dir, id_)
+        return UpdateResult({**news, **berth_process.run(run_dir, id_, int(olds["port"]), news)})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        return ReadResult(id_, {**props, "running": self._is_alive(id_, props)})
+
+    def delete(self, id_: str, props: Props) -> None:
+        from pulumi_berth.local import supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        supervisord.remove(RunDir(Path(props["run_dir"])), id_)
+
+    def _is_alive(self, id_: str, props: Props) -> bool:
+        from pulumi_berth.local import supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        return supervisord.is_alive(RunDir(Path(props["run_dir"])), id_)
+
+
+class GatewayProvider(_Provider):
+    """Operations of `pulumi_berth.local.gateway.GatewayProcess`."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        from pulumi_berth.local import gateway_process
+
+        conflicts = gateway_process.find_port_conflicts(olds, news)
+        return CheckResult(news, [CheckFailure(key, message) for key, message in conflicts])
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.local import gateway_process
+        from pulumi_berth.local.run_dir import RunDir
+
+        run_dir = RunDir(Path(props["run_dir"]))
+        outputs = gateway_process.start(run_dir, props, {})
+        return CreateResult(str(run_dir.gateway), {**props, **outputs})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.local import gateway_process, supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        moved = olds["run_dir"] != news["run_dir"]
+        states = supervisord.get_states(RunDir(Path(olds["run_dir"])))
+        return DiffResult(
+            changes=moved
+            or any(olds.get(key) != news.get(key) for key in gateway_process.INPUTS)
+            or states.get(gateway_process.PROCESS) not in supervisord.ALIVE_STATES
+            or bool(gateway_process.find_undeclared(states, news["berths"]))
+            or not olds["running"],
+            replaces=["run_dir"] if moved else [],
+        )
+
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Reload the running gateway, or restart it if it cannot reload the changed inputs."""
+        from pulumi_berth.local import gateway_process, supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        run_dir = RunDir(Path(news["run_dir"]))
+        can_reload = all(olds.get(key) == news.get(key) for key in gateway_process.RESTART_INPUTS)
+        if can_reload and supervisord.is_alive(run_dir, gateway_process.PROCESS):
+            outputs = {**olds, **news, "running": True}
+            gateway_process.reload(run_dir, outputs, int(outputs["admin_listener_port"]))
+        else:
+            outputs = {**news, **gateway_process.start(run_dir, news, olds)}
+        states = supervisord.get_states(run_dir)
+        for name in gateway_process.find_undeclared(states, news["berths"]):
+            supervisord.remove(run_dir, name)
+        return UpdateResult(outputs)
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from pulumi_berth.local import gateway_process, supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        alive = supervisord.is_alive(RunDir(Path(props["run_dir"])), gateway_process.PROCESS)
+        return ReadResult(id_, {**props, "running": alive})
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.local import gateway_process, supervisord
+        from pulumi_berth.local.run_dir import RunDir
+
+        supervisord.remove(RunDir(Path(props["run_dir"])), gateway_process.PROCESS)
+
+
+class ApiKeyProvider(_Provider):
+    """Operations of `pulumi_berth.api_key.ApiKey`. The ID is the SHA-256 of the key."""
+
+    def create(self, props: Props) -> CreateResult:
+        import secrets
+
+        from pulumi_berth.api_key import hash_api_key
+
+        key = f"berth_{secrets.token_urlsafe(32)}"
+        sha256 = hash_api_key(key)
+        return CreateResult(sha256, {**props, "key": key, "sha256": sha256})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        renamed = olds["client"] != news["client"]
+        return DiffResult(changes=renamed, replaces=["client"] if renamed else [])
+
+
+class BuiltImageProvider(_Provider):
+    """Operations of `pulumi_berth.images.built_image.BuiltImage`. The ID is the reference."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.images.image_inputs import build_image
+
+        outputs = build_image(props)
+        return CreateResult(outputs["reference"], {**props, **outputs})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.images.image_inputs import find_changes
+
+        content, checks = find_changes(olds, news)
+        return DiffResult(
+            changes=bool(content or checks), replaces=content, delete_before_replace=False
+        )
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.images.image_inputs import build_image
+
+        return UpdateResult({**news, **build_image(news)})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from pulumi_berth.oci.registry import Repository, split_reference
+
+        name, digest = split_reference(id_)
+        repository = Repository(name=name, plain_http=props["plain_http"])
+        return ReadResult(id_ if repository.digest_of(digest) else "", props)
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """Keep the image in the registry, because a rollback can need it."""
