@@ -1,0 +1,128 @@
+"""The gateway configuration that Berth builds from a specification."""
+
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pulumi
+import pytest
+
+from berth.platforms.gateway_config import build_gateway_config, declare_gateway_config
+from berth.spec import HostingSpec, load_file
+from berth_gateway.config import (
+    Client,
+    GatewayConfig,
+    Model,
+    Quota,
+    convert_config,
+    encode_config,
+    parse_config,
+)
+
+_STACK = """\
+config:
+  berth:platform: local
+  berth:models:
+    digits:
+      versions: {"1": {}, "2": {}, "3": {}}
+      traffic: {"1": 90, "2": 10}
+      shadow: "3"
+  berth:gateway:
+    max_body_bytes: 1048576
+    timeout_seconds: 10
+    clients:
+      partner: {rate_per_second: 50, burst: 100, quota: {requests: 10000, period: day}}
+      batch: {rate_per_second: 0.5, burst: 1}
+"""
+DIGESTS = {"partner": "1" * 64, "batch": "2" * 64}
+URLS = {("digits", version): f"http://127.0.0.1:4100{version}" for version in ("1", "2", "3")}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> HostingSpec:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(_STACK)
+    return load_file(path)
+
+
+@pytest.fixture
+def config(spec: HostingSpec) -> GatewayConfig:
+    return build_gateway_config(spec, DIGESTS, URLS, splits_traffic=True)
+
+
+def test_configuration_contains_limits_clients_and_models(config: GatewayConfig) -> None:
+    assert config == GatewayConfig(
+        max_body_bytes=1048576,
+        timeout_seconds=10,
+        clients=[
+            Client(
+                name="partner",
+                key_sha256=[DIGESTS["partner"]],
+                rate_per_second=50,
+                burst=100,
+                quota=Quota(requests=10000, period="day"),
+            ),
+            Client(name="batch", key_sha256=[DIGESTS["batch"]], rate_per_second=0.5, burst=1),
+        ],
+        models={
+            "digits": Model(
+                versions={version: url for (_, version), url in URLS.items()},
+                exposed=["1", "2"],
+                traffic={"1": 90, "2": 10},
+                shadow="3",
+            )
+        },
+    )
+
+
+def test_configuration_behind_ingress_controller_does_not_contain_weights(
+    spec: HostingSpec,
+) -> None:
+    config = build_gateway_config(spec, DIGESTS, URLS, splits_traffic=False)
+    assert config.models["digits"].traffic == {"1": 100}
+    assert config.models["digits"].shadow is None
+
+
+def test_configuration_is_accepted_by_gateway(config: GatewayConfig) -> None:
+    assert parse_config(encode_config(config)) == config
+
+
+def test_whole_numbers_survive_the_floats_of_pulumi(config: GatewayConfig) -> None:
+    def to_floats(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: to_floats(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [to_floats(item) for item in value]
+        return float(value) if isinstance(value, int) else value
+
+    restored = convert_config(to_floats(msgspec.to_builtins(config)))
+    assert encode_config(restored) == encode_config(config)
+
+
+async def test_declared_configuration_contains_key_digests_and_no_keys(spec: HostingSpec) -> None:
+    keys = {name: f"key-of-{name}" for name in DIGESTS}
+    output = declare_gateway_config(
+        spec,
+        {name: pulumi.Output.secret(key) for name, key in keys.items()},
+        {version: pulumi.Output.from_input(url) for version, url in URLS.items()},
+        splits_traffic=True,
+    )
+    config = await output.future()
+    assert config is not None
+    assert not await output.is_secret()
+    assert [client.key_sha256 for client in config.clients] == [
+        [sha256(key.encode()).hexdigest()] for key in keys.values()
+    ]
+    assert "key-of" not in encode_config(config).decode()
+
+
+def test_importing_configuration_imports_no_server() -> None:
+    script = "import berth_gateway.config, json, sys; print(json.dumps(sorted(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout
+    assert not {"aiohttp", "uvicorn", "uvloop", "prometheus_client"} & set(json.loads(output))
