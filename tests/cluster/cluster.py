@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,18 @@ class Cluster:
         """Run `kubectl get ARGUMENTS` and return the parsed JSON."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def wait(self, *arguments: str, seconds: float) -> None:
+    def list_names(self, *arguments: str) -> list[str]:
+        """Run `kubectl get ARGUMENTS` and return the names of the resources."""
+        return [item["metadata"]["name"] for item in self.get(*arguments)["items"]]
+
+    def wait_for(self, *arguments: str, seconds: float) -> None:
         """Wait with `kubectl wait ARGUMENTS`, which watches the resources instead of polling."""
         self.kubectl("wait", *arguments, f"--timeout={seconds:g}s")
+
+    def wait_for_deletion(self, pods: Iterable[str], namespace: str, *, seconds: float) -> None:
+        """Wait until pods no longer exist."""
+        if names := [f"pod/{name}" for name in pods]:
+            self.wait_for("-n", namespace, "--for=delete", *names, seconds=seconds)
 
     def apply(self, *manifests: Mapping[str, Any]) -> None:
         """Create or update resources."""
@@ -92,6 +102,19 @@ class Cluster:
 
     def stop(self) -> None:
         _run_tool(self.state_dir, "down")
+
+
+def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
+    """Return the first true value of `condition()`, or fail after the time limit.
+
+    A condition runs kubectl, which uses CPU time that the pods need. It is therefore checked only
+    once per second. Use `Cluster.wait_for` where kubectl can watch for the condition.
+    """
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {condition}"
+        time.sleep(1)
+    return value
 
 
 def start_cluster(state_dir: Path, *arguments: str, name: str, net: str) -> Cluster:

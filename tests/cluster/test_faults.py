@@ -1,11 +1,14 @@
 """Tests of failures on a cluster: Berth reports each one in time, and traffic continues."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from pulumi_berth.images import layers
 from pulumi_berth.images.base import USER
@@ -22,10 +25,9 @@ _NAMESPACE = "faults"
 
 @pytest.fixture(scope="module")
 def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A stack with one model in one version, whose pods must be ready within 25 seconds."""
+    """A stack with two models in one version, whose pods must be ready within 25 seconds."""
     content = build_stack_file(cluster, _NAMESPACE)
-    digits = content["config"]["berth:models"].pop("digits")
-    content["config"]["berth:models"] = {"digits": digits | {"versions": {"1": {}}, "traffic": {}}}
+    content["config"]["berth:models"]["digits"] |= {"versions": {"1": {}}, "traffic": {}}
     content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 25
     project = create_project(tmp_path_factory.mktemp("faults"), "faults", content)
     project.berth("up", "--yes")
@@ -49,10 +51,6 @@ def _add_version_2(project: Project, entry: dict[str, Any]) -> None:
     project.edit(change)
 
 
-def _expect_response_from_version_1(project: Project) -> None:
-    assert project.json("invoke", "digits")["model_version"] == "1"
-
-
 def _remove_version_2(project: Project) -> None:
     def change(config: Any) -> None:
         digits = config["berth:models"]["digits"]
@@ -63,17 +61,66 @@ def _remove_version_2(project: Project) -> None:
     project.berth("up", "--yes")
 
 
-def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
-    stack: Project, tmp_path: Path
-) -> None:
-    """The model file in the image differs from its card by one byte."""
-    tampered = tmp_path / "2"
+def _expect_response_from_version_1(project: Project) -> None:
+    assert project.json("invoke", "digits")["model_version"] == "1"
+
+
+@dataclass(frozen=True)
+class FailedUpdate:
+    """An update in which three berths fail for different reasons.
+
+    Attributes:
+        output: Error output of `berth up`.
+        status: Output of `berth status` after the failed update.
+        responses: Version that responded after the failed update, per model.
+    """
+
+    output: str
+    status: Any
+    responses: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def failed_update(deployed: Project, tmp_path_factory: pytest.TempPathFactory) -> FailedUpdate:
+    """One update waits for all failures at once, instead of one update per failure.
+
+    digits/2 has a tampered model file, digits/3 has no image in the registry, and no node has
+    enough capacity for the new replicas of breast-cancer/1.
+    """
+    tampered_digest = _push_tampered_image(deployed, tmp_path_factory.mktemp("tampered") / "2")
+    _copy_version(deployed, "2", "3")
+
+    def change(config: Any) -> None:
+        digits, cancer = (config["berth:models"][name] for name in ("digits", "breast-cancer"))
+        digits["versions"] = {
+            "1": {},
+            "2": {"image": tampered_digest},
+            "3": {"image": f"sha256:{'0' * 64}"},
+        }
+        digits["traffic"] = {"1": 100, "2": 0, "3": 0}
+        cancer["resources"] = {"cpu": "190", "memory": "192Mi"}
+
+    with restore_config(deployed):
+        deployed.edit(change)
+        output = deployed.berth("up", "--yes", code=1).stderr
+        return FailedUpdate(
+            output=output,
+            status=deployed.json("status"),
+            responses={
+                model: deployed.json("invoke", model)["model_version"]
+                for model in ("digits", "breast-cancer")
+            },
+        )
+
+
+def _push_tampered_image(project: Project, tampered: Path) -> str:
+    """Push an image whose model file differs from its card by one byte, and return its digest."""
     tampered.mkdir()
-    for source in (stack.root / "models" / "digits" / "2").iterdir():
+    for source in (project.root / "models" / "digits" / "2").iterdir():
         (tampered / source.name).write_bytes(source.read_bytes())
     model = tampered / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\xff")
-    base = stack.json("status")["models"]["digits"]["versions"]["1"]["image"]
+    base = project.json("status")["models"]["digits"]["versions"]["1"]["image"]
     name, digest = split_reference(base)
     image = build(
         Image(
@@ -87,35 +134,53 @@ def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
         ),
         scan=Scan(command=["true"], fail_on="high", ignore_unfixed=False),
     )  # fmt: skip
-    _add_version_2(stack, {"image": image.digest})
-    failed = stack.berth("up", "--yes", code=1).stderr
-    assert "digits-2: " in failed
-    assert "model.onnx" in failed
-    assert "sha256" in failed
-    _expect_response_from_version_1(stack)
-    _remove_version_2(stack)
+    return image.digest
 
 
-def test_missing_image_is_reported_with_a_remedy(stack: Project) -> None:
-    _add_version_2(stack, {"image": f"sha256:{'0' * 64}"})
-    failed = stack.berth("up", "--yes", code=1).stderr
-    assert "digits-2: " in failed
-    assert "ImagePull" in failed
-    assert "Check that the image is in the registry" in failed
-    _expect_response_from_version_1(stack)
-    assert stack.json("status")["models"]["digits"]["versions"]["1"]["state"] == "ready"
-    _remove_version_2(stack)
+def _copy_version(project: Project, source: str, target: str) -> None:
+    """Copy a version of digits under another name."""
+    versions = project.root / "models" / "digits"
+    shutil.copytree(versions / source, versions / target)
+    card = versions / target / "model.yaml"
+    yaml = YAML()
+    content = yaml.load(card.read_text())
+    content["version"] = target
+    yaml.dump(content, card)
 
 
-def test_resources_that_no_node_has_are_reported_with_a_remedy(stack: Project) -> None:
-    def change(config: Any) -> None:
-        config["berth:models"]["digits"]["resources"] = {"cpu": "190", "memory": "192Mi"}
+def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
+    failed_update: FailedUpdate,
+) -> None:
+    (report,) = _find_reports(failed_update, "digits-2")
+    assert "model.onnx" in report
+    assert "sha256" in report
+    assert failed_update.responses["digits"] == "1"
 
-    stack.edit(change)
-    failed = stack.berth("up", "--yes", code=1).stderr
-    assert "digits-1: Unschedulable" in failed
-    assert "Lower resources or replicas, or add nodes" in failed
-    _expect_response_from_version_1(stack)
+
+def test_missing_image_is_reported_with_a_remedy(failed_update: FailedUpdate) -> None:
+    (report,) = _find_reports(failed_update, "digits-3")
+    assert "ImagePull" in report
+    assert "Check that the image is in the registry" in report
+    versions = failed_update.status["models"]["digits"]["versions"]
+    assert versions["1"]["state"] == "ready"
+    assert "ImagePull" in versions["3"]["state"]
+    assert failed_update.responses["digits"] == "1"
+
+
+def test_resources_that_no_node_has_are_reported_with_a_remedy(
+    failed_update: FailedUpdate,
+) -> None:
+    (report,) = _find_reports(failed_update, "breast-cancer-1")
+    assert "breast-cancer-1: Unschedulable" in report
+    assert "Lower resources or replicas, or add nodes" in report
+    # The old replica keeps serving.
+    assert failed_update.responses["breast-cancer"] == "1"
+
+
+def _find_reports(update: FailedUpdate, berth: str) -> list[str]:
+    """Return the lines with which Berth explains why a berth is not ready."""
+    lines = update.output.splitlines()
+    return [line for line in lines if f"{berth}: " in line and "To do:" in line]
 
 
 def test_rejection_by_an_admission_policy_is_reported(stack: Project, cluster: Cluster) -> None:

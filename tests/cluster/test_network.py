@@ -63,7 +63,7 @@ def test_only_gateway_and_metrics_scraper_reach_a_berth(
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     cluster.apply(_build_client_pod(namespace, image, address, labels))
     try:
-        cluster.wait(
+        cluster.wait_for(
             "-n", namespace, "pod/client", "--for=jsonpath={.status.phase}=Succeeded", seconds=60
         )
         output = cluster.kubectl("logs", "-n", namespace, "client")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import build_stack_file, create_load, create_project, read_config
-from tests.engine.project import Project, eventually
+from tests.engine.project import Project
 
 _NAMESPACE = "scaled"
 
@@ -52,24 +52,31 @@ def _image_digest_is_read_first(image_digest: str) -> None:
     """Read the digest before a test removes the model."""
 
 
-def _count_ready(cluster: Cluster, deployment: str = "digits-1") -> int:
-    status = cluster.get("deployment", deployment, "-n", _NAMESPACE)["status"]
+def _count_ready(cluster: Cluster) -> int:
+    status = cluster.get("deployment", "digits-1", "-n", _NAMESPACE)["status"]
     return int(status.get("readyReplicas", 0))
 
 
-def test_cold_version_has_no_replicas(stack: Project) -> None:
+def _wait_for_ready(cluster: Cluster, deployment: str, replicas: int, *, seconds: float) -> None:
+    condition = f"--for=jsonpath={{.status.readyReplicas}}={replicas}"
+    cluster.wait_for(f"deployment/{deployment}", "-n", _NAMESPACE, condition, seconds=seconds)
+
+
+def test_cold_version_has_no_replicas(stack: Project, cluster: Cluster) -> None:
     def read_versions() -> Any:
         return stack.json("status")["models"]["digits"]["versions"]
 
     # `up` waits for the first replica; the autoscaler then adds replicas up to the minimum.
-    eventually(lambda: read_versions()["1"]["replicas"] == "2/2", seconds=60)
+    # After a test with load, the autoscaler removes replicas down to the minimum.
+    _wait_for_ready(cluster, "digits-1", 2, seconds=300)
+    assert read_versions()["1"]["replicas"] == "2/2"
     cold = read_versions()["2"]
     assert (cold["state"], cold["replicas"]) == ("cold", "0/0")
 
 
 def test_node_drain_respects_the_disruption_budget(stack: Project, cluster: Cluster) -> None:
     """The only node drains: one replica is evicted and finds no other node, so the other stays."""
-    eventually(lambda: _count_ready(cluster) >= 2, seconds=60)
+    poll(lambda: _count_ready(cluster) >= 2, seconds=60)
     load = create_load(stack)
     # Other namespaces have pods with the same model labels. Their template hash differs.
     (pod, *_) = cluster.get("pods", "-n", _NAMESPACE, "-l", "berth/model=digits")["items"]
@@ -84,18 +91,18 @@ def test_node_drain_respects_the_disruption_budget(stack: Project, cluster: Clus
             cluster.kubectl("uncordon", "node-1")
         assert "disruption budget" in output
         assert _count_ready(cluster) >= 1
-        eventually(lambda: _count_ready(cluster) >= 2, seconds=60)
+        poll(lambda: _count_ready(cluster) >= 2, seconds=60)
     load.expect_none_lost()
 
 
 def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
     load = create_load(stack)
     with load.running(clients=8):
-        eventually(lambda: _count_ready(cluster) > 2, seconds=180)
+        poll(lambda: _count_ready(cluster) > 2, seconds=180)
         # The autoscaler's replica count is not a change of the stack.
         stack.berth("preview", "--expect-no-changes")
     load.expect_none_lost()
-    eventually(lambda: _count_ready(cluster) == 2, seconds=300)
+    _wait_for_ready(cluster, "digits-1", 2, seconds=300)
 
 
 def _require_gpus(stack: Project, image_digest: str) -> bool:
@@ -233,9 +240,8 @@ def test_gpu_nodes_scale_up_from_zero_and_back_to_zero(
     if shutil.which("cluster-autoscaler") is None:
         pytest.skip("the real `cluster-autoscaler`, which this test runs, is not on the PATH")
 
-    def list_gpu_nodes() -> list[Any]:
-        nodes: list[Any] = cluster.get("nodes", "-l", "pool=gpu")["items"]
-        return nodes
+    def list_gpu_nodes() -> list[str]:
+        return cluster.list_names("nodes", "-l", "pool=gpu")
 
     cluster.kubectl("delete", "nodes", "-l", "pool=gpu")
     cluster.apply(*_build_node_group())
@@ -243,8 +249,8 @@ def test_gpu_nodes_scale_up_from_zero_and_back_to_zero(
         if _require_gpus(stack, image_digest):
             stack.berth("up", "--yes")
         # Three berths with two GPUs each, on nodes that have two GPUs.
-        eventually(lambda: len(list_gpu_nodes()) == 3, seconds=120)
-        eventually(lambda: _count_ready(cluster, "breast-cancer-1") == 3, seconds=60)
+        poll(lambda: len(list_gpu_nodes()) == 3, seconds=120)
+        _wait_for_ready(cluster, "breast-cancer-1", 3, seconds=60)
         stack.edit(lambda config: config["berth:models"].pop("breast-cancer"))
         stack.berth("up", "--yes")
-        eventually(lambda: list_gpu_nodes() == [], seconds=120)
+        poll(lambda: list_gpu_nodes() == [], seconds=120)

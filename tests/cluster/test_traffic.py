@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import NAMESPACE, create_load, restore_config
 from tests.engine.project import Project, eventually
 
@@ -65,16 +65,12 @@ def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) ->
     def set_threads(config: Any) -> None:
         config["berth:models"]["digits"]["serving"] = {"threads": 3}
 
-    def list_pods() -> set[str]:
-        pods = cluster.get("pods", "-n", NAMESPACE, "-l", "berth/model=digits")["items"]
-        return {pod["metadata"]["name"] for pod in pods}
-
-    before = list_pods()
+    old_pods = cluster.list_names("pods", "-n", NAMESPACE, "-l", "berth/model=digits")
     load = create_load(stack)
     with load.running(clients=4):
         stack.edit(set_threads)
         stack.berth("up", "--yes")
-        eventually(lambda: not list_pods() & before, seconds=90)
+        cluster.wait_for_deletion(old_pods, NAMESPACE, seconds=90)
     load.expect_none_lost()
 
 
@@ -107,7 +103,7 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
     with load.running(clients=4):
         stack.edit(shadow_version_2)
         stack.berth("up", "--yes")
-        eventually(lambda: _count_requests(cluster, "2") > 100)
+        poll(lambda: _count_requests(cluster, "2") > 100, seconds=30)
         url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
         assert httpx.post(url, headers=load.headers, content=load.body).status_code == 404
         stack.edit(remove_version_2)
@@ -115,7 +111,7 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
         stack.edit(add_version_2)
         stack.berth("up", "--yes")
         # Terminating pods still respond on connections that are open.
-        eventually(lambda: not _list_terminating_pods(cluster), seconds=90)
+        cluster.wait_for_deletion(_list_terminating_pods(cluster), NAMESPACE, seconds=90)
     load.expect_none_lost()
 
 
