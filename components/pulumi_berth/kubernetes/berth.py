@@ -1,7 +1,7 @@
 """KubernetesBerth: one model version that runs in a cluster."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -12,6 +12,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_protocol.paths import LIVE, READY
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth_plan import BerthPlan, GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.kubernetes.objects import (
@@ -54,7 +55,7 @@ class KubernetesBerthArgs:
         callers: Labels of the pods in the namespace that may send requests to the berth.
         metrics_namespace: Namespace whose pods may read the metrics.
         ready_seconds: Time limit for a new replica to become ready, in seconds.
-        gpu: Placement of pods with GPUs.
+        gpu: Placement of pods with GPUs. Defaults to the taint `nvidia.com/gpu`.
         datasets: Datasets that the model reads at `/data/<name>`.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
@@ -71,8 +72,8 @@ class KubernetesBerthArgs:
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     ready_seconds: int
-    gpu: GpuPlacement = field(default_factory=GpuPlacement)
-    datasets: Sequence[DatasetMount] = ()
+    gpu: GpuPlacement | None = None
+    datasets: Sequence[DatasetMount] | None = None
     pull_secret: str | None = None
 
 
@@ -94,6 +95,7 @@ class KubernetesBerth(pulumi.ComponentResource):
         self, name: str, args: KubernetesBerthArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:Berth", name, None, opts)
+        args = parse_args(KubernetesBerthArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         berth_name = get_berth_name(args.model, args.version)
         selector = {"berth/model": args.model, "berth/version": args.version}
@@ -175,6 +177,7 @@ def _build_pod(
     args: KubernetesBerthArgs, selector: Mapping[str, str], account: pulumi.Input[str]
 ) -> dict[str, Any]:
     plan = args.plan
+    datasets = args.datasets or ()
     grace_period = _PRE_STOP_SECONDS + args.serving.grace_seconds + _EXIT_SECONDS
     environment = {
         **args.serving.environment(),
@@ -194,19 +197,19 @@ def _build_pod(
         "readiness_probe": _build_health_probe(READY, period=2, failures=2),
         "liveness_probe": _build_health_probe(LIVE, period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
-        "volume_mounts": [dataset.build_mount() for dataset in args.datasets],
+        "volume_mounts": [dataset.build_mount() for dataset in datasets],
     }
     return build_restricted_pod(
         [container],
-        init_containers=[dataset.build_init_container() for dataset in args.datasets],
-        volumes=[dataset.build_volume() for dataset in args.datasets],
+        init_containers=[dataset.build_init_container() for dataset in datasets],
+        volumes=[dataset.build_volume() for dataset in datasets],
         service_account=account,
         priority_class_name=args.priority,
         termination_grace_period_seconds=int(grace_period),
         topology_spread_constraints=build_topology_spread(
             selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
         ),
-        **(_place_on_gpu_node(args.gpu) if plan.gpus else {}),
+        **(_place_on_gpu_node(args.gpu or GpuPlacement()) if plan.gpus else {}),
     )
 
 

@@ -9,6 +9,7 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
     build_labels,
@@ -58,6 +59,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
         self, name: str, args: ClusterAutoscalerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:ClusterAutoscaler", name, None, opts)
+        args = parse_args(ClusterAutoscalerArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("cluster-autoscaler", name)
         selector = {"app.kubernetes.io/name": "cluster-autoscaler"}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.yaml.v2 import ConfigFile
 
+from pulumi_berth.component_args import parse_args
+
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayCrdsArgs:
@@ -29,6 +31,7 @@ class GatewayCrds(pulumi.ComponentResource):
         self, name: str, args: GatewayCrdsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:GatewayCrds", name, None, opts)
+        args = parse_args(GatewayCrdsArgs, args)
         for source, file in args.sources.items():
             ConfigFile(f"{name}-{source}", file=file, opts=pulumi.ResourceOptions(parent=self))
         self.register_outputs({})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.model_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 
@@ -48,6 +49,7 @@ class GatewayRoute(pulumi.ComponentResource):
         self, name: str, args: GatewayRouteArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:GatewayRoute", name, None, opts)
+        args = parse_args(GatewayRouteArgs, args)
         route = CustomResource(
             name,
             api_version=GATEWAY_API,

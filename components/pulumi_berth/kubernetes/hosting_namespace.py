@@ -7,6 +7,7 @@ from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata
 
 # Above the default for pods without a class, and far below the cluster's own classes.
@@ -45,6 +46,7 @@ class HostingNamespace(pulumi.ComponentResource):
         self, name: str, args: HostingNamespaceArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:HostingNamespace", name, None, opts)
+        args = parse_args(HostingNamespaceArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("namespace", args.namespace)
         modes = ("enforce", "audit", "warn")

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
 
@@ -46,6 +47,7 @@ class ModelRoute(pulumi.ComponentResource):
         self, name: str, args: ModelRouteArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:ModelRoute", name, None, opts)
+        args = parse_args(ModelRouteArgs, args)
         model = args.plan.model
         route = CustomResource(
             name,

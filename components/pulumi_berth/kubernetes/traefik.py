@@ -16,6 +16,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_protocol import headers
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
@@ -83,7 +84,7 @@ class TraefikArgs:
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
-        replicas: Number of pods.
+        replicas: Number of pods. Defaults to 2.
     """
 
     namespace: pulumi.Input[str]
@@ -95,7 +96,7 @@ class TraefikArgs:
     timeout_seconds: float
     metrics_namespace: str
     pull_secret: str | None = None
-    replicas: int = 2
+    replicas: int | None = None
 
 
 class Traefik(pulumi.ComponentResource):
@@ -115,6 +116,7 @@ class Traefik(pulumi.ComponentResource):
         self, name: str, args: TraefikArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:Traefik", name, None, opts)
+        args = parse_args(TraefikArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("traefik", name)
         self._name, self._namespace = name, args.namespace
@@ -154,7 +156,7 @@ class Traefik(pulumi.ComponentResource):
             name,
             metadata=metadata,
             spec={
-                "replicas": args.replicas,
+                "replicas": 2 if args.replicas is None else args.replicas,
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {

@@ -1,0 +1,105 @@
+"""Tests of the Kubernetes components with a component host, which passes nested dictionaries."""
+
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.provider.experimental.component import ComponentProvider
+from pulumi.runtime import mocks
+
+from pulumi_berth.component_args import parse_args
+from pulumi_berth.kubernetes.berth import KubernetesBerth, KubernetesBerthArgs
+from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler
+from pulumi_berth.kubernetes.gateway_route import GatewayRoute
+from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace
+from pulumi_berth.kubernetes.model_route import ModelRoute
+from pulumi_berth.kubernetes.traefik import Traefik
+
+_SERVING = {
+    "workers": 1.0, "threads": 1.0, "intraOpThreads": 1.0, "maxBatch": 8.0, "queue": 16.0,
+    "deadlineSeconds": 10.0, "batchSize": 1.0, "maxBodyBytes": 1000.0, "graceSeconds": 30.0,
+}  # fmt: skip
+_PLAN = {
+    "minReplicas": 1.0, "maxReplicas": 3.0, "targetCpuPercent": 70.0, "cpu": "1",
+    "memory": "1Gi", "gpus": 1.0,
+}  # fmt: skip
+# The inputs of each component, as a program in YAML writes them.
+_INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
+    KubernetesBerth: {
+        "namespace": "hosting", "model": "digits", "version": "1", "digest": "sha256:0",
+        "image": "registry.example.com/digits@sha256:0", "plan": _PLAN, "serving": _SERVING,
+        "priority": "exposed", "callers": [{"app": "gateway"}], "metricsNamespace": "monitoring",
+        "readySeconds": 60.0,
+        "gpu": {"taint": "gpu", "nodeSelector": {"pool": "gpu"}},
+        "datasets": [{"name": "prices", "image": "registry.example.com/prices", "subPath": ""}],
+    },
+    GatewayRoute: {
+        "namespace": "hosting", "parentGateway": "gateway", "hostnames": [], "service": "gateway",
+        "port": 8080.0,
+    },
+    ModelRoute: {
+        "namespace": "hosting", "parentGateway": "gateway", "hostnames": ["a.example.com"],
+        "filters": [],
+        "plan": {"model": "digits", "splitBackends": {"1": {"name": "digits-1", "port": 8080.0}},
+                 "traffic": {"1": 100.0}, "versionBackends": {}},
+    },
+    HostingNamespace: {"namespace": "hosting", "stack": "dev"},
+    Traefik: {
+        "namespace": "hosting", "namespaceName": "hosting", "image": "traefik:v3.6.0",
+        "serviceType": "NodePort", "nodePort": 31080.0, "timeoutSeconds": 30.0,
+        "metricsNamespace": "monitoring",
+    },
+    ClusterAutoscaler: {
+        "namespace": "kube-system", "clusterName": "berth", "region": "eu-central-1",
+        "image": "autoscaler:1",
+    },
+}  # fmt: skip
+
+
+class _Engine(mocks.Mocks):
+    """An engine that records the inputs of each resource."""
+
+    def __init__(self) -> None:
+        self.resources: dict[tuple[str, str], Any] = {}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        raise NotImplementedError(args.token)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
+        self.resources[args.typ.rpartition(":")[2], args.name] = args.inputs
+        return f"{args.name}-id", args.inputs
+
+
+def _construct(component: type[pulumi.ComponentResource]) -> dict[tuple[str, str], Any]:
+    """Construct a component through Pulumi's component provider. Return its resources."""
+    engine = _Engine()
+    mocks.set_mocks(engine)
+    provider = ComponentProvider([component], "berth")
+
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
+    def construct() -> Any:
+        provider.construct("x", f"berth:index:{component.__name__}", _INPUTS[component])
+        return None
+
+    construct()
+    return engine.resources
+
+
+@pytest.mark.parametrize("component", _INPUTS, ids=lambda component: component.__name__)
+def test_component_host_constructs_component(component: type[pulumi.ComponentResource]) -> None:
+    assert len(_construct(component)) > 1
+
+
+def test_berth_from_dictionaries_has_whole_numbers_and_nested_arguments() -> None:
+    resources = _construct(KubernetesBerth)
+    pod = resources["Deployment", "x"]["spec"]["template"]["spec"]
+    assert resources["Deployment", "x"]["spec"]["progressDeadlineSeconds"] == 60
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert [container["name"] for container in pod["initContainers"]] == ["data-prices"]
+    assert resources["HorizontalPodAutoscaler", "x"]["spec"]["maxReplicas"] == 3
+
+
+def test_arguments_of_another_type_are_rejected() -> None:
+    with pytest.raises(TypeError, match="Expected KubernetesBerthArgs or a dictionary, got str"):
+        parse_args(KubernetesBerthArgs, "digits")
