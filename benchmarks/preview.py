@@ -77,7 +77,9 @@ def _measure(project: Project, berths: int, minutes: float) -> Size:
     size.resources = int(_CREATED.findall(held.log.read_text())[-1])
     size.work, size.peaks = dict(held.work), dict(held.peaks)
     size.seconds["preview"] = held.seconds
-    alone = _watched(project, ["-m", "berth.operations.declared", "Pulumi.prod.yaml"], minutes)
+    alone = _watched(
+        project, ["-m", "berth.operations.offline_program", "Pulumi.prod.yaml"], minutes
+    )
     size.seconds["program alone"] = alone.seconds
     say(f"{berths} berths more: {size.resources} resources, preview {held.seconds:.1f} s")
     return size

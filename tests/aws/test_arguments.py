@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from berth.operations.declared import declared
+from berth.operations.offline_program import declare_resources
 from tests.aws.program import Program
 from tests.repository import REPOSITORY
 
@@ -80,7 +80,7 @@ def _all_unknown(resources: list[dict[str, Any]], schema: Mapping[str, Any]) -> 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_kubernetes_objects_have_fields_that_there_are(schema: dict[str, Any], stack: str) -> None:
-    resources = declared(REPOSITORY / f"Pulumi.{stack}.yaml")
+    resources = declare_resources(REPOSITORY / f"Pulumi.{stack}.yaml")
     known = [one for one in resources if one["type"] in schema["resources"]]
     assert len(known) > 30
     assert _all_unknown(resources, schema) == []

@@ -1,4 +1,4 @@
-"""What a process that runs the engine is given."""
+"""The environment of processes that run the engine."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from berth.engine import Engine
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [key for key in os.environ if key.startswith("PULUMI_")]:
         monkeypatch.delenv(name)
 
@@ -27,21 +27,21 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_state_and_passphrase_are_the_projects_own(engine: Engine, tmp_path: Path) -> None:
-    found = engine.environment(tmp_path)
-    assert found["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/.berth/state"
-    passphrase = Path(found["PULUMI_CONFIG_PASSPHRASE_FILE"])
+def test_state_and_passphrase_are_stored_in_project(engine: Engine, tmp_path: Path) -> None:
+    environment = engine.environment(tmp_path)
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/.berth/state"
+    passphrase = Path(environment["PULUMI_CONFIG_PASSPHRASE_FILE"])
     assert passphrase == tmp_path / ".berth" / "passphrase"
     assert len(passphrase.read_text()) >= 32
     assert mode(passphrase) == 0o600
     assert mode(tmp_path / ".berth") == mode(tmp_path / ".berth" / "state") == 0o700
-    assert passphrase.read_text() not in "".join(found.values())
+    assert passphrase.read_text() not in "".join(environment.values())
     assert [entry.name for entry in (tmp_path / ".berth").iterdir() if entry.is_file()] == [
         "passphrase"
     ]
 
 
-def test_the_backend_is_a_url_whatever_the_folder_is_called(engine: Engine, tmp_path: Path) -> None:
+def test_backend_url_quotes_directory_name(engine: Engine, tmp_path: Path) -> None:
     root = tmp_path / "my project#1"
     root.mkdir()
     url = engine.environment(root)["PULUMI_BACKEND_URL"]
@@ -49,21 +49,21 @@ def test_the_backend_is_a_url_whatever_the_folder_is_called(engine: Engine, tmp_
     assert (root / ".berth" / "state").is_dir()
 
 
-def test_the_passphrase_stays(engine: Engine, tmp_path: Path) -> None:
+def test_passphrase_is_generated_once(engine: Engine, tmp_path: Path) -> None:
     first = engine.environment(tmp_path)
     text = (tmp_path / ".berth" / "passphrase").read_text()
     assert engine.environment(tmp_path) == first
     assert (tmp_path / ".berth" / "passphrase").read_text() == text
 
 
-def test_first_runs_at_once_agree_on_one_passphrase(engine: Engine, tmp_path: Path) -> None:
+def test_simultaneous_first_runs_use_one_passphrase(engine: Engine, tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def look() -> None:
+    def read() -> None:
         path = engine.environment(tmp_path)["PULUMI_CONFIG_PASSPHRASE_FILE"]
         seen.append(Path(path).read_text())
 
-    threads = [threading.Thread(target=look) for _ in range(8)]
+    threads = [threading.Thread(target=read) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -74,17 +74,17 @@ def test_first_runs_at_once_agree_on_one_passphrase(engine: Engine, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
 @pytest.mark.parametrize("value", ["mine", ""])
-def test_the_users_passphrase_is_kept_even_an_empty_one(
+def test_users_passphrase_is_kept(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    found = engine.environment(tmp_path)
-    passphrases = {key: text for key, text in found.items() if "PASSPHRASE" in key}
+    environment = engine.environment(tmp_path)
+    passphrases = {key: text for key, text in environment.items() if "PASSPHRASE" in key}
     assert passphrases == {name: value}
     assert not (tmp_path / ".berth" / "passphrase").exists()
 
 
-def test_the_users_backend_is_kept(
+def test_users_backend_is_kept(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
@@ -92,28 +92,26 @@ def test_the_users_backend_is_kept(
     assert not (tmp_path / ".berth" / "state").exists()
 
 
-def test_this_interpreter_and_the_engine_come_first(
+def test_interpreter_and_engine_come_first_on_path(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/mine")
     monkeypatch.setenv("BERTH_TEST_MARK", "kept")
-    found = engine.environment(tmp_path)
-    here = str(Path(sys.executable).parent)
-    assert found["PATH"].split(":") == [
-        here,
+    environment = engine.environment(tmp_path)
+    directory = str(Path(sys.executable).parent)
+    assert environment["PATH"].split(":") == [
+        directory,
         str(engine.directory),
         *("/somewhere", "/usr/bin", "/bin"),
     ]
-    assert found["PYTHONPATH"] == "/mine"
-    assert found["BERTH_TEST_MARK"] == "kept"
-    assert found["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
+    assert environment["PYTHONPATH"] == "/mine"
+    assert environment["BERTH_TEST_MARK"] == "kept"
+    assert environment["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     if sys.prefix != sys.base_prefix:
-        assert found["VIRTUAL_ENV"] == sys.prefix
+        assert environment["VIRTUAL_ENV"] == sys.prefix
 
 
-def test_an_engine_on_the_path_leaves_its_order_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_engine_on_path_keeps_path_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "pulumi").touch(mode=0o755)

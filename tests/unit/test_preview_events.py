@@ -1,42 +1,50 @@
-"""What machines are told of a preview."""
+"""The summary of a preview's events."""
 
 import json
 from typing import Any
 
-from berth.operations.preview_events import found
+from berth.operations.preview_events import summarize_events
 
 
-def _told(*events: dict[str, Any]) -> dict[str, Any]:
-    return found(json.dumps({"sequence": number, **event}) for number, event in enumerate(events))
+def _summarize(*events: dict[str, Any]) -> dict[str, Any]:
+    return summarize_events(
+        json.dumps({"sequence": number, **event}) for number, event in enumerate(events)
+    )
 
 
 def _step(operation: str, urn: str) -> dict[str, Any]:
     return {"resourcePreEvent": {"metadata": {"op": operation, "urn": urn, "type": "t"}}}
 
 
-def test_what_stays_the_same_is_counted_alone() -> None:
-    told = _told(
+def test_unchanged_resources_are_only_counted() -> None:
+    summary = _summarize(
         {"preludeEvent": {"config": {}}},
         _step("same", "a"),
         _step("update", "b"),
         {"summaryEvent": {"resourceChanges": {"same": 1, "update": 1}}},
     )
-    assert told["changes"] == {"same": 1, "update": 1}
-    assert told["steps"] == [{"operation": "update", "urn": "b"}]
+    assert summary["changes"] == {"same": 1, "update": 1}
+    assert summary["steps"] == [{"operation": "update", "urn": "b"}]
 
 
-def test_what_the_baseline_said_is_told() -> None:
-    said = {"policyName": "baseline", "enforcementLevel": "mandatory", "message": "kms-rotates\n"}
-    told = _told({"policyEvent": {**said, "resourceUrn": "u"}}, {"policyEvent": said})
-    assert told["policies"] == [
+def test_policy_violations_are_listed() -> None:
+    violation = {
+        "policyName": "baseline",
+        "enforcementLevel": "mandatory",
+        "message": "kms-rotates\n",
+    }
+    summary = _summarize(
+        {"policyEvent": {**violation, "resourceUrn": "u"}}, {"policyEvent": violation}
+    )
+    assert summary["policies"] == [
         {"level": "mandatory", "message": "kms-rotates", "urn": "u"},
         {"level": "mandatory", "message": "kms-rotates", "urn": ""},
     ]
 
 
-def test_errors_are_told_and_warnings_are_not() -> None:
-    told = _told(
+def test_only_errors_are_listed() -> None:
+    summary = _summarize(
         {"diagnosticEvent": {"severity": "warning", "message": "w"}},
         {"diagnosticEvent": {"severity": "error", "message": "preview failed\n"}},
     )
-    assert told["errors"] == ["preview failed"]
+    assert summary["errors"] == ["preview failed"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from berth.operations.declared import declared
+from berth.operations.offline_program import declare_resources
 from berth.spec import load_file
 from tests.repository import REPOSITORY
 
@@ -23,7 +23,7 @@ def _declared(folder: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]
     file = folder / "Pulumi.prod.yaml"
     file.write_text(yaml.safe_dump(content))
     load_file(file)
-    resources = declared(file)
+    resources = declare_resources(file)
     return {
         (one["type"].rpartition(":")[2], one["name"]): one["inputs"]
         for one in resources

@@ -1,12 +1,12 @@
-"""Which update a rollback goes back to."""
+"""The choice of the update that a rollback returns to."""
 
 from typing import Any
 
 import pytest
 
 from berth.errors import OperationError
-from berth.operations.rollback import choose
-from berth.operations.stack import Update
+from berth.operations.rollback import choose_update
+from berth.operations.update import Update
 
 
 def _update(number: int, config: str, *, succeeded: bool = True, kind: str = "update") -> Update:
@@ -17,7 +17,7 @@ def _update(number: int, config: str, *, succeeded: bool = True, kind: str = "up
         config={"berth:models": config},
         secrets=frozenset(),
         commit=None,
-        dirty=False,
+        has_uncommitted_changes=False,
         ended="",
         changes={},
     )
@@ -26,36 +26,40 @@ def _update(number: int, config: str, *, succeeded: bool = True, kind: str = "up
 @pytest.mark.parametrize(
     ("history", "to", "expected"),
     [
-        pytest.param([(1, "a"), (2, "b")], None, 1, id="the one before"),
-        pytest.param([(1, "a"), (2, "b"), (3, "b")], None, 1, id="equal ones are one"),
-        pytest.param([(1, "a"), (2, "b"), (3, "a")], None, 2, id="a rollback can be rolled back"),
-        pytest.param([(1, "a")], None, 1, id="the only one"),
-        pytest.param([(1, "a"), (2, "b")], 2, 2, id="the one asked for"),
+        pytest.param([(1, "a"), (2, "b")], None, 1, id="previous configuration"),
+        pytest.param(
+            [(1, "a"), (2, "b"), (3, "b")], None, 1, id="equal configurations are skipped"
+        ),
+        pytest.param([(1, "a"), (2, "b"), (3, "a")], None, 2, id="rollback of a rollback"),
+        pytest.param([(1, "a")], None, 1, id="only update"),
+        pytest.param([(1, "a"), (2, "b")], 2, 2, id="requested number"),
     ],
 )
-def test_chosen(history: list[tuple[int, str]], to: int | None, expected: int) -> None:
-    assert choose([_update(n, config) for n, config in history], to).number == expected
+def test_rollback_target_is_chosen(
+    history: list[tuple[int, str]], to: int | None, expected: int
+) -> None:
+    assert choose_update([_update(n, config) for n, config in history], to).number == expected
 
 
-def test_after_a_failed_update_the_latest_good_one() -> None:
+def test_failed_update_rolls_back_to_latest_success() -> None:
     history = [_update(1, "a"), _update(2, "b"), _update(3, "c", succeeded=False)]
-    assert choose(history, None).number == 2
+    assert choose_update(history, None).number == 2
 
 
-def test_refreshes_and_destroys_are_not_updates() -> None:
+def test_refresh_is_not_a_rollback_target() -> None:
     history = [_update(1, "a"), _update(2, "b"), _update(3, "c", kind="refresh")]
-    assert choose(history, None).number == 1
-    with pytest.raises(OperationError, match=r"3 is not a successful update.*1, 2"):
-        choose(history, 3)
+    assert choose_update(history, None).number == 1
+    with pytest.raises(OperationError, match=r"Update 3 is not a successful update.*1, 2"):
+        choose_update(history, 3)
 
 
 @pytest.mark.parametrize("history", [[], [_update(1, "a", succeeded=False)]])
-def test_nothing_to_go_back_to(history: list[Update]) -> None:
-    with pytest.raises(OperationError, match="nothing to go back to"):
-        choose(history, None)
+def test_stack_without_successful_update_cannot_be_rolled_back(history: list[Update]) -> None:
+    with pytest.raises(OperationError, match="cannot be rolled back"):
+        choose_update(history, None)
 
 
-def test_update_as_the_engine_records_it() -> None:
+def test_update_is_parsed_from_engine_history() -> None:
     entry: dict[str, Any] = {
         "kind": "update",
         "result": "succeeded",
@@ -72,5 +76,5 @@ def test_update_as_the_engine_records_it() -> None:
     assert update.succeeded
     assert update.config == {"berth:platform": "local", "berth:gateway": {"a": 1}}
     assert update.secrets == {"berth:gateway"}
-    assert (update.commit, update.dirty) == ("c0ffee", True)
+    assert (update.commit, update.has_uncommitted_changes) == ("c0ffee", True)
     assert update.changes == {"create": 2}

@@ -1,4 +1,4 @@
-"""What AWS answers to `berth bootstrap` that the emulator never does."""
+"""Responses to `berth bootstrap` that AWS gives and the emulator does not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 from botocore.stub import Stubber
 
 from berth.errors import OperationError
-from berth.operations.state_bucket import StateBucket
-from berth.operations.state_key import ensure_key
 from berth.platforms.aws.errors import explain_aws_errors
+from berth.platforms.aws.state_bucket import StateBucket
+from berth.platforms.aws.state_key import ensure_key
 
 _OURS = {"Bucket": "berth-state", "ExpectedBucketOwner": "123456789012"}
 
@@ -21,36 +21,36 @@ def _client(service: str) -> Any:
     )
 
 
-def _said(act: Callable[[], Any]) -> str:
-    with pytest.raises(OperationError) as told, explain_aws_errors("docs/rights.md"):
+def _error(act: Callable[[], Any]) -> str:
+    with pytest.raises(OperationError) as caught, explain_aws_errors("docs/permissions.md"):
         act()
-    return str(told.value)
+    return str(caught.value)
 
 
 def _bucket(s3: Any) -> StateBucket:
     return StateBucket(s3=s3, name="berth-state", account="123456789012")
 
 
-def test_somebody_elses_bucket_is_left_alone() -> None:
+def test_bucket_of_another_account_is_rejected() -> None:
     s3 = _client("s3")
     with Stubber(s3) as stub:
         stub.add_client_error("head_bucket", "403", expected_params=_OURS)
-        said = _said(_bucket(s3).is_there)
+        error = _error(_bucket(s3).exists)
         stub.assert_no_pending_responses()
-    assert "belongs to another account than 123456789012" in said
-    assert "--bucket" in said
+    assert "belongs to another account than 123456789012" in error
+    assert "--bucket" in error
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "expected"),
     [
-        ("BucketAlreadyExists", "names are shared by all of AWS: choose another with --bucket"),
-        ("InvalidBucketName", "S3 does not take berth-state as a name"),
-        ("AccessDenied", "the rights that this needs: docs/rights.md"),
+        ("BucketAlreadyExists", "are unique in all of AWS. Choose another with --bucket"),
+        ("InvalidBucketName", "'berth-state' is not a valid S3 bucket name"),
+        ("AccessDenied", "See docs/permissions.md for the required permissions"),
         ("ExpiredToken", "aws sso login"),
     ],
 )
-def test_a_bucket_that_cannot_be_made_is_told(code: str, says: str) -> None:
+def test_failed_bucket_creation_is_reported(code: str, expected: str) -> None:
     s3 = _client("s3")
     where = {"LocationConstraint": "eu-central-1"}
     with Stubber(s3) as stub:
@@ -60,22 +60,22 @@ def test_a_bucket_that_cannot_be_made_is_told(code: str, says: str) -> None:
             code,
             expected_params={"Bucket": "berth-state", "CreateBucketConfiguration": where},
         )
-        assert says in _said(lambda: _bucket(s3).ensure("arn:aws:kms:eu-central-1:1:key/a"))
+        assert expected in _error(lambda: _bucket(s3).ensure("arn:aws:kms:eu-central-1:1:key/a"))
         stub.assert_no_pending_responses()
 
 
-def test_what_else_a_bucket_has_stays() -> None:
+def test_other_rules_of_existing_bucket_are_kept() -> None:
     s3 = _client("s3")
     with Stubber(s3) as stub:
-        _settings_as_they_are(stub)
+        _add_existing_settings(stub)
         steps = _bucket(s3).ensure("arn:aws:kms:eu-central-1:1:key/a")
         stub.assert_no_pending_responses()
-    changed = [step.what for step in steps if step.did == "changed"]
+    changed = [step.target for step in steps if step.action == "changed"]
     assert changed == ["encryption of berth-state", "lifecycle of berth-state"]
 
 
-def _settings_as_they_are(stub: Stubber) -> None:
-    """A bucket that blocks an encryption, and has a rule and a statement of somebody's."""
+def _add_existing_settings(stub: Stubber) -> None:
+    """A bucket that blocks an encryption type, with a rule and a statement of another owner."""
     from pulumi_berth.aws.bucket_plan import build_bucket_policy, require_kms_key, require_tls
 
     key, arn = "arn:aws:kms:eu-central-1:1:key/a", "arn:aws:s3:::berth-state"
@@ -86,7 +86,7 @@ def _settings_as_they_are(stub: Stubber) -> None:
         "Filter": {"Prefix": "x/"},
         "Expiration": {"Days": 9},
     }
-    somebodys = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket", "Resource": arn}
+    foreign = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket", "Resource": arn}
     stub.add_response("head_bucket", {"BucketRegion": "eu-central-1"}, _OURS)
     closed = dict.fromkeys(
         ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"], True
@@ -123,11 +123,11 @@ def _settings_as_they_are(stub: Stubber) -> None:
         {},
         _OURS | {"LifecycleConfiguration": {"Rules": [theirs, ours]}},
     )
-    policy = build_bucket_policy(somebodys, require_tls(arn), *require_kms_key(arn, key))
+    policy = build_bucket_policy(foreign, require_tls(arn), *require_kms_key(arn, key))
     stub.add_response("get_bucket_policy", {"Policy": policy}, _OURS)
 
 
-def test_a_key_that_gets_no_name_is_given_up() -> None:
+def test_key_without_alias_is_scheduled_for_deletion() -> None:
     kms = _client("kms")
     key = {"Arn": "arn:aws:kms:eu-central-1:1:key/a", "KeyId": "a"}
     with Stubber(kms) as stub:
@@ -137,22 +137,22 @@ def test_a_key_that_gets_no_name_is_given_up() -> None:
         stub.add_response(
             "schedule_key_deletion", {}, {"KeyId": key["Arn"], "PendingWindowInDays": 7}
         )
-        said = _said(lambda: ensure_key(kms, "alias/berth-state", "State"))
+        error = _error(lambda: ensure_key(kms, "alias/berth-state", "State"))
         stub.assert_no_pending_responses()
-    assert "docs/rights.md" in said
+    assert "docs/permissions.md" in error
 
 
 @pytest.mark.parametrize(
-    ("state", "spec", "says"),
+    ("state", "spec", "expected"),
     [
         ("Disabled", "SYMMETRIC_DEFAULT", "aws kms enable-key --region eu-central-1"),
         ("PendingDeletion", "SYMMETRIC_DEFAULT", "aws kms cancel-key-deletion"),
-        ("Enabled", "RSA_2048", "encrypts nothing for S3 or Pulumi"),
+        ("Enabled", "RSA_2048", "cannot encrypt for S3 or Pulumi"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_told(state: str, spec: str, says: str) -> None:
+def test_unusable_key_is_reported(state: str, spec: str, expected: str) -> None:
     kms = _client("kms")
     key = {"Arn": "arn:aws:kms:eu-central-1:1:key/a", "KeyId": "a", "KeyState": state}
     with Stubber(kms) as stub:
         stub.add_response("describe_key", {"KeyMetadata": {**key, "KeySpec": spec}})
-        assert says in _said(lambda: ensure_key(kms, "alias/berth-state", "State"))
+        assert expected in _error(lambda: ensure_key(kms, "alias/berth-state", "State"))

@@ -1,21 +1,25 @@
-"""`berth bootstrap`: what an AWS account needs before its first stack."""
+"""`berth bootstrap`."""
 
 import click
 
-from berth.cli.shared import json_option, show
+from berth.cli.options import json_option, show
 
 
 @click.command()
-@click.option("--region", help="Where; that of AWS's own configuration otherwise.")
-@click.option("--bucket", help="Its name; otherwise one with the account and region in it.")
+@click.option("--region", help="AWS Region. Defaults to the Region in your AWS configuration.")
+@click.option(
+    "--bucket", help="Name of the bucket. Defaults to a name with the account and the Region."
+)
 @json_option
 def bootstrap(region: str | None, bucket: str | None, as_json: bool) -> None:
-    """Make, or put right, where the state of aws stacks is kept: a bucket, and keys for it and for
-    secrets. What is as it shall be is left alone."""
-    from berth.operations import bootstrap as state
-    from berth.operations.state_bucket import why_no_name
+    """Create the S3 bucket and KMS keys that store the state of AWS stacks.
 
-    if bucket is not None and (why := why_no_name(bucket)):
-        raise click.BadParameter(why, param_hint="--bucket")
-    made = state.bootstrap(region=region, bucket=bucket)
-    show(state.as_json(made), as_json, lambda: state.as_text(made))
+    Run it again to repair settings that were changed.
+    """
+    from berth.platforms.aws import bootstrap as operation
+    from berth.platforms.aws.state_bucket import check_bucket_name
+
+    if bucket is not None and (problem := check_bucket_name(bucket)):
+        raise click.BadParameter(problem, param_hint="--bucket")
+    backend = operation.bootstrap(region=region, bucket=bucket)
+    show(operation.as_json(backend), as_json, lambda: operation.format_text(backend))

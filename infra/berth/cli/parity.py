@@ -1,34 +1,30 @@
-"""`berth parity`, and the parity that a preview tells of."""
+"""`berth parity`."""
 
 import sys
-from typing import Any
 
 import click
 
-from berth.cli.shared import ROOT, json_option, say, show
-from berth.operations import parity as holding
-from berth.spec import HostingSpec
+from berth.cli.options import json_option, show
+from berth.project import find_project
 
 
 @click.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--markdown", is_flag=True, help="A table for a pull request.")
+@click.option("--markdown", is_flag=True, help="Print a table for a pull request.")
 @json_option
 def parity(first: str, second: str, markdown: bool, as_json: bool) -> None:
-    """Hold what stack SECOND declares against stack FIRST, sizes aside; exit 1 on a departure."""
-    found = holding.parity(ROOT, first, second)
-    text = holding.as_markdown if markdown else holding.as_text
-    show(holding.as_json(first, second, found), as_json, lambda: text(first, second, found))
-    sys.exit(1 if found else 0)
+    """Compare two stacks, ignoring the values that may differ. Exit with status 1 if they differ.
 
+    The values are listed in 'parity.may_differ' of stack SECOND.
+    """
+    from berth.operations import parity as operation
 
-def told(spec: HostingSpec, name: str) -> dict[str, Any] | None:
-    """The parity of a stack with the one that its configuration names, told on stderr; None where
-    it names none."""
-    other = spec.parity.stack
-    if other is None:
-        return None
-    found = holding.parity(ROOT, other, name)
-    say(f"parity: {holding.as_text(other, name, found)}")
-    return holding.as_json(other, name, found)
+    differences = operation.compare_stacks(find_project(), first, second)
+    format_result = operation.format_markdown if markdown else operation.format_text
+    show(
+        operation.as_json(first, second, differences),
+        as_json,
+        lambda: format_result(first, second, differences),
+    )
+    sys.exit(1 if differences else 0)

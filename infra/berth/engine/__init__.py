@@ -1,7 +1,7 @@
-"""The engine that runs the program: Pulumi's command line and its Python host, found or made."""
+"""The Pulumi engine: finds it, downloads it or builds it, and installs its providers."""
 
-from berth.engine.ensure import EngineError, ensure_engine
-from berth.engine.environment import Engine
-from berth.engine.provider import ensure_providers
+from berth.engine.ensure import ensure_engine
+from berth.engine.environment import Engine, EngineError
+from berth.engine.providers import ensure_providers
 
 __all__ = ["Engine", "EngineError", "ensure_engine", "ensure_providers"]

@@ -1,4 +1,4 @@
-"""The engine that was made earlier, kept for this user: `~/.cache/berth/pulumi-VERSION/bin`."""
+"""The engine that Berth installed for this user: `~/.cache/berth/pulumi-VERSION/bin`."""
 
 import os
 import shutil
@@ -7,68 +7,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from berth.engine.environment import PROGRAMS, Engine
-from berth.engine.on_path import UnavailableError, checked
-from pulumi_berth.files import acquire_lock
+from berth.engine.environment import (
+    PROGRAMS,
+    VERSION,
+    Engine,
+    UnavailableError,
+)
+from berth.engine.installed import check_engine
+from pulumi_berth.files import acquire_lock, cache_directory
 
-# The same as the pulumi package in requirements.txt and the module in tools/engine/cli/go.mod.
-VERSION = "3.259.0"
-
-# What a Python program needs of a release: the engine, its Python host with the script that the
-# host starts programs through, and the script that runs dynamic providers.
+# A Python program needs the engine, its Python host with the script that starts programs, and
+# the script that runs dynamic providers.
 NEEDED = (*PROGRAMS, "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 
 _NAME = f"pulumi-{VERSION}"
 
 
-def folder() -> Path:
-    """Where made engines are kept. Everything in it can be deleted: it is made again."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "berth"
-
-
-def find() -> Engine | None:
-    """The kept engine of this project's version, or None."""
-    directory = folder() / _NAME / "bin"
+def find_cached() -> Engine | None:
+    """Return the cached engine of this version, or None."""
+    directory = cache_directory() / _NAME / "bin"
     if all(os.access(directory / name, os.X_OK) for name in NEEDED):
         return Engine(directory, VERSION)
     return None
 
 
 @contextmanager
-def alone(say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the cache, so that two commands do not make the same engine at once."""
-    folder().mkdir(parents=True, exist_ok=True)
-
-    def on_wait() -> None:
-        say("engine: another command is making one; waiting for it")
-
-    with acquire_lock(folder() / "lock", on_wait=on_wait):
+def lock_cache(say: Callable[[str], None]) -> Iterator[None]:
+    """Lock the cache, so that two commands do not install the same engine at once."""
+    with acquire_lock(
+        cache_directory() / "lock",
+        on_wait=lambda: say("engine: waiting for another command that is installing it"),
+    ):
         yield
 
 
-def keep(make: Callable[[Path], None]) -> Engine:
-    """The engine that `make` puts into the folder it is given, kept whole or not at all.
+def install_engine(install: Callable[[Path], None]) -> Engine:
+    """Call `install` with an empty directory and move the result into the cache if it works.
 
-    Call it within `alone()`.
+    The caller holds `lock_cache()`.
 
     Raises:
-        UnavailableError: from `make`, or since what it made does not run.
+        UnavailableError: If `install` fails, or the engine does not run.
     """
-    for left in folder().glob(f"{_NAME}.draft-*"):  # of a command that was killed
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=f"{_NAME}.draft-", dir=folder()) as name:
+    cache = cache_directory()
+    for leftover in cache.glob(f"{_NAME}.draft-*"):  # A command was killed.
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=f"{_NAME}.draft-", dir=cache) as name:
         draft = Path(name) / _NAME
-        made = draft / "bin"
-        made.mkdir(parents=True)
-        make(made)
-        missing = [program for program in NEEDED if not os.access(made / program, os.X_OK)]
+        programs = draft / "bin"
+        programs.mkdir(parents=True)
+        install(programs)
+        missing = [program for program in NEEDED if not os.access(programs / program, os.X_OK)]
         if missing:
-            raise UnavailableError(f"what was made lacks {', '.join(missing)}")
-        version = checked(made / PROGRAMS[0]).version
+            raise UnavailableError(f"the result lacks {', '.join(missing)}")
+        version = check_engine(programs / PROGRAMS[0]).version
         if version != VERSION:
-            raise UnavailableError(f"what was made is version {version}, not {VERSION}")
-        final = folder() / _NAME
+            raise UnavailableError(f"the result has version {version}, not {VERSION}")
+        final = cache / _NAME
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
     return Engine(final / "bin", VERSION)

@@ -1,58 +1,62 @@
-"""The ways to an engine, in order."""
+"""Find an engine, or install one."""
 
 from collections.abc import Callable
 from functools import partial
 
-from berth.engine import cache, go_build, on_path, release
-from berth.engine.environment import Engine
-from berth.engine.on_path import UnavailableError
-
-
-class EngineError(RuntimeError):
-    """There is no engine; the message says why, and what to install by hand."""
+from berth.engine.cache import find_cached, install_engine, lock_cache
+from berth.engine.environment import (
+    VERSION,
+    Engine,
+    EngineError,
+    UnavailableError,
+)
+from berth.engine.installed import find_installed
+from pulumi_berth.files import cache_directory
 
 
 def ensure_engine(say: Callable[[str], None]) -> Engine:
-    """A usable engine: the one on the PATH, or the one kept, or one made now and kept.
+    """Return the engine on the PATH, else the cached one, else install one in the cache.
 
-    `say` is told what is done whenever that is more than finding the one on the PATH.
+    Args:
+        say: Receives progress messages. It is not called if the engine on the PATH is used.
 
     Raises:
-        EngineError: none was found, and none could be made.
+        EngineError: If no engine was found and none could be installed.
     """
     reasons: dict[str, str] = {}
     try:
-        if found := on_path.find():
-            return found
-        reasons["on the PATH"] = "there is no pulumi"
+        if engine := find_installed():
+            return engine
+        reasons["PATH"] = "pulumi is not installed"
     except UnavailableError as error:
-        reasons["on the PATH"] = str(error)
-        say(f"engine: {error}: not used")
-    if kept := cache.find():
-        return kept
+        reasons["PATH"] = str(error)
+        say(f"engine: ignoring the one on the PATH: {error}")
+    if engine := find_cached():
+        return engine
+    # Only needed for an installation, and slow to import.
+    from berth.engine import go_build, release
+
     try:
-        say(f"engine: no pulumi to use; making one in {cache.folder()}")
-        with cache.alone(say):
-            if kept := cache.find():
-                return kept
-            for way, make in (("release", release.download), ("build", go_build.build)):
+        say(f"engine: no usable pulumi found; installing one in {cache_directory()}")
+        with lock_cache(say):
+            if engine := find_cached():
+                return engine
+            for source, install in (("release", release.download), ("build", go_build.build)):
                 try:
-                    return cache.keep(partial(make, say=say))
+                    return install_engine(partial(install, say=say))
                 except UnavailableError as error:
-                    reasons[way] = str(error)
+                    reasons[source] = str(error)
                     say(f"engine: {error}")
     except OSError as error:
-        reasons["making one"] = str(error)
-    raise EngineError(_by_hand(reasons))
+        reasons["cache"] = str(error)
+    raise EngineError(_explain(reasons, ".".join(str(part) for part in go_build.MINIMUM_GO)))
 
 
-def _by_hand(reasons: dict[str, str]) -> str:
-    why = "\n".join(f"  {way}: {reason}" for way, reason in reasons.items())
-    go = ".".join(str(part) for part in go_build.MINIMUM_GO)
+def _explain(reasons: dict[str, str], go: str) -> str:
+    lines = "\n".join(f"  {source}: {reason}" for source, reason in reasons.items())
     return (
-        f"no engine could be found or made:\n{why}\n"
-        "Install one by hand, either\n"
-        f"  Pulumi {cache.VERSION} (https://www.pulumi.com/docs/install/), its folder on the PATH; "
-        "or\n"
-        f"  Go {go} or newer (https://go.dev/dl/), which this command then builds the engine with."
+        f"No Pulumi engine was found, and installing one failed:\n{lines}\n"
+        f"Install Pulumi {VERSION} (https://www.pulumi.com/docs/install/) and add its directory "
+        f"to the PATH,\nor install Go {go} or newer (https://go.dev/dl/) and run the command "
+        "again, which then builds the engine."
     )

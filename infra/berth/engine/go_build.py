@@ -1,4 +1,4 @@
-"""The engine built from source: Go fetches the modules that tools/engine pins, and compiles."""
+"""The engine built from source: Go downloads and compiles the modules that this package pins."""
 
 import os
 import re
@@ -8,15 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
-from berth.engine.cache import VERSION
-from berth.engine.on_path import UnavailableError
+from berth.engine.environment import VERSION, UnavailableError
 
-# The first Go that, being older than what go.mod asks for, fetches that release itself.
+# From this version on, an older Go downloads the release that go.mod requires.
 MINIMUM_GO = (1, 21)
 
-_SOURCES = Path(__file__).resolve().parent
+_SOURCES = Path(str(files("berth.engine")))
 _SDK = "github.com/pulumi/pulumi/sdk/v3"
 _VERSION_VARIABLE = f"{_SDK}/go/common/version.Version"
 _SCRIPTS = ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python")
@@ -29,21 +29,21 @@ def build(destination: Path, say: Callable[[str], None]) -> None:
     """Build the engine and its Python host into `destination`.
 
     Raises:
-        UnavailableError: no Go, one that is too old, or a build that failed.
+        UnavailableError: If Go is missing or too old, or the build fails.
     """
-    go = _go()
+    go = _find_go()
     started = time.monotonic()
-    say(f"engine: building Pulumi {VERSION} with {go}: some 3 minutes on 4 cores")
+    say(f"engine: building Pulumi {VERSION} with {go}: about 3 minutes on 4 cores")
     _compile(
         *(go, "cli", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"),
         *(destination / "pulumi", f"-s -w -X {_VERSION_VARIABLE}={VERSION}", say),
     )
-    # The last Python host that is published as a Go package; it runs under the newer engine.
+    # This is the last Python host that is published as a Go package. The newer engine runs it.
     _compile(
         *(go, "python-host", f"{_SDK}/python/cmd/pulumi-language-python"),
         *(destination / "pulumi-language-python", "-s -w", say),
     )
-    sdk = Path(_output(go, "list", "-m", "-f", "{{.Dir}}", _SDK))
+    sdk = Path(_run_go(go, "list", "-m", "-f", "{{.Dir}}", _SDK))
     for script in _SCRIPTS:
         copied = destination / Path(script).name
         shutil.copyfile(sdk / script, copied)
@@ -51,22 +51,22 @@ def build(destination: Path, say: Callable[[str], None]) -> None:
     say(f"engine: built in {time.monotonic() - started:.0f} s")
 
 
-def _go() -> str:
+def _find_go() -> str:
     go = shutil.which("go")
     if go is None:
-        raise UnavailableError("no go on the PATH")
-    text = _output(go, "version", GOTOOLCHAIN="local")
+        raise UnavailableError("go is not on the PATH")
+    text = _run_go(go, "version", GOTOOLCHAIN="local")
     version = _GO_VERSION.search(text)
     if version is None or (int(version[1]), int(version[2])) < MINIMUM_GO:
         needed = ".".join(str(part) for part in MINIMUM_GO)
-        raise UnavailableError(f"{go} is {text!r}; Go {needed} or newer is needed")
+        raise UnavailableError(f"{go} is {text!r}; Go {needed} or newer is required")
     return go
 
 
 def _compile(
     go: str, module: str, package: str, target: Path, flags: str, say: Callable[[str], None]
 ) -> None:
-    """Build `package` in the module tools/engine/`module`; only what its go.sum pins is used."""
+    """Build `package` in the directory `module`. Go uses only modules that its go.sum pins."""
     lines: list[str] = []
     say(f"engine: {target.name}")
     process = subprocess.Popen(
@@ -85,27 +85,29 @@ def _compile(
         assert process.stdout is not None
         lines.extend(process.stdout)
     if process.returncode:
-        end = "".join(lines[-_LINES_SHOWN_ON_FAILURE:]).strip() or "(it said nothing)"
-        raise UnavailableError(f"`go build {package}` exited {process.returncode}:\n{end}")
+        end = "".join(lines[-_LINES_SHOWN_ON_FAILURE:]).strip() or "(no output)"
+        raise UnavailableError(
+            f"'go build {package}' exited with status {process.returncode}:\n{end}"
+        )
 
 
 @contextmanager
 def _progress(lines: list[str], say: Callable[[str], None]) -> Iterator[None]:
-    """Say how far Go is, from what it printed, every few seconds while the block runs."""
+    """Report the progress of Go every few seconds while the block runs."""
     done = threading.Event()
     started = time.monotonic()
 
-    def tell() -> None:
+    def report() -> None:
         while not done.wait(_PROGRESS_SECONDS):
-            seen = list(lines)
-            fetched = sum(line.startswith("go: downloading ") for line in seen)
-            compiled = sum(not line.startswith("go: ") for line in seen)
+            snapshot = list(lines)
+            downloaded = sum(line.startswith("go: downloading ") for line in snapshot)
+            compiled = sum(not line.startswith("go: ") for line in snapshot)
             say(
-                f"engine:   {fetched} modules fetched, {compiled} packages compiled "
+                f"engine:   {downloaded} modules downloaded, {compiled} packages compiled "
                 f"({time.monotonic() - started:.0f} s)"
             )
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=report, daemon=True)
     thread.start()
     try:
         yield
@@ -114,9 +116,9 @@ def _progress(lines: list[str], say: Callable[[str], None]) -> Iterator[None]:
         thread.join()
 
 
-def _output(go: str, *arguments: str, **settings: str) -> str:
+def _run_go(go: str, *arguments: str, **settings: str) -> str:
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             [go, *arguments],
             cwd=_SOURCES / "cli",
             env=_environment() | settings,
@@ -127,12 +129,12 @@ def _output(go: str, *arguments: str, **settings: str) -> str:
         )
     except OSError as error:
         raise UnavailableError(f"{go} does not run: {error}") from None
-    if answer.returncode:
-        raise UnavailableError(f"`go {' '.join(arguments)}` failed: {answer.stderr.strip()[-300:]}")
-    return answer.stdout.strip()
+    if result.returncode:
+        raise UnavailableError(f"'go {' '.join(arguments)}' failed: {result.stderr.strip()[-300:]}")
+    return result.stdout.strip()
 
 
 def _environment() -> dict[str, str]:
-    """The user's Go settings (proxy, caches), less what would build for something else."""
+    """Return the user's Go settings without those that would build for another machine."""
     kept = {key: value for key, value in os.environ.items() if key not in ("GOOS", "GOARCH")}
     return kept | {"CGO_ENABLED": "0", "GOWORK": "off"}

@@ -1,7 +1,7 @@
-"""A stack's configuration file taken back to what an update of its history ran with.
+"""A stack's configuration file with the values of an earlier update.
 
-The file is edited in place: what is the same keeps its comments, order and ciphertext, so that
-the change reads well in a diff.
+The file is edited in place. Unchanged values keep their comments, order and ciphertext, so that
+the change is easy to read in a diff.
 """
 
 import io
@@ -17,27 +17,27 @@ ConfigPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Restored:
-    """The file's new text, and the secrets that have to be encrypted into it."""
+class RestoredConfig:
+    """The file's new text, and the secrets that must be encrypted into it."""
 
     text: str
     secrets: Mapping[ConfigPath, str]
 
 
-def restored(
+def restore_config(
     text: str, current: Mapping[str, Any], target: Mapping[str, Any], secret_keys: frozenset[str]
-) -> Restored:
-    """The configuration file `text` with the values of `target`.
+) -> RestoredConfig:
+    """Return the configuration file `text` with the values of `target`.
 
     Args:
-        text: the file as it is; its secrets are `secure: <ciphertext>`.
-        current: its values with secrets in clear, structured ones as in YAML.
-        target: the values to have, likewise; a key that is not in it is removed.
-        secret_keys: the keys of `target` that hold a secret somewhere.
+        text: The current file. Its secrets are `secure: <ciphertext>`.
+        current: Its values with secrets in plaintext, structured as in YAML.
+        target: The new values, structured likewise. Keys that it lacks are removed.
+        secret_keys: The keys of `target` that contain a secret.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 1_000_000  # never wrap a line that was not
+    yaml.width = 1_000_000  # Never wrap a line.
     document = yaml.load(text) or CommentedMap()
     config = document.setdefault("config", CommentedMap())
     secrets: dict[ConfigPath, str] = {}
@@ -47,33 +47,33 @@ def restored(
         _put(config, key, value, current.get(key), (key,), secrets, key in secret_keys)
     stream = io.StringIO()
     yaml.dump(document, stream)
-    return Restored(stream.getvalue(), secrets)
+    return RestoredConfig(stream.getvalue(), secrets)
 
 
 def _put(
     node: Any,
     key: Any,
     value: Any,
-    clear: Any,
+    plaintext: Any,
     path: ConfigPath,
     secrets: dict[ConfigPath, str],
     may_be_secret: bool,
 ) -> None:
-    """Set `node[key]` to `value`, touching nothing that is the same already."""
+    """Set `node[key]` to `value` without touching equal values."""
     old = node.get(key)
     if may_be_secret and isinstance(value, str) and (old is None or _is_secure(old)):
-        # History tells which key holds a secret, not where in it: a text that is new under such
-        # a key is encrypted rather than risked in clear.
-        if clear != value:
+        # The history records which key contains a secret, but not where. New text under such a
+        # key is encrypted rather than written in plaintext.
+        if plaintext != value:
             secrets[path] = value
         return
     if isinstance(value, Mapping) and old is None:
         old = node[key] = CommentedMap()
     if isinstance(value, Mapping) and isinstance(old, MutableMapping):
-        below = clear if isinstance(clear, Mapping) else {}
+        below = plaintext if isinstance(plaintext, Mapping) else {}
         names = {str(name): name for name in old}
-        for gone in [name for text, name in names.items() if text not in value]:
-            del old[gone]
+        for removed in [name for text, name in names.items() if text not in value]:
+            del old[removed]
         for name, entry in value.items():
             _put(
                 old,
@@ -84,7 +84,7 @@ def _put(
                 secrets,
                 may_be_secret,
             )
-    elif not _same(old, value) or key not in node:
+    elif not _is_same(old, value) or key not in node:
         node[key] = value
 
 
@@ -92,8 +92,8 @@ def _is_secure(node: Any) -> bool:
     return isinstance(node, Mapping) and list(node) == ["secure"]
 
 
-def _same(old: Any, value: Any) -> bool:
-    """Whether YAML's `old` is what Pulumi reports as `value`: top-level scalars as strings."""
+def _is_same(old: Any, value: Any) -> bool:
+    """Return whether YAML's `old` equals Pulumi's `value`: top-level scalars are strings."""
     if isinstance(value, str) and isinstance(old, bool):
         return value == str(old).lower()
     if isinstance(value, str) and isinstance(old, int | float):

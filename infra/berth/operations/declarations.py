@@ -1,4 +1,4 @@
-"""What a stack declares, asked of `berth.operations.declared`."""
+"""The resources that a stack declares, from `berth.operations.offline_program`."""
 
 import json
 import subprocess
@@ -8,22 +8,22 @@ from typing import Any
 from berth.errors import OperationError
 
 
-def declarations(*arguments: str) -> list[dict[str, Any]]:
-    """Return the resources that `berth.operations.declared ARGUMENTS` lists.
+def read_declarations(*arguments: str) -> list[dict[str, Any]]:
+    """Return the resources that `berth.operations.offline_program ARGUMENTS` lists.
 
     It runs in a separate process, because Pulumi's mocks are global to a process.
 
     Raises:
-        OperationError: the configuration is not a sound specification.
+        OperationError: If the configuration is not a valid specification.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "berth.operations.declared", *arguments],
+    result = subprocess.run(
+        [sys.executable, "-m", "berth.operations.offline_program", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise OperationError(done.stderr.strip())
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    if result.returncode:
+        raise OperationError(result.stderr.strip())
+    resources: list[dict[str, Any]] = json.loads(result.stdout)
+    return resources

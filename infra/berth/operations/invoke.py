@@ -1,11 +1,8 @@
-"""`berth invoke`: one inference request through the gateway, as a client makes it."""
+"""`berth invoke`: one inference request through the gateway, as a client sends it."""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 
 from berth.errors import OperationError
@@ -16,8 +13,8 @@ _TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The gateway's answer. `body` is the protocol's JSON, an `{"error": ...}` when refused."""
+class Response:
+    """The gateway's response. `body` is the protocol's JSON, or `{"error": ...}`."""
 
     status: int
     version: str | None
@@ -31,50 +28,46 @@ def invoke(
     *,
     version: str | None = None,
     client: str | None = None,
-) -> Answer:
+) -> Response:
     """Send `request`, an Open Inference Protocol body, to `model` with a client's key.
 
     Args:
-        outputs: the stack's outputs, secrets in clear.
-        version: asks for that version; otherwise the traffic split decides.
-        client: whose key; otherwise that of `default`, or of the first client by name.
+        outputs: The stack's outputs, with secrets in plaintext.
+        version: Version to call. Defaults to the traffic split.
+        client: Client whose key to use. Defaults to 'default', then the first by name.
 
     Raises:
-        OperationError: no such client, or no HTTP answer.
+        OperationError: If the client does not exist or the gateway does not respond.
     """
-    path = infer_path(model, version)
-    http_request = urllib.request.Request(  # noqa: S310 - the stack's own endpoint
-        outputs["endpoint"] + path,
-        data=json.dumps(request).encode(),
-        headers={
-            "content-type": "application/json",
-            API_KEY: key_of(outputs, client),
-        },
-    )
+    import httpx
+
+    key = get_api_key(outputs, client)
     try:
-        with urllib.request.urlopen(http_request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
-            return _answer(response.status, response.headers, response.read())
-    except urllib.error.HTTPError as error:
-        return _answer(error.code, error.headers, error.read())
-    except OSError as error:
+        response = httpx.post(
+            outputs["endpoint"] + infer_path(model, version),
+            # Not `json=`, which rejects NaN before the gateway can.
+            content=json.dumps(request),
+            headers={"content-type": "application/json", API_KEY: key},
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except httpx.HTTPError as error:
         raise OperationError(
-            f"no answer from {outputs['endpoint']}: {error}; `berth status` tells what runs, "
-            "`berth up` mends it"
+            f"No response from {outputs['endpoint']}: {error or type(error).__name__}. "
+            "Run 'berth status' to check the stack or 'berth up' to repair it."
         ) from error
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"error": response.content.decode(errors="replace")}
+    return Response(response.status_code, response.headers.get(VERSION), body)
 
 
-def key_of(outputs: Mapping[str, Any], client: str | None) -> str:
-    """The API key of `client`; without a name, of the client `default`, else of the first."""
+def get_api_key(outputs: Mapping[str, Any], client: str | None) -> str:
+    """Return the API key of a client. Defaults to 'default', then the first by name."""
     keys: Mapping[str, str] = outputs["api_keys"]
     name = client or ("default" if "default" in keys else min(keys))
     if name not in keys:
-        raise OperationError(f"no client {name!r} in this stack; there are: {', '.join(keys)}")
+        raise OperationError(
+            f"Client '{name}' does not exist in this stack. Clients: {', '.join(keys)}."
+        )
     return keys[name]
-
-
-def _answer(status: int, headers: Message, body: bytes) -> Answer:
-    try:
-        decoded = json.loads(body)
-    except ValueError:
-        decoded = {"error": body.decode(errors="replace")}
-    return Answer(status, headers.get(VERSION), decoded)

@@ -1,4 +1,4 @@
-"""`berth up` and `destroy`, and what is told of a stack afterwards."""
+"""`berth up`, `berth destroy`, and the summary of a stack."""
 
 import json
 import shlex
@@ -8,45 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from berth.errors import OperationError
-from berth.operations.invoke import Answer, invoke
+from berth.operations.invoke import Response, invoke
 from berth.operations.stack import Stack
+from berth.operations.update import Update
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import read_card
 from berth_protocol.paths import infer_path
 
 _FIRST_CALL_SECONDS = 15.0
-_AGAIN_SECONDS = 0.25
+_RETRY_SECONDS = 0.25
 
 
 def up(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
-    """Bring the stack to its configuration; the engine's exit code."""
+    """Deploy the stack and return the engine's exit code."""
     stack.create()
     return stack.up(*_arguments(yes, skipped))
 
 
 def destroy(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
-    """Remove what the stack made; the engine's exit code. A stack that never was is no error."""
+    """Delete the stack's resources and return the engine's exit code.
+
+    A stack that was never deployed is not an error.
+    """
     if not stack.exists():
         return 0
     return stack.destroy(*_arguments(yes, skipped))
 
 
-def exclusions(parts: Sequence[SkippedPart]) -> list[str]:
-    """The engine's arguments that leave `parts`, and what hangs on them, as they are."""
-    found = [argument for part in parts for argument in ("--exclude", part.urns)]
-    return [*found, "--exclude-dependents"] if found else []
+def exclude(parts: Sequence[SkippedPart]) -> list[str]:
+    """Return the engine's arguments that leave `parts` and their dependents unchanged."""
+    arguments = [argument for part in parts for argument in ("--exclude", part.urns)]
+    return [*arguments, "--exclude-dependents"] if arguments else []
 
 
 def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:
-    return [*(["--yes"] if yes else []), *exclusions(parts)]
+    return [*(["--yes"] if yes else []), *exclude(parts)]
 
 
-def shown(stack: Stack, outputs: dict[str, Any]) -> dict[str, Any]:
-    """What may be shown of a stack: its outputs without the keys, and its latest update."""
-    latest = stack.history()[-1]
+def summarize_stack(name: str, outputs: dict[str, Any], latest: Update) -> dict[str, Any]:
+    """Return the stack's outputs without API keys, and its latest update."""
     return {
-        "stack": stack.name,
+        "stack": name,
         "endpoint": outputs["endpoint"],
         "metrics": outputs.get("metrics", "in the cluster, for its own scraper"),
         "update": {
@@ -59,15 +62,25 @@ def shown(stack: Stack, outputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def first_call(root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack: str) -> str:
-    """The endpoint, a request that works as it stands, and the answer that it just gave."""
+def example_request(root: Path, spec: HostingSpec, model: str, version: str) -> dict[str, Any]:
+    """Return the example in the card of a model version."""
+    entry = spec.models[model].versions.get(version)
+    directory = version_directory(root, model, version, entry.path if entry else None)
+    return dict(read_card(directory).example)
+
+
+def first_call(
+    root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack: str, command: str
+) -> str:
+    """Return the endpoint, a request that works as printed, and the response to it.
+
+    Args:
+        command: The command that the user runs Berth with.
+    """
     model, entry = next(iter(spec.models.items()))
-    version = next(iter(entry.traffic))
-    request = read_card(
-        version_directory(root, model, version, entry.versions[version].path)
-    ).example
-    answer = _answered(outputs, model, request)
-    key = "./berth key" + ("" if stack == "local" else f" -s {stack}")
+    request = example_request(root, spec, model, next(iter(entry.traffic)))
+    response = _invoke_with_retries(outputs, model, request)
+    key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
     return "\n".join(
         [
             "",
@@ -77,39 +90,41 @@ def first_call(root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack:
             f'-H "x-api-key: $({key})" -H "content-type: application/json" '
             f"-d {shlex.quote(json.dumps(request, separators=(',', ':')))}",
             "",
-            json.dumps(answer.body),
+            json.dumps(response.body),
         ]
     )
 
 
-def _answered(outputs: dict[str, Any], model: str, request: dict[str, Any]) -> Answer:
-    """The answer; asked again for a while, since a cluster's gateway learns of a route, and its
-    nodes of an address, a moment after they are made."""
-    give_up = time.monotonic() + _FIRST_CALL_SECONDS
+def _invoke_with_retries(outputs: dict[str, Any], model: str, request: dict[str, Any]) -> Response:
+    """Send the request until it succeeds or 15 s have passed.
+
+    A cluster's gateway learns of a route, and its nodes of an address, a moment after creation.
+    """
+    deadline = time.monotonic() + _FIRST_CALL_SECONDS
     while True:
-        last = time.monotonic() > give_up
+        is_last = time.monotonic() > deadline
         try:
-            answer = invoke(outputs, model, request)
+            response = invoke(outputs, model, request)
         except OperationError:
-            if last:
+            if is_last:
                 raise
         else:
-            if answer.status == 200 or last:
-                return answer
-        time.sleep(_AGAIN_SECONDS)
+            if response.status == 200 or is_last:
+                return response
+        time.sleep(_RETRY_SECONDS)
 
 
-def status_table(found: dict[str, Any]) -> str:
-    """The status for a person."""
+def format_status(status: dict[str, Any]) -> str:
+    """Return the status as text."""
     lines = [
-        f"stack     {found['stack']} (update {found['update']['number']} "
-        f"{found['update']['result']}, {found['update']['ended']})",
-        f"endpoint  {found['endpoint']} (gateway {found['gateway']})",
-        f"metrics   {found['metrics']}",
+        f"stack     {status['stack']} (update {status['update']['number']} "
+        f"{status['update']['result']}, {status['update']['ended']})",
+        f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
+        f"metrics   {status['metrics']}",
         "",
         f"{'MODEL':<20} {'VERSION':<10} {'STATE':<10} {'TRAFFIC':>7}  {'EXPOSED':<7}  DIGEST",
     ]
-    for model, entry in found["models"].items():
+    for model, entry in status["models"].items():
         for version, berth in entry["versions"].items():
             traffic = "shadow" if version == entry["shadow"] else f"{berth['traffic']:g} %"
             exposed = "yes" if berth["exposed"] else "no"

@@ -1,20 +1,23 @@
-"""What a preview found, from the events that the engine writes of it."""
+"""The summary of a preview, from the events that the engine writes.
+
+`pulumi.automation` returns the same events, but importing it takes 0.2 s and it starts the same
+engine.
+"""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
-STREAMED = {"PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
-"""Has `pulumi preview --json` write an event a line. The one document that it writes otherwise has
-neither what a policy pack said nor what went wrong."""
+STREAM_EVENTS = {"PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
+"""Makes `pulumi preview --json` write one event per line. The single document that it writes
+otherwise lacks policy violations and errors."""
 
 
-def found(lines: Iterable[str]) -> dict[str, Any]:
-    """The count of each operation; the operation on each resource that does not stay the same; what
-    the security baseline said; and errors.
+def summarize_events(lines: Iterable[str]) -> dict[str, Any]:
+    """Return the operation counts, the changed resources, policy violations and errors.
 
     Args:
-        lines: an event each.
+        lines: One event in JSON each.
     """
     changes: dict[str, int] = {}
     steps: list[dict[str, str]] = []
@@ -24,11 +27,11 @@ def found(lines: Iterable[str]) -> dict[str, Any]:
         match json.loads(line):
             case {"resourcePreEvent": {"metadata": {"op": op, "urn": urn}}} if op != "same":
                 steps.append({"operation": op, "urn": urn})
-            case {"summaryEvent": {"resourceChanges": dict(counted)}}:
-                changes = counted
+            case {"summaryEvent": {"resourceChanges": dict(counts)}}:
+                changes = counts
             case {"policyEvent": {"enforcementLevel": level, "message": message, **more}}:
-                said = {"level": level, "message": message.strip()}
-                policies.append(said | {"urn": str(more.get("resourceUrn", ""))})
+                violation = {"level": level, "message": message.strip()}
+                policies.append(violation | {"urn": str(more.get("resourceUrn", ""))})
             case {"diagnosticEvent": {"severity": "error", "message": message}}:
                 errors.append(message.strip())
     return {"changes": changes, "steps": steps, "policies": policies, "errors": errors}

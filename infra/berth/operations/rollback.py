@@ -1,61 +1,71 @@
-"""`berth rollback`: a stack back to a prior successful update, as an update of its own.
+"""`berth rollback`: an update that returns a stack to an earlier successful update.
 
-The state is never taken back: importing an old checkpoint leaves newer processes running that no
-preview shows. What is taken back is the configuration, and on request the program; the engine
-then goes there by a normal `up`.
+The state itself is never restored: importing an old checkpoint would leave newer processes
+running that no preview shows. Berth restores the configuration, and on request the program, and
+the engine applies them with a normal `up`.
 """
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from berth.errors import OperationError
-from berth.operations.configuration import ConfigPath, restored
-from berth.operations.stack import Stack, Update
+from berth.operations.configuration import ConfigPath, restore_config
+from berth.operations.stack import Stack
+from berth.operations.stack_config import remove_unused_salt
+from berth.operations.update import Update
+from berth.project import PROJECT_FILE
 from pulumi_berth.files import replace_atomically
 
+# Directories of a checkout of Berth's own repository that contain its import packages.
+_PACKAGE_DIRECTORIES = (
+    *("infra", "components", "protocol", "serving_app"),
+    *("gateway_app", "data_app", "policy"),
+)
+_UPDATES_LISTED = 10
 
-def choose(history: Sequence[Update], to: int | None) -> Update:
-    """The update to go back to.
 
-    Without `to`: the latest successful update that ran with another configuration than the
-    latest successful one; after a failed update, the latest successful one itself; and where
-    nothing differs, the latest successful one, which puts back whatever went astray since.
+def choose_update(history: Sequence[Update], number: int | None) -> Update:
+    """Return the update to roll back to.
+
+    Without `number` it is the latest successful update with another configuration than the most
+    recent successful one. After a failed update it is the most recent successful one, and also if
+    no configuration differs: the rollback then only repairs the resources.
 
     Raises:
-        OperationError: no such update, it did not succeed, or none ever did.
+        OperationError: If there is no such update, or it did not succeed.
     """
     deployments = [update for update in history if update.kind == "update"]
-    good = [update for update in deployments if update.succeeded]
-    if not good:
-        raise OperationError("no update of this stack has succeeded yet: nothing to go back to")
-    if to is not None:
-        chosen = [update for update in good if update.number == to]
-        if not chosen:
-            numbers = ", ".join(str(update.number) for update in good[-10:])
-            raise OperationError(
-                f"update {to} is not a successful update of this stack; the latest are: {numbers}"
-            )
-        return chosen[0]
-    latest = good[-1]
+    succeeded = [update for update in deployments if update.succeeded]
+    if not succeeded:
+        raise OperationError("No update of this stack has succeeded, so it cannot be rolled back.")
+    if number is not None:
+        for update in succeeded:
+            if update.number == number:
+                return update
+        numbers = ", ".join(str(update.number) for update in succeeded[-_UPDATES_LISTED:])
+        raise OperationError(
+            f"Update {number} is not a successful update of this stack. Choose one with --to. "
+            f"Latest successful updates: {numbers}."
+        )
+    latest = succeeded[-1]
     if deployments[-1] is not latest:
         return latest
-    other = [update for update in good if update.config != latest.config]
+    other = [update for update in succeeded if update.config != latest.config]
     return other[-1] if other else latest
 
 
-def configuration_of(stack: Stack, update: Update, into: Path) -> Path:
-    """The stack's configuration file as of `update`, written under `into`."""
-    text = stack.config_file.read_text() if stack.config_file.exists() else ""
-    result = restored(text, stack.config(), update.config, update.secrets)
-    path = into / stack.config_file.name
-    replace_atomically(path, result.text)
-    for secret_path, value in result.secrets.items():
-        stack.set_secret(_rendered(secret_path), value, config_file=path)
+def write_config_of(stack: Stack, update: Update, directory: Path) -> Path:
+    """Write the stack's configuration file as of `update` into `directory`, and return it."""
+    text = stack.engine_config_file().read_text()
+    restored = restore_config(text, stack.config(), update.config, update.secrets)
+    path = directory / stack.config_file.name
+    replace_atomically(path, restored.text)
+    for secret_path, value in restored.secrets.items():
+        stack.set_secret(_format_path(secret_path), value, config_file=path)
     return path
 
 
@@ -67,20 +77,19 @@ def rollback(
     check: Callable[[Path], None],
     confirm: Callable[[], bool],
 ) -> int:
-    """Show what going back to `update` changes, ask, do it; the engine's exit code.
+    """Preview the rollback to `update`, ask for confirmation, run it and return the exit code.
 
-    On success the stack's configuration file is the one of that update; otherwise the file is
-    left as it was, and nothing else is written.
+    On success, the stack's configuration file is that of the update. Otherwise it is unchanged.
 
     Args:
-        program: the project at another commit, to run instead of the present one.
-        check: raises when the configuration file it is given cannot be deployed.
-        confirm: asked after the preview.
+        program: A checkout of the project at another commit, to run instead of the current one.
+        check: Raises if the configuration file in its argument cannot be deployed.
+        confirm: Called after the preview. Returns whether to continue.
     """
-    with tempfile.TemporaryDirectory(prefix="berth-rollback-") as folder:
-        config_file = configuration_of(stack, update, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="berth-rollback-") as directory:
+        config_file = write_config_of(stack, update, Path(directory))
         check(config_file)
-        runner = stack if program is None else at_program(stack, program)
+        runner = stack if program is None else run_program_at(stack, program)
         arguments = ("--config-file", str(config_file))
         code = runner.preview(*arguments)
         if code or not confirm():
@@ -93,75 +102,84 @@ def rollback(
             *arguments,
         )
         if code == 0:
-            replace_atomically(stack.config_file, config_file.read_bytes(), mode=0o644)
+            restored = remove_unused_salt(config_file.read_text())
+            replace_atomically(stack.config_file, restored, mode=0o644)
         return code
 
 
-def at_program(stack: Stack, program: Path) -> Stack:
-    """The same stack, run by the program in the folder `program`."""
-    environment = {
-        **stack.environment,
-        # Before the environment's own copy of the project.
-        "PYTHONPATH": str(program),
-        "BERTH_PROJECT": str(stack.root),
-    }
-    return replace(stack, root=program, environment=environment)
+def run_program_at(stack: Stack, program: Path) -> Stack:
+    """Return the same stack with the program in the directory `program`."""
+    environment = {**stack.environment, "BERTH_PROJECT": str(stack.root)}
+    # A checkout of Berth's own repository contains the packages that its program imports.
+    packages = [
+        program / name
+        for name in _PACKAGE_DIRECTORIES
+        if any((program / name).glob("*/__init__.py"))
+    ]
+    if packages:
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, packages))
+    return replace(stack, program=program, environment=environment)
 
 
-def program_at(root: Path, commit: str) -> Path:
-    """The project as of `commit`, checked out beside the present one, under `.berth/`.
+def check_out_program(root: Path, commit: str, say: Callable[[str], None]) -> Path:
+    """Check out the project at `commit` under `.berth/` and return the directory.
 
-    It stays there: the processes that it starts run from it.
+    It is not removed, because the processes that it starts run from it.
 
     Raises:
-        OperationError: the commit is not in this clone, or it needs other packages than those
-            that are installed.
+        OperationError: If this clone does not contain the commit.
     """
-    folder = root / ".berth" / "programs" / commit
-    if not (folder / "Pulumi.yaml").exists():
+    directory = root / ".berth" / "programs" / commit
+    if not (directory / PROJECT_FILE).exists():
         _git(root, "worktree", "prune")
-        _git(root, "worktree", "add", "--force", "--detach", str(folder), commit)
-    if (folder / "requirements.txt").read_bytes() != (root / "requirements.txt").read_bytes():
-        print(
-            f"commit {commit[:12]} pins other packages than those installed; it is run with "
-            "the installed ones",
-            file=sys.stderr,
+        _git(root, "worktree", "add", "--force", "--detach", str(directory), commit)
+    pins = [_read_or_none(path / "requirements.txt") for path in (directory, root)]
+    if pins[0] != pins[1]:
+        say(
+            f"Commit {commit[:12]} pins other packages than those that are installed. It runs "
+            "with the installed packages."
         )
-    return folder
+    return directory
 
 
-def program_for(
+def find_program(
     root: Path, update: Update, *, with_program: bool, say: Callable[[str], None]
 ) -> Path | None:
-    """The program to go back with: None for the present one, else a checkout of the update's
-    commit. Says so when that commit differs from the present one."""
-    now = head(root)
-    if update.commit is None or update.commit == now:
-        if update.dirty:
-            say(f"update {update.number} ran with uncommitted changes, which are not recorded")
+    """Return the program to roll back with: None for the current one, or a checkout.
+
+    It reports if the update ran another commit than the current one.
+    """
+    current = read_head(root)
+    if update.commit is None or update.commit == current:
+        if update.has_uncommitted_changes:
+            say(f"Update {update.number} ran with uncommitted changes, which are not recorded.")
         return None
-    then = update.commit[:12]
+    commit = update.commit[:12]
     if with_program:
-        say(f"running the program of commit {then}, as update {update.number} did")
-        return program_at(root, update.commit)
+        say(f"Running the program of commit {commit}, like update {update.number}.")
+        return check_out_program(root, update.commit, say)
     say(
-        f"update {update.number} ran the program of commit {then}, now it is "
-        f"{(now or 'none')[:12]}: only the configuration goes back; "
-        "--with-program runs that commit too"
+        f"Update {update.number} ran the program of commit {commit}. The current commit is "
+        f"{(current or 'none')[:12]}. Only the configuration is rolled back. To run that commit, "
+        "add --with-program."
     )
     return None
 
 
-def head(root: Path) -> str | None:
-    """The present commit of the project's program; None outside a git checkout."""
-    finished = subprocess.run(
+def read_head(root: Path) -> str | None:
+    """Return the current commit of the project, or None outside a Git checkout."""
+    result = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
     )
-    return finished.stdout.strip() if finished.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _read_or_none(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _git(root: Path, *arguments: str) -> None:
-    finished = subprocess.run(
+    result = subprocess.run(
         ["git", *arguments],
         cwd=root,
         capture_output=True,
@@ -169,12 +187,12 @@ def _git(root: Path, *arguments: str) -> None:
         check=False,
         env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
     )
-    if finished.returncode:
-        raise OperationError(f"git {' '.join(arguments[:2])}: {finished.stderr.strip()}")
+    if result.returncode:
+        raise OperationError(f"'git {' '.join(arguments[:2])}' failed: {result.stderr.strip()}")
 
 
-def _rendered(path: ConfigPath) -> str:
-    """A path as `pulumi config --path` reads it: `key.step["step.with.dots"]`."""
+def _format_path(path: ConfigPath) -> str:
+    """Return a path in the form of `pulumi config --path`: `key.step["step.with.dots"]`."""
     first, *rest = path
     steps = "".join(f'["{step}"]' for step in rest)
     return first + steps

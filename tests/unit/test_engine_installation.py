@@ -1,4 +1,4 @@
-"""Which engine is used, and what happens where there is none."""
+"""Which engine is used, and how a missing one is installed."""
 
 import hashlib
 import http.server
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from berth.engine import Engine, EngineError, cache, ensure_engine, release
+from berth.engine.environment import VERSION
 from tests.repository import REPOSITORY
 
 PARTS = cache.NEEDED
@@ -27,15 +28,15 @@ def script(path: Path, body: str) -> Path:
     return path
 
 
-def pulumi(folder: Path, version: str = cache.VERSION, *, host: bool = True) -> Path:
-    """Programs that answer as an engine of this version does."""
+def pulumi(folder: Path, version: str = VERSION, *, host: bool = True) -> Path:
+    """Create programs that respond like an engine of this version."""
     if host:
         script(folder / "pulumi-language-python", "#!/bin/sh\n")
     return script(folder / "pulumi", f"#!/bin/sh\necho v{version}\n")
 
 
 def fake_go(folder: Path, *, version: str = "go1.26.8", fails: bool = False) -> Path:
-    """A `go` that "builds" scripts; what it was asked is appended to its log."""
+    """Create a `go` that "builds" scripts and appends its arguments to its log."""
     sdk = folder / "sdk"
     for name in (
         "python/cmd/pulumi-language-python-exec",
@@ -59,24 +60,24 @@ def fake_go(folder: Path, *, version: str = "go1.26.8", fails: bool = False) -> 
                 sys.exit(1)
             else:
                 target = pathlib.Path(arguments[arguments.index("-o") + 1])
-                target.write_text("#!/bin/sh\\necho v{cache.VERSION}\\n")
+                target.write_text("#!/bin/sh\\necho v{VERSION}\\n")
                 target.chmod(0o755)
             """),
     )
 
 
 class Site:
-    """A release site on this machine: its files, and what it was asked for."""
+    """A release site on this machine: its files, and the requested names."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.lstrip("/")
-                site.asked.append(name)
+                site.requested.append(name)
                 body = site.files.get(name)
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Length", str(len(body or b"")))
@@ -93,16 +94,15 @@ class Site:
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w:gz") as members:
             for name in (*names, "pulumi-language-nodejs", "../../escaped-python"):
-                body = f"#!/bin/sh\necho v{cache.VERSION}\n".encode()
+                body = f"#!/bin/sh\necho v{VERSION}\n".encode()
                 member = tarfile.TarInfo(f"pulumi/{name}")
                 member.size = len(body)
                 members.addfile(member, io.BytesIO(body))
         content = archive.getvalue()
         digest = checksum or hashlib.sha256(content).hexdigest()
         self.files[release.archive_name()] = content
-        self.files[f"pulumi-{cache.VERSION}-checksums.txt"] = (
-            f"{'0' * 64}  pulumi-v{cache.VERSION}-plan9-x64.tar.gz\n"
-            f"{digest}  {release.archive_name()}\n"
+        self.files[f"pulumi-{VERSION}-checksums.txt"] = (
+            f"{'0' * 64}  pulumi-v{VERSION}-plan9-x64.tar.gz\n{digest}  {release.archive_name()}\n"
         ).encode()
 
 
@@ -120,7 +120,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release site that refuses connections: a port that was free a moment ago."""
+    """A release site that refuses connections, on a port that was just free."""
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     server.server_close()
     monkeypatch.setattr(release, "BASE", f"http://127.0.0.1:{server.server_port}")
@@ -128,7 +128,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The one folder on the PATH, and a cache of its own."""
+    """The only directory on the PATH, with a separate cache."""
     folder = tmp_path / "on-path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -139,83 +139,83 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
-def kept_folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "berth" / f"pulumi-{cache.VERSION}" / "bin"
+def cache_directory(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "berth" / f"pulumi-{VERSION}" / "bin"
 
 
-def test_pins_of_the_engine_agree() -> None:
+def test_pinned_versions_of_the_engine_are_equal() -> None:
     requirements = (REPOSITORY / "requirements.txt").read_text()
-    assert f"pulumi=={cache.VERSION}\n" in requirements
+    assert f"pulumi=={VERSION}\n" in requirements
     module = (REPOSITORY / "infra/berth/engine/cli/go.mod").read_text()
-    assert f"require github.com/pulumi/pulumi/pkg/v3 v{cache.VERSION}\n" in module
+    assert f"require github.com/pulumi/pulumi/pkg/v3 v{VERSION}\n" in module
 
 
-def test_the_one_on_the_path_is_used_silently(path: Path, said: list[str]) -> None:
+def test_engine_on_path_is_used_silently(path: Path, messages: list[str]) -> None:
     pulumi(path, "3.170.0")
-    assert ensure_engine(said.append) == Engine(path, "3.170.0")
-    assert said == []
+    assert ensure_engine(messages.append) == Engine(path, "3.170.0")
+    assert messages == []
 
 
 @pytest.mark.parametrize(
-    ("version", "host", "why"),
+    ("version", "host", "reason"),
     [
-        ("2.25.0", True, r"is version 2\.25\.0; 3\.100 or newer, below 4, is needed"),
-        ("3.99.0", True, r"is version 3\.99\.0"),
-        ("4.0.0", True, r"is version 4\.0\.0"),
-        ("banana", True, r"said 'vbanana'"),
+        ("2.25.0", True, r"has version 2\.25\.0; Berth requires 3\.100 or newer, below 4"),
+        ("3.99.0", True, r"has version 3\.99\.0"),
+        ("4.0.0", True, r"has version 4\.0\.0"),
+        ("banana", True, r"printed 'vbanana'"),
         ("3.170.0", False, r"pulumi-language-python is not on the PATH"),
     ],
 )
-def test_an_unfit_one_on_the_path_is_told_and_passed_over(
-    path: Path, tmp_path: Path, said: list[str], version: str, host: bool, why: str
+def test_unsupported_engine_on_path_is_reported_and_ignored(
+    path: Path, tmp_path: Path, messages: list[str], version: str, host: bool, reason: str
 ) -> None:
     pulumi(path, version, host=host)
     for name in PARTS:
-        script(kept_folder(tmp_path) / name, "#!/bin/sh\n")
-    assert ensure_engine(said.append) == Engine(kept_folder(tmp_path), cache.VERSION)
-    assert re.search(why, said[0])
+        script(cache_directory(tmp_path) / name, "#!/bin/sh\n")
+    assert ensure_engine(messages.append) == Engine(cache_directory(tmp_path), VERSION)
+    assert re.search(reason, messages[0])
 
 
-def test_the_release_is_fetched_checked_and_kept(
-    path: Path, tmp_path: Path, site: Site, said: list[str]
+def test_release_is_downloaded_verified_and_cached(
+    path: Path, tmp_path: Path, site: Site, messages: list[str]
 ) -> None:
     site.publish()
-    assert ensure_engine(said.append) == Engine(kept_folder(tmp_path), cache.VERSION)
+    assert ensure_engine(messages.append) == Engine(cache_directory(tmp_path), VERSION)
     # Only what a Python program needs, and nothing outside the folder.
-    names = {entry.name for entry in kept_folder(tmp_path).iterdir()}
+    names = {entry.name for entry in cache_directory(tmp_path).iterdir()}
     assert names == set(PARTS)
     assert not list(tmp_path.rglob("escaped*"))
-    assert all(os.access(kept_folder(tmp_path) / name, os.X_OK) for name in PARTS)
-    assert any("SHA-256" in line for line in said)
+    assert all(os.access(cache_directory(tmp_path) / name, os.X_OK) for name in PARTS)
+    assert any("SHA-256" in line for line in messages)
 
-    asked, told = len(site.asked), len(said)
-    assert ensure_engine(said.append).directory == kept_folder(tmp_path)
-    assert (len(site.asked), len(said)) == (asked, told)
+    requested, reported = len(site.requested), len(messages)
+    assert ensure_engine(messages.append).directory == cache_directory(tmp_path)
+    assert (len(site.requested), len(messages)) == (requested, reported)
 
 
 @pytest.mark.parametrize(
-    ("trouble", "why"),
+    ("defect", "reason"),
     [
-        ("checksum", r"has the SHA-256 [0-9a-f]{64}, but .* says f{64}: not used"),
-        ("unnamed", r"checksum file does not name pulumi-v"),
-        ("no archive", r"\.tar\.gz answered 404"),
+        ("checksum", r"has the SHA-256 [0-9a-f]{64}, but .* lists f{64}"),
+        ("unnamed", r"checksum file does not list pulumi-v"),
+        ("no archive", r"\.tar\.gz returned HTTP 404"),
         ("incomplete", r"lacks pulumi-resource-pulumi-python"),
         ("not an archive", r"ReadError"),
     ],
 )
-def test_a_release_that_is_not_right_is_refused(
-    path: Path, tmp_path: Path, site: Site, said: list[str], trouble: str, why: str
+def test_invalid_release_is_rejected(
+    path: Path, tmp_path: Path, site: Site, messages: list[str], defect: str, reason: str
 ) -> None:
     site.publish(
-        names=PARTS[:-1] if trouble == "incomplete" else PARTS,
-        checksum="f" * 64 if trouble == "checksum" else None,
+        names=PARTS[:-1] if defect == "incomplete" else PARTS,
+        checksum="f" * 64 if defect == "checksum" else None,
     )
-    checksums = f"pulumi-{cache.VERSION}-checksums.txt"
-    match trouble:
+    checksums = f"pulumi-{VERSION}-checksums.txt"
+    match defect:
         case "unnamed":
             site.files[checksums] = b"0  another.tar.gz\n"
         case "no archive":
@@ -224,23 +224,23 @@ def test_a_release_that_is_not_right_is_refused(
             site.files[release.archive_name()] = body = b"<html>no</html>"
             digest = hashlib.sha256(body).hexdigest()
             site.files[checksums] = f"{digest}  {release.archive_name()}".encode()
-    with pytest.raises(EngineError, match=why):
-        ensure_engine(said.append)
-    assert not kept_folder(tmp_path).exists()
+    with pytest.raises(EngineError, match=reason):
+        ensure_engine(messages.append)
+    assert not cache_directory(tmp_path).exists()
     assert not list((tmp_path / "cache" / "berth").glob("*.draft-*"))
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_a_release_go_builds_it(
-    path: Path, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+def test_engine_is_built_with_go_without_release(
+    path: Path, tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_go(path)
     monkeypatch.setenv("GOOS", "windows")
-    assert ensure_engine(said.append) == Engine(kept_folder(tmp_path), cache.VERSION)
-    assert {entry.name for entry in kept_folder(tmp_path).iterdir()} == set(PARTS)
-    assert all(os.access(kept_folder(tmp_path) / name, os.X_OK) for name in PARTS)
-    assert any("cannot be reached" in line for line in said)
-    assert any("building Pulumi" in line for line in said)
+    assert ensure_engine(messages.append) == Engine(cache_directory(tmp_path), VERSION)
+    assert {entry.name for entry in cache_directory(tmp_path).iterdir()} == set(PARTS)
+    assert all(os.access(cache_directory(tmp_path) / name, os.X_OK) for name in PARTS)
+    assert any("could not reach" in line for line in messages)
+    assert any("building Pulumi" in line for line in messages)
     builds = [line for line in (path / "log").read_text().splitlines() if " build " in line]
     assert [Path(line.split()[0]).name for line in builds] == ["cli", "python-host"]
     assert all(" None build " in line and "-mod=readonly" in line for line in builds)
@@ -248,60 +248,62 @@ def test_without_a_release_go_builds_it(
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize(
-    ("version", "fails", "why"),
+    ("version", "fails", "reason"),
     [
-        ("go1.20.14", False, r"Go 1\.21 or newer is needed"),
-        ("go1.26.8", True, r"exited 1:\ngo: example\.com/missing@v1\.2\.3: no such module"),
-        (None, False, r"no go on the PATH"),
+        ("go1.20.14", False, r"Go 1\.21 or newer is required"),
+        (
+            "go1.26.8",
+            True,
+            r"exited with status 1:\ngo: example\.com/missing@v1\.2\.3: no such module",
+        ),
+        (None, False, r"go is not on the PATH"),
     ],
 )
-def test_without_any_way_the_message_says_why_and_what_to_do(
-    path: Path, said: list[str], version: str | None, fails: bool, why: str
+def test_error_lists_every_reason_and_what_to_install(
+    path: Path, messages: list[str], version: str | None, fails: bool, reason: str
 ) -> None:
     if version:
         fake_go(path, version=version, fails=fails)
-    with pytest.raises(EngineError, match=why) as caught:
-        ensure_engine(said.append)
+    with pytest.raises(EngineError, match=reason) as caught:
+        ensure_engine(messages.append)
     message = str(caught.value)
-    assert "there is no pulumi" in message
-    assert "cannot be reached" in message
+    assert "pulumi is not installed" in message
+    assert "could not reach" in message
     assert "https://www.pulumi.com/docs/install/" in message
     assert "https://go.dev/dl/" in message
 
 
-def test_a_cache_that_cannot_be_written_is_told(
-    path: Path, tmp_path: Path, said: list[str]
-) -> None:
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(EngineError, match=r"making one: .*cache"):
-        ensure_engine(said.append)
+def test_unwritable_cache_is_reported(path: Path, tmp_path: Path, messages: list[str]) -> None:
+    (tmp_path / "cache").write_text("a file instead of the directory")
+    with pytest.raises(EngineError, match=r"cache: .*cache"):
+        ensure_engine(messages.append)
 
 
-def test_two_at_once_make_one(path: Path, tmp_path: Path, site: Site) -> None:
+def test_simultaneous_commands_install_one_engine(path: Path, tmp_path: Path, site: Site) -> None:
     site.publish()
     found: list[Engine] = []
-    said: list[str] = []
-    with cache.alone(said.append):
+    messages: list[str] = []
+    with cache.lock_cache(messages.append):
         threads = [
-            threading.Thread(target=lambda: found.append(ensure_engine(said.append)))
+            threading.Thread(target=lambda: found.append(ensure_engine(messages.append)))
             for _ in range(2)
         ]
         for thread in threads:
             thread.start()
     for thread in threads:
         thread.join(30)
-    assert found == [Engine(kept_folder(tmp_path), cache.VERSION)] * 2
-    assert site.asked.count(release.archive_name()) == 1
+    assert found == [Engine(cache_directory(tmp_path), VERSION)] * 2
+    assert site.requested.count(release.archive_name()) == 1
 
 
 @pytest.mark.usefixtures("offline")
-def test_what_a_killed_command_left_is_removed_and_a_torn_engine_made_anew(
-    path: Path, tmp_path: Path, said: list[str]
+def test_leftovers_of_killed_command_are_replaced(
+    path: Path, tmp_path: Path, messages: list[str]
 ) -> None:
     fake_go(path)
-    left = tmp_path / "cache" / "berth" / f"pulumi-{cache.VERSION}.draft-abc"
+    left = tmp_path / "cache" / "berth" / f"pulumi-{VERSION}.draft-abc"
     script(left / "bin" / "pulumi", "half")
-    script(kept_folder(tmp_path) / "pulumi", "half")
-    ensure_engine(said.append)
+    script(cache_directory(tmp_path) / "pulumi", "half")
+    ensure_engine(messages.append)
     assert not left.exists()
-    assert {entry.name for entry in kept_folder(tmp_path).iterdir()} == set(PARTS)
+    assert {entry.name for entry in cache_directory(tmp_path).iterdir()} == set(PARTS)

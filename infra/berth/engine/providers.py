@@ -1,6 +1,7 @@
-"""Providers: the engine's plugins for a platform, found or installed.
+"""Providers: the engine's plugins for a platform.
 
-The engine would fetch those of every Python package that is installed; this fetches what is used.
+The engine would download the provider of every installed Python package. This module installs
+only the providers that the platform uses.
 """
 
 import importlib.metadata
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 
-from berth.engine.ensure import EngineError
+from berth.engine.environment import EngineError
 from berth.platforms.platform import Platform
 
 _INSTALL_SECONDS = 600
@@ -18,13 +19,13 @@ _INSTALL_SECONDS = 600
 def ensure_providers(
     platform: Platform, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
-    """Have what `platform` needs: from the PATH, from what is installed, or installed now.
+    """Find the platform's providers on the PATH or among the engine's plugins, or install them.
 
     Args:
-        environment: that the engine runs in.
+        environment: The environment that the engine runs in.
 
     Raises:
-        EngineError: one is not there and could not be had; the text says what to do by hand.
+        EngineError: If a provider is missing and cannot be installed.
     """
     for name in platform.providers:
         program = f"pulumi-resource-{name}"
@@ -33,10 +34,10 @@ def ensure_providers(
         version = importlib.metadata.version(f"pulumi-{name}")
         if _is_installed(name, version, environment):
             continue
-        say(f"provider: installing {name} {version}, once")
-        done = _pulumi(environment, "plugin", "install", "resource", name, version)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        say(f"provider: installing {name} {version} once")
+        result = _run_pulumi(environment, "plugin", "install", "resource", name, version)
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(
                 f"Platform '{platform.name}' needs the provider {name} {version}, and installing "
                 f"it failed: {reason}\n"
@@ -46,11 +47,13 @@ def ensure_providers(
 
 
 def _is_installed(name: str, version: str, environment: Mapping[str, str]) -> bool:
-    found = json.loads(_pulumi(environment, "plugin", "ls", "--json").stdout or "[]")
-    return any(entry["name"] == name and entry["version"] == version for entry in found)
+    plugins = json.loads(_run_pulumi(environment, "plugin", "ls", "--json").stdout or "[]")
+    return any(entry["name"] == name and entry["version"] == version for entry in plugins)
 
 
-def _pulumi(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _run_pulumi(
+    environment: Mapping[str, str], *arguments: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["pulumi", "--non-interactive", *arguments],
         env=dict(environment),

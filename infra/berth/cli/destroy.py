@@ -1,0 +1,36 @@
+"""`berth destroy`."""
+
+import json
+import sys
+
+import click
+
+from berth.cli.options import json_option, require_yes, stack_option, yes_option
+from berth.project import find_project
+
+
+@click.command()
+@stack_option
+@yes_option
+@json_option
+def destroy(name: str, yes: bool, as_json: bool) -> None:
+    """Delete the stack's resources. Its history and configuration are kept."""
+    require_yes(yes, as_json)
+    root = find_project()
+    from berth.cli.stacks import (
+        exit_if_skipped,
+        find_skipped_parts,
+        load_spec,
+        open_stack_for_update,
+    )
+    from berth.operations import lifecycle
+
+    spec = load_spec(root, name)
+    stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
+    parts = find_skipped_parts(spec, root)
+    code = lifecycle.destroy(stack, yes=yes, skipped=parts)
+    if code == 0:
+        exit_if_skipped(parts, name)
+    if code == 0 and as_json:
+        click.echo(json.dumps({"stack": name, "result": "destroyed"}))
+    sys.exit(code)

@@ -1,0 +1,79 @@
+"""`berth invoke`."""
+
+import json
+import sys
+from threading import Thread
+from typing import IO, Any
+
+import click
+
+from berth.cli.options import json_option, say, show, stack_option
+from berth.project import find_project
+
+
+@click.command()
+@click.argument("model")
+@stack_option
+@click.option("--version", help="Version to call. Defaults to the traffic split.")
+@click.option(
+    "--client", help="Client whose API key to use. Defaults to 'default', then the first."
+)
+@click.option(
+    "--input",
+    "source",
+    type=click.File("rb"),
+    help="File with the request body, or - for stdin. Defaults to the example in the model card.",
+)
+@json_option
+def invoke(
+    model: str,
+    name: str,
+    version: str | None,
+    client: str | None,
+    source: IO[bytes] | None,
+    as_json: bool,
+) -> None:
+    """Send one inference request through the gateway and print the response."""
+    root = find_project()
+    # The engine decrypts the key in its own process, during which this one imports the rest.
+    imports = Thread(target=_import_slow_modules)
+    imports.start()
+    from berth.engine import ensure_engine
+    from berth.errors import OperationError
+    from berth.operations.stack import Stack
+
+    stack = Stack(name, root, ensure_engine(say).environment(root))
+    outputs = stack.outputs()
+    imports.join()
+    if model not in outputs["models"]:
+        raise OperationError(
+            f"Stack '{name}' has no model '{model}'. Models: {', '.join(outputs['models'])}."
+        )
+    from berth.operations.invoke import invoke as send
+
+    request = _read_request(source) if source else _read_example(root, name, model, version)
+    response = send(outputs, model, request, version=version, client=client)
+    say(f"HTTP {response.status}" + (f", version {response.version}" if response.version else ""))
+    show(response.body, as_json, lambda: json.dumps(response.body))
+    sys.exit(0 if response.status == 200 else 1)
+
+
+def _import_slow_modules() -> None:
+    import httpx  # noqa: F401
+
+    import berth_protocol.model_card  # noqa: F401
+
+
+def _read_request(source: IO[bytes]) -> Any:
+    try:
+        return json.load(source)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
+
+
+def _read_example(root: Any, name: str, model: str, version: str | None) -> dict[str, Any]:
+    from berth.cli.stacks import load_spec
+    from berth.operations.lifecycle import example_request
+
+    spec = load_spec(root, name)
+    return example_request(root, spec, model, version or next(iter(spec.models[model].versions)))

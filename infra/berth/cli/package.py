@@ -1,0 +1,96 @@
+"""`berth package`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from berth.cli.options import json_option, say, show
+from berth.project import find_project
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "--name", required=True, help="Name of the model: lower-case letters, digits and hyphens."
+)
+@click.option(
+    "--version", required=True, help="New version name. Existing versions are never overwritten."
+)
+@click.option(
+    "--rows", help="File with sample rows (.npy or .npz), preferably from a held-out set."
+)
+@click.option("--description", default="", help="One or two sentences for the model card.")
+@click.option("--dataset", default="", help="Name of the training data.")
+@click.option(
+    "--metric", "metrics", multiple=True, help="Measured metric as NAME=NUMBER. Repeatable."
+)
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the models. Defaults to 'models' in the project.",
+)
+@json_option
+def package(
+    source: str,
+    name: str,
+    version: str,
+    rows: str | None,
+    description: str,
+    dataset: str,
+    metrics: tuple[str, ...],
+    into: Path | None,
+    as_json: bool,
+) -> None:
+    """Package a trained model as a version that Berth can serve.
+
+    SOURCE is a file without pickled objects (.onnx, XGBoost .json or .ubj, LightGBM .txt, PyTorch
+    .pt2), a Hugging Face directory, or `train.py:function`, which returns a fitted model and
+    sample rows.
+    """
+    directory = into or find_project() / "models"
+    from berth.operations.package import package_model
+
+    say(f"Packaging {source} as {name} {version}: converting, checking and comparing predictions")
+    result = package_model(
+        source,
+        name=name,
+        version=version,
+        rows=rows,
+        description=description,
+        dataset=dataset,
+        metrics=dict(_parse_metric(text) for text in metrics) or None,
+        into=directory,
+    )
+    for note in result.notes:
+        say(note)
+    document = {
+        "path": str(result.path),
+        "digest": result.digest,
+        "changed": result.changed,
+        "rows_compared": result.rows,
+        "largest_differences": {name: d.largest for name, d in result.differences.items()},
+        "metrics": result.card.metrics,
+    }
+    show(document, as_json, lambda: _format(document))
+
+
+def _format(document: dict[str, Any]) -> str:
+    differences = ", ".join(f"{n} {d:g}" for n, d in document["largest_differences"].items())
+    action = "Created" if document["changed"] else "Unchanged:"
+    return (
+        f"{action} {document['path']}: {document['digest']}\n"
+        f"Compared predictions for {document['rows_compared']} rows. Largest difference: "
+        f"{differences}"
+    )
+
+
+def _parse_metric(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is not in the form NAME=NUMBER. Example: accuracy=0.97.",
+            param_hint="--metric",
+        ) from None

@@ -1,0 +1,103 @@
+"""The stack that a command works on: its specification, the engine, and recorded state."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from berth.cli.options import say
+from berth.engine import ensure_engine, ensure_providers
+from berth.operations.stack import Stack
+from berth.operations.state_file import RecordedState, read_state
+from berth.platforms import get_platform
+from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.spec import HostingSpec, load_file
+
+_POLICY_PACK = "berth_policy"
+
+
+def load_spec(root: Path, name: str) -> HostingSpec:
+    """Return the specification of a stack."""
+    return load_file(root / f"Pulumi.{name}.yaml")
+
+
+def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
+    """Return the specification after checking its model files and the place to deploy to.
+
+    Args:
+        path: The configuration file. Defaults to the stack's own.
+
+    Raises:
+        SpecError: If the stack cannot be deployed.
+    """
+    # Only needed here, and slow to import.
+    from berth.spec.model_files import check_models
+
+    source = path or root / f"Pulumi.{name}.yaml"
+    spec = load_file(source)
+    check_models(spec, root, source)
+    get_platform(spec.platform).require_target(spec, root)
+    return spec
+
+
+def open_context(root: Path, name: str) -> StackContext:
+    """Return the stack with its specification."""
+    return StackContext(root=root, stack=name, spec=load_spec(root, name))
+
+
+def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> Stack:
+    """Return the stack for commands that only read it."""
+    engine = ensure_engine(say)
+    return Stack(name, root, engine.environment(root), to_stderr=to_stderr)
+
+
+def open_stack_for_update(
+    root: Path, name: str, spec: HostingSpec, *, to_stderr: bool = False
+) -> Stack:
+    """Return the stack with its platform's providers and security baseline."""
+    stack = open_stack(root, name, to_stderr=to_stderr)
+    platform = get_platform(spec.platform)
+    ensure_providers(platform, stack.environment, say)
+    if not platform.has_security_baseline:
+        return stack
+    return replace(stack, policy_pack=Path(str(files(_POLICY_PACK))))
+
+
+def read_recorded_state(root: Path, name: str) -> RecordedState:
+    """Return outputs without secrets, and the latest update, without the engine if possible.
+
+    Raises:
+        OperationError: If the stack is not deployed.
+    """
+    recorded = read_state(root, name)
+    if recorded is not None and "endpoint" in recorded.outputs:
+        return recorded
+    stack = open_stack(root, name)
+    return RecordedState(stack.outputs(), stack.history()[-1])
+
+
+def find_skipped_parts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
+    """Return the unreachable parts of the stack and report each."""
+    parts = get_platform(spec.platform).find_unreachable_parts(spec, root)
+    for part in parts:
+        say(f"Skipping {part.name}: {part.reason}")
+    return parts
+
+
+def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
+    """Exit with status 1 if parts were skipped, because the operation is not complete."""
+    if parts:
+        say(
+            f"Not changed: {', '.join(part.name for part in parts)}. Restore the connection and "
+            f"run the same command on stack '{name}' again."
+        )
+        sys.exit(1)
+
+
+def as_status(name: str, recorded: RecordedState) -> dict[str, Any]:
+    """Return the summary of a stack from its recorded state."""
+    from berth.operations.lifecycle import summarize_stack
+
+    return summarize_stack(name, recorded.outputs, recorded.latest)

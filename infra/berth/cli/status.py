@@ -1,0 +1,23 @@
+"""`berth status`."""
+
+import click
+
+from berth.cli.options import json_option, show, stack_option
+from berth.project import find_project
+
+
+@click.command()
+@stack_option
+@json_option
+def status(name: str, as_json: bool) -> None:
+    """Show the endpoint and each version's state, traffic and digest."""
+    root = find_project()
+    from berth.cli.stacks import open_context, read_recorded_state
+    from berth.operations.lifecycle import format_status, summarize_stack
+    from berth.platforms import get_platform
+
+    recorded = read_recorded_state(root, name)
+    context = open_context(root, name)
+    summary = summarize_stack(name, recorded.outputs, recorded.latest)
+    summary |= get_platform(context.spec.platform).observe(context, recorded.outputs)
+    show(summary, as_json, lambda: format_status(summary))

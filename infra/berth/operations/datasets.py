@@ -1,0 +1,150 @@
+"""`berth data`: datasets, which are versioned and promoted separately from the models."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+
+from berth.errors import OperationError
+from berth.platforms import get_platform
+from berth.spec import HostingSpec, load_file
+from berth_data.manifest import DataError, write_manifest
+from pulumi_berth.datasets.artifact import push_data
+from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
+from pulumi_berth.files import replace_atomically
+from pulumi_berth.oci.registry import RegistryError, Repository
+
+OWN_BUCKET = "the stack's own bucket"
+
+
+def push_dataset(
+    directory: Path, target: str, version: str, *, plain_http: bool, say: Callable[[str], None]
+) -> str:
+    """Upload a directory as a version of a dataset, and return its digest.
+
+    Args:
+        target: `oci://registry/name`, `s3://bucket/prefix`, or a directory, such as a mounted
+            claim. In a bucket or directory, the dataset is stored under `version`.
+
+    Raises:
+        OperationError: If the upload fails, or the version exists with different content.
+    """
+    source = urlsplit(target)
+    try:
+        if source.scheme == "oci":
+            repository = Repository(name=source.netloc + source.path, plain_http=plain_http)
+            return push_data(directory, repository, version)
+        if source.scheme == "s3":
+            bucket = BucketSet.of(f"{source.netloc}{source.path.rstrip('/')}/{version}")
+            return bucket.push(directory, say)
+        if source.scheme:
+            raise OperationError(
+                f"'{target}' is not a valid target. Use oci://registry/name, s3://bucket/prefix, "
+                "or a directory."
+            )
+        return _copy(directory, Path(target) / version)
+    except (RegistryError, BucketError, DataError, OSError) as error:
+        raise OperationError(str(error)) from error
+
+
+def _copy(directory: Path, target: Path) -> str:
+    """Copy into a draft, write the manifest, and only then rename the draft."""
+    if target.exists():
+        raise OperationError(f"{target} exists. Use a new version.")
+    draft = target.with_name(f".{target.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(directory, draft)
+    digest = write_manifest(draft)
+    draft.rename(target)
+    return digest
+
+
+def list_datasets(spec: HostingSpec) -> dict[str, Any]:
+    """Return the datasets that a stack reads: version, digest, source and models."""
+    return {
+        name: {
+            "version": entry.version,
+            "digest": entry.digest,
+            "source": entry.source or OWN_BUCKET,
+            "models": list(entry.models),
+        }
+        for name, entry in spec.data.datasets.items()
+    }
+
+
+def promote_dataset(
+    name: str, root: Path, *, source: str, target: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the version and digest that stack `source` reads into the file of stack `target`.
+
+    If both stacks read it from their own buckets, the data is copied first. Nothing else of the
+    target changes. Its next `up` moves the models' Pods to the new data.
+
+    Raises:
+        OperationError: If one of the stacks does not read the dataset, or copying fails.
+    """
+    path = root / f"Pulumi.{target}.yaml"
+    source_spec, target_spec = load_file(root / f"Pulumi.{source}.yaml"), load_file(path)
+    for stack, spec in ((source, source_spec), (target, target_spec)):
+        if name not in spec.data.datasets:
+            raise OperationError(
+                f"Stack '{stack}' has no dataset '{name}'. Datasets: "
+                f"{', '.join(spec.data.datasets) or 'none'}."
+            )
+    promoted = source_spec.data.datasets[name]
+    if promoted.source is None and target_spec.data.datasets[name].source is None:
+        key = f"{name}/{promoted.version}"
+        _copy_between_buckets(
+            _open_own(source_spec, source, key),
+            _open_own(target_spec, target, key),
+            promoted.digest,
+            say,
+        )
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(path.read_text())
+    entry = document["config"]["berth:data"]["datasets"][name]
+    previous = entry["version"]
+    entry["version"] = promoted.version
+    if promoted.digest is not None:
+        entry["digest"] = promoted.digest
+    else:
+        entry.pop("digest", None)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    replace_atomically(path, stream.getvalue(), mode=0o644)
+    return {"dataset": name, "stack": target, "from": str(previous), "to": promoted.version}
+
+
+def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketSet:
+    open_own_dataset = get_platform(spec.platform).open_own_dataset
+    # The specification requires a source on platforms whose stacks have no bucket.
+    assert open_own_dataset is not None
+    return open_own_dataset(spec, stack, key)
+
+
+def _copy_between_buckets(
+    source: BucketSet, target: BucketSet, pinned: str | None, say: Callable[[str], None]
+) -> None:
+    try:
+        if pinned not in (None, source.digest()):
+            raise OperationError(
+                f"s3://{source.name} does not have the pinned digest {pinned}. Nothing was copied."
+            )
+        target.copy_of(source, say)
+    except (BucketError, DataError) as error:
+        raise OperationError(str(error)) from error
+
+
+def format_datasets(datasets: dict[str, Any]) -> str:
+    """Return the datasets as text."""
+    return "\n".join(
+        f"{name} {entry['version']} ({entry['digest'] or 'not pinned'}) from {entry['source']} "
+        f"for {', '.join(entry['models'])}"
+        for name, entry in datasets.items()
+    ) or "no datasets"  # fmt: skip

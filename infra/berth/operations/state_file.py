@@ -1,0 +1,90 @@
+"""A stack's state read from Pulumi's files, without starting the engine.
+
+Starting the engine takes 0.3 s for the outputs and 0.3 s for the history, more than the rest of a
+command. The files have a stable format for outputs that are not secret. Anything unexpected (a
+remote backend, compressed state, other markers than that of a secret) is left to the engine.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from berth.engine.environment import find_state_directory
+from berth.operations.update import Update
+from berth.project import PROJECT_FILE
+
+HIDDEN = "[secret]"
+"""The engine's replacement for a secret value."""
+
+_STACK_TYPE = "pulumi:pulumi:Stack"
+# Keys and values that mark special values: sdk/go/common/resource/properties.go of Pulumi.
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a marker, not a secret
+
+
+@dataclass(frozen=True)
+class RecordedState:
+    """The outputs of a stack, with secrets replaced by `HIDDEN`, and its latest update."""
+
+    outputs: dict[str, Any]
+    latest: Update
+
+
+class _UnexpectedError(Exception):
+    """The files are not in the form that this module reads."""
+
+
+def read_state(root: Path, stack: str) -> RecordedState | None:
+    """Return the recorded state of a stack, or None if only the engine can read it."""
+    directory = find_state_directory(root)
+    if directory is None:
+        return None
+    try:
+        project = _read_project_name(root)
+        data = directory / ".pulumi"
+        checkpoint = json.loads((data / "stacks" / project / f"{stack}.json").read_text())
+        history = sorted((data / "history" / project / stack).glob("*.history.json"))
+        entry = json.loads(history[-1].read_text())
+        # Only the engine decodes configuration values, and this module's callers need none.
+        entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
+        return RecordedState(_read_outputs(checkpoint), Update.parse(len(history), entry))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, _UnexpectedError):
+        return None
+
+
+def _read_project_name(root: Path) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe").load((root / PROJECT_FILE).read_text())
+    except YAMLError:
+        raise _UnexpectedError from None
+    return str(content["name"])
+
+
+def _read_outputs(checkpoint: Any) -> dict[str, Any]:
+    resources = checkpoint["checkpoint"]["latest"]["resources"]
+    stacks = [entry for entry in resources if entry["type"] == _STACK_TYPE]
+    if len(stacks) != 1:
+        raise _UnexpectedError
+    return {key: _hide_secrets(value) for key, value in stacks[0]["outputs"].items()}
+
+
+def _hide_secrets(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_hide_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _SIGNATURE not in value:
+        return {key: _hide_secrets(item) for key, item in value.items()}
+    if value[_SIGNATURE] != _SECRET:
+        raise _UnexpectedError
+    return HIDDEN
+
+
+def _format_time(seconds: int) -> str:
+    """Return the time in the format of `pulumi stack history --json`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
