@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from berth.operations.graph import document_stack
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text
 from berth_policy.document import page
@@ -13,6 +14,7 @@ DOCUMENTS = {
     "infra/berth/spec/pulumi-stack.schema.json": schema_text,
     "docs/reference/specification.md": reference_text,
     "docs/reference/security-baseline.md": page,
+    "docs/explanation/prod-stack.md": lambda: document_stack(ROOT / "Pulumi.prod.yaml"),
 }
 """Path in the repository -> the function that returns its text."""
 

@@ -80,7 +80,11 @@ def test_invalid_configuration_is_reported(stacks: Path) -> None:
         compare_stacks(stacks, "dev", "prod")
 
 
-_ONE = {"type": "t", "name": "n", "inputs": {"a": {"b": [1, 2]}, "policy": '{"x": 1}'}}
+_ONE: dict[str, Any] = {
+    "type": "t",
+    "name": "n",
+    "inputs": {"a": {"b": [1, 2]}, "policy": '{"x": 1}'},
+}
 
 
 def test_properties_are_compared_separately() -> None:
