@@ -31,12 +31,12 @@ def ensure_engine(say: Callable[[str], None]) -> Engine:
     except UnavailableError as error:
         reasons["PATH"] = str(error)
         say(f"engine: ignoring the one on the PATH: {error}")
-    if engine := find_cached():
-        return engine
-    # Only needed for an installation, and slow to import.
-    from berth.engine import go_build, release
-
     try:
+        if engine := find_cached():
+            return engine
+        # Only needed for an installation, and slow to import.
+        from berth.engine import go_build, release
+
         say(f"engine: no usable pulumi found; installing one in {cache_directory()}")
         with lock_cache(say):
             if engine := find_cached():
@@ -49,10 +49,13 @@ def ensure_engine(say: Callable[[str], None]) -> Engine:
                     say(f"engine: {error}")
     except OSError as error:
         reasons["cache"] = str(error)
-    raise EngineError(_explain(reasons, ".".join(str(part) for part in go_build.MINIMUM_GO)))
+    raise EngineError(_explain(reasons))
 
 
-def _explain(reasons: dict[str, str], go: str) -> str:
+def _explain(reasons: dict[str, str]) -> str:
+    from berth.engine.go_build import MINIMUM_GO
+
+    go = ".".join(str(part) for part in MINIMUM_GO)
     lines = "\n".join(f"  {source}: {reason}" for source, reason in reasons.items())
     return (
         f"No Pulumi engine was found, and installing one failed:\n{lines}\n"

@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 from berth.errors import OperationError
 from berth.platforms import get_platform
 from berth.spec import HostingSpec, load_file
-from berth_data.manifest import DataError, write_manifest
-from pulumi_berth.datasets.artifact import push_data
-from pulumi_berth.datasets.bucket_dataset import BucketError, BucketSet
+from berth_data.manifest import DatasetError, write_manifest
+from pulumi_berth.datasets.artifact import push_dataset as push_to_registry
+from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError
 from pulumi_berth.files import replace_atomically
 from pulumi_berth.oci.registry import RegistryError, Repository
 
@@ -37,9 +37,9 @@ def push_dataset(
     try:
         if source.scheme == "oci":
             repository = Repository(name=source.netloc + source.path, plain_http=plain_http)
-            return push_data(directory, repository, version)
+            return push_to_registry(directory, repository, version)
         if source.scheme == "s3":
-            bucket = BucketSet.of(f"{source.netloc}{source.path.rstrip('/')}/{version}")
+            bucket = BucketDataset.parse(f"{source.netloc}{source.path.rstrip('/')}/{version}")
             return bucket.push(directory, say)
         if source.scheme:
             raise OperationError(
@@ -47,7 +47,7 @@ def push_dataset(
                 "or a directory."
             )
         return _copy(directory, Path(target) / version)
-    except (RegistryError, BucketError, DataError, OSError) as error:
+    except (RegistryError, BucketError, DatasetError, OSError) as error:
         raise OperationError(str(error)) from error
 
 
@@ -121,7 +121,7 @@ def promote_dataset(
     return {"dataset": name, "stack": target, "from": str(previous), "to": promoted.version}
 
 
-def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketSet:
+def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketDataset:
     open_own_dataset = get_platform(spec.platform).open_own_dataset
     # The specification requires a source on platforms whose stacks have no bucket.
     assert open_own_dataset is not None
@@ -129,15 +129,15 @@ def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketSet:
 
 
 def _copy_between_buckets(
-    source: BucketSet, target: BucketSet, pinned: str | None, say: Callable[[str], None]
+    source: BucketDataset, target: BucketDataset, pinned: str | None, say: Callable[[str], None]
 ) -> None:
     try:
         if pinned not in (None, source.digest()):
             raise OperationError(
                 f"s3://{source.name} does not have the pinned digest {pinned}. Nothing was copied."
             )
-        target.copy_of(source, say)
-    except (BucketError, DataError) as error:
+        target.copy_from(source, say)
+    except (BucketError, DatasetError) as error:
         raise OperationError(str(error)) from error
 
 
