@@ -50,15 +50,15 @@ def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
 def _read_logs(
     context: StackContext, outputs: dict[str, Any], **selection: Any
 ) -> Iterator[tuple[str, str]]:
-    from berth.platforms.kubernetes.observe import log_lines
+    from berth.platforms.kubernetes.observe import read_logs
 
-    return log_lines(_get_access(context), outputs, **selection)
+    return read_logs(_get_access(context), outputs, **selection)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
-    from berth.platforms.kubernetes.observe import explain
+    from berth.platforms.kubernetes.observe import explain_failures
 
-    return explain(_get_access(context), context.spec.kubernetes.namespace)
+    return explain_failures(_get_access(context), context.spec.kubernetes.namespace)
 
 
 def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketDataset":

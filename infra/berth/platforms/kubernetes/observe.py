@@ -65,7 +65,7 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def log_lines(
+def read_logs(
     access: ClusterAccess,
     outputs: dict[str, Any],
     *,
@@ -107,7 +107,7 @@ def log_lines(
         yield from _follow(core, namespace, pods)
 
 
-def explain(access: ClusterAccess, namespace: str) -> list[str]:
+def explain_failures(access: ClusterAccess, namespace: str) -> list[str]:
     """Return why berths of the stack are not ready and what to do, one line per reason."""
     core, apps = _connect(access)
     diagnoses: list[BerthDiagnosis | None] = []

@@ -24,16 +24,16 @@ def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
 def _read_logs(
     context: StackContext, outputs: dict[str, Any], **selection: Any
 ) -> Iterator[tuple[str, str]]:
-    from berth.platforms.kubernetes.observe import log_lines
+    from berth.platforms.kubernetes.observe import read_logs
 
-    return log_lines(get_access(context.spec, context.root), outputs, **selection)
+    return read_logs(get_access(context.spec, context.root), outputs, **selection)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
-    from berth.platforms.kubernetes.observe import explain
+    from berth.platforms.kubernetes.observe import explain_failures
 
     access = get_access(context.spec, context.root)
-    return explain(access, context.spec.kubernetes.namespace)
+    return explain_failures(access, context.spec.kubernetes.namespace)
 
 
 def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
