@@ -1,3 +1,3 @@
-"""The program inside every berth: one model version behind the Open Inference Protocol."""
+"""The program in every berth: serves one model version over the Open Inference Protocol."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m berth_serving`: one model version, until SIGTERM."""
+"""`python -m berth_serving`: serve one model version until SIGTERM."""
 
 import os
 import sys

@@ -1,18 +1,14 @@
-"""The Open Inference Protocol for one model version, free of any transport."""
+"""The data plane: runs one model version for every transport."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import onnxruntime
-import orjson
 
-from berth_protocol.errors import RequestError
-from berth_protocol.model_card import CardError
+from berth_protocol.messages import ModelMetadata, ServerMetadata
 from berth_serving import __version__
 from berth_serving.metrics import Metrics
-from berth_serving.model import Model, ModelError, elements_of, load, rows_of
-from berth_serving.request import InferenceRequest, read_request
-from berth_serving.response import Headers, write_response
-from berth_serving.schedule import Schedule
+from berth_serving.model import Model, ModelError, count_elements, count_rows
+from berth_serving.scheduler import Scheduler
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 
@@ -21,108 +17,96 @@ EXTENSIONS = ["binary_tensor_data"]
 
 
 class DataPlane:
-    """A warm model and what it is asked. Made in the event loop that asks it.
+    """A warm model and the scheduler of its runs. Belongs to one event loop.
+
+    Args:
+        example: Valid inputs, which warm up the model.
 
     Attributes:
-        ready: whether requests are welcome; False once the end has begun.
-        asked: inference requests so far.
+        model: The model version.
+        run_seconds: Duration of a warm run of the example.
+        is_ready: Whether new requests are welcome. False once the shutdown has begun.
+        request_count: Number of inference requests so far.
+
+    Raises:
+        ModelError: If the model cannot run the example, or cannot batch requests but should.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Load, check and warm up.
-
-        Raises:
-            ModelError: the model cannot be served as it is.
-        """
-        self.model = load(settings)
-        self._settings = settings
-        names = (self.model.card.name, self.model.card.version)
-        self._batch = metrics.batch.labels(*names)
-        self._inference = metrics.inference.labels(*names)
-        seconds, elements = _warm_up(self.model, settings)
-        self.run_seconds = seconds
-        self._schedule = Schedule(
-            self.model,
+    def __init__(
+        self, model: Model, settings: Settings, metrics: Metrics, example: Mapping[str, Array]
+    ) -> None:
+        self.model = model
+        labels = (model.card.name, model.card.version)
+        self._batch = metrics.batch.labels(*labels)
+        self._inference = metrics.inference.labels(*labels)
+        arrays = model.run(example, tuple(model.outputs))
+        if settings.batch_size > 1:
+            _check_batches(model, count_rows(example), arrays)
+        self.run_seconds = model.time_run(example)
+        self._scheduler = Scheduler(
+            model,
             threads=settings.threads,
             queue=settings.queue,
             batch_size=settings.batch_size,
             deadline_seconds=settings.deadline_seconds,
             loop_seconds=settings.loop_threshold_ms / 1000,
-            seconds_per_element=seconds / elements,
-            observe_run=self._observe,
-            observe_queue=metrics.queue.labels(*names).set,
+            seconds_per_element=self.run_seconds / count_elements(example),
+            observe_run=self._observe_run,
+            observe_queue=metrics.queue.labels(*labels).set,
         )
         metrics.info.labels(
-            *names,
-            self.model.digest,
+            *labels,
+            model.digest,
             __version__,
             onnxruntime.__version__,
-            self.model.providers[0],
+            model.providers[0],
         ).set(1)
-        self.ready = True
-        self.asked = 0
+        self.is_ready = True
+        self.request_count = 0
 
-    def server_metadata(self) -> dict[str, Any]:
-        return {"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS}
+    def server_metadata(self) -> ServerMetadata:
+        """Return name, version and extensions of this server."""
+        return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
 
-    def model_metadata(self) -> dict[str, Any]:
+    def model_metadata(self) -> ModelMetadata:
+        """Return the model's inputs and outputs."""
         card = self.model.card
-        return {
-            "name": card.name,
-            "versions": [card.version],
-            "platform": card.platform,
-            "inputs": [port.metadata() for port in self.model.inputs.values()],
-            "outputs": [port.metadata() for port in self.model.outputs.values()],
-        }
+        return ModelMetadata(
+            name=card.name,
+            versions=[card.version],
+            platform=card.platform,
+            inputs=[spec.metadata() for spec in self.model.inputs.values()],
+            outputs=[spec.metadata() for spec in self.model.outputs.values()],
+        )
 
-    async def infer(self, body: bytes, json_bytes: int | None) -> tuple[Headers, bytes]:
-        """Headers and body of the answer to one inference request.
-
-        Args:
-            json_bytes: the length of the JSON header that the binary extension announces.
+    async def infer(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+        """Return the requested outputs for valid inputs.
 
         Raises:
-            RequestError: the request is wrong, or there is too much to do.
+            RequestError: If the model cannot run these values, or the berth is overloaded.
         """
-        self.asked += 1
-        request = read_request(body, json_bytes, self.model, self._settings.max_batch)
-        names = tuple(request.outputs)
-        if self._schedule.is_short(request.feeds):
-            arrays = self._schedule.run_now(request.feeds, names)
-        else:
-            arrays = await self._schedule.run(request.feeds, names)
-        return write_response(self.model, request, arrays)
+        self.request_count += 1
+        if self._scheduler.is_short(feeds):
+            return self._scheduler.run_in_loop(feeds, outputs)
+        return await self._scheduler.run_in_thread(feeds, outputs)
 
-    def give_up(self) -> None:
-        """Refuse what is not answered yet: the time to finish it is over."""
-        self._schedule.give_up()
+    def cancel_requests(self) -> None:
+        """Reject every unfinished request, because the grace period is over."""
+        self._scheduler.cancel_all()
 
     def close(self) -> bool:
-        """Start nothing more; whether no run is under way."""
-        return self._schedule.close()
+        """Start no more runs. Return whether no run is in progress."""
+        return self._scheduler.close()
 
-    def _observe(self, rows: int, seconds: float) -> None:
+    def _observe_run(self, rows: int, seconds: float) -> None:
         self._batch.observe(rows)
         self._inference.observe(seconds)
 
 
-def _warm_up(model: Model, settings: Settings) -> tuple[float, int]:
-    """Run the card's example; seconds of a warm run and elements of its inputs."""
-    body = orjson.dumps(model.card.example)
-    try:
-        request = read_request(body, None, model, settings.max_batch)
-        arrays = model.run(request.feeds, tuple(request.outputs))
-        if settings.batch_size > 1:
-            _check_batches(model, request, arrays)
-        return model.time_run(request.feeds), elements_of(request.feeds)
-    except (RequestError, CardError) as error:
-        raise ModelError(f"the card's example is not answered: {error}") from error
-
-
-def _check_batches(model: Model, request: InferenceRequest, arrays: list[Array]) -> None:
-    """A model whose outputs do not have a row for each row cannot have requests joined."""
-    rows = rows_of(request.feeds)
-    if not model.batched or any(array.shape[0] != rows for array in arrays):
+def _check_batches(model: Model, rows: int, arrays: list[Array]) -> None:
+    """Reject a model that does not return one row per input row."""
+    if not model.is_batchable or any(array.shape[0] != rows for array in arrays):
         raise ModelError(
-            "batch_size must be 1: not every input and output of this model has a row for each row"
+            "BERTH_BATCH_SIZE must be 1 for this model: not every input and output has one row per"
+            " row of the request."
         )

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's datatypes, as onnxruntime and numpy name them."""
+"""The protocol's datatypes in numpy and ONNX Runtime."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from berth_protocol import datatypes
+
 
 @dataclass(frozen=True)
 class Datatype:
-    """One tensor datatype.
+    """A tensor datatype.
 
-    `size` is bytes per element in the binary extension, 0 where elements differ. `json` decodes
-    a flat JSON array of such elements, each an `element`, without a loop in Python.
+    Attributes:
+        name: Name in the protocol.
+        onnx: Type name in ONNX Runtime.
+        numpy: Type in numpy. Little-endian, as the binary tensor data extension requires.
+        size: Bytes per element in the binary extension. 0 if elements vary in size.
+        element: Python type of one element in JSON.
+        decoder: Decodes a flat JSON array of elements without a loop in Python.
     """
 
     name: str
@@ -20,31 +27,39 @@ class Datatype:
     numpy: np.dtype[Any]
     size: int
     element: type
-    json: msgspec.json.Decoder[list[Any]]
+    decoder: msgspec.json.Decoder[list[Any]]
 
 
-def _datatype(name: str, onnx: str, numpy: str, element: type) -> Datatype:
-    dtype = np.dtype(numpy)
-    size = 0 if dtype == np.dtype(object) else dtype.itemsize
-    decoder = msgspec.json.Decoder(list[element])  # type: ignore[valid-type]
-    return Datatype(name, f"tensor({onnx})", dtype, size, element, decoder)
+_NAMES = {
+    # Protocol -> ONNX Runtime, numpy
+    "BOOL": ("bool", "?"),
+    "UINT8": ("uint8", "<u1"),
+    "UINT16": ("uint16", "<u2"),
+    "UINT32": ("uint32", "<u4"),
+    "UINT64": ("uint64", "<u8"),
+    "INT8": ("int8", "<i1"),
+    "INT16": ("int16", "<i2"),
+    "INT32": ("int32", "<i4"),
+    "INT64": ("int64", "<i8"),
+    "FP16": ("float16", "<f2"),
+    "FP32": ("float", "<f4"),
+    "FP64": ("double", "<f8"),
+    "BYTES": ("string", "O"),
+}
 
 
-# Little-endian, as the binary extension has it. BF16 is not here: numpy has no such type.
-_ALL = (
-    _datatype("BOOL", "bool", "?", bool),
-    _datatype("UINT8", "uint8", "<u1", int),
-    _datatype("UINT16", "uint16", "<u2", int),
-    _datatype("UINT32", "uint32", "<u4", int),
-    _datatype("UINT64", "uint64", "<u8", int),
-    _datatype("INT8", "int8", "<i1", int),
-    _datatype("INT16", "int16", "<i2", int),
-    _datatype("INT32", "int32", "<i4", int),
-    _datatype("INT64", "int64", "<i8", int),
-    _datatype("FP16", "float16", "<f2", float),
-    _datatype("FP32", "float", "<f4", float),
-    _datatype("FP64", "double", "<f8", float),
-    _datatype("BYTES", "string", "O", str),
-)
-DATATYPES = {datatype.name: datatype for datatype in _ALL}
-BY_ONNX_TYPE = {datatype.onnx: datatype for datatype in _ALL}
+def _build(datatype: datatypes.Datatype) -> Datatype:
+    onnx, numpy = _NAMES[datatype.name]
+    element = datatype.json_type
+    return Datatype(
+        name=datatype.name,
+        onnx=f"tensor({onnx})",
+        numpy=np.dtype(numpy),
+        size=datatype.size,
+        element=element,
+        decoder=msgspec.json.Decoder(list[element]),  # type: ignore[valid-type]
+    )
+
+
+DATATYPES = {name: _build(datatype) for name, datatype in datatypes.DATATYPES.items()}
+BY_ONNX_TYPE = {datatype.onnx: datatype for datatype in DATATYPES.values()}

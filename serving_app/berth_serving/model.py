@@ -1,4 +1,4 @@
-"""One model version: its files checked, its session made and warmed up, its runs."""
+"""One model version: verified files, an ONNX Runtime session, and its runs."""
 
 import time
 from collections import Counter
@@ -10,6 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from berth_protocol.errors import RequestError, overload_error
+from berth_protocol.messages import TensorMetadata
 from berth_protocol.model_card import (
     MODEL_FILE,
     CardError,
@@ -24,21 +25,27 @@ from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 
 _TIMED_RUNS = 5
-# onnxruntime's own lines are not JSON and can have values of a request in them; its errors come
-# as exceptions.
-_SILENT = 4
-onnxruntime.set_default_logger_severity(_SILENT)
+# ONNX Runtime's log lines are not JSON and can contain values of a request. Its errors are raised
+# as exceptions anyway.
+_LOG_FATAL = 4
+onnxruntime.set_default_logger_severity(_LOG_FATAL)
 _MAX_DIM = 2**31
 
 
 class ModelError(RuntimeError):
-    """A model that cannot be served; the message says why."""
+    """A model that cannot be served."""
 
 
 @dataclass(frozen=True)
-class Port:
-    """One input or output. `shape` has numbers where a dimension is fixed, and a name or None
-    where it is free; free dimensions of one name are equal in one request."""
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: Name of the tensor.
+        datatype: Its datatype.
+        shape: A number for a fixed dimension; a name or None for a free one. Free dimensions with
+            the same name have the same size in a request.
+    """
 
     name: str
     datatype: Datatype
@@ -49,8 +56,8 @@ class Port:
         """Whether the first dimension is free, so that it can be the rows of a request."""
         return bool(self.shape) and not isinstance(self.shape[0], int)
 
-    def takes(self, shape: Sequence[int]) -> bool:
-        """Whether a tensor of `shape` fits: rank, and every fixed dimension."""
+    def accepts(self, shape: Sequence[int]) -> bool:
+        """Return whether a tensor of `shape` has the right rank and fixed dimensions."""
         if len(shape) != len(self.shape):
             return False
         for dim, fixed in zip(shape, self.shape, strict=True):
@@ -58,63 +65,71 @@ class Port:
                 return False
         return True
 
-    def metadata(self) -> dict[str, Any]:
-        """As the protocol's model metadata has it."""
-        return {
-            "name": self.name,
-            "datatype": self.datatype.name,
-            "shape": [dim if isinstance(dim, int) else -1 for dim in self.shape],
-        }
+    def metadata(self) -> TensorMetadata:
+        """Return the tensor metadata in Open Inference Protocol form."""
+        shape = [dim if isinstance(dim, int) else -1 for dim in self.shape]
+        return TensorMetadata(name=self.name, datatype=self.datatype.name, shape=shape)
 
 
 class Model:
-    """A loaded model version. `run` may be called from several threads at once.
+    """A loaded model version.
 
     Attributes:
-        inputs, outputs: by name, in the model's order.
-        batched: whether the first dimension of every input and output is free, so that rows of
-            several requests can be run together.
-        batched_inputs: the inputs whose first dimension is free.
-        shared_dims: (dimension, input, axis) of free dimensions that have one name in several
-            places, and so one size in a request.
+        card: The model card.
+        digest: Digest of the version.
+        inputs: Input name -> its specification, in the model's order.
+        outputs: Output name -> its specification, in the model's order.
+        is_batchable: Whether the first dimension of every input and output is free, so that rows
+            of several requests can run together.
+        batched_inputs: Names of the inputs whose first dimension is free.
+        shared_dims: (dimension, input, axis) of every free dimension whose name occurs more than
+            once.
     """
 
     def __init__(self, card: ModelCard, digest: str, session: onnxruntime.InferenceSession) -> None:
         self.card = card
         self.digest = digest
         self._session = session
-        self.inputs = _ports(session.get_inputs(), card.inputs, "input")
-        self.outputs = _ports(session.get_outputs(), card.outputs, "output")
-        ports = [*self.inputs.values(), *self.outputs.values()]
-        self.batched = all(port.has_rows for port in ports)
-        self.batched_inputs = [port.name for port in self.inputs.values() if port.has_rows]
-        self.shared_dims = _shared_dims(list(self.inputs.values()))
+        self.inputs = _match_tensors(session.get_inputs(), card.inputs, "input")
+        self.outputs = _match_tensors(session.get_outputs(), card.outputs, "output")
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        self.is_batchable = all(spec.has_rows for spec in specs)
+        self.batched_inputs = [spec.name for spec in self.inputs.values() if spec.has_rows]
+        self.shared_dims = _find_shared_dims(list(self.inputs.values()))
 
     @property
     def providers(self) -> list[str]:
-        """The execution providers that are really in use."""
+        """The execution providers that the session uses."""
         return list(self._session.get_providers())
 
     def run(
-        self, feeds: Mapping[str, Array], outputs: Sequence[str], stop: Any = None
+        self, feeds: Mapping[str, Array], outputs: Sequence[str], options: Any = None
     ) -> list[Array]:
-        """The outputs named, for inputs that were validated. `stop` is a `RunOptions` whose
-        `terminate`, set from another thread, ends the run.
+        """Return the outputs for valid inputs. Several threads may call this at the same time.
+
+        Args:
+            options: A `RunOptions`. Setting its `terminate` from another thread ends the run.
 
         Raises:
-            RequestError: the model does not take these values, or memory ran out.
+            RequestError: If the model cannot run these values, or memory runs out.
         """
         try:
-            return list(self._session.run(list(outputs), dict(feeds), stop))
+            return list(self._session.run(list(outputs), dict(feeds), options))
         except (ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.Fail) as error:
             if "alloc" in str(error).lower():
-                raise overload_error("not enough memory for this request") from error
-            # The example ran at start, so it is these values that the model does not take:
-            # an index beyond its table, lengths that do not fit each other.
-            raise RequestError(400, "the model cannot be run on these values") from error
+                raise overload_error(
+                    "Not enough memory to run this request. Retry later, or send fewer rows."
+                ) from error
+            # The example ran at startup, so these values are the cause, such as an index out of
+            # range or lengths that do not match.
+            raise RequestError(
+                400,
+                "The model cannot run these input values. Check that they are in the ranges that"
+                " the model expects.",
+            ) from error
 
     def time_run(self, feeds: Mapping[str, Array]) -> float:
-        """Seconds of one run, the quickest of some."""
+        """Return the duration of the fastest of several runs, in seconds."""
         names = list(self.outputs)
         times = []
         for _ in range(_TIMED_RUNS):
@@ -124,89 +139,103 @@ class Model:
         return min(times)
 
 
-def load(settings: Settings) -> Model:
-    """The model in the settings' folder, every file of it held against its card.
+def load_model(settings: Settings) -> Model:
+    """Load the model version in the settings' directory, after verifying its files.
 
     Raises:
-        ModelError: a file is missing or differs, or onnxruntime does not take the model.
+        ModelError: If a file is missing or differs, or if ONNX Runtime cannot load the model.
     """
-    folder = settings.model_dir
+    directory = settings.model_dir
     try:
-        card = read_card(folder)
-        verify_files(folder, card)
+        card = read_card(directory)
+        verify_files(directory, card)
     except CardError as error:
         raise ModelError(str(error)) from error
     available = onnxruntime.get_available_providers()
     missing = [name for name in settings.execution_providers if name not in available]
     if missing:
         raise ModelError(
-            f"execution providers {', '.join(missing)} are not in this onnxruntime; "
-            f"it has: {', '.join(available)}"
+            f"BERTH_EXECUTION_PROVIDERS: {', '.join(missing)} is not available in this version of"
+            f" ONNX Runtime. Choose from: {', '.join(available)}."
         )
+    path = directory / MODEL_FILE
     try:
         session = onnxruntime.InferenceSession(
-            folder / MODEL_FILE,
-            sess_options=_options(settings),
+            path,
+            sess_options=_build_session_options(settings),
             providers=list(settings.execution_providers),
         )
-    except Exception as error:  # onnxruntime raises a dozen unrelated types here
-        raise ModelError(f"{folder / MODEL_FILE}: onnxruntime does not load it: {error}") from error
-    return Model(card, digest(folder), session)
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types here.
+        raise ModelError(f"{path}: ONNX Runtime cannot load the model: {error}") from error
+    return Model(card, digest(directory), session)
 
 
-def _options(settings: Settings) -> onnxruntime.SessionOptions:
+def _build_session_options(settings: Settings) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads
     options.inter_op_num_threads = settings.inter_op_threads
     spinning = "1" if settings.spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
-    options.log_severity_level = _SILENT
+    options.log_severity_level = _LOG_FATAL
     return options
 
 
-def _ports(nodes: Sequence[Any], tensors: Sequence[Tensor], what: str) -> dict[str, Port]:
-    """The session's own inputs or outputs, which the card must agree with."""
-    named = {tensor.name: tensor for tensor in tensors}
-    ports = {}
+def _match_tensors(
+    nodes: Sequence[Any], card_tensors: Sequence[Tensor], kind: str
+) -> dict[str, TensorSpec]:
+    """Return the session's inputs or outputs, after checking that the card lists the same."""
+    unmatched = {tensor.name: tensor for tensor in card_tensors}
+    specs = {}
     for node in nodes:
         datatype = BY_ONNX_TYPE.get(node.type)
         if datatype is None:
             raise ModelError(
-                f"{what} {node.name!r} is a {node.type}, which the protocol cannot carry; "
-                f"it has: {', '.join(DATATYPES)}"
+                f"The model's {kind} {node.name!r} has type {node.type}, which the protocol does"
+                f" not define. Convert it to one of: {', '.join(DATATYPES)}."
             )
         shape = tuple(dim if isinstance(dim, int | str) else None for dim in node.shape)
-        ports[node.name] = Port(node.name, datatype, shape)
-        found, said = ports[node.name].metadata(), named.pop(node.name, None)
-        if said is None or found != {
-            "name": said.name,
-            "datatype": said.datatype,
-            "shape": said.shape,
-        }:
-            raise ModelError(f"the card says {said} of {what} {node.name!r}, the model is {found}")
-    if named:
-        raise ModelError(f"the card names {what}s that the model does not have: {', '.join(named)}")
-    return ports
+        spec = specs[node.name] = TensorSpec(node.name, datatype, shape)
+        actual, expected = spec.metadata(), unmatched.pop(node.name, None)
+        if (
+            expected is None
+            or actual.datatype != expected.datatype
+            or actual.shape != expected.shape
+        ):
+            card_text = (
+                f"{expected.datatype} {expected.shape} in the model card"
+                if expected
+                else "missing in the model card"
+            )
+            raise ModelError(
+                f"The model's {kind} {node.name!r} is {actual.datatype} {actual.shape} in the"
+                f" model, but {card_text}. Package the version again."
+            )
+    if unmatched:
+        raise ModelError(
+            f"The model card lists {kind}s that the model does not have: {', '.join(unmatched)}."
+            " Package the version again."
+        )
+    return specs
 
 
-def _shared_dims(ports: Sequence[Port]) -> list[tuple[str, str, int]]:
-    places = [
-        (dim, port.name, axis)
-        for port in ports
-        for axis, dim in enumerate(port.shape)
+def _find_shared_dims(specs: Sequence[TensorSpec]) -> list[tuple[str, str, int]]:
+    dims = [
+        (dim, spec.name, axis)
+        for spec in specs
+        for axis, dim in enumerate(spec.shape)
         if isinstance(dim, str)
     ]
-    count = Counter(dim for dim, _, _ in places)
-    return [place for place in places if count[place[0]] > 1]
+    count = Counter(dim for dim, _, _ in dims)
+    return [entry for entry in dims if count[entry[0]] > 1]
 
 
-def rows_of(feeds: Mapping[str, Array]) -> int:
-    """Rows of a batched request: the first dimension of its inputs."""
+def count_rows(feeds: Mapping[str, Array]) -> int:
+    """Return the number of rows of a request: the first dimension of its first input."""
     first = next(iter(feeds.values()))
     return int(first.shape[0]) if first.ndim else 1
 
 
-def elements_of(feeds: Mapping[str, Array]) -> int:
-    """Elements of all inputs together, at least 1: what a run's time grows with."""
+def count_elements(feeds: Mapping[str, Array]) -> int:
+    """Return the number of elements of all inputs, at least 1. A run's time grows with it."""
     return sum(array.size for array in feeds.values()) or 1

@@ -1,4 +1,4 @@
-"""The life of a berth: settings, sockets, one worker or several, and how it ends."""
+"""The process of a berth: it binds the port and runs one worker, or supervises several."""
 
 import errno
 import logging
@@ -18,24 +18,23 @@ from multiprocessing.context import SpawnProcess
 from berth_protocol.environment import SettingError
 from berth_protocol.http_server import bind
 from berth_protocol.json_logs import configure_logging
-from berth_serving.model import ModelError
 from berth_serving.settings import Settings
 
 EXIT_BAD_SETTING = 2
 EXIT_BAD_MODEL = 3
 EXIT_PORT_IN_USE = 4
 
-# A worker that ends sooner than this is started again no more often than this.
-_SHORT_LIFE_SECONDS = 1.0
+# A worker that exits sooner is replaced no more often than this.
+_MIN_LIFETIME_SECONDS = 1.0
 _LOG = logging.getLogger("berth")
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 def run(environment: Mapping[str, str]) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status.
+    """Serve until SIGTERM or SIGINT, and return the exit status.
 
-    0 after a drain; 2 for a setting, 3 for a model, 4 for a port that cannot be used, each with
-    one line that says why, and without ever having listened.
+    The status is 0 after a graceful shutdown, 2 for an invalid setting, 3 for a model that cannot
+    be served and 4 for a port in use. For 2 to 4, the process logs one line and never listens.
     """
     try:
         settings = Settings.read(environment)
@@ -47,113 +46,121 @@ def run(environment: Mapping[str, str]) -> int:
         listener = _bind(settings)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            _LOG.error("cannot listen on %s:%d: %s", settings.host, settings.port, error)
+            _LOG.error("Cannot listen on %s:%d: %s", settings.host, settings.port, error)
             return EXIT_BAD_SETTING
-        _LOG.error("port %d of %s is in use by another program", settings.port, settings.host)
+        _LOG.error(
+            "Port %d on %s is in use by another program. Stop it, or change BERTH_PORT.",
+            settings.port,
+            settings.host,
+        )
         return EXIT_PORT_IN_USE
     with listener:
         if settings.workers == 1:
-            return _work(settings, listener, None)
-        return _Workers(settings).run()
+            return _run_worker(settings, listener, None)
+        return _Supervisor(settings).run()
 
 
 def _bind(settings: Settings) -> socket.socket:
     if settings.workers > 1:
-        # Alone first: sharing would succeed beside another program of this user.
+        # A shared port would also be shared with another program of this user, so check first that
+        # the port is free.
         bind(settings.host, settings.port).close()
     return bind(settings.host, settings.port, reuse_port=settings.workers > 1)
 
 
-def _work(settings: Settings, listener: socket.socket, metrics_folder: str | None) -> int:
-    # Loading onnxruntime takes longer than everything above, which can fail without it.
+def _run_worker(settings: Settings, listener: socket.socket, metrics_dir: str | None) -> int:
+    # Import late: loading ONNX Runtime takes longer than the checks above, which may fail first.
+    from berth_serving.model import ModelError
     from berth_serving.worker import serve
 
     try:
-        serve(settings, listener, metrics_folder)
+        serve(settings, listener, metrics_dir)
     except ModelError as error:
         _LOG.error("%s", error)
         return EXIT_BAD_MODEL
     return 0
 
 
-def _work_in_child(settings: Settings) -> None:
-    # Ctrl-C in a terminal reaches every process; the parent decides for its workers.
+def _run_worker_process(settings: Settings) -> None:
+    # Ctrl-C in a terminal reaches every process. The supervisor stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(_LOG, settings.log_level, sys.stdout)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_stop_with_supervisor, daemon=True).start()
     with bind(settings.host, settings.port, reuse_port=True) as listener:
-        sys.exit(_work(settings, listener, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        sys.exit(_run_worker(settings, listener, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
-def _end_with_parent() -> None:
-    """Nobody else ends a worker whose parent was killed; it would keep the port."""
+def _stop_with_supervisor() -> None:
+    """Stop this worker if its supervisor is killed. Otherwise it would keep the port."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Workers:
-    """Several workers, each with a listening socket of its own; one that dies is replaced."""
+class _Supervisor:
+    """Several workers, each with its own listening socket. A worker that exits is replaced."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._started: dict[SpawnProcess, float] = {}
-        self._ending = False
+        self._workers: dict[SpawnProcess, float] = {}
+        self._is_stopping = False
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT; then the workers drain. A model none can load ends it too."""
-        metrics_folder = tempfile.mkdtemp(prefix="berth-metrics-")
-        # prometheus_client reads it when it is imported, in the workers.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
-        wake, woken = socket.socketpair()
-        woken.setblocking(False)
-        signal.set_wakeup_fd(woken.fileno())
+        """Supervise until SIGTERM, SIGINT or a model that cannot be served."""
+        metrics_dir = tempfile.mkdtemp(prefix="berth-metrics-")
+        # prometheus_client reads the variable at import time, in the workers.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_dir
+        wake, wake_writer = socket.socketpair()
+        wake_writer.setblocking(False)
+        signal.set_wakeup_fd(wake_writer.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+            signal.signal(number, self._stop)
         try:
             for _ in range(self._settings.workers):
-                self._start()
-            return self._watch(wake, metrics_folder)
+                self._start_worker()
+            return self._watch(wake, metrics_dir)
         finally:
             signal.set_wakeup_fd(-1)
             wake.close()
-            woken.close()
-            shutil.rmtree(metrics_folder, ignore_errors=True)
+            wake_writer.close()
+            shutil.rmtree(metrics_dir, ignore_errors=True)
 
-    def _watch(self, wake: socket.socket, metrics_folder: str) -> int:
+    def _watch(self, wake: socket.socket, metrics_dir: str) -> int:
         from prometheus_client.multiprocess import mark_process_dead
 
         status = 0
-        while self._started:
-            ready = wait([wake, *(worker.sentinel for worker in self._started)])
+        while self._workers:
+            ready = wait([wake, *(worker.sentinel for worker in self._workers)])
             if wake in ready:
                 wake.recv(64)
-            for worker in [w for w in self._started if w.sentinel in ready]:
-                lived = time.monotonic() - self._started.pop(worker)
+            for worker in [w for w in self._workers if w.sentinel in ready]:
+                lifetime = time.monotonic() - self._workers.pop(worker)
                 worker.join()
-                # What it counted stays; what it was doing is over.
-                mark_process_dead(worker.pid, metrics_folder)  # type: ignore[no-untyped-call]
-                if self._ending:
+                # Keep the dead worker's counters; remove its gauges.
+                mark_process_dead(worker.pid, metrics_dir)  # type: ignore[no-untyped-call]
+                if self._is_stopping:
                     continue
                 if worker.exitcode in (EXIT_BAD_MODEL, EXIT_PORT_IN_USE):
                     status = worker.exitcode
-                    self._end()
+                    self._stop()
                     continue
-                _LOG.error("a worker ended with %s; starting another", worker.exitcode)
-                time.sleep(max(0.0, _SHORT_LIFE_SECONDS - lived))
-                if not self._ending:
-                    self._start()
+                _LOG.error("Worker exited with status %s; starting a replacement", worker.exitcode)
+                time.sleep(max(0.0, _MIN_LIFETIME_SECONDS - lifetime))
+                if not self._is_stopping:
+                    self._start_worker()
         return status
 
-    def _start(self) -> None:
-        worker = _SPAWN.Process(target=_work_in_child, args=(self._settings,), name="berth-worker")
+    def _start_worker(self) -> None:
+        worker = _SPAWN.Process(
+            target=_run_worker_process, args=(self._settings,), name="berth-worker"
+        )
         worker.start()
-        self._started[worker] = time.monotonic()
-        if self._ending:
-            worker.terminate()  # the signal came before it was among the started
+        self._workers[worker] = time.monotonic()
+        if self._is_stopping:
+            worker.terminate()  # The signal arrived before the worker was in the dictionary.
 
-    def _end(self, *_: object) -> None:
-        self._ending = True
-        for worker in self._started:
+    def _stop(self, *_: object) -> None:
+        self._is_stopping = True
+        for worker in self._workers:
             worker.terminate()

@@ -1,4 +1,4 @@
-"""The settings of one berth: environment variables `BERTH_*`, read once at start."""
+"""The settings of a berth: environment variables `BERTH_*`, read once at startup."""
 
 import os
 from collections.abc import Mapping
@@ -20,25 +20,31 @@ from berth_protocol.environment import (
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one serving process is told.
+    """Settings of one serving process.
 
     Attributes:
-        model_dir: the folder of the one model version that is served.
-        host, port: where to listen.
-        workers: processes, each with a listening socket of its own.
-        threads: sessions that run at once, in each worker.
-        intra_op_threads, inter_op_threads: onnxruntime's threads inside one run, 0 as many as
-            cores. One, since concurrent requests fill the cores better than one request does.
-        spinning: whether onnxruntime's threads wait actively: quicker alone, ruinous in company.
-        loop_threshold_ms: runs below this many milliseconds happen in the event loop, where a
-            handover to a thread would cost more than the run.
-        max_body_bytes, max_batch, queue: limits of one request's body and rows, and of the
-            requests that wait.
-        deadline_seconds: a request that is not answered by then is refused.
-        grace_seconds: how long requests may take to finish after SIGTERM.
-        batch_size: rows that are run together while all threads are busy; 1 is off.
-        token: what `infer` wants as `x-berth-token`; None lets everyone ask.
-        execution_providers: onnxruntime's, first choice first.
+        model_dir: Directory of the model version to serve.
+        host: Address to listen on.
+        port: TCP port to listen on.
+        workers: Number of processes. Each has its own listening socket.
+        threads: Maximum number of concurrent runs in each worker.
+        intra_op_threads: ONNX Runtime's threads within one operator; 0 for one per core. Defaults
+            to 1, because concurrent requests use the cores better than one request does.
+        inter_op_threads: ONNX Runtime's threads across operators; 0 for one per core.
+        spinning: Let ONNX Runtime's threads wait actively. Faster for a single berth on a machine,
+            much slower for several.
+        loop_threshold_ms: A run that is estimated to be shorter, in milliseconds, runs in the
+            event loop, where the handover to a thread would take longer than the run.
+        max_body_bytes: Maximum length of a request body.
+        max_batch: Maximum number of rows in a request.
+        queue: Maximum number of queued requests.
+        deadline_seconds: Time limit for a request.
+        grace_seconds: Time limit for requests in flight after SIGTERM.
+        batch_size: Maximum number of rows that run together while all threads are busy. 1 disables
+            batching.
+        log_level: `debug`, `info`, `warning` or `error`. At `info`, every request is logged.
+        token: Token that inference requests must have. None lets every caller in.
+        execution_providers: ONNX Runtime's execution providers, in order of preference.
     """
 
     model_dir: Path
@@ -62,12 +68,11 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """The settings in `environment`.
+        """Read the settings from `environment`.
 
         Raises:
-            SettingError: for the first variable that is wrong.
+            SettingError: For the first variable that is missing or invalid.
         """
-
         get = EnvironmentReader(environment, "BERTH_").read
         cores = str(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

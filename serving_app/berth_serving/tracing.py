@@ -1,23 +1,24 @@
-"""OpenTelemetry traces, loaded only when the environment asks for them.
+"""OpenTelemetry traces. The libraries are loaded only if the environment enables tracing.
 
-The variables are OpenTelemetry's own (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME …).
+The variables are OpenTelemetry's own, such as OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_SERVICE_NAME.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from berth_protocol.headers import REQUEST_ID
 from berth_protocol.model_card import ModelCard
 
-# A span around one request, given its headers; the value is told the answer's status.
 Trace = Callable[[Mapping[str, str]], AbstractContextManager[Callable[[int], None]]]
+"""Request headers -> a span around the request, and a function that records the status."""
 
-_ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-def tracer(environment: Mapping[str, str], card: ModelCard) -> Trace | None:
-    """How requests are traced; None when they are not."""
-    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if disabled or not any(environment.get(name) for name in _ASKED_BY):
+def create_trace(environment: Mapping[str, str], card: ModelCard) -> Trace | None:
+    """Return a function that traces one request, or None if tracing is disabled."""
+    is_disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if is_disabled or not any(environment.get(name) for name in _ENDPOINTS):
         return None
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,20 +30,20 @@ def tracer(environment: Mapping[str, str], card: ModelCard) -> Trace | None:
     name = environment.get("OTEL_SERVICE_NAME", f"berth-{card.name}-{card.version}")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    spans = provider.get_tracer("berth")
+    tracer = provider.get_tracer("berth")
 
     @contextmanager
-    def traced(headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
-        with spans.start_as_current_span(
+    def trace_request(headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
+        with tracer.start_as_current_span(
             "infer",
             context=extract(headers),
             kind=trace.SpanKind.SERVER,
             attributes={
                 "berth.model": card.name,
                 "berth.version": card.version,
-                "http.request.header.x-request-id": headers.get("x-request-id", ""),
+                f"http.request.header.{REQUEST_ID}": headers.get(REQUEST_ID, ""),
             },
         ) as span:
             yield lambda status: span.set_attribute("http.response.status_code", status)
 
-    return traced
+    return trace_request

@@ -1,4 +1,4 @@
-"""One worker: a warm model behind a listening socket, until it is asked to end."""
+"""One worker: a warm model behind a listening socket, until SIGTERM."""
 
 import asyncio
 import logging
@@ -8,59 +8,78 @@ import socket
 
 import numpy as np
 import onnxruntime
+import orjson
 import uvloop
 
+from berth_protocol.errors import RequestError
 from berth_protocol.http_server import listen, server_config
 from berth_protocol.json_logs import log_event
 from berth_serving import __version__
-from berth_serving.app import App
 from berth_serving.data_plane import DataPlane
-from berth_serving.drain import DrainingServer
+from berth_serving.http.app import App
+from berth_serving.http.draining_server import DrainingServer
+from berth_serving.http.request import read_request
 from berth_serving.metrics import Metrics
+from berth_serving.model import Model, ModelError, load_model
 from berth_serving.settings import Settings
-from berth_serving.tracing import tracer
+from berth_serving.tensors import Array
+from berth_serving.tracing import create_trace
 
 _LOG = logging.getLogger("berth")
 
 
-def serve(settings: Settings, listener: socket.socket, metrics_folder: str | None) -> None:
-    """Load the model, then listen on `listener`, which is bound; return when drained.
+def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) -> None:
+    """Load the model, then serve on a bound socket until the shutdown is complete.
 
     Raises:
-        ModelError: the model cannot be served; nothing was ever listening.
+        ModelError: If the model cannot be served. In that case, nothing has listened.
     """
-    # A number beyond its type is a client's mistake: told as an error, not warned of. Set once,
-    # since entering and leaving such a mode costs as much as the conversion itself.
+    # Report a number that is out of range as an error instead of a warning. The mode is global,
+    # because entering and leaving it takes as long as the conversion of a tensor.
     np.seterr(over="raise")
-    metrics = Metrics(metrics_folder)
-    plane = DataPlane(settings, metrics)
-    card = plane.model.card
-    app = App(settings, plane, metrics, tracer(os.environ, card))
+    metrics = Metrics(metrics_dir)
+    model = load_model(settings)
+    plane = _warm_up(model, settings, metrics)
+    card = model.card
+    app = App(settings, plane, metrics, create_trace(os.environ, card))
     listen(listener)
     log_event(
         _LOG,
         logging.INFO,
-        f"serving {card.name} {card.version} on {settings.host}:{settings.port}",
+        f"Serving {card.name} {card.version} on {settings.host}:{settings.port}",
         model=card.name,
         version=card.version,
-        digest=plane.model.digest,
+        digest=model.digest,
         run_milliseconds=round(plane.run_seconds * 1000, 4),
-        providers=plane.model.providers,
+        providers=model.providers,
         onnxruntime=onnxruntime.__version__,
         berth=__version__,
     )
     config = server_config(app, request_seconds=settings.deadline_seconds, date_header=False)
     server = DrainingServer(config, plane, settings.grace_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(server, listener))
-    finished = plane.close()
-    _LOG.info("drained %s %s", card.name, card.version)
-    if not finished:
-        # A single operation inside a run cannot be interrupted, and Python would wait for it.
+        runner.run(_run_server(server, listener))
+    is_finished = plane.close()
+    _LOG.info("Stopped serving %s %s", card.name, card.version)
+    if not is_finished:
+        # Python would wait for the thread, but one operator of a run cannot be interrupted.
         os._exit(0)
 
 
-async def _serve(server: DrainingServer, listener: socket.socket) -> None:
+def _warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
+    try:
+        return DataPlane(model, settings, metrics, _read_example(model, settings.max_batch))
+    except RequestError as error:
+        raise ModelError(
+            f"The model rejects the example in its card: {error} Package the version again."
+        ) from error
+
+
+def _read_example(model: Model, max_batch: int) -> dict[str, Array]:
+    return read_request(orjson.dumps(model.card.example), None, model, max_batch).feeds
+
+
+async def _run_server(server: DrainingServer, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.start_draining)

@@ -1,0 +1,213 @@
+"""The ASGI application of a berth: routes requests to the data plane."""
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from berth_protocol.asgi import Receive, Scope, Send, choose_request_id
+from berth_protocol.errors import RequestError
+from berth_protocol.headers import SHADOW, TOKEN, VERSION
+from berth_protocol.json_logs import RequestLog, log_event
+from berth_protocol.messages import ModelReady, ServerLive, ServerReady
+from berth_protocol.paths import METRICS, Operation, Route, infer_path, model_path, parse_path
+from berth_serving.data_plane import DataPlane
+from berth_serving.http import docs_page
+from berth_serving.http.body import BodyReader
+from berth_serving.http.openapi import build_document
+from berth_serving.http.request import read_json_length, read_request
+from berth_serving.http.response import (
+    Response,
+    build_request_headers,
+    error_response,
+    inference_response,
+    json_response,
+)
+from berth_serving.metrics import CONTENT_TYPE, Metrics
+from berth_serving.settings import Settings
+from berth_serving.tracing import Trace
+
+_LOG = logging.getLogger("berth")
+_READ_METHODS = ("GET", "HEAD")
+_SHADOW = SHADOW.encode()
+_TOKEN = TOKEN.encode()
+
+
+class App:
+    """One worker's ASGI application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plane: DataPlane,
+        metrics: Metrics,
+        trace: Trace | None,
+    ) -> None:
+        card = plane.model.card
+        self._plane = plane
+        self._metrics = metrics
+        self._token = settings.token
+        self._max_batch = settings.max_batch
+        self._trace = trace
+        self._body_reader = BodyReader(
+            settings.max_body_bytes, max_concurrent=settings.queue + settings.threads
+        )
+        self._request_log = RequestLog() if _LOG.isEnabledFor(logging.INFO) else None
+        self._infer_paths = {
+            path + end
+            for path in (infer_path(card.name), infer_path(card.name, card.version))
+            for end in ("", "/")
+        }
+        self._pages: dict[str, Callable[[], Response]] = {
+            METRICS: lambda: Response(200, [(b"content-type", CONTENT_TYPE)], metrics.render()),
+            "/openapi.json": lambda: json_response(200, build_document(plane)),
+            "/docs": lambda: Response(
+                200, docs_page.HEADERS, docs_page.render(build_document(plane))
+            ),
+        }
+        self._operations: dict[Operation, Callable[[], Response]] = {
+            Operation.LIVE: lambda: json_response(200, ServerLive(live=True)),
+            Operation.READY: lambda: self._readiness(ServerReady(ready=plane.is_ready)),
+            Operation.SERVER_METADATA: lambda: json_response(200, plane.server_metadata()),
+            Operation.MODEL_METADATA: lambda: json_response(200, plane.model_metadata()),
+            Operation.MODEL_READY: lambda: self._readiness(
+                ModelReady(name=card.name, ready=plane.is_ready)
+            ),
+        }
+        # Quoted as in a path, because only the card restricts what a version looks like.
+        self._version_header = (VERSION.encode(), quote(card.version).encode())
+        self._labels = labels = (card.name, card.version)
+        self._completed = metrics.requests.labels(*labels, "200")
+        self._latency = metrics.latency.labels(*labels)
+        self._in_flight = metrics.in_flight.labels(*labels)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        headers = dict(scope["headers"])
+        path, method = scope["path"], scope["method"]
+        request_id = choose_request_id(scope["headers"])
+        if path in self._infer_paths and method == "POST":
+            response = await self._respond_to_inference(headers, request_id, receive)
+        else:
+            response = self._respond(method, path)
+        head = [
+            *response.headers,
+            (b"content-length", str(len(response.body)).encode()),
+            *build_request_headers(headers, request_id),
+        ]
+        if path.startswith("/v2/models/"):
+            head.append(self._version_header)
+        if not self._plane.is_ready:
+            head.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": head})
+        body = b"" if method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond_to_inference(
+        self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
+    ) -> Response:
+        """Respond to an inference request, and record its metrics, log line and trace."""
+        started = time.perf_counter()
+        self._in_flight.inc()
+        if self._trace is None:
+            response = await self._infer(headers, request_id, receive)
+        else:
+            text = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers.items()}
+            with self._trace(text) as set_status:
+                response = await self._infer(headers, request_id, receive)
+                set_status(response.status)
+        self._in_flight.dec()
+        seconds = time.perf_counter() - started
+        self._latency.observe(seconds)
+        status = response.status
+        fields: dict[str, object] = {
+            "request_id": request_id.decode(),
+            "status": status,
+            "milliseconds": round(seconds * 1000, 3),
+        }
+        if headers.get(_SHADOW) == b"1":
+            fields["shadow"] = True
+        if status == 200:
+            self._completed.inc()
+            if self._request_log is not None:
+                self._request_log.write(level="info", message="Request completed", **fields)
+        else:
+            self._metrics.requests.labels(*self._labels, str(status)).inc()
+            level = logging.WARNING if status < 500 else logging.ERROR
+            log_event(_LOG, level, "Request rejected", **fields)
+        return response
+
+    async def _infer(
+        self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
+    ) -> Response:
+        try:
+            if self._token is not None and not hmac.compare_digest(
+                headers.get(_TOKEN, b""), self._token
+            ):
+                raise RequestError(
+                    401, "Direct access is not allowed. Send the request to the gateway."
+                )
+            body = await self._body_reader.read(headers, receive)
+            json_length = read_json_length(headers, body)
+            request = read_request(body, json_length, self._plane.model, self._max_batch)
+            arrays = await self._plane.infer(request.feeds, tuple(request.outputs))
+            return inference_response(self._plane.model, request, arrays)
+        except RequestError as error:
+            return error_response(error)
+        except Exception:
+            # The stack trace is for the log only: it could show a client internal details.
+            _LOG.exception("Request failed", extra={"fields": {"request_id": request_id.decode()}})
+            return error_response(
+                RequestError(
+                    500, "Internal error in this berth. Look up the request ID in its log."
+                )
+            )
+
+    def _respond(self, method: str, path: str) -> Response:
+        """Respond to a request that is not an inference request."""
+        try:
+            return self._get(method, path.rstrip("/"))
+        except RequestError as error:
+            return error_response(error)
+
+    def _get(self, method: str, path: str) -> Response:
+        page = self._pages.get(path)
+        if page is not None:
+            _check_method(method, _READ_METHODS)
+            return page()
+        route = parse_path(path)
+        if route is None:
+            raise RequestError(
+                404, f"Path not found: {path or '/'}. See /docs for the available paths."
+            )
+        self._check_is_served(route)
+        _check_method(method, route.operation.methods)
+        return self._operations[route.operation]()
+
+    def _check_is_served(self, route: Route) -> None:
+        card = self._plane.model.card
+        if route.model not in ("", card.name):
+            raise RequestError(
+                404,
+                f"Unknown model {route.model!r}. This berth serves {card.name!r} at"
+                f" {model_path(card.name)}.",
+            )
+        if route.version not in (None, card.version):
+            raise RequestError(
+                404,
+                f"Unknown version {route.version!r} of model {card.name!r}. This berth serves"
+                f" version {card.version!r}.",
+            )
+
+    def _readiness(self, message: ServerReady | ModelReady) -> Response:
+        return json_response(200 if message.ready else 503, message)
+
+
+def _check_method(method: str, allowed: tuple[str, ...]) -> None:
+    if method not in allowed:
+        raise RequestError(
+            405,
+            f"Method {method} is not allowed. Use {allowed[0]}.",
+            {"allow": ", ".join(allowed)},
+        )

@@ -1,0 +1,270 @@
+"""The scheduler: runs a request at once, together with others, later, or not at all."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from berth_protocol.errors import RequestError, overload_error
+from berth_serving.model import Model, count_elements, count_rows
+from berth_serving.tensors import Array
+
+_LOG = logging.getLogger("berth")
+# A run in the event loop was misjudged if it takes this many times the threshold. This many such
+# runs in a row are not a coincidence on a busy machine.
+_SLOW_FACTOR = 4
+_SLOW_RUNS_IN_A_ROW = 3
+
+
+@dataclass(eq=False)
+class _QueuedRequest:
+    """A request that runs in a thread.
+
+    Attributes:
+        deadline: Latest response time, on the event loop's clock.
+        is_batchable: Whether it may share a run with other requests.
+    """
+
+    feeds: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    deadline: float
+    result: "asyncio.Future[list[Array]]"
+    is_batchable: bool
+
+
+class Scheduler:
+    """Runs of one model in one event loop, with bounded threads and a bounded queue.
+
+    If the estimated duration of a run is below `loop_seconds`, it runs in the event loop, because
+    the handover to a thread would take longer than the run. A longer run would block health checks
+    and other requests there, so it runs in a thread.
+
+    While all threads are busy, queued requests with equal outputs and row shapes share a run of up
+    to `batch_size` rows. No request waits for a batch to fill.
+
+    Args:
+        threads: Maximum number of runs in threads at the same time.
+        queue: Maximum number of queued requests.
+        batch_size: Maximum number of rows in a shared run. 1 disables batching.
+        deadline_seconds: Time limit for a request that runs in a thread, from its arrival.
+        loop_seconds: Maximum estimated duration of a run in the event loop.
+        seconds_per_element: Duration of a warm run per element, from which others are estimated.
+        observe_run: Called with the rows and seconds of every run.
+        observe_queue: Called with the number of queued requests when it changes.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int,
+        queue: int,
+        batch_size: int,
+        deadline_seconds: float,
+        loop_seconds: float,
+        seconds_per_element: float,
+        observe_run: Callable[[int, float], None],
+        observe_queue: Callable[[float], None],
+    ) -> None:
+        self._model = model
+        self._threads = threads
+        self._queue_limit = queue
+        self._batch_size = batch_size if model.is_batchable else 1
+        self._deadline_seconds = deadline_seconds
+        self._loop_seconds = loop_seconds
+        self._loop_elements = loop_seconds / seconds_per_element
+        self._slow_runs = 0
+        self._observe_run = observe_run
+        self._observe_queue = observe_queue
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
+        self._running: dict[onnxruntime.RunOptions, Sequence[_QueuedRequest]] = {}
+        self._queue: deque[_QueuedRequest] = deque()
+
+    def is_short(self, feeds: dict[str, Array]) -> bool:
+        """Return whether to run the request in the event loop."""
+        return count_elements(feeds) <= self._loop_elements
+
+    def run_in_loop(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+        """Return the model's outputs for one request, from a run in the event loop.
+
+        Raises:
+            RequestError: If the model cannot run these values.
+        """
+        started = time.perf_counter()
+        try:
+            return self._run_timed(feeds, outputs, count_rows(feeds), None)
+        finally:
+            self._check_estimate(time.perf_counter() - started)
+
+    def _check_estimate(self, seconds: float) -> None:
+        """Use threads from now on if the run time does not depend on the number of elements."""
+        is_slow = seconds > _SLOW_FACTOR * self._loop_seconds
+        self._slow_runs = self._slow_runs + 1 if is_slow else 0
+        if self._slow_runs == _SLOW_RUNS_IN_A_ROW:
+            self._loop_elements = 0
+            _LOG.warning(
+                "Inference is slower than estimated; using the thread pool for all requests"
+            )
+
+    async def run_in_thread(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
+        """Return the model's outputs for one request, from a run in a thread.
+
+        Raises:
+            RequestError: 503 if the queue is full or the deadline passes in the queue; 504 if the
+                deadline passes during the run; 400 if the model cannot run these values.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._deadline_seconds
+        rows = count_rows(feeds)
+        # If inputs differ in length, one of them is not rows but a table of this request only.
+        is_batchable = self._batch_size > 1 and all(len(array) == rows for array in feeds.values())
+        request = _QueuedRequest(feeds, outputs, rows, deadline, loop.create_future(), is_batchable)
+        if len(self._running) < self._threads:
+            self._start([request])
+        elif len(self._queue) < self._queue_limit:
+            self._queue.append(request)
+            self._observe_queue(len(self._queue))
+        else:
+            requests = "request" if self._queue_limit == 1 else "requests"
+            raise overload_error(
+                f"The queue is full ({self._queue_limit} {requests}). Retry later."
+            )
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await request.result
+        except TimeoutError:
+            if request in self._queue:
+                self._queue.remove(request)
+                self._observe_queue(len(self._queue))
+                raise overload_error(
+                    f"Timed out after {self._deadline_seconds:g} s in the queue. Retry later."
+                ) from None
+            raise self._run_timeout() from None
+
+    def _run_timeout(self) -> RequestError:
+        return RequestError(
+            504,
+            f"Timed out after {self._deadline_seconds:g} s while the model was running."
+            " Send fewer rows in each request.",
+        )
+
+    def cancel_all(self) -> None:
+        """Reject every request that is queued or runs in a thread."""
+        pending = [
+            *self._queue,
+            *(request for batch in self._running.values() for request in batch),
+        ]
+        self._queue.clear()
+        self._observe_queue(0)
+        for request in pending:
+            if not request.result.done():
+                request.result.set_exception(overload_error("This berth is stopping. Retry later."))
+        for options in self._running:
+            options.terminate = True
+
+    def close(self) -> bool:
+        """Start no more runs. Return whether every thread has finished."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not self._running
+
+    def _start(self, batch: Sequence[_QueuedRequest]) -> None:
+        """Run a batch in a free thread."""
+        loop = asyncio.get_running_loop()
+        options = onnxruntime.RunOptions()
+        self._running[options] = batch
+        # End a run that no client waits for any longer.
+        deadline = max(request.deadline for request in batch)
+        timer = loop.call_at(deadline, setattr, options, "terminate", True)
+        run = loop.run_in_executor(self._pool, self._run_batch, batch, options)
+        run.add_done_callback(lambda done: self._finish(batch, options, timer, done))
+
+    def _finish(
+        self,
+        batch: Sequence[_QueuedRequest],
+        options: onnxruntime.RunOptions,
+        timer: asyncio.TimerHandle,
+        run: "asyncio.Future[list[list[Array]]]",
+    ) -> None:
+        timer.cancel()
+        del self._running[options]
+        error = run.exception()
+        if error is not None and options.terminate:
+            # The scheduler ended the run, so the error does not mean that the values are invalid.
+            error = self._run_timeout()
+        if error is not None and len(batch) > 1:
+            # One invalid request fails the whole batch, so retry each separately.
+            for request in reversed(batch):
+                if not request.result.done():
+                    request.is_batchable = False
+                    self._queue.appendleft(request)
+        else:
+            for index, request in enumerate(batch):
+                if request.result.done():
+                    continue
+                if error is not None:
+                    request.result.set_exception(error)
+                else:
+                    request.result.set_result(run.result()[index])
+        while self._queue and len(self._running) < self._threads:
+            self._start(self._take_batch())
+            self._observe_queue(len(self._queue))
+
+    def _take_batch(self) -> list[_QueuedRequest]:
+        """Remove the oldest queued request, and those behind it that can share its run."""
+        first = self._queue.popleft()
+        batch, rows = [first], first.rows
+        while self._queue and rows + self._queue[0].rows <= self._batch_size:
+            if not _can_share_run(first, self._queue[0]):
+                break
+            batch.append(self._queue.popleft())
+            rows += batch[-1].rows
+        return batch
+
+    def _run_batch(
+        self, batch: Sequence[_QueuedRequest], options: onnxruntime.RunOptions
+    ) -> list[list[Array]]:
+        """Return the outputs of each request of a batch, from one run."""
+        first = batch[0]
+        if len(batch) == 1:
+            return [self._run_timed(first.feeds, first.outputs, first.rows, options)]
+        feeds = {
+            name: np.concatenate([request.feeds[name] for request in batch]) for name in first.feeds
+        }
+        rows = sum(request.rows for request in batch)
+        arrays = self._run_timed(feeds, first.outputs, rows, options)
+        if any(array.shape[0] != rows for array in arrays):
+            # The rows cannot be assigned to requests; `_finish` runs each separately instead.
+            raise RequestError(400, "The model does not return one row per input row.")
+        ends = np.cumsum([request.rows for request in batch])[:-1]
+        parts = [np.split(array, ends) for array in arrays]
+        return [[part[index] for part in parts] for index in range(len(batch))]
+
+    def _run_timed(
+        self,
+        feeds: dict[str, Array],
+        outputs: tuple[str, ...],
+        rows: int,
+        options: onnxruntime.RunOptions | None,
+    ) -> list[Array]:
+        started = time.perf_counter()
+        arrays = self._model.run(feeds, outputs, options)
+        self._observe_run(rows, time.perf_counter() - started)
+        return arrays
+
+
+def _can_share_run(first: _QueuedRequest, second: _QueuedRequest) -> bool:
+    return (
+        first.is_batchable
+        and second.is_batchable
+        and first.outputs == second.outputs
+        and all(
+            array.shape[1:] == second.feeds[name].shape[1:] for name, array in first.feeds.items()
+        )
+    )
