@@ -39,7 +39,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) 
     np.seterr(over="raise")
     metrics = Metrics(metrics_dir)
     model = load_model(settings)
-    plane = _warm_up(model, settings, metrics)
+    plane = warm_up(model, settings, metrics)
     card = model.card
     app = App(settings, plane, metrics, create_trace(os.environ, card))
     listen(listener)
@@ -66,7 +66,12 @@ def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) 
         os._exit(0)
 
 
-def _warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
+def warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
+    """Return the data plane of a model that has run the example in its card.
+
+    Raises:
+        ModelError: If the model cannot run the example.
+    """
     try:
         return DataPlane(model, settings, metrics, _read_example(model, settings.max_batch))
     except RequestError as error:

@@ -45,7 +45,7 @@ def test_status_shows_gateway_and_versions(hosted: Project) -> None:
 def test_logs_shows_the_lines_of_the_pods(hosted: Project) -> None:
     hosted.berth("invoke", "digits", "--version", "1")
     lines = hosted.berth("logs", "digits", "--version", "1").stdout.splitlines()
-    assert any("answered" in line for line in lines)
+    assert any("Request completed" in line for line in lines)
     assert all(line.startswith("digits-1-") for line in lines)
 
 

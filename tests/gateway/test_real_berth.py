@@ -15,7 +15,7 @@ from tests.gateway.gateway_process import (
     build_model,
     find_free_ports,
 )
-from tests.serving.berth import Berth, identity, running
+from tests.serving.berth import Berth, run_berth, write_identity_model
 
 INFER = "/v2/models/m/infer"
 REQUEST: dict[str, Any] = {
@@ -34,8 +34,8 @@ FROM_GATEWAY = (
 
 @pytest.fixture
 def berth(tmp_path: Path) -> Iterator[Berth]:
-    directory = identity(tmp_path / "m", "FP32", [1], [1.5])
-    with running(directory, tmp_path / "berth.log") as berth:
+    directory = write_identity_model(tmp_path / "m", "FP32", [1], [1.5])
+    with run_berth(directory, tmp_path / "berth.log") as berth:
         yield berth
 
 

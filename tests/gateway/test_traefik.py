@@ -21,7 +21,7 @@ from tests.gateway.gateway_process import (
     find_free_ports,
     wait_until,
 )
-from tests.serving.berth import identity, running
+from tests.serving.berth import run_berth, write_identity_model
 
 pytestmark = pytest.mark.skipif(shutil.which("traefik") is None, reason="traefik is not installed")
 
@@ -84,9 +84,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
     gateway = GatewayProcess(tmp_path)
     authorize, port = find_free_ports(2)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(authorize)
-    directory = identity(tmp_path / "m", "FP32", [1], [1.5])
+    directory = write_identity_model(tmp_path / "m", "FP32", [1], [1.5])
     with contextlib.ExitStack() as cleanup:
-        berth = cleanup.enter_context(running(directory, tmp_path / "berth.log"))
+        berth = cleanup.enter_context(run_berth(directory, tmp_path / "berth.log"))
         cleanup.callback(gateway.kill)
         gateway.start(build_gateway_config(berth.port))
         dynamic = tmp_path / "dynamic.json"

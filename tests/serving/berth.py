@@ -1,4 +1,4 @@
-"""A real berth: `python -m berth_serving` on a free port, and models made for the test."""
+"""A real berth: `python -m berth_serving` on a free port, and small models for it."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from berth_protocol.model_card import file_sha256
 from tests.repository import REPOSITORY
 
-_START_SECONDS = 30.0
+_WAIT_SECONDS = 120.0
 
 ONNX_TYPES = {
     "BOOL": TensorProto.BOOL,
@@ -42,12 +42,12 @@ ONNX_TYPES = {
 Shape = Sequence[int | str | None]
 
 
-def tensor(name: str, datatype: str, shape: Shape) -> Any:
+def _value_info(name: str, datatype: str, shape: Shape) -> Any:
     return helper.make_tensor_value_info(name, ONNX_TYPES[datatype], list(shape))
 
 
 def write_model(
-    folder: Path,
+    directory: Path,
     nodes: Sequence[Any],
     inputs: Sequence[tuple[str, str, Shape]],
     outputs: Sequence[tuple[str, str, Shape]],
@@ -56,20 +56,20 @@ def write_model(
     initializers: Sequence[Any] = (),
     name: str = "m",
 ) -> Path:
-    """A version `m` `1` in `folder`, with its card."""
+    """Write version 1 of the model `m`, with its card, and return its directory."""
     graph = helper.make_graph(
         list(nodes),
         "g",
-        [tensor(*entry) for entry in inputs],
-        [tensor(*entry) for entry in outputs],
+        [_value_info(*entry) for entry in inputs],
+        [_value_info(*entry) for entry in outputs],
         list(initializers),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / "model.onnx")
+    directory.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, directory / "model.onnx")
 
-    def described(entries: Sequence[tuple[str, str, Shape]]) -> list[dict[str, Any]]:
+    def describe(entries: Sequence[tuple[str, str, Shape]]) -> list[dict[str, Any]]:
         return [
             {
                 "name": entry[0],
@@ -83,22 +83,22 @@ def write_model(
         "schema": "berth/model/v1",
         "name": name,
         "version": "1",
-        "files": {"model.onnx": file_sha256(folder / "model.onnx")},
-        "inputs": described(inputs),
-        "outputs": described(outputs),
+        "files": {"model.onnx": file_sha256(directory / "model.onnx")},
+        "inputs": describe(inputs),
+        "outputs": describe(outputs),
         "example": example,
         "source": {"framework": "onnx"},
     }
-    (folder / "model.yaml").write_text(yaml.safe_dump(card))
-    return folder
+    (directory / "model.yaml").write_text(yaml.safe_dump(card))
+    return directory
 
 
-def identity(folder: Path, datatype: str, shape: Shape, data: list[Any]) -> Path:
-    """A model that answers what it is asked."""
+def write_identity_model(directory: Path, datatype: str, shape: Shape, data: list[Any]) -> Path:
+    """Write a model whose output is its input."""
     dims = [dim if isinstance(dim, int) else len(data) for dim in shape]
     example = {"inputs": [{"name": "x", "datatype": datatype, "shape": dims, "data": data}]}
     return write_model(
-        folder,
+        directory,
         [helper.make_node("Identity", ["x"], ["y"])],
         [("x", datatype, shape)],
         [("y", datatype, shape)],
@@ -106,8 +106,8 @@ def identity(folder: Path, datatype: str, shape: Shape, data: list[Any]) -> Path
     )
 
 
-def slow(folder: Path, *, size: int = 256) -> Path:
-    """A model whose time grows with its input `n`: as many matrix products, one after another."""
+def write_slow_model(directory: Path, *, size: int = 256) -> Path:
+    """Write a model that computes `n` matrix products, one after another; `n` is its input."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["going"], ["goes"]),
@@ -135,7 +135,7 @@ def slow(folder: Path, *, size: int = 256) -> Path:
     one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
     example = {"inputs": [{"name": "n", "datatype": "INT64", "shape": [1], "data": [50]}]}
     return write_model(
-        folder,
+        directory,
         nodes,
         [("n", "INT64", [1])],
         [("y", "FP32", [1])],
@@ -145,59 +145,105 @@ def slow(folder: Path, *, size: int = 256) -> Path:
 
 
 def slow_request(times: int) -> dict[str, Any]:
+    """Return a request of `times` matrix products for the slow model."""
     return {"inputs": [{"name": "n", "datatype": "INT64", "shape": [1], "data": [times]}]}
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
         return port
+
+
+def wait_until(condition: Callable[[], bool], description: str) -> None:
+    """Return when the condition is true."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out: {description}"
+        time.sleep(0.01)
 
 
 @dataclass
 class Berth:
-    """A berth that runs."""
+    """A running berth."""
 
     process: "subprocess.Popen[str]"
     port: int
     log: Path
     client: httpx.Client = field(init=False)
+    infer_path: str = "/v2/models/m/infer"
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.client = self.create_client()
+
+    def create_client(self) -> httpx.Client:
+        """Return a client with its own connections."""
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=_WAIT_SECONDS)
+
+    def connect(self) -> socket.socket:
+        """Return a new connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=_WAIT_SECONDS)
 
     def infer(self, request: Any, **options: Any) -> httpx.Response:
+        """Send an inference request: a message, or the bytes of a body."""
         content = request if isinstance(request, bytes) else json.dumps(request).encode()
         return self.client.post(self.infer_path, content=content, **options)
 
-    infer_path: str = "/v2/models/m/infer"
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the complete lines of the log."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def logged(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+    def count_started_workers(self) -> int:
+        """Return how many workers have loaded the model since the start."""
+        return sum(line["message"].startswith("Serving m 1 ") for line in self.read_log())
 
-    def metric(self, start: str, *containing: str) -> float:
-        """The sum of the samples whose line begins so and contains all of that."""
+    def metric(self, start: str, *parts: str) -> float:
+        """Return the sum of the samples whose line starts with `start` and contains all parts."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(
             float(line.rsplit(" ", 1)[1])
             for line in lines
-            if line.startswith(start) and all(part in line for part in containing)
+            if line.startswith(start) and all(part in line for part in parts)
         )
 
+    def wait_for_in_flight(self, count: int) -> None:
+        """Return when that many inference requests are in flight."""
+        wait_until(lambda: self.metric("berth_in_flight_requests") == count, f"{count} in flight")
 
-def start(model: Path, log: Path, port: int, /, **settings: str) -> "subprocess.Popen[str]":
-    """The process, not waited for."""
-    environment = {
+    def wait_for_exit(self) -> int:
+        """Return the exit status once the process has exited by itself."""
+        return self.process.wait(timeout=_WAIT_SECONDS)
+
+
+def start_berth(
+    model: Path,
+    log: Path,
+    port: int,
+    /,
+    *,
+    module: str = "berth_serving",
+    environment: Mapping[str, str] | None = None,
+    **settings: str,
+) -> "subprocess.Popen[str]":
+    """Start a berth and return its process at once.
+
+    Args:
+        module: Program to run.
+        environment: Additional environment variables.
+        settings: Settings, without their prefix `BERTH_` and in lower case.
+    """
+    variables = {
         key: value for key, value in os.environ.items() if not key.startswith(("BERTH_", "OTEL_"))
     }
-    environment |= {"BERTH_MODEL_DIR": str(model), "BERTH_PORT": str(port)}
-    for key, value in settings.items():
-        environment[key if key.startswith("OTEL_") else f"BERTH_{key.upper()}"] = value
+    variables |= {"BERTH_MODEL_DIR": str(model), "BERTH_PORT": str(port)}
+    variables |= {f"BERTH_{key.upper()}": value for key, value in settings.items()}
+    variables |= environment or {}
     with log.open("w") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "berth_serving"],
+            [sys.executable, "-m", module],
             cwd=REPOSITORY,
-            env=environment,
+            env=variables,
             stdout=stream,
             stderr=subprocess.STDOUT,
             text=True,
@@ -205,12 +251,12 @@ def start(model: Path, log: Path, port: int, /, **settings: str) -> "subprocess.
 
 
 @contextmanager
-def running(model: Path, log: Path, **settings: str) -> Iterator[Berth]:
-    """A berth that is ready; it is ended with the block."""
-    process = start(model, log, port := free_port(), **settings)
+def run_berth(model: Path, log: Path, **options: Any) -> Iterator[Berth]:
+    """Run a berth within the block, from the moment when it is ready."""
+    process = start_berth(model, log, port := free_port(), **options)
     try:
         berth = Berth(process, port, log)
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
                 if berth.client.get("/v2/health/ready").status_code == 200:
@@ -224,17 +270,17 @@ def running(model: Path, log: Path, **settings: str) -> Iterator[Berth]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def refused(model: Path, log: Path, /, **settings: str) -> tuple[int, str]:
-    """Exit status and log of a berth that does not start."""
-    process = start(model, log, free_port(), **settings)
+def run_until_exit(model: Path, log: Path, /, **settings: Any) -> tuple[int, str]:
+    """Return the exit status and the log of a berth that does not start."""
+    process = start_berth(model, log, free_port(), **settings)
     try:
-        status = process.wait(timeout=_START_SECONDS)
+        status = process.wait(timeout=_WAIT_SECONDS)
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""One berth for each module, whose model answers what it is asked."""
+"""Fixtures for all tests of the serving program."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from onnx import helper
 
-from tests.serving.berth import Berth, running, write_model
+from tests.serving.berth import Berth, run_berth, write_model, write_slow_model
 
 
 @pytest.fixture(scope="session")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two rows-by-2 inputs, two outputs: their sum, and the first again."""
+def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with two inputs of 2 columns, and two outputs: their sum, and the first input."""
     pair = {"datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
     return write_model(
         tmp_path_factory.mktemp("echo"),
@@ -25,12 +25,21 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose run time grows with its input."""
+    return write_slow_model(tmp_path_factory.mktemp("slow"))
+
+
 @pytest.fixture(scope="module")
-def berth(echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
-    with running(echo, tmp_path_factory.mktemp("berth") / "log", log_level="debug") as found:
-        yield found
+def berth(echo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
+    """A berth with the echo model, shared by the tests of one module."""
+    log = tmp_path_factory.mktemp("berth") / "log"
+    with run_berth(echo_model, log, log_level="debug") as berth:
+        yield berth
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
+    """Path of the log of a berth that one test starts."""
     return tmp_path / "log"

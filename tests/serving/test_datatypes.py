@@ -1,4 +1,4 @@
-"""Every datatype, in JSON and binary, comes back as it was sent."""
+"""Every datatype in JSON and binary form: an identity model returns what it receives."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tests.serving.berth import identity, running, write_model
+from tests.serving.berth import run_berth, write_identity_model, write_model
 
 CASES: dict[str, tuple[Any, list[Any]]] = {
     "BOOL": (np.bool_, [True, False, True]),
@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Any, list[Any]]] = {
     "FP64": (np.float64, [-1.5, 5e-324, 1.7976931348623157e308]),
     "BYTES": (object, ["", "naïve ☃", "a\\u0000b"]),
 }
-BEYOND = {
+OUT_OF_RANGE = {
     "UINT8": 256, "INT8": 128, "UINT16": -1, "INT16": 2**15, "UINT32": 2**32, "INT32": 2**31,
     "UINT64": -1, "INT64": 2**63, "FP16": 65520.0, "FP32": 1e39,
 }  # fmt: skip
@@ -40,9 +40,9 @@ def _encoded(datatype: str, values: list[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("datatype", CASES)
-def test_comes_back(datatype: str, tmp_path: Path, log: Path) -> None:
+def test_datatype_round_trips_in_json_and_binary(datatype: str, tmp_path: Path, log: Path) -> None:
     values = CASES[datatype][1]
-    with running(identity(tmp_path, datatype, ["n"], values), log) as berth:
+    with run_berth(write_identity_model(tmp_path, datatype, ["n"], values), log) as berth:
         tensor = {"name": "x", "datatype": datatype, "shape": [3]}
         answer = berth.infer({"inputs": [{**tensor, "data": values}]}).json()["outputs"][0]
         assert answer == {**tensor, "name": "y", "data": answer["data"]}
@@ -62,22 +62,22 @@ def test_comes_back(datatype: str, tmp_path: Path, log: Path) -> None:
             header + raw, headers={"inference-header-content-length": str(len(header))}
         )
         split = int(binary.headers["inference-header-content-length"])
-        described = json.loads(binary.content[:split])["outputs"][0]
-        assert described["parameters"] == {"binary_data_size": len(raw)}
+        output = json.loads(binary.content[:split])["outputs"][0]
+        assert output["parameters"] == {"binary_data_size": len(raw)}
         assert binary.content[split:] == raw
 
-        if datatype in BEYOND:
-            for data in ([0, 0, BEYOND[datatype]],):
-                beyond = berth.infer({"inputs": [{**tensor, "data": data}]})
-                assert beyond.status_code == 400
-                assert datatype in beyond.json()["error"]
+        if datatype in OUT_OF_RANGE:
+            for data in ([0, 0, OUT_OF_RANGE[datatype]],):
+                rejected = berth.infer({"inputs": [{**tensor, "data": data}]})
+                assert rejected.status_code == 400
+                assert datatype in rejected.json()["error"]
         if datatype.startswith(("INT", "UINT")):
             fraction = berth.infer({"inputs": [{**tensor, "data": [1, 2, 2.5]}]})
             assert fraction.status_code == 400
 
 
-def test_not_a_number_is_null_in_json_and_itself_in_binary(tmp_path: Path, log: Path) -> None:
-    with running(identity(tmp_path, "FP32", ["n"], [1.0]), log) as berth:
+def test_nan_and_infinity_are_null_in_json(tmp_path: Path, log: Path) -> None:
+    with run_berth(write_identity_model(tmp_path, "FP32", ["n"], [1.0]), log) as berth:
         raw = np.array([np.nan, np.inf, 1.0], np.float32).tobytes()
         tensor = {"name": "x", "datatype": "FP32", "shape": [3]}
         header = json.dumps(
@@ -88,7 +88,7 @@ def test_not_a_number_is_null_in_json_and_itself_in_binary(tmp_path: Path, log: 
         assert answer.json()["outputs"][0]["data"] == [None, None, 1.0]
 
 
-def test_nested_text_is_read_as_flat_text_is(tmp_path: Path, log: Path) -> None:
+def test_nested_text_is_read_like_flat_text(tmp_path: Path, log: Path) -> None:
     model = write_model(
         tmp_path,
         [helper.make_node("Identity", ["x"], ["y"])],
@@ -96,20 +96,20 @@ def test_nested_text_is_read_as_flat_text_is(tmp_path: Path, log: Path) -> None:
         [("y", "BYTES", ["n", "k"])],
         {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 1], "data": ["a"]}]},
     )
-    with running(model, log) as berth:
+    with run_berth(model, log) as berth:
 
-        def ask(data: Any, shape: list[int]) -> httpx.Response:
+        def infer(data: Any, shape: list[int]) -> httpx.Response:
             tensor = {"name": "x", "datatype": "BYTES", "shape": shape, "data": data}
             return berth.infer({"inputs": [tensor]})
 
         ends_in_nul = [["a\0", ""], ["\0", "naïve ☃\0\0"]]
-        answer = ask(ends_in_nul, [2, 2]).json()["outputs"][0]["data"]
+        answer = infer(ends_in_nul, [2, 2]).json()["outputs"][0]["data"]
         assert answer == [text for row in ends_in_nul for text in row]
-        # One long text beside many short ones takes no more memory than it has.
-        assert ask([["x" * 1_000_000] + ["y"] * 50_000], [1, 50_001]).status_code == 200
-        wrong_element: list[Any] = [[["a", 1]], [["a", None]]]
-        for data in wrong_element:
-            assert "not BYTES" in ask(data, [1, 2]).json()["error"]
-        wrong_form: list[Any] = [[["a"], ["b", "c"]], [["a", ["b"]]], [[["a", "b"]]], [[]]]
-        for data in wrong_form:
-            assert ask(data, [1, 2]).status_code == 400
+        # One long text does not make its neighbors use more memory.
+        assert infer([["x" * 1_000_000] + ["y"] * 50_000], [1, 50_001]).status_code == 200
+        not_text: list[Any] = [[["a", 1]], [["a", None]]]
+        for data in not_text:
+            assert "not BYTES" in infer(data, [1, 2]).json()["error"]
+        not_nested: list[Any] = [[["a"], ["b", "c"]], [["a", ["b"]]], [[["a", "b"]]], [[]]]
+        for data in not_nested:
+            assert infer(data, [1, 2]).status_code == 400

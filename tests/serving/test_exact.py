@@ -1,4 +1,4 @@
-"""The numbers are onnxruntime's own, to the bit, in JSON and in binary, for the real models."""
+"""The sample models return exactly what ONNX Runtime returns, in JSON and in binary form."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,20 @@ import pytest
 from berth_protocol.model_card import read_card
 from berth_serving.datatypes import DATATYPES
 from tests.repository import REPOSITORY
-from tests.serving.berth import Berth, running
+from tests.serving.berth import Berth, run_berth
 
 MODELS = sorted(path.parent for path in (REPOSITORY / "models").glob("*/*/model.yaml"))
 ROWS = 7
 
 
-def _in_process(model: Path, feeds: dict[str, Any]) -> list[Any]:
+def _run_in_process(model: Path, feeds: dict[str, Any]) -> list[Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return list(onnxruntime.InferenceSession(model / "model.onnx", options).run(None, feeds))
 
 
-def _feeds(model: Path) -> dict[str, Any]:
-    """The example's first row some times over, each a little different where it is a number."""
+def _build_feeds(model: Path) -> dict[str, Any]:
+    """Return several rows: the example's first row, with random factors on its numbers."""
     feeds = {}
     random = np.random.default_rng(1)
     for entry in read_card(model).example["inputs"]:
@@ -37,42 +37,41 @@ def _feeds(model: Path) -> dict[str, Any]:
     return feeds
 
 
-def _same(datatype: str, found: Any, expected: Any) -> bool:
+def _is_equal(datatype: str, actual: Any, expected: Any) -> bool:
     if datatype == "BYTES":
-        return bool(found.tolist() == expected.tolist())
-    return bool(found.tobytes() == expected.tobytes())
+        return bool(actual.tolist() == expected.tolist())
+    return bool(actual.tobytes() == expected.tobytes())
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_json_and_binary(model: Path, log: Path) -> None:
+def test_model_returns_exact_numbers(model: Path, log: Path) -> None:
     card = read_card(model)
-    feeds = _feeds(model)
-    expected = _in_process(model, feeds)
-    described = [
+    feeds = _build_feeds(model)
+    expected = _run_in_process(model, feeds)
+    tensors = [
         {"name": t.name, "datatype": t.datatype, "shape": list(feeds[t.name].shape)}
         for t in card.inputs
     ]
-    with running(model, log) as berth:
+    with run_berth(model, log) as berth:
         berth.infer_path = f"/v2/models/{card.name}/infer"
-        _check_json(berth, described, feeds, expected)
+        _check_json(berth, tensors, feeds, expected)
         if all(t.datatype != "BYTES" for t in [*card.inputs, *card.outputs]):
-            _check_binary(berth, described, feeds, expected)
+            _check_binary(berth, tensors, feeds, expected)
 
 
-def _check_json(berth: Berth, described: Any, feeds: Any, expected: Any) -> None:
-    inputs = [{**entry, "data": feeds[entry["name"]].ravel().tolist()} for entry in described]
+def _check_json(berth: Berth, tensors: Any, feeds: Any, expected: Any) -> None:
+    inputs = [{**entry, "data": feeds[entry["name"]].ravel().tolist()} for entry in tensors]
     answer = berth.infer({"inputs": inputs}).json()
     for output, array in zip(answer["outputs"], expected, strict=True):
         dtype = DATATYPES[output["datatype"]].numpy
-        found = np.array(output["data"], dtype).reshape(output["shape"])
-        assert _same(output["datatype"], found, array)
+        actual = np.array(output["data"], dtype).reshape(output["shape"])
+        assert _is_equal(output["datatype"], actual, array)
 
 
-def _check_binary(berth: Berth, described: Any, feeds: Any, expected: Any) -> None:
+def _check_binary(berth: Berth, tensors: Any, feeds: Any, expected: Any) -> None:
     raw = {name: array.tobytes() for name, array in feeds.items()}
     inputs = [
-        {**entry, "parameters": {"binary_data_size": len(raw[entry["name"]])}}
-        for entry in described
+        {**entry, "parameters": {"binary_data_size": len(raw[entry["name"]])}} for entry in tensors
     ]
     request = {"inputs": inputs, "parameters": {"binary_data_output": True}}
     header = json.dumps(request).encode()
@@ -80,15 +79,15 @@ def _check_binary(berth: Berth, described: Any, feeds: Any, expected: Any) -> No
         header + b"".join(raw.values()),
         headers={"inference-header-content-length": str(len(header))},
     )
-    at = int(response.headers["inference-header-content-length"])
-    answer = json.loads(response.content[:at])
+    offset = int(response.headers["inference-header-content-length"])
+    answer = json.loads(response.content[:offset])
     for output, array in zip(answer["outputs"], expected, strict=True):
         size = output["parameters"]["binary_data_size"]
-        assert response.content[at : at + size] == array.tobytes()
-        at += size
-    assert at == len(response.content)
+        assert response.content[offset : offset + size] == array.tobytes()
+        offset += size
+    assert offset == len(response.content)
     if len(raw) == 1:
         body = next(iter(raw.values()))
-        bare = berth.infer(body, headers={"inference-header-content-length": "0"})
-        assert bare.status_code == 200
-        assert bare.content.endswith(expected[-1].tobytes())
+        raw_response = berth.infer(body, headers={"inference-header-content-length": "0"})
+        assert raw_response.status_code == 200
+        assert raw_response.content.endswith(expected[-1].tobytes())

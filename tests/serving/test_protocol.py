@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, path by path, as its specification has it."""
+"""The Open Inference Protocol over HTTP, path by path."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ REQUEST: dict[str, Any] = {"inputs": [A, B]}
         ("/v2/models/m/versions/1/ready", {"name": "m", "ready": True}),
     ],
 )
-def test_metadata_and_health(berth: Berth, path: str, expected: dict[str, Any]) -> None:
+def test_server_path_returns_its_message(berth: Berth, path: str, expected: dict[str, Any]) -> None:
     response = berth.client.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -32,19 +32,19 @@ def test_metadata_and_health(berth: Berth, path: str, expected: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("path", ["/v2/models/m", "/v2/models/m/versions/1"])
-def test_model_metadata(berth: Berth, path: str) -> None:
-    described = {"datatype": "FP32", "shape": [-1, 2]}
+def test_model_path_returns_metadata(berth: Berth, path: str) -> None:
+    tensor = {"datatype": "FP32", "shape": [-1, 2]}
     assert berth.client.get(path).json() == {
         "name": "m",
         "versions": ["1"],
         "platform": "onnx_onnxv1",
-        "inputs": [{"name": "a", **described}, {"name": "b", **described}],
-        "outputs": [{"name": "sum", **described}, {"name": "same", **described}],
+        "inputs": [{"name": "a", **tensor}, {"name": "b", **tensor}],
+        "outputs": [{"name": "sum", **tensor}, {"name": "same", **tensor}],
     }
 
 
 @pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/1/infer"])
-def test_infer(berth: Berth, path: str) -> None:
+def test_infer_path_returns_outputs(berth: Berth, path: str) -> None:
     assert berth.client.post(path, json=REQUEST).json() == {
         "model_name": "m",
         "model_version": "1",
@@ -55,55 +55,55 @@ def test_infer(berth: Berth, path: str) -> None:
     }
 
 
-def test_id_comes_back(berth: Berth) -> None:
+def test_response_repeats_id(berth: Berth) -> None:
     assert berth.infer({**REQUEST, "id": "a 1 é"}).json()["id"] == "a 1 é"
     assert berth.infer({**REQUEST, "id": ""}).json()["id"] == ""
     assert "id" not in berth.infer(REQUEST).json()
 
 
-def test_inputs_in_any_order_and_nested(berth: Berth) -> None:
+def test_inputs_may_be_nested_and_in_any_order(berth: Berth) -> None:
     nested = {**A, "data": [[1, 2], [3, 4]]}
     assert berth.infer({"inputs": [B, nested]}).json() == berth.infer(REQUEST).json()
 
 
-def test_only_the_outputs_asked_for_in_that_order(berth: Berth) -> None:
+def test_response_has_requested_outputs_in_order(berth: Berth) -> None:
     answer = berth.infer({**REQUEST, "outputs": [{"name": "same"}, {"name": "sum"}]}).json()
     assert [output["name"] for output in answer["outputs"]] == ["same", "sum"]
     answer = berth.infer({**REQUEST, "outputs": [{"name": "sum"}]}).json()
     assert [output["name"] for output in answer["outputs"]] == ["sum"]
 
 
-def test_no_rows_is_a_request_too(berth: Berth) -> None:
+def test_request_without_rows_returns_no_rows(berth: Berth) -> None:
     empty = {"datatype": "FP32", "shape": [0, 2], "data": []}
     answer = berth.infer({"inputs": [{"name": "a", **empty}, {"name": "b", **empty}]})
     assert answer.json()["outputs"][0] == {"name": "sum", **empty}
 
 
-def test_parameters_come_back(berth: Berth) -> None:
+def test_response_repeats_parameters(berth: Berth) -> None:
     own = {"x": 1, "y": True, "z": "s", "f": 1.5}
     assert berth.infer(REQUEST | {"parameters": own}).json()["parameters"] == own
-    how = {"binary_data_output": False}
-    assert berth.infer(REQUEST | {"parameters": own | how}).json()["parameters"] == own
-    assert "parameters" not in berth.infer(REQUEST | {"parameters": how}).json()
+    output_form = {"binary_data_output": False}
+    assert berth.infer(REQUEST | {"parameters": own | output_form}).json()["parameters"] == own
+    assert "parameters" not in berth.infer(REQUEST | {"parameters": output_form}).json()
 
 
-def test_parameters_that_nobody_defined_are_no_error(berth: Berth) -> None:
+def test_unknown_parameters_and_fields_are_ignored(berth: Berth) -> None:
     odd = {"x": 1, "y": True, "z": "s", "f": 1.5}
     request = {"inputs": [{**A, "parameters": odd}, B], "parameters": odd, "unknown": {"a": []}}
     assert berth.infer(request).status_code == 200
 
 
-def test_request_id_is_taken_over_or_made(berth: Berth) -> None:
-    given = berth.client.get("/v2", headers={"x-request-id": "abc-1"})
-    assert given.headers["x-request-id"] == "abc-1"
+def test_valid_request_id_is_kept_and_invalid_one_replaced(berth: Berth) -> None:
+    response = berth.client.get("/v2", headers={"x-request-id": "abc-1"})
+    assert response.headers["x-request-id"] == "abc-1"
     for headers in ({}, {"x-request-id": "with space"}, {"x-request-id": "x" * 129}):
-        made = berth.client.get("/v2", headers=headers).headers["x-request-id"]
-        assert made
-        assert made not in headers.values()
+        new = berth.client.get("/v2", headers=headers).headers["x-request-id"]
+        assert new
+        assert new not in headers.values()
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "said"),
+    ("method", "path", "status", "expected"),
     [
         ("GET", "/", 404, "/docs"),
         ("GET", "/v2/models/other", 404, "'other'"),
@@ -115,17 +115,17 @@ def test_request_id_is_taken_over_or_made(berth: Berth) -> None:
         ("DELETE", "/v2", 405, "GET"),
     ],
 )
-def test_paths_that_are_not_there(
-    berth: Berth, method: str, path: str, status: int, said: str
+def test_unknown_path_or_method_is_rejected(
+    berth: Berth, method: str, path: str, status: int, expected: str
 ) -> None:
     response = berth.client.request(method, path)
     assert response.status_code == status
-    assert said in response.json()["error"]
+    assert expected in response.json()["error"]
     assert ("allow" in response.headers) == (status == 405)
 
 
-def test_a_wish_to_upgrade_is_not_heard(berth: Berth) -> None:
-    """As Java's HTTP client sends it by default."""
+def test_upgrade_header_keeps_request_body(berth: Berth) -> None:
+    """Java's HTTP client sends the header by default."""
     headers = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAM"}
     for _ in range(2):
         response = berth.client.post(berth.infer_path, json=REQUEST, headers=headers)

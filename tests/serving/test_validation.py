@@ -1,4 +1,4 @@
-"""What does not fit the model is the client's mistake: 400 with where, and never a 5xx."""
+"""A request that does not fit the model gets 400 with the field, and never a 5xx."""
 
 import json
 from typing import Any
@@ -17,37 +17,37 @@ def _with(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "expected"),
     [
         ({}, "inputs"),
-        ({"inputs": []}, "'a', 'b' is missing"),
-        ({"inputs": [A]}, "'b' is missing"),
-        ({"inputs": [A, B, B]}, "'b' is given twice"),
-        ({"inputs": [A, {**B, "name": "c"}]}, "unknown input 'c'; the model has: a, b"),
-        (_with(datatype="FP64"), "must have datatype FP32, not 'FP64'"),
-        (_with(datatype="float"), "no datatype of the protocol"),
-        (_with(shape=[4]), "must have shape [-1, 2]"),
-        (_with(shape=[2, 3]), "must have shape [-1, 2]"),
-        (_with(shape=[-1, 2]), "must have shape [-1, 2]"),
+        ({"inputs": []}, "Missing inputs: 'a', 'b'"),
+        ({"inputs": [A]}, "Missing inputs: 'b'"),
+        ({"inputs": [A, B, B]}, "Input 'b' occurs twice"),
+        ({"inputs": [A, {**B, "name": "c"}]}, "Unknown input 'c'. The model has: a, b"),
+        (_with(datatype="FP64"), "has datatype 'FP64'; the model expects FP32"),
+        (_with(datatype="float"), "which the protocol does not define"),
+        (_with(shape=[4]), "has shape [4]; the model expects [-1, 2]"),
+        (_with(shape=[2, 3]), "has shape [2, 3]; the model expects [-1, 2]"),
+        (_with(shape=[-1, 2]), "has shape [-1, 2]; the model expects [-1, 2]"),
         (_with(shape=[2.5, 2]), "shape"),
         (_with(shape=[2**64, 2]), "shape"),
-        (_with(data=[1, 2, 3]), "data has 3 elements, shape [2, 2] has 4"),
+        (_with(data=[1, 2, 3]), "data has 3 elements; shape [2, 2] requires 4"),
         (_with(data=[[1, 2], [3]]), "neither a flat array nor nested"),
-        (_with(data=[[1, 2, 3, 4]]), "nested as [1, 4], shape is [2, 2]"),
+        (_with(data=[[1, 2, 3, 4]]), "nested as [1, 4]; the shape is [2, 2]"),
         (_with(data=[1, 2, 3, "4"]), "not FP32"),
         (_with(data=[1, 2, 3, None]), "not FP32"),
-        (_with(data=[1, 2, 3, 1e39]), "beyond FP32"),
-        (_with(data=[[1, 2], [3, 1e39]]), "beyond FP32"),
+        (_with(data=[1, 2, 3, 1e39]), "out of range for FP32"),
+        (_with(data=[[1, 2], [3, 1e39]]), "out of range for FP32"),
         (_with(data=None), "neither data nor binary_data_size"),
         (_with(data=5), "data"),
         (_with(data={}), "data"),
         (_with(parameters={"binary_data_size": 16}), "both data and binary_data_size"),
-        (_with(data=None, parameters={"binary_data_size": 16}), "0 bytes are left"),
+        (_with(data=None, parameters={"binary_data_size": 16}), "0 bytes remain"),
         (_with(data=None, parameters={"binary_data_size": "16"}), "binary_data_size"),
-        (_with(shape=[1, 2], data=[1, 2]), "dimension 'rows' is 1 in input 'a' and 2 in 'b'"),
+        (_with(shape=[1, 2], data=[1, 2]), "Dimension 'rows' is 1 in input 'a' and 2 in input 'b'"),
         (_with(shape=[2000, 2], data=[0] * 4000), "2000"),
-        (REQUEST | {"outputs": [{"name": "other"}]}, "the model has: sum, same"),
-        (REQUEST | {"outputs": [{"name": "sum"}] * 2}, "asked for twice"),
+        (REQUEST | {"outputs": [{"name": "other"}]}, "The model has: sum, same"),
+        (REQUEST | {"outputs": [{"name": "sum"}] * 2}, "requested twice"),
         (
             REQUEST | {"outputs": [{"name": "sum", "parameters": {"binary_data": 1}}]},
             "binary_data must be true or false",
@@ -55,11 +55,13 @@ def _with(**changes: Any) -> dict[str, Any]:
         (REQUEST | {"id": 5}, "id"),
     ],
 )
-def test_what_is_wrong_is_named(berth: Berth, request_: Any, said: str) -> None:
+def test_invalid_request_is_rejected_with_reason(
+    berth: Berth, request_: Any, expected: str
+) -> None:
     response = berth.infer(request_)
     assert response.status_code == 400
     assert list(response.json()) == ["error"]
-    assert said in response.json()["error"]
+    assert expected in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_what_is_wrong_is_named(berth: Berth, request_: Any, said: str) -> None:
         + b"}]}",
     ],
 )
-def test_what_is_not_a_request(berth: Berth, body: bytes) -> None:
+def test_malformed_body_is_rejected(berth: Berth, body: bytes) -> None:
     response = berth.infer(body)
     assert response.status_code == 400
     assert "Traceback" not in response.text
@@ -113,7 +115,7 @@ _fuzz = settings(
         optional={"outputs": _json, "id": _json, "parameters": _json},
     )
 )
-def test_no_json_makes_it_fail(berth: Berth, request: Any) -> None:
+def test_random_json_never_causes_server_error(berth: Berth, request: Any) -> None:
     assert berth.infer(json.dumps(request).encode()).status_code in (200, 400)
 
 
@@ -121,18 +123,20 @@ def test_no_json_makes_it_fail(berth: Berth, request: Any) -> None:
 @given(
     body=st.binary(max_size=200), length=st.integers(-1, 300) | st.text("0123456789ax", max_size=5)
 )
-def test_no_bytes_make_it_fail(berth: Berth, body: bytes, length: int | str) -> None:
+def test_random_bytes_never_cause_server_error(
+    berth: Berth, body: bytes, length: int | str
+) -> None:
     headers = {"inference-header-content-length": str(length)}
     assert berth.infer(body, headers=headers).status_code in (200, 400)
 
 
 @pytest.mark.parametrize("digits", ["9" * 19, "9" * 5000])
-def test_header_length_of_many_digits(berth: Berth, digits: str) -> None:
+def test_huge_header_length_is_rejected(berth: Berth, digits: str) -> None:
     response = berth.infer(REQUEST, headers={"inference-header-content-length": digits})
     assert response.status_code == 400
     assert "Inference-Header-Content-Length" in response.json()["error"]
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
-def test_integer_that_could_not_be_written_back(berth: Berth, number: int) -> None:
+def test_integer_beyond_64_bits_is_rejected(berth: Berth, number: int) -> None:
     assert berth.infer(REQUEST | {"parameters": {"k": number}}).status_code == 400

@@ -27,7 +27,7 @@ def test_berths_export_collected_metrics_as_counters_and_gauges() -> None:
     metrics = Metrics(None)
     metrics.requests.labels("digits", "1", "200").inc()
     metrics.queue.labels("digits", "1").set(0)
-    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", metrics.text().decode(), re.MULTILINE))
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render().decode(), re.MULTILINE))
     names = set.union(*_collected_metrics().values())
     assert {kinds[name] for name in names} == {"counter", "gauge"}
 

@@ -11,7 +11,7 @@ from berth_serving.data_plane import DataPlane
 # The gateway and the cluster stop sending requests when readiness fails. No request for this long
 # means that they have stopped. A client that never checks readiness delays the shutdown by at most
 # the window.
-_QUIET_SECONDS = 0.3
+QUIET_SECONDS = 0.3
 _WINDOW_SECONDS = 5.0
 # A connection that was just accepted may be about to send its first request.
 _IDLE_CONNECTION_SECONDS = 0.2
@@ -51,7 +51,7 @@ class Drain:
         if request_count != self._request_count:
             self._request_count, self._last_request = request_count, now
         if self._listener_closed is None:
-            is_quiet = now >= self._last_request + _QUIET_SECONDS
+            is_quiet = now >= self._last_request + QUIET_SECONDS
             if not is_quiet and now < self._window_end:
                 return DrainStep.ACCEPT
             self._listener_closed = now

@@ -1,23 +1,24 @@
-"""What a berth tells of itself: metrics, logs, traces, its documentation."""
+"""Metrics, logs, traces and the API documentation of a berth."""
 
 import gzip
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from berth_protocol.messages import InferenceResponse
 from berth_protocol.model_card import digest
-from tests.serving.berth import Berth, running
+from tests.serving.berth import Berth, run_berth, wait_until
 from tests.serving.test_protocol import REQUEST
 
 
-def test_metrics(echo: Path, log: Path) -> None:
-    with running(echo, log) as berth:
+def test_metrics_count_requests(echo_model: Path, log: Path) -> None:
+    with run_berth(echo_model, log) as berth:
         for _ in range(3):
             berth.infer(REQUEST)
         berth.infer(b"{")
@@ -28,40 +29,38 @@ def test_metrics(echo: Path, log: Path) -> None:
         assert berth.metric("berth_batch_rows_sum") == 6
         assert berth.metric("berth_queue_requests") == 0
         assert berth.metric("berth_in_flight_requests") == 0
-        assert berth.metric("berth_model_info", f'digest="{digest(echo)}"', 'model="m"') == 1
+        assert berth.metric("berth_model_info", f'digest="{digest(echo_model)}"', 'model="m"') == 1
 
 
-def test_logs_have_the_request_id_and_no_payload(berth: Berth) -> None:
+def test_log_has_request_id_and_no_payload(berth: Berth) -> None:
     secret = "a-name-that-only-the-payload-has"
     berth.infer(
         {"inputs": [{"name": secret, "datatype": "FP32", "shape": [1], "data": [7777]}]},
         headers={"x-request-id": "seen-in-the-log"},
     )
-    logged = [line for line in berth.logged() if line.get("request_id") == "seen-in-the-log"]
+    logged = [line for line in berth.read_log() if line.get("request_id") == "seen-in-the-log"]
     assert [(line["level"], line["status"]) for line in logged] == [("warning", 400)]
     assert secret not in berth.log.read_text()
     assert "7777" not in berth.log.read_text()
 
 
-def test_each_answer_is_logged_and_a_shadow_as_such(berth: Berth) -> None:
+def test_every_request_is_logged_and_mirrored_ones_are_marked(berth: Berth) -> None:
     berth.infer(REQUEST, headers={"x-request-id": "plain"})
-    berth.infer(REQUEST, headers={"x-request-id": "copied", "x-berth-shadow": "1"})
-    berth.infer(b"{", headers={"x-request-id": "wrong", "x-berth-shadow": "1"})
-    deadline = time.monotonic() + 10
-    wanted = {"plain": (200, None), "copied": (200, True), "wrong": (400, True)}
-    while True:
-        found = {
+    berth.infer(REQUEST, headers={"x-request-id": "mirrored", "x-berth-shadow": "1"})
+    berth.infer(b"{", headers={"x-request-id": "invalid", "x-berth-shadow": "1"})
+    expected = {"plain": (200, None), "mirrored": (200, True), "invalid": (400, True)}
+
+    def read_requests() -> dict[str, tuple[int, bool | None]]:
+        return {
             str(line["request_id"]): (line["status"], line.get("shadow"))
-            for line in berth.logged()
-            if line.get("request_id") in wanted
+            for line in berth.read_log()
+            if line.get("request_id") in expected
         }
-        if found == wanted:
-            break
-        assert time.monotonic() < deadline, found
-        time.sleep(0.01)
+
+    wait_until(lambda: read_requests() == expected, "three lines in the log")
 
 
-def test_docs_need_nothing_from_the_network(berth: Berth) -> None:
+def test_docs_page_loads_nothing_from_network(berth: Berth) -> None:
     response = berth.client.get("/docs")
     assert response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
@@ -69,7 +68,7 @@ def test_docs_need_nothing_from_the_network(berth: Berth) -> None:
     assert "/v2/models/m/infer" in response.text
 
 
-def test_openapi_describes_this_model_and_its_example_works(berth: Berth) -> None:
+def test_openapi_example_and_paths_work(berth: Berth) -> None:
     document = berth.client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     infer = document["paths"]["/v2/models/m/infer"]["post"]
@@ -78,17 +77,19 @@ def test_openapi_describes_this_model_and_its_example_works(berth: Berth) -> Non
     for path, methods in document["paths"].items():
         if "get" in methods:
             assert berth.client.get(path).status_code == 200
+    response = berth.infer(REQUEST).content
+    assert msgspec.json.decode(response, type=InferenceResponse, strict=True).model_name == "m"
     references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
 
 
 class _Collector(ThreadingHTTPServer):
-    """Where traces are sent to: keeps what came."""
+    """An OpenTelemetry collector that keeps the requests that it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Receive)
         self.received: list[bytes] = []
-        self.something = threading.Event()
+        self.has_received = threading.Event()
 
 
 class _Receive(BaseHTTPRequestHandler):
@@ -98,7 +99,7 @@ class _Receive(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         assert isinstance(self.server, _Collector)
         self.server.received.append(body)
-        self.server.something.set()
+        self.server.has_received.set()
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -117,15 +118,15 @@ def collector() -> Iterator[_Collector]:
         thread.join()
 
 
-def test_traces_go_where_otel_says(echo: Path, log: Path, collector: _Collector) -> None:
+def test_traces_reach_collector(echo_model: Path, log: Path, collector: _Collector) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     settings = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    with running(echo, log, **settings) as berth:
+    with run_berth(echo_model, log, environment=settings) as berth:
         headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
         assert berth.infer(REQUEST, headers=headers).status_code == 200
-        assert collector.something.wait(timeout=20)
+        assert collector.has_received.wait(timeout=120)
     assert any(bytes.fromhex(trace) in body for body in collector.received)
     assert any(b"berth-m-1" in body for body in collector.received)
