@@ -5,7 +5,7 @@ from pathlib import Path
 from berth.operations.graph import document_stack
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text
-from berth_policy.document import page
+from berth_policy.document import build_page
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
@@ -13,7 +13,7 @@ DOCUMENTS = {
     # `berth init` copies this one into new projects.
     "infra/berth/spec/pulumi-stack.schema.json": schema_text,
     "docs/reference/specification.md": reference_text,
-    "docs/reference/security-baseline.md": page,
+    "docs/reference/security-baseline.md": build_page,
     "docs/explanation/prod-stack.md": lambda: document_stack(ROOT / "Pulumi.prod.yaml"),
 }
 """Path in the repository -> the function that returns its text."""

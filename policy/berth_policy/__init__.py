@@ -1,1 +1,1 @@
-"""The security baseline as code: rules on plain data, and a policy pack made of them."""
+"""The security baseline as code: rules on plain data, and the policy pack that runs them."""

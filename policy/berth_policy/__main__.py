@@ -1,7 +1,7 @@
-"""The policy pack that the engine runs: `pulumi preview --policy-pack policy`.
+"""The policy pack that the engine runs.
 
-Three policies ask all rules, and not one each: the library decodes every resource anew for each
-policy (docs/reference/security-baseline.md has the figures).
+Three policies run all rules. One policy per rule would be slower, because Pulumi's library decodes
+every resource again for each policy (docs/reference/security-baseline.md has the measurements).
 """
 
 import datetime
@@ -20,51 +20,58 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from berth_policy.exceptions import ExceptionsError, accepted, in_force, told
-from berth_policy.plain import is_left_out, plain_resource, plain_resources
-from berth_policy.rule import Stack, Violation, violations
+from berth_policy.conversion import convert_resource, convert_stack, is_excluded
+from berth_policy.exceptions import (
+    ExceptionsError,
+    read_exceptions,
+    reject_accepted,
+    report_exceptions,
+)
+from berth_policy.rule import Stack, Violation, find_violations
 from berth_policy.rules import RULES
 
-# The engine gives a pack the stack's configuration, whoever started it.
-CONFIG: Mapping[str, str] = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
-PROTECT = CONFIG.get("berth:protect") == "true"
-TODAY = datetime.datetime.now(datetime.UTC).date()
-ALONE = [rule for rule in RULES if rule.level == "mandatory" and not rule.whole]
-TOGETHER = [rule for rule in RULES if rule.level == "mandatory" and rule.whole]
-TYPES = {kind for rule in ALONE for kind in rule.types}
+_PAGE = "docs/reference/security-baseline.md"
+# The engine passes the stack's configuration to the pack.
+_CONFIG: Mapping[str, str] = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
+_PROTECT = _CONFIG.get("berth:protect") == "true"
+_TODAY = datetime.datetime.now(datetime.UTC).date()
+_MANDATORY = [rule for rule in RULES if rule.level == "mandatory"]
+_RESOURCE_RULES = [rule for rule in _MANDATORY if not rule.needs_stack]
+_STACK_RULES = [rule for rule in _MANDATORY if rule.needs_stack]
+_RESOURCE_TYPES = {kind for rule in _RESOURCE_RULES for kind in rule.types}
 try:
-    EXCEPTIONS = accepted(CONFIG, RULES)
+    _EXCEPTIONS = read_exceptions(_CONFIG, RULES)
 except ExceptionsError as error:
     sys.exit(str(error))
 
 
-def _alone(args: ResourceValidationArgs, report: ReportViolation) -> None:
-    if args.resource_type in TYPES and not is_left_out(args.resource_type, args.props):
-        found = violations(ALONE, [plain_resource(args)], Stack(protect=PROTECT))
-        _report(found, report)
+def _check_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    if args.resource_type in _RESOURCE_TYPES and not is_excluded(args.resource_type, args.props):
+        resource = convert_resource(args)
+        _report(find_violations(_RESOURCE_RULES, [resource], Stack(protect=_PROTECT)), report)
 
 
-def _together(args: StackValidationArgs, report: ReportViolation) -> None:
-    stack = _stack(args)
-    _report(violations(TOGETHER, stack.resources, stack), report)
+def _check_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+    stack = _convert(args)
+    _report(find_violations(_STACK_RULES, stack.resources, stack), report)
 
 
-def _advice(args: StackValidationArgs, report: ReportViolation) -> None:
-    stack = _stack(args)
-    found = list(violations(RULES, stack.resources, stack))
-    _report((one for one in found if one.rule.level == "advisory"), report)
-    for urn, sentence in told(found, EXCEPTIONS, TODAY):
-        report(sentence, urn or None)
+def _advise(args: StackValidationArgs, report: ReportViolation) -> None:
+    stack = _convert(args)
+    violations = list(find_violations(RULES, stack.resources, stack))
+    _report((one for one in violations if one.rule.level == "advisory"), report)
+    for urn, message in report_exceptions(violations, _EXCEPTIONS, _TODAY):
+        report(message, urn or None)
 
 
-def _stack(args: StackValidationArgs) -> Stack:
-    return Stack(resources=plain_resources(args.resources), protect=PROTECT)
+def _convert(args: StackValidationArgs) -> Stack:
+    return Stack(resources=convert_stack(args.resources), protect=_PROTECT)
 
 
-def _report(found: Iterable[Violation], report: ReportViolation) -> None:
-    for one in in_force(found, EXCEPTIONS, TODAY):
+def _report(violations: Iterable[Violation], report: ReportViolation) -> None:
+    for one in reject_accepted(violations, _EXCEPTIONS, _TODAY):
         report(
-            f"{one.rule.id} ({one.rule.severity}): {one.resource.name}: {one.found}. "
+            f"{one.rule.id} ({one.rule.severity}): {one.resource.name}: {one.message}. "
             f"{one.rule.remedy}",
             one.resource.urn,
         )
@@ -75,20 +82,20 @@ PolicyPack(
     [
         ResourceValidationPolicy(
             "baseline",
-            "A security rule about one resource: docs/reference/security-baseline.md.",
-            _alone,
+            f"A rule of the security baseline for one resource: {_PAGE}.",
+            _check_resource,
             EnforcementLevel.MANDATORY,
         ),
         StackValidationPolicy(
-            "baseline-together",
-            "A security rule about several resources: docs/reference/security-baseline.md.",
-            _together,
+            "baseline-stack",
+            f"A rule of the security baseline for several resources: {_PAGE}.",
+            _check_stack,
             EnforcementLevel.MANDATORY,
         ),
         StackValidationPolicy(
             "advice",
-            "What could be better, and what is accepted for now.",
-            _advice,
+            "Recommendations, and accepted exceptions.",
+            _advise,
             EnforcementLevel.ADVISORY,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Exceptions: one rule that one resource may break, until a day, for a reason."""
+"""Exceptions: a rule that one resource may break until a date, with a reason."""
 
 import datetime
 import json
@@ -9,18 +9,18 @@ from berth_policy.rule import Rule, Violation
 
 
 class ExceptionsError(ValueError):
-    """Exceptions that cannot be followed; the message says which and why."""
+    """Invalid exceptions in the configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """An exception of the stack's configuration.
+class PolicyException:
+    """An exception in the stack's configuration.
 
     Attributes:
-        rule: id of the rule.
-        resource: logical name of the resource.
-        reason: why.
-        expires: the last day (UTC) on which it holds.
+        rule: ID of the rule.
+        resource: Logical name of the resource.
+        reason: Reason for the exception.
+        expires: Last day of the exception (UTC).
     """
 
     rule: str
@@ -28,68 +28,65 @@ class Accepted:
     reason: str
     expires: datetime.date
 
-    def covers(self, violation: Violation, today: datetime.date) -> bool:
-        """Whether it accepts that violation."""
-        return (
-            (self.rule, self.resource) == (violation.rule.id, violation.resource.name)
-            and today <= self.expires
-        )  # fmt: skip
+    def matches(self, violation: Violation) -> bool:
+        """Return whether the exception names the violation's rule and resource."""
+        return (self.rule, self.resource) == (violation.rule.id, violation.resource.name)
+
+    def accepts(self, violation: Violation, today: datetime.date) -> bool:
+        """Return whether the exception applies to the violation today."""
+        return self.matches(violation) and today <= self.expires
 
 
-def accepted(config: Mapping[str, str], rules: Iterable[Rule]) -> list[Accepted]:
-    """The exceptions in `berth:policy` of a stack's configuration.
+def read_exceptions(config: Mapping[str, str], rules: Iterable[Rule]) -> list[PolicyException]:
+    """Read the exceptions from `berth:policy` in a stack's configuration.
 
     Raises:
-        ExceptionsError: one names a rule that there is not.
+        ExceptionsError: If an exception names an unknown rule.
     """
-    said = json.loads(config.get("berth:policy", "{}"))
-    found = [
-        Accepted(
+    section = json.loads(config.get("berth:policy", "{}"))
+    exceptions = [
+        PolicyException(
             rule=entry["rule"],
             resource=entry["resource"],
             reason=entry["reason"],
             expires=datetime.date.fromisoformat(entry["expires"]),
         )
-        for entry in said.get("exceptions", ())
+        for entry in section.get("exceptions", ())
     ]
     ids = sorted(rule.id for rule in rules)
-    for number, exception in enumerate(found):
+    for number, exception in enumerate(exceptions):
         if exception.rule not in ids:
             raise ExceptionsError(
-                f"berth:policy.exceptions[{number}].rule: {exception.rule} is no rule; the rules "
-                f"are {', '.join(ids)}"
+                f"berth:policy.exceptions[{number}].rule: '{exception.rule}' is not a rule; "
+                f"known rules: {', '.join(ids)}"
             )
-    return found
+    return exceptions
 
 
-def in_force(
-    found: Iterable[Violation], exceptions: Iterable[Accepted], today: datetime.date
+def reject_accepted(
+    violations: Iterable[Violation], exceptions: Iterable[PolicyException], today: datetime.date
 ) -> Iterator[Violation]:
-    """The violations that nothing accepts."""
+    """Return the violations that no exception accepts."""
     exceptions = list(exceptions)
     return (
         violation
-        for violation in found
-        if not any(exception.covers(violation, today) for exception in exceptions)
+        for violation in violations
+        if not any(exception.accepts(violation, today) for exception in exceptions)
     )
 
 
-def told(
-    found: Iterable[Violation], exceptions: Iterable[Accepted], today: datetime.date
+def report_exceptions(
+    violations: Iterable[Violation], exceptions: Iterable[PolicyException], today: datetime.date
 ) -> Iterator[tuple[str, str]]:
-    """What to say of exceptions: the URN of the resource, or nothing, and a sentence."""
-    found = list(found)
+    """Return a message about each exception, with the URN of its resource or an empty string."""
+    violations = list(violations)
     for exception in exceptions:
-        name = f"exception of {exception.rule} for {exception.resource}"
-        day = exception.expires.isoformat()
-        about = [
-            one.resource.urn
-            for one in found
-            if (one.rule.id, one.resource.name) == (exception.rule, exception.resource)
-        ]
-        if not about:
-            yield "", f"{name}: nothing breaks that rule; take it out"
+        subject = f"Exception from {exception.rule} for {exception.resource}"
+        last_day = exception.expires.isoformat()
+        urns = [one.resource.urn for one in violations if exception.matches(one)]
+        if not urns:
+            yield "", f"{subject} is not needed: the resource does not break the rule. Remove it."
         elif today > exception.expires:
-            yield about[0], f"{name}: ended with {day}; the rule is in force again"
+            yield urns[0], f"{subject} expired after {last_day}; the rule is active again"
         else:
-            yield about[0], f"{name}: accepted until {day}: {exception.reason}"
+            yield urns[0], f"{subject} applies until {last_day}: {exception.reason}"

@@ -1,4 +1,4 @@
-"""Rule: what is asked of a resource, how much it matters, and what puts it right."""
+"""Rules of the security baseline, and the resources that they check."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,10 @@ Severity = Literal["critical", "high", "medium", "low"]
 
 
 class Unknown:
-    """A value that is known once something else is deployed. No rule breaks on one: it is asked
-    again in the update, before the resource is made."""
+    """A value that is not known before another resource is deployed.
+
+    An unknown value breaks no rule. The update checks it again before it creates the resource.
+    """
 
     def __repr__(self) -> str:
         return "(unknown)"
@@ -21,15 +23,15 @@ UNKNOWN = Unknown()
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """What is declared, with plain values.
+    """A declared resource, as plain data.
 
     Attributes:
-        type: Pulumi's token.
-        name: logical.
-        urn: of the resource.
-        props: its inputs; UNKNOWN stands for what is not known yet.
-        protect: whether the engine refuses to delete it.
-        refers: property -> URNs of the resources that its value comes from.
+        type: Pulumi's type token.
+        name: Logical name.
+        urn: URN of the resource.
+        props: Inputs. `UNKNOWN` replaces values that are not known yet.
+        protect: Pulumi refuses to delete the resource.
+        references: Property -> URNs of the resources that its value comes from.
     """
 
     type: str
@@ -37,47 +39,51 @@ class Resource:
     urn: str
     props: Mapping[str, Any]
     protect: bool = False
-    refers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    references: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def at(self, path: str, default: Any = None) -> Any:
-        """The value at a path such as `spec.template`; UNKNOWN from the first that is."""
-        found: Any = self.props
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the value at a path such as `spec.template`.
+
+        If a value on the path is unknown, the result is `UNKNOWN`.
+        """
+        value: Any = self.props
         for key in path.split("."):
-            if found is UNKNOWN:
+            if value is UNKNOWN:
                 return UNKNOWN
-            if isinstance(found, Sequence) and not isinstance(found, str):
-                found = found[0] if found else None  # AWS's provider has single blocks as lists
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return default if found is None else found
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                value = value[0] if value else None  # the AWS provider wraps single blocks in lists
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return default if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """All that is declared together.
+    """All resources of a stack.
 
     Attributes:
-        resources: of the stack.
-        protect: what the configuration says: whether what holds data refuses to be deleted.
+        resources: Declared resources.
+        protect: Value of `berth:protect`: resources with data must refuse deletion.
     """
 
     resources: Sequence[Resource] = ()
     protect: bool = False
 
-    def of(self, *types: str) -> Iterator[Resource]:
-        """The resources of these types."""
+    def of_type(self, *types: str) -> Iterator[Resource]:
+        """Return the resources of these types."""
         return (resource for resource in self.resources if resource.type in types)
 
-    def about(self, target: Resource, kind: str, key: str) -> list[Resource]:
-        """The resources of type `kind` whose property `key` is about `target`."""
-        names = {target.at(name) for name in ("id", "arn", "bucket", "name")} - {None}
+    def related(self, target: Resource, kind: str, key: str) -> list[Resource]:
+        """Return the resources of type `kind` whose property `key` refers to `target`."""
+        names = {target.get(name) for name in ("id", "arn", "bucket", "name")} - {None}
         return [
             resource
-            for resource in self.of(kind)
-            if target.urn in resource.refers.get(key, ()) or _plain(resource.at(key)) in names
+            for resource in self.of_type(kind)
+            if target.urn in resource.references.get(key, ())
+            or _text_or_none(resource.get(key)) in names
         ]
 
 
-def _plain(value: Any) -> Any:
+def _text_or_none(value: Any) -> Any:
     return value if isinstance(value, str) else None
 
 
@@ -86,68 +92,68 @@ Check = Callable[[Resource, Stack], Iterable[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is asked.
+    """A rule of the security baseline.
 
     Attributes:
-        id: by which a person finds it, and an exception names it.
-        severity: how much is at stake.
-        level: whether it stops an update, or is told.
-        types: of the resources that it is asked of.
-        whole: whether it asks about other resources too: then it is asked once all are declared.
-        says: what is asked for, in a sentence.
-        remedy: what to change.
-        check: what is wrong with a resource, a sentence each.
+        id: Name in messages and exceptions.
+        severity: Impact of a violation.
+        level: Enforcement level: mandatory blocks the update, advisory only warns.
+        types: Types of the resources that the rule checks.
+        needs_stack: The rule also reads other resources, so it runs after all are declared.
+        description: Required state, in one sentence.
+        remedy: Change that fixes a violation.
+        check: Return a message for each violation of a resource, without a final period.
     """
 
     id: str
     severity: Severity
     level: Level = "mandatory"
     types: tuple[str, ...]
-    whole: bool = False
-    says: str
+    needs_stack: bool = False
+    description: str
     remedy: str
     check: Check
 
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """A rule that a resource breaks, and how."""
+    """A rule that a resource breaks, and a message that says how."""
 
     rule: Rule
     resource: Resource
-    found: str
+    message: str
 
 
-def violations(
+def find_violations(
     rules: Iterable[Rule], resources: Iterable[Resource], stack: Stack
 ) -> Iterator[Violation]:
-    """What is wrong with `resources`."""
+    """Check resources of a stack with rules."""
     by_type: dict[str, list[Rule]] = {}
     for rule in rules:
         for kind in rule.types:
             by_type.setdefault(kind, []).append(rule)
     for resource in resources:
         for rule in by_type.get(resource.type, ()):
-            for found in rule.check(resource, stack):
-                yield Violation(rule=rule, resource=resource, found=found)
+            for message in rule.check(resource, stack):
+                yield Violation(rule=rule, resource=resource, message=message)
 
 
-def unless(path: str, *right: Any) -> Check:
-    """The value at `path` has to be one of `right`."""
+def require_one_of(path: str, *allowed: Any) -> Check:
+    """Return a check that the value at `path` is one of `allowed`."""
 
     def check(resource: Resource, _: Stack) -> Iterator[str]:
-        found = resource.at(path)
-        if found is not UNKNOWN and found not in right:
-            yield f"{path} is {found!r}"
+        value = resource.get(path)
+        if value is not UNKNOWN and value not in allowed:
+            yield f"{path} is {value!r}"
 
     return check
 
 
-def without(path: str) -> Check:
-    """There has to be something at `path`."""
+def require_value(path: str) -> Check:
+    """Return a check that `path` has a value."""
 
     def check(resource: Resource, _: Stack) -> Iterator[str]:
-        if resource.at(path) in (None, "", [], {}):
+        if resource.get(path) in (None, "", [], {}):
             yield f"{path} is missing"
 
     return check

@@ -93,10 +93,20 @@ class Program:
         """Delete every resource."""
         print(self.pulumi("destroy", "--yes", "--skip-preview", "--stack", "test").stdout)
 
-    def pulumi(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """Run `pulumi ARGUMENTS`. Any exit status other than `code` fails the test."""
+    def pulumi(
+        self, *arguments: str, code: int = 0, programs: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `pulumi ARGUMENTS`.
+
+        Args:
+            code: Expected exit status. Any other status fails the test.
+            programs: Folder to put first on the PATH.
+        """
+        environment = self._environment()
+        if programs is not None:
+            environment["PATH"] = f"{programs}:{environment['PATH']}"
         result = subprocess.run(
-            ["pulumi", "--non-interactive", *arguments], cwd=self.folder, env=self._environment(),
+            ["pulumi", "--non-interactive", *arguments], cwd=self.folder, env=environment,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS,
             check=False,
         )  # fmt: skip

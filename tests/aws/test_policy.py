@@ -1,21 +1,23 @@
-"""The policy pack by the real engine: what breaks a rule is not made, and is told."""
+"""The policy pack with the real engine, through the installed program that runs it."""
 
+import sys
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.aws.program import Program
-from tests.repository import REPOSITORY
 
-_PACK = ("--policy-pack", str(REPOSITORY / "policy" / "berth_policy"), "--stack", "test")
+_PACK = ("--policy-pack", str(files("berth_policy")), "--stack", "test")
 _PROGRAM = """
 import pulumi
 from pulumi_aws import kms, s3, sns
 
-kms.Key("turning", enable_key_rotation=False)
-sns.Topic("told", kms_master_key_id="alias/aws/sns")
+kms.Key("static", enable_key_rotation=False)
+sns.Topic("encrypted", kms_master_key_id="alias/aws/sns")
 s3.Bucket("open")
 """
 
@@ -25,7 +27,7 @@ def program(new_program: Callable[[str], Program]) -> Program:
     return new_program("policy").write(_PROGRAM)
 
 
-def _accept(program: Program, *exceptions: dict[str, str]) -> None:
+def _set_exceptions(program: Program, *exceptions: dict[str, str]) -> None:
     path = program.folder / "Pulumi.test.yaml"
     content: dict[str, Any] = yaml.safe_load(path.read_text())
     content["config"]["berth:policy"] = {"exceptions": list(exceptions)}
@@ -36,47 +38,62 @@ def _exception(rule: str, resource: str, expires: str = "2999-12-31") -> dict[st
     return {"rule": rule, "resource": resource, "reason": "for this test", "expires": expires}
 
 
-_OPEN = [
+_OPEN_BUCKET = [
     _exception(rule, "open")
     for rule in ("s3-no-public-access", "s3-versioned", "s3-encrypted", "s3-tls-only")
 ]
 
 
-def test_a_preview_tells_every_broken_rule_and_its_remedy(program: Program) -> None:
-    _accept(program)
-    said = program.pulumi("preview", *_PACK, code=1).stdout
+def test_engine_starts_the_pack_through_the_installed_script(
+    program: Program, tmp_path: Path
+) -> None:
+    name, calls = "pulumi-analyzer-policy-berth", tmp_path / "calls"
+    installed = Path(sys.executable).parent / name
+    wrapper = tmp_path / name
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {installed} "$@"\n')
+    wrapper.chmod(0o755)
+    _set_exceptions(program)
+    output = program.pulumi("preview", *_PACK, code=1, programs=tmp_path).stdout
+    assert "kms-rotates (medium): static" in output
+    assert str(files("berth_policy")) in calls.read_text()
+
+
+def test_preview_reports_every_violation_and_its_remedy(program: Program) -> None:
+    _set_exceptions(program)
+    output = program.pulumi("preview", *_PACK, code=1).stdout
     for expected in (
-        "[mandatory]  baseline  (aws:kms:Key: turning)",
-        "kms-rotates (medium): turning: enableKeyRotation is False",
+        "[mandatory]  baseline  (aws:kms:Key: static)",
+        "kms-rotates (medium): static: enableKeyRotation is False",
         "Set enable_key_rotation to true.",
-        "[mandatory]  baseline-together  (aws:s3:Bucket: open)",
+        "[mandatory]  baseline-stack  (aws:s3:Bucket: open)",
         "s3-no-public-access (critical): open: it has no public access block",
     ):
-        assert expected in said
-    assert "sns-encrypted" not in said
+        assert expected in output
+    assert "sns-encrypted" not in output
 
 
-def test_an_update_makes_nothing_that_breaks_a_rule(program: Program) -> None:
-    _accept(program)
+def test_update_creates_no_resource_with_a_violation(program: Program) -> None:
+    _set_exceptions(program)
     kms = program.aws.client("kms")
     before = kms.list_keys()["Keys"]
     program.pulumi("up", "--yes", "--skip-preview", *_PACK, code=1)
     assert kms.list_keys()["Keys"] == before
 
 
-def test_what_is_accepted_passes_and_is_told(program: Program) -> None:
-    _accept(program, _exception("kms-rotates", "turning"), *_OPEN)
-    said = program.pulumi("preview", *_PACK).stdout
-    assert "kms-rotates for turning: accepted until 2999-12-31: for this test" in said
+def test_accepted_violation_passes_and_is_reported(program: Program) -> None:
+    _set_exceptions(program, _exception("kms-rotates", "static"), *_OPEN_BUCKET)
+    output = program.pulumi("preview", *_PACK).stdout
+    assert "kms-rotates for static applies until 2999-12-31: for this test" in output
 
 
-def test_an_exception_that_has_ended_accepts_nothing(program: Program) -> None:
-    _accept(program, _exception("kms-rotates", "turning", "2020-01-31"), *_OPEN)
-    said = program.pulumi("preview", *_PACK, code=1).stdout
-    assert "kms-rotates (medium): turning" in said
+def test_expired_exception_accepts_no_violation(program: Program) -> None:
+    _set_exceptions(program, _exception("kms-rotates", "static", "2020-01-31"), *_OPEN_BUCKET)
+    output = program.pulumi("preview", *_PACK, code=1).stdout
+    assert "kms-rotates (medium): static" in output
 
 
-def test_an_exception_of_no_rule_is_refused(program: Program) -> None:
-    _accept(program, _exception("kms-turns", "turning"))
-    refused = program.pulumi("preview", *_PACK, code=1)
-    assert "kms-turns is no rule; the rules are api-firewall" in refused.stdout + refused.stderr
+def test_exception_from_unknown_rule_is_rejected(program: Program) -> None:
+    _set_exceptions(program, _exception("kms-turns", "static"))
+    result = program.pulumi("preview", *_PACK, code=1)
+    expected = "'kms-turns' is not a rule; known rules: api-firewall"
+    assert expected in result.stdout + result.stderr

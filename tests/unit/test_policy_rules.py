@@ -1,40 +1,52 @@
-"""Each rule of the security baseline, broken and kept; and what is accepted of it."""
+"""The rules of the security baseline, and exceptions from them."""
 
 import datetime
 import json
 
 import pytest
 
-from berth_policy.document import page
-from berth_policy.exceptions import Accepted, ExceptionsError, accepted, in_force, told
-from berth_policy.rule import UNKNOWN, Resource, Stack, violations
+from berth_policy.document import build_page
+from berth_policy.exceptions import (
+    ExceptionsError,
+    PolicyException,
+    read_exceptions,
+    reject_accepted,
+    report_exceptions,
+)
+from berth_policy.rule import UNKNOWN, Resource, Stack, find_violations
 from berth_policy.rules import RULES
 from tests.repository import REPOSITORY
-from tests.unit.policy_cases import BROKEN, KEPT, SOUND, made, stack
+from tests.unit.policy_cases import VIOLATIONS
+from tests.unit.policy_resources import (
+    COMPLIANT,
+    COMPLIANT_LOG_BUCKET,
+    protected_stack,
+    resource,
+)
 
 BY_ID = {rule.id: rule for rule in RULES}
 
 
-def _broken(resources: list[Resource]) -> list[tuple[str, str]]:
+def _violated_rules(resources: list[Resource]) -> list[tuple[str, str]]:
     return [
-        (found.rule.id, found.resource.name)
-        for found in violations(RULES, resources, stack(resources))
+        (violation.rule.id, violation.resource.name)
+        for violation in find_violations(RULES, resources, protected_stack(resources))
     ]
 
 
-def test_every_rule_is_broken_by_a_test() -> None:
-    assert set(BROKEN) == set(BY_ID)
+def test_every_rule_has_a_violation_case() -> None:
+    assert set(VIOLATIONS) == set(BY_ID)
     assert len(BY_ID) == len(RULES)
 
 
-def test_what_keeps_the_baseline_breaks_no_rule() -> None:
-    assert _broken(KEPT) == []
+def test_compliant_resources_break_no_rule() -> None:
+    assert _violated_rules(COMPLIANT) == []
 
 
-def test_each_kept_type_is_one_that_rules_are_about() -> None:
-    """What keeps the rules says something only where a rule looks at it."""
-    kept = {resource.type for resource in KEPT}
-    assert {kind for rule in RULES for kind in rule.types} - kept <= {
+def test_compliant_resources_cover_the_types_of_all_rules() -> None:
+    """A rule checks nothing if no resource has its type."""
+    covered = {resource.type for resource in COMPLIANT}
+    assert {kind for rule in RULES for kind in rule.types} - covered <= {
         "aws:iam/policy:Policy",
         "aws:iam/groupPolicy:GroupPolicy",
         "aws:iam/userPolicy:UserPolicy",
@@ -53,83 +65,94 @@ def test_each_kept_type_is_one_that_rules_are_about() -> None:
     ("rule", "resources"),
     [
         pytest.param(rule, resources, id=f"{rule}-{number}")
-        for rule, cases in BROKEN.items()
+        for rule, cases in VIOLATIONS.items()
         for number, resources in enumerate(cases)
     ],
 )
-def test_a_rule_is_broken(rule: str, resources: list[Resource]) -> None:
-    found = list(violations([BY_ID[rule]], resources, stack(resources)))
-    assert [one.resource.name for one in found] == [resources[0].name]
-    assert found[0].found
-    assert not found[0].found.endswith(".")
+def test_violation_is_reported_for_its_resource(rule: str, resources: list[Resource]) -> None:
+    violations = list(find_violations([BY_ID[rule]], resources, protected_stack(resources)))
+    assert [one.resource.name for one in violations] == [resources[0].name]
+    assert violations[0].message
+    assert not violations[0].message.endswith(".")
 
 
-@pytest.mark.parametrize("name", SOUND)
-def test_what_is_no_violation(name: str) -> None:
-    assert ("s3-encrypted", SOUND[name][0].name) not in _broken(SOUND[name])
+def test_log_bucket_with_s3_managed_key_is_compliant() -> None:
+    violated = _violated_rules(COMPLIANT_LOG_BUCKET)
+    assert ("s3-encrypted", COMPLIANT_LOG_BUCKET[0].name) not in violated
 
 
 @pytest.mark.parametrize("rule", BY_ID)
-def test_what_is_not_known_yet_breaks_nothing_and_no_rule(rule: str) -> None:
-    """Asked of a resource of which nothing is known: again in the update, when all is."""
+def test_unknown_values_raise_no_error(rule: str) -> None:
+    """The update checks the values again after they are known."""
     for kind in BY_ID[rule].types:
-        resource = made(kind, "later", dict.fromkeys(("metadata", "spec", "body"), UNKNOWN))
-        list(violations([BY_ID[rule]], [resource], stack([resource])))
+        unknown = resource(kind, "later", dict.fromkeys(("metadata", "spec", "body"), UNKNOWN))
+        list(find_violations([BY_ID[rule]], [unknown], protected_stack([unknown])))
 
 
-def test_protection_is_asked_for_where_the_configuration_says_so() -> None:
-    [unprotected] = BROKEN["protected"][0]
-    assert not list(violations([BY_ID["protected"]], [unprotected], Stack(protect=False)))
+def test_deletion_protection_is_required_only_with_protect() -> None:
+    [unprotected] = VIOLATIONS["deletion-protection"][0]
+    rules = [BY_ID["deletion-protection"]]
+    assert not list(find_violations(rules, [unprotected], Stack(protect=False)))
 
 
 TODAY = datetime.date(2026, 11, 30)
-_BROKEN = BROKEN["kms-rotates"][0]
+_RESOURCES = VIOLATIONS["kms-rotates"][0]
 
 
-def _accepted(**changes: str) -> dict[str, str]:
+def _config(**changes: str) -> dict[str, str]:
     entry = {"rule": "kms-rotates", "resource": "k", "reason": "r", "expires": "2026-11-30"}
     return {"berth:policy": json.dumps({"exceptions": [{**entry, **changes}]})}
 
 
-def _in_force(exceptions: list[Accepted], today: datetime.date = TODAY) -> list[str]:
-    found = violations([BY_ID["kms-rotates"]], _BROKEN, stack(_BROKEN))
-    return [one.rule.id for one in in_force(found, exceptions, today)]
+def _rejected(exceptions: list[PolicyException], today: datetime.date = TODAY) -> list[str]:
+    violations = find_violations([BY_ID["kms-rotates"]], _RESOURCES, protected_stack(_RESOURCES))
+    return [one.rule.id for one in reject_accepted(violations, exceptions, today)]
 
 
-def test_an_exception_holds_through_its_last_day() -> None:
-    exceptions = accepted(_accepted(), RULES)
-    assert _in_force(exceptions) == []
-    assert _in_force(exceptions, TODAY + datetime.timedelta(days=1)) == ["kms-rotates"]
+def test_exception_applies_through_its_last_day() -> None:
+    exceptions = read_exceptions(_config(), RULES)
+    assert _rejected(exceptions) == []
+    assert _rejected(exceptions, TODAY + datetime.timedelta(days=1)) == ["kms-rotates"]
 
 
 @pytest.mark.parametrize("changes", [{"resource": "another"}, {"rule": "sns-encrypted"}])
-def test_an_exception_is_for_one_rule_and_one_resource(changes: dict[str, str]) -> None:
-    assert _in_force(accepted(_accepted(**changes), RULES)) == ["kms-rotates"]
+def test_exception_applies_only_to_its_rule_and_resource(changes: dict[str, str]) -> None:
+    assert _rejected(read_exceptions(_config(**changes), RULES)) == ["kms-rotates"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "today", "sentence"),
+    ("changes", "today", "message"),
     [
-        ({}, TODAY, "exception of kms-rotates for k: accepted until 2026-11-30: r"),
-        ({}, TODAY + datetime.timedelta(days=1), "ended with 2026-11-30; the rule is in force"),
-        ({"resource": "another"}, TODAY, "nothing breaks that rule; take it out"),
+        ({}, TODAY, "Exception from kms-rotates for k applies until 2026-11-30: r"),
+        (
+            {},
+            TODAY + datetime.timedelta(days=1),
+            "expired after 2026-11-30; the rule is active again",
+        ),
+        ({"resource": "another"}, TODAY, "is not needed: the resource does not break the rule"),
     ],
 )
-def test_exceptions_are_told(changes: dict[str, str], today: datetime.date, sentence: str) -> None:
-    found = violations([BY_ID["kms-rotates"]], _BROKEN, stack(_BROKEN))
-    [(_, said)] = told(found, accepted(_accepted(**changes), RULES), today)
-    assert sentence in said
+def test_every_exception_is_reported(
+    changes: dict[str, str], today: datetime.date, message: str
+) -> None:
+    violations = find_violations([BY_ID["kms-rotates"]], _RESOURCES, protected_stack(_RESOURCES))
+    exceptions = read_exceptions(_config(**changes), RULES)
+    [(_, report)] = report_exceptions(violations, exceptions, today)
+    assert message in report
 
 
-def test_an_exception_of_no_rule_names_those_there_are() -> None:
-    with pytest.raises(ExceptionsError, match="kms-rotate is no rule; the rules are api-firewall"):
-        accepted(_accepted(rule="kms-rotate"), RULES)
+def test_exception_from_unknown_rule_is_rejected_with_known_rules() -> None:
+    with pytest.raises(
+        ExceptionsError, match="'kms-rotate' is not a rule; known rules: api-firewall"
+    ):
+        read_exceptions(_config(rule="kms-rotate"), RULES)
 
 
-def test_a_stack_without_exceptions_has_none() -> None:
-    assert accepted({}, RULES) == []
+def test_configuration_without_exceptions_has_none() -> None:
+    assert read_exceptions({}, RULES) == []
 
 
-def test_the_page_of_rules_is_up_to_date() -> None:
-    """`python -m tools.generate` writes it."""
-    assert (REPOSITORY / "docs/reference/security-baseline.md").read_text() == page()
+def test_page_of_rules_is_up_to_date() -> None:
+    """`python -m tools.generate` writes the page."""
+    page = REPOSITORY / "docs/reference/security-baseline.md"
+    assert page.read_text() == build_page()

@@ -1,4 +1,4 @@
-"""Every rule of the baseline, by subject."""
+"""All rules of the security baseline, by subject."""
 
 from berth_policy.rules import api, cluster, encryption, identity, network, pods, storage
 

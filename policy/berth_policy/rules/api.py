@@ -1,15 +1,15 @@
-"""The public way in: API Gateway and CloudFront."""
+"""Rules for the public API: API Gateway and CloudFront."""
 
 import json
 from collections.abc import Iterator
 
-from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, unless, without
+from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, require_one_of, require_value
 
 _API = "aws:apigateway/restApi:RestApi"
 _STAGE = "aws:apigateway/stage:Stage"
 _SETTINGS = "aws:apigateway/methodSettings:MethodSettings"
-_FIREWALL = "aws:wafv2/webAclAssociation:WebAclAssociation"
-_EDGE = "aws:cloudfront/distribution:Distribution"
+_WEB_ACL_ASSOCIATION = "aws:wafv2/webAclAssociation:WebAclAssociation"
+_DISTRIBUTION = "aws:cloudfront/distribution:Distribution"
 _METHODS = (
     "get",
     "put",
@@ -19,50 +19,50 @@ _METHODS = (
     "head",
     "x-amazon-apigateway-any-method",
 )
-# Asked by balancers and by people who look whether it is up; they say nothing else.
-_OPEN_PATHS = ("/health/",)
+# Load balancers and operators call these paths. The responses contain no other data.
+_PATHS_WITHOUT_KEY = ("/health/",)
 
 
-def _keys(api: Resource, _: Stack) -> Iterator[str]:
-    body = api.at("body")
+def _check_keys(api: Resource, _: Stack) -> Iterator[str]:
+    body = api.get("body")
     if not isinstance(body, str):
         return
     for path, methods in json.loads(body).get("paths", {}).items():
-        if any(part in path for part in _OPEN_PATHS):
+        if any(part in path for part in _PATHS_WITHOUT_KEY):
             continue
-        for method, said in methods.items():
-            if method in _METHODS and not said.get("security"):
-                yield f"{method.upper()} {path} takes requests without an API key"
+        for method, operation in methods.items():
+            if method in _METHODS and not operation.get("security"):
+                yield f"{method.upper()} {path} accepts requests without an API key"
 
 
-def _throttled(stage: Resource, stack: Stack) -> Iterator[str]:
+def _check_rate_limit(stage: Resource, stack: Stack) -> Iterator[str]:
     limits = [
-        one.at("settings.throttlingRateLimit")
-        for one in stack.about(stage, _SETTINGS, "stageName")
-        or [one for one in stack.of(_SETTINGS) if one.at("restApi") == stage.at("restApi")]
-        if one.at("methodPath") == "*/*"
+        one.get("settings.throttlingRateLimit")
+        for one in stack.related(stage, _SETTINGS, "stageName")
+        or [one for one in stack.of_type(_SETTINGS) if one.get("restApi") == stage.get("restApi")]
+        if one.get("methodPath") == "*/*"
     ]
     if not any(limit is UNKNOWN or (limit or -1) > 0 for limit in limits):
-        yield "its methods take any number of requests"
+        yield "its methods have no rate limit"
 
 
-def _behind_firewall(stage: Resource, stack: Stack) -> Iterator[str]:
-    if not stack.about(stage, _FIREWALL, "resourceArn"):
-        yield "no web ACL is in front of it"
+def _check_web_acl(stage: Resource, stack: Stack) -> Iterator[str]:
+    if not stack.related(stage, _WEB_ACL_ASSOCIATION, "resourceArn"):
+        yield "it has no web ACL"
 
 
-def _https(edge: Resource, _: Stack) -> Iterator[str]:
-    found = edge.at("defaultCacheBehavior.viewerProtocolPolicy")
-    if found not in ("https-only", "redirect-to-https", UNKNOWN):
-        yield "it answers over HTTP"
+def _check_https(distribution: Resource, _: Stack) -> Iterator[str]:
+    protocol = distribution.get("defaultCacheBehavior.viewerProtocolPolicy")
+    if protocol not in ("https-only", "redirect-to-https", UNKNOWN):
+        yield "it responds over HTTP"
 
 
-def _edge_tls(edge: Resource, _: Stack) -> Iterator[str]:
-    if edge.at("viewerCertificate.cloudfrontDefaultCertificate") is True:
-        return  # CloudFront's own name: AWS decides
-    found = edge.at("viewerCertificate.minimumProtocolVersion")
-    if found is not UNKNOWN and not str(found).startswith(("TLSv1.2_", "TLSv1.3_")):
-        yield f"it takes TLS from {found}"
+def _check_tls_version(distribution: Resource, _: Stack) -> Iterator[str]:
+    if distribution.get("viewerCertificate.cloudfrontDefaultCertificate") is True:
+        return  # AWS decides the version for CloudFront's own host name
+    version = distribution.get("viewerCertificate.minimumProtocolVersion")
+    if version is not UNKNOWN and not str(version).startswith(("TLSv1.2_", "TLSv1.3_")):
+        yield f"its minimum TLS version is {version}"
 
 
 RULES = (
@@ -70,66 +70,66 @@ RULES = (
         id="api-key-required",
         severity="high",
         types=(_API,),
-        says="Every method of an API asks for an API key, health apart.",
-        remedy="Give the operation `security` in the API's OpenAPI document.",
-        check=_keys,
+        description="Every method of an API except health checks requires an API key.",
+        remedy="Add `security` to the operation in the API's OpenAPI document.",
+        check=_check_keys,
     ),
     Rule(
         id="api-logged",
         severity="medium",
         types=(_STAGE,),
-        says="An API keeps an access log.",
+        description="APIs write an access log.",
         remedy="Set access_log_settings.",
-        check=without("accessLogSettings.destinationArn"),
+        check=require_value("accessLogSettings.destinationArn"),
     ),
     Rule(
-        id="api-throttled",
+        id="api-rate-limited",
         severity="high",
         types=(_STAGE,),
-        whole=True,
-        says="An API takes so many requests and no more.",
+        needs_stack=True,
+        description="APIs have a rate limit for all clients together.",
         remedy="Declare apigateway.MethodSettings for */* with throttling_rate_limit.",
-        check=_throttled,
+        check=_check_rate_limit,
     ),
     Rule(
         id="api-firewall",
         severity="high",
         types=(_STAGE,),
-        whole=True,
-        says="A web ACL is in front of an API.",
+        needs_stack=True,
+        description="APIs have a web ACL.",
         remedy="Declare a wafv2.WebAclAssociation for the stage.",
-        check=_behind_firewall,
+        check=_check_web_acl,
     ),
     Rule(
         id="api-tls",
         severity="high",
         types=("aws:apigateway/domainName:DomainName",),
-        says="An API's own host name takes TLS 1.2 or newer.",
+        description="Custom domains of APIs require TLS 1.2 or newer.",
         remedy='Set security_policy to "TLS_1_2".',
-        check=unless("securityPolicy", "TLS_1_2"),
+        check=require_one_of("securityPolicy", "TLS_1_2"),
     ),
     Rule(
         id="edge-https",
         severity="high",
-        types=(_EDGE,),
-        says="A distribution answers over HTTPS alone.",
+        types=(_DISTRIBUTION,),
+        description="CloudFront distributions respond only over HTTPS.",
         remedy='Set default_cache_behavior.viewer_protocol_policy to "https-only".',
-        check=_https,
+        check=_check_https,
     ),
     Rule(
         id="edge-tls",
         severity="high",
-        types=(_EDGE,),
-        says="A distribution takes TLS 1.2 or newer.",
+        types=(_DISTRIBUTION,),
+        description="CloudFront distributions require TLS 1.2 or newer.",
         remedy='Set viewer_certificate.minimum_protocol_version to "TLSv1.2_2021" or newer.',
-        check=_edge_tls,
+        check=_check_tls_version,
     ),
     Rule(
         id="edge-firewall",
         severity="high",
-        types=(_EDGE,),
-        says="A web ACL is in front of a distribution.",
+        types=(_DISTRIBUTION,),
+        description="CloudFront distributions have a web ACL.",
         remedy="Set web_acl_id.",
-        check=without("webAclId"),
+        check=require_value("webAclId"),
     ),
 )

@@ -1,58 +1,58 @@
-"""The cluster and its nodes."""
+"""Rules for EKS clusters and their nodes."""
 
 from collections.abc import Iterator, Mapping
 
-from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, unless
+from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, require_one_of
 
 _CLUSTER = "aws:eks/cluster:Cluster"
-_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-_NODES = "aws:eks/nodeGroup:NodeGroup"
-_LOGS = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
+_LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+_NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
+_LOG_TYPES = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
 
 
-def _secrets(cluster: Resource, _: Stack) -> Iterator[str]:
-    found = cluster.at("encryptionConfig.resources", [])
-    if found is not UNKNOWN and "secrets" not in found:
-        yield "Kubernetes Secrets are not encrypted with a key of one's own"
+def _check_secrets(cluster: Resource, _: Stack) -> Iterator[str]:
+    resources = cluster.get("encryptionConfig.resources", [])
+    if resources is not UNKNOWN and "secrets" not in resources:
+        yield "no customer managed key encrypts its Kubernetes Secrets"
 
 
-def _logged(cluster: Resource, _: Stack) -> Iterator[str]:
-    found = cluster.at("enabledClusterLogTypes", [])
-    missing = set() if found is UNKNOWN else _LOGS - set(found)
+def _check_logs(cluster: Resource, _: Stack) -> Iterator[str]:
+    enabled = cluster.get("enabledClusterLogTypes", [])
+    missing = set() if enabled is UNKNOWN else _LOG_TYPES - set(enabled)
     if missing:
-        yield f"it does not log {', '.join(sorted(missing))}"
+        yield f"these logs are disabled: {', '.join(sorted(missing))}"
 
 
-def _reached(cluster: Resource, _: Stack) -> Iterator[str]:
-    if cluster.at("vpcConfig.endpointPublicAccess", True) is not True:
+def _check_endpoint(cluster: Resource, _: Stack) -> Iterator[str]:
+    if cluster.get("vpcConfig.endpointPublicAccess", True) is not True:
         return
-    # AWS lets everybody in where no addresses are given.
-    found = cluster.at("vpcConfig.publicAccessCidrs", ["0.0.0.0/0"])
-    if found is not UNKNOWN and any(str(one) in ("0.0.0.0/0", "::/0") for one in found):
-        yield "everybody reaches its API"
+    # Without addresses, AWS admits every address.
+    cidrs = cluster.get("vpcConfig.publicAccessCidrs", ["0.0.0.0/0"])
+    if cidrs is not UNKNOWN and any(str(one) in ("0.0.0.0/0", "::/0") for one in cidrs):
+        yield "its API is open to every address"
 
 
-def _metadata(template: Resource, _: Stack) -> Iterator[str]:
-    options = template.at("metadataOptions", {})
+def _check_metadata(template: Resource, _: Stack) -> Iterator[str]:
+    options = template.get("metadataOptions", {})
     if options is UNKNOWN:
         return
     if options.get("httpTokens") not in ("required", UNKNOWN):
-        yield "the metadata service answers without a token"
+        yield "the metadata service responds without a token"
     if options.get("httpPutResponseHopLimit", 1) not in (1, UNKNOWN):
-        yield "pods reach the metadata service, and by it the node's rights"
+        yield "pods can reach the metadata service and use the node's permissions"
 
 
-def _disks(template: Resource, _: Stack) -> Iterator[str]:
-    devices = template.at("blockDeviceMappings", [])
+def _check_disks(template: Resource, _: Stack) -> Iterator[str]:
+    devices = template.get("blockDeviceMappings", [])
     for device in [] if devices is UNKNOWN else devices:
         disk = device.get("ebs") if isinstance(device, Mapping) else None
         if isinstance(disk, Mapping) and disk.get("encrypted") not in ("true", True, UNKNOWN):
             yield f"{device.get('deviceName')} is not encrypted"
 
 
-def _remote(resource: Resource, _: Stack) -> Iterator[str]:
-    if resource.at("remoteAccess") or resource.at("keyName"):
-        yield "a person may log in with a key"
+def _check_ssh(resource: Resource, _: Stack) -> Iterator[str]:
+    if resource.get("remoteAccess") or resource.get("keyName"):
+        yield "its nodes accept SSH logins"
 
 
 RULES = (
@@ -60,57 +60,57 @@ RULES = (
         id="eks-secrets-encrypted",
         severity="high",
         types=(_CLUSTER,),
-        says="Kubernetes Secrets are encrypted with a customer key of KMS.",
+        description="Kubernetes Secrets are encrypted with a customer managed KMS key.",
         remedy='Set encryption_config with a key and the resources ["secrets"].',
-        check=_secrets,
+        check=_check_secrets,
     ),
     Rule(
-        id="eks-logged",
+        id="eks-logs",
         severity="medium",
         types=(_CLUSTER,),
-        says="A cluster's control plane writes all of its logs.",
+        description="Control planes write all five logs.",
         remedy="Set enabled_cluster_log_types to all five.",
-        check=_logged,
+        check=_check_logs,
     ),
     Rule(
-        id="eks-endpoint-not-open",
+        id="eks-endpoint-restricted",
         severity="high",
         types=(_CLUSTER,),
-        says="The cluster's API is not reached from everywhere.",
-        remedy="Take endpoint_public_access away, or name addresses in public_access_cidrs "
+        description="The cluster's API is not open to every address.",
+        remedy="Remove endpoint_public_access, or set public_access_cidrs "
         "(berth:cluster.public_cidrs).",
-        check=_reached,
+        check=_check_endpoint,
     ),
     Rule(
         id="eks-access-entries",
         severity="medium",
         types=(_CLUSTER,),
-        says="Who may use a cluster is told by access entries, which AWS records, alone.",
+        description="Only access entries, which AWS records, grant access to a cluster.",
         remedy='Set access_config.authentication_mode to "API".',
-        check=unless("accessConfig.authenticationMode", "API"),
+        check=require_one_of("accessConfig.authenticationMode", "API"),
     ),
     Rule(
         id="imds-v2",
         severity="high",
-        types=(_TEMPLATE,),
-        says="An instance's metadata takes a token, and is one hop away.",
+        types=(_LAUNCH_TEMPLATE,),
+        description="The instance metadata service requires a token and is one hop away.",
         remedy='Set metadata_options: http_tokens "required", http_put_response_hop_limit 1.',
-        check=_metadata,
+        check=_check_metadata,
     ),
     Rule(
         id="disks-encrypted",
         severity="high",
-        types=(_TEMPLATE,),
-        says="The disks of nodes are encrypted.",
-        remedy="Set ebs.encrypted and ebs.kms_key_id of every device.",
-        check=_disks,
+        types=(_LAUNCH_TEMPLATE,),
+        description="Disks of nodes are encrypted.",
+        remedy="Set ebs.encrypted and ebs.kms_key_id for every device.",
+        check=_check_disks,
     ),
     Rule(
-        id="nodes-without-ssh",
+        id="nodes-no-ssh",
         severity="medium",
-        types=(_TEMPLATE, _NODES),
-        says="Nobody logs in to a node.",
-        remedy="Take remote_access and key_name away.",
-        check=_remote,
+        types=(_LAUNCH_TEMPLATE, _NODE_GROUP),
+        description="Nodes accept no SSH logins.",
+        remedy="Remove remote_access and key_name.",
+        check=_check_ssh,
     ),
 )

@@ -1,12 +1,12 @@
-"""Keys, and what else is encrypted with them or kept for a time; what refuses to be deleted."""
+"""Rules for keys, encryption, log retention and deletion protection."""
 
 from collections.abc import Iterator
 
-from berth_policy.rule import Resource, Rule, Stack, unless, without
+from berth_policy.rule import Resource, Rule, Stack, require_one_of, require_value
 
 _KEY = "aws:kms/key:Key"
-_LOGS = "aws:cloudwatch/logGroup:LogGroup"
-_KEPT = (
+_LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
+_PROTECTED_TYPES = (
     _KEY,
     "aws:s3/bucket:Bucket",
     "aws:ecr/repository:Repository",
@@ -14,9 +14,9 @@ _KEPT = (
 )
 
 
-def _protected(resource: Resource, stack: Stack) -> Iterator[str]:
+def _check_protection(resource: Resource, stack: Stack) -> Iterator[str]:
     if stack.protect and not resource.protect:
-        yield "the engine would delete it"
+        yield "Pulumi can delete it"
 
 
 RULES = (
@@ -24,40 +24,41 @@ RULES = (
         id="kms-rotates",
         severity="medium",
         types=(_KEY,),
-        says="A key gets new material by itself.",
+        description="KMS keys rotate automatically.",
         remedy="Set enable_key_rotation to true.",
-        check=unless("enableKeyRotation", True),
+        check=require_one_of("enableKeyRotation", True),
     ),
     Rule(
         id="logs-encrypted",
         severity="medium",
-        types=(_LOGS,),
-        says="Logs are encrypted with a customer key of KMS.",
+        types=(_LOG_GROUP,),
+        description="Log groups are encrypted with a customer managed KMS key.",
         remedy="Set kms_key_id.",
-        check=without("kmsKeyId"),
+        check=require_value("kmsKeyId"),
     ),
     Rule(
-        id="logs-kept-for-a-time",
+        id="logs-retention",
         severity="low",
-        types=(_LOGS,),
-        says="Logs are kept for a time that somebody chose.",
+        types=(_LOG_GROUP,),
+        description="Log groups have a retention period.",
         remedy="Set retention_in_days.",
-        check=without("retentionInDays"),
+        check=require_value("retentionInDays"),
     ),
     Rule(
         id="sns-encrypted",
         severity="medium",
         types=("aws:sns/topic:Topic",),
-        says="What alarms say is encrypted with a customer key of KMS.",
+        description="SNS topics are encrypted with a customer managed KMS key.",
         remedy="Set kms_master_key_id.",
-        check=without("kmsMasterKeyId"),
+        check=require_value("kmsMasterKeyId"),
     ),
     Rule(
-        id="protected",
+        id="deletion-protection",
         severity="high",
-        types=_KEPT,
-        says="With `berth:protect` a key, bucket, repository or cluster refuses to be deleted.",
-        remedy="Pass protect=True in its options.",
-        check=_protected,
+        types=_PROTECTED_TYPES,
+        description="With `berth:protect`, keys, buckets, repositories and clusters refuse "
+        "deletion.",
+        remedy="Set the resource option protect to True.",
+        check=_check_protection,
     ),
 )

@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Rules for IAM."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,15 +13,15 @@ _POLICIES = (
     "aws:iam/userPolicy:UserPolicy",
 )
 _ROLE = "aws:iam/role:Role"
-_ATTACHED = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment",)
-_PEOPLE = (
+_ATTACHMENTS = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment",)
+_USERS = (
     "aws:iam/user:User",
     "aws:iam/accessKey:AccessKey",
     "aws:iam/userLoginProfile:UserLoginProfile",
 )
-# Actions that take no resource, and ask or record alone:
+# Actions without resource-level permissions that only read or record:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
-_WITHOUT_RESOURCE = (
+_ACTIONS_WITHOUT_RESOURCE = (
     "autoscaling:Describe",
     "cloudwatch:PutMetricData",
     "ec2:Describe",
@@ -32,10 +32,10 @@ _WITHOUT_RESOURCE = (
     "sts:GetCallerIdentity",
     "xray:Put",
 )
-_FULL_RIGHTS = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
+_ADMIN_POLICIES = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
 
 
-def _allowed(policy: Any) -> Iterator[Mapping[str, Any]]:
+def _allow_statements(policy: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(policy, str):
         for statement in _list(json.loads(policy).get("Statement")):
             if statement.get("Effect") == "Allow":
@@ -46,47 +46,47 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _any_action(resource: Resource, _: Stack) -> Iterator[str]:
-    for statement in _allowed(resource.at("policy")):
-        wide = [action for action in _list(statement.get("Action")) if _is_wide(action)]
-        if wide or "NotAction" in statement:
-            yield f"it allows {', '.join(wide) or 'all but some actions'}"
+def _check_actions(resource: Resource, _: Stack) -> Iterator[str]:
+    for statement in _allow_statements(resource.get("policy")):
+        wildcards = [action for action in _list(statement.get("Action")) if _is_wildcard(action)]
+        if wildcards or "NotAction" in statement:
+            yield f"it allows {', '.join(wildcards) or 'all actions except some'}"
 
 
-def _is_wide(action: str) -> bool:
+def _is_wildcard(action: str) -> bool:
     service, _, name = action.partition(":")
     return "*" in service or name == "*"
 
 
-def _any_resource(resource: Resource, _: Stack) -> Iterator[str]:
-    for statement in _allowed(resource.at("policy")):
+def _check_resources(resource: Resource, _: Stack) -> Iterator[str]:
+    for statement in _allow_statements(resource.get("policy")):
         if "*" not in _list(statement.get("Resource")) and "NotResource" not in statement:
             continue
-        wide = [
+        actions = [
             action
             for action in _list(statement.get("Action"))
-            if not action.startswith(_WITHOUT_RESOURCE)
+            if not action.startswith(_ACTIONS_WITHOUT_RESOURCE)
         ]
-        if wide and not statement.get("Condition"):
-            yield f"it allows {', '.join(wide)} on everything"
+        if actions and not statement.get("Condition"):
+            yield f"it allows {', '.join(actions)} on every resource"
 
 
-def _any_principal(role: Resource, _: Stack) -> Iterator[str]:
-    for statement in _allowed(role.at("assumeRolePolicy")):
+def _check_principals(role: Resource, _: Stack) -> Iterator[str]:
+    for statement in _allow_statements(role.get("assumeRolePolicy")):
         principal = statement.get("Principal")
-        named = _list(principal.get("AWS")) if isinstance(principal, Mapping) else [principal]
-        if "*" in named and not statement.get("Condition"):
-            yield "anybody may take it on"
+        names = _list(principal.get("AWS")) if isinstance(principal, Mapping) else [principal]
+        if "*" in names and not statement.get("Condition"):
+            yield "every AWS principal can assume it"
 
 
-def _full_rights(attached: Resource, _: Stack) -> Iterator[str]:
-    name = str(attached.at("policyArn")).rpartition("/")[2]
-    if name in _FULL_RIGHTS:
-        yield f"it has {name}"
+def _check_managed_policy(attachment: Resource, _: Stack) -> Iterator[str]:
+    name = str(attachment.get("policyArn")).rpartition("/")[2]
+    if name in _ADMIN_POLICIES:
+        yield f"it attaches {name}"
 
 
-def _person(_person: Resource, _stack: Stack) -> Iterator[str]:
-    yield "it has a credential that does not expire"
+def _check_user(_user: Resource, _stack: Stack) -> Iterator[str]:
+    yield "it is a credential that does not expire"
 
 
 RULES = (
@@ -94,40 +94,41 @@ RULES = (
         id="iam-no-wildcard-action",
         severity="high",
         types=_POLICIES,
-        says="A policy names the actions that it allows.",
-        remedy="List the actions that are needed.",
-        check=_any_action,
+        description="IAM policies list the actions that they allow.",
+        remedy="List the required actions.",
+        check=_check_actions,
     ),
     Rule(
         id="iam-no-wildcard-resource",
         severity="high",
         types=_POLICIES,
-        says="A policy names the resources that it is about, where the actions take any.",
-        remedy="Name the ARNs, or add a condition that narrows them.",
-        check=_any_resource,
+        description="IAM policies name resources for actions that support it.",
+        remedy="Specify the ARNs, or add a condition that restricts them.",
+        check=_check_resources,
     ),
     Rule(
-        id="iam-no-full-rights",
+        id="iam-no-admin-policy",
         severity="critical",
-        types=_ATTACHED,
-        says="No role has AWS's policies of full rights.",
-        remedy="Attach a policy of the rights that are needed.",
-        check=_full_rights,
+        types=_ATTACHMENTS,
+        description="Roles do not have AWS's administrator policies.",
+        remedy="Attach a policy with only the required permissions.",
+        check=_check_managed_policy,
     ),
     Rule(
-        id="iam-known-principals",
+        id="iam-named-principals",
         severity="critical",
         types=(_ROLE,),
-        says="A role names who may take it on.",
-        remedy="Name the service or account in assume_role_policy.",
-        check=_any_principal,
+        description="Roles name the principals that can assume them.",
+        remedy="Specify the service or account in assume_role_policy.",
+        check=_check_principals,
     ),
     Rule(
         id="iam-no-users",
         severity="high",
-        types=_PEOPLE,
-        says="There are no users, passwords and access keys: people and programs take on roles.",
-        remedy="Use a role, IAM Identity Center, or pod identity.",
-        check=_person,
+        types=_USERS,
+        description="IAM users, passwords and access keys do not exist: people and programs assume "
+        "roles.",
+        remedy="Use a role, IAM Identity Center, or EKS Pod Identity.",
+        check=_check_user,
     ),
 )

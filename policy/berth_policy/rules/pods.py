@@ -1,4 +1,4 @@
-"""Pods, and the namespaces that they are in."""
+"""Rules for pods and their namespaces."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from berth_policy.rule import UNKNOWN, Check, Level, Resource, Rule, Severity, Stack
 
-_TEMPLATES = {
+_POD_SPECS = {
     "kubernetes:core/v1:Pod": "spec",
     "kubernetes:apps/v1:Deployment": "spec.template.spec",
     "kubernetes:apps/v1:StatefulSet": "spec.template.spec",
@@ -14,12 +14,12 @@ _TEMPLATES = {
     "kubernetes:batch/v1:Job": "spec.template.spec",
     "kubernetes:batch/v1:CronJob": "spec.jobTemplate.spec.template.spec",
 }
-_PODS = tuple(_TEMPLATES)
+_POD_TYPES = tuple(_POD_SPECS)
 _NAMESPACE = "kubernetes:core/v1:Namespace"
 _NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
-_LEVEL = "pod-security.kubernetes.io/enforce"
-# These talk to the cluster's API: it is what they are for.
-_MAY_HAVE_TOKEN = ("traefik", "autoscaler")
+_ENFORCE_LABEL = "pod-security.kubernetes.io/enforce"
+# The ingress controller and the autoscaler call the cluster's API.
+_NEED_TOKEN = ("traefik", "autoscaler")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _FULL_TAG = re.compile(r":[^/:@]*\d+\.\d+\.\d+[^/:@]*$")
 _SECRET_NAME = re.compile(r"(password|passwd|secret|token|api_?key|credential)", re.IGNORECASE)
@@ -27,106 +27,108 @@ _SECRET_NAME = re.compile(r"(password|passwd|secret|token|api_?key|credential)",
 Container = Mapping[str, Any]
 
 
-def _pod(resource: Resource) -> Mapping[str, Any]:
-    found = resource.at(_TEMPLATES[resource.type], {})
-    return found if isinstance(found, Mapping) else {}
+def _pod_spec(resource: Resource) -> Mapping[str, Any]:
+    spec = resource.get(_POD_SPECS[resource.type], {})
+    return spec if isinstance(spec, Mapping) else {}
 
 
 def _containers(resource: Resource) -> Iterator[Container]:
-    pod = _pod(resource)
+    pod = _pod_spec(resource)
     for key in ("initContainers", "containers"):
-        found = pod.get(key) or ()
-        if isinstance(found, list):
-            yield from (one for one in found if isinstance(one, Mapping))
+        containers = pod.get(key) or ()
+        if isinstance(containers, list):
+            yield from (one for one in containers if isinstance(one, Mapping))
 
 
-def _security(container: Container) -> Mapping[str, Any]:
-    found = container.get("securityContext") or {}
-    return found if isinstance(found, Mapping) else {}
+def _security_context(container: Container) -> Mapping[str, Any]:
+    context = container.get("securityContext") or {}
+    return context if isinstance(context, Mapping) else {}
 
 
-def _each(wrong: Callable[[Container, Mapping[str, Any]], str | None]) -> Check:
-    """A check of every container: `wrong` is given it and its pod, and says what is wrong."""
+def _each_container(
+    check_container: Callable[[Container, Mapping[str, Any]], str | None],
+) -> Check:
+    """Return a check that applies `check_container` to every container and its pod."""
 
     def check(resource: Resource, _: Stack) -> Iterator[str]:
-        pod = _pod(resource)
+        pod = _pod_spec(resource)
         for container in _containers(resource):
-            if said := wrong(container, pod):
-                yield f"container {container.get('name')} {said}"
+            if message := check_container(container, pod):
+                yield f"container {container.get('name')} {message}"
 
     return check
 
 
-def _root(container: Container, pod: Mapping[str, Any]) -> str | None:
-    own, shared = _security(container), pod.get("securityContext") or {}
+def _check_root(container: Container, pod: Mapping[str, Any]) -> str | None:
+    own, shared = _security_context(container), pod.get("securityContext") or {}
     if shared is UNKNOWN or own.get("runAsNonRoot", shared.get("runAsNonRoot")) is True:
         return None
-    return "may run as root"
+    return "can run as root"
 
 
-def _writes(container: Container, _: Mapping[str, Any]) -> str | None:
-    if _security(container).get("readOnlyRootFilesystem") is True:
+def _check_root_filesystem(container: Container, _: Mapping[str, Any]) -> str | None:
+    if _security_context(container).get("readOnlyRootFilesystem") is True:
         return None
-    return "writes to its root"
+    return "can write to its root file system"
 
 
-def _escalates(container: Container, _: Mapping[str, Any]) -> str | None:
-    security = _security(container)
-    if security.get("allowPrivilegeEscalation") is False and not security.get("privileged"):
+def _check_escalation(container: Container, _: Mapping[str, Any]) -> str | None:
+    context = _security_context(container)
+    if context.get("allowPrivilegeEscalation") is False and not context.get("privileged"):
         return None
-    return "may get more rights than it starts with"
+    return "can gain privileges"
 
 
-def _capable(container: Container, _: Mapping[str, Any]) -> str | None:
-    capabilities = _security(container).get("capabilities") or {}
+def _check_capabilities(container: Container, _: Mapping[str, Any]) -> str | None:
+    capabilities = _security_context(container).get("capabilities") or {}
     if "ALL" in (capabilities.get("drop") or ()) and not capabilities.get("add"):
         return None
-    return "keeps capabilities of the kernel"
+    return "has Linux capabilities"
 
 
-def _unconfined(container: Container, pod: Mapping[str, Any]) -> str | None:
+def _check_seccomp(container: Container, pod: Mapping[str, Any]) -> str | None:
     shared = (pod.get("securityContext") or {}).get("seccompProfile") or {}
-    profile = _security(container).get("seccompProfile") or shared
+    profile = _security_context(container).get("seccompProfile") or shared
     if profile.get("type") in ("RuntimeDefault", "Localhost"):
         return None
-    return "makes any system call"
+    return "can make any system call"
 
 
-def _unlimited(container: Container, _: Mapping[str, Any]) -> str | None:
+def _check_limits(container: Container, _: Mapping[str, Any]) -> str | None:
     limits = (container.get("resources") or {}).get("limits") or {}
     missing = [] if limits is UNKNOWN else [key for key in ("cpu", "memory") if not limits.get(key)]
-    return f"has no limit of {' and '.join(missing)}" if missing else None
+    return f"has no limit for {' and '.join(missing)}" if missing else None
 
 
-def _floating(container: Container, _: Mapping[str, Any]) -> str | None:
+def _check_image_pinned(container: Container, _: Mapping[str, Any]) -> str | None:
     image = container.get("image")
     if not isinstance(image, str) or _DIGEST.search(image) or _FULL_TAG.search(image):
         return None
-    return f"runs {image}, which may be another image tomorrow"
+    return f"runs {image}, a tag that can move to another image"
 
 
-def _tagged(container: Container, _: Mapping[str, Any]) -> str | None:
+def _check_image_digest(container: Container, _: Mapping[str, Any]) -> str | None:
     image = container.get("image")
     if not isinstance(image, str) or _DIGEST.search(image):
         return None
-    return f"runs {image}"
+    return f"runs {image}, which has no digest"
 
 
-def _told_secret(container: Container, _: Mapping[str, Any]) -> str | None:
+def _check_environment(container: Container, _: Mapping[str, Any]) -> str | None:
     env = container.get("env") or ()
-    named = [
+    secrets = [
         str(entry["name"])
         for entry in (env if isinstance(env, list) else ())
         if isinstance(entry, Mapping)
         and _SECRET_NAME.search(str(entry.get("name")))
         and entry.get("value")
-        and not str(entry.get("value")).startswith("/")  # where a secret is, not what it is
+        and not str(entry.get("value")).startswith("/")  # a path to a secret, not the secret
     ]
-    return f"has {', '.join(named)} in its environment" if named else None
+    return f"has {', '.join(secrets)} in plaintext" if secrets else None
 
 
-def _host(resource: Resource, _: Stack) -> Iterator[str]:
-    pod = _pod(resource)
+def _check_host_access(resource: Resource, _: Stack) -> Iterator[str]:
+    pod = _pod_spec(resource)
     shared = [key for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key) is True]
     volumes = pod.get("volumes")
     if isinstance(volumes, list):
@@ -136,47 +138,53 @@ def _host(resource: Resource, _: Stack) -> Iterator[str]:
             if isinstance(one, Mapping) and isinstance(one.get("hostPath"), Mapping)
         ]
     if shared:
-        yield f"its node shares {', '.join(shared)} with it"
+        yield f"it uses {', '.join(shared)}"
 
 
-def _token(resource: Resource, _: Stack) -> Iterator[str]:
-    found = _pod(resource).get("automountServiceAccountToken")
-    if found in (False, UNKNOWN) or resource.name.endswith(_MAY_HAVE_TOKEN):
+def _check_token(resource: Resource, _: Stack) -> Iterator[str]:
+    automount = _pod_spec(resource).get("automountServiceAccountToken")
+    if automount in (False, UNKNOWN) or resource.name.endswith(_NEED_TOKEN):
         return
-    yield "it gets a token for the cluster's API"
+    yield "it receives a token for the cluster's API"
 
 
-def _restricted(namespace: Resource, _: Stack) -> Iterator[str]:
-    labels = namespace.at("metadata.labels", {})
-    if labels is not UNKNOWN and labels.get(_LEVEL) not in ("restricted", UNKNOWN):
-        yield f"its label {_LEVEL} is {labels.get(_LEVEL)!r}"
+def _check_pod_security(namespace: Resource, _: Stack) -> Iterator[str]:
+    labels = namespace.get("metadata.labels", {})
+    if labels is not UNKNOWN and labels.get(_ENFORCE_LABEL) not in ("restricted", UNKNOWN):
+        yield f"its label {_ENFORCE_LABEL} is {labels.get(_ENFORCE_LABEL)!r}"
 
 
-def _closed(namespace: Resource, stack: Stack) -> Iterator[str]:
-    name = namespace.at("metadata.name")
-    for policy in stack.of(_NETWORK_POLICY):
-        # No selector: every pod; and nothing that is let through.
+def _check_default_deny(namespace: Resource, stack: Stack) -> Iterator[str]:
+    name = namespace.get("metadata.name")
+    for policy in stack.of_type(_NETWORK_POLICY):
+        # An empty selector covers every pod, and no rules means that nothing is allowed.
         if (
-            policy.at("metadata.namespace") in (name, UNKNOWN)
-            and not policy.at("spec.podSelector", {})
-            and {"Ingress", "Egress"} <= set(policy.at("spec.policyTypes", ()))
-            and not policy.at("spec.ingress")
-            and not policy.at("spec.egress")
+            policy.get("metadata.namespace") in (name, UNKNOWN)
+            and not policy.get("spec.podSelector", {})
+            and {"Ingress", "Egress"} <= set(policy.get("spec.policyTypes", ()))
+            and not policy.get("spec.ingress")
+            and not policy.get("spec.egress")
         ):
             return
-    yield "no NetworkPolicy closes it: every pod reaches every other"
+    yield "it has no NetworkPolicy that denies traffic by default"
 
 
 def _rule(
-    name: str,
+    rule_id: str,
     severity: Severity,
-    says: str,
+    description: str,
     remedy: str,
     check: Check,
     level: Level = "mandatory",
 ) -> Rule:
     return Rule(
-        id=name, severity=severity, level=level, types=_PODS, says=says, remedy=remedy, check=check
+        id=rule_id,
+        severity=severity,
+        level=level,
+        types=_POD_TYPES,
+        description=description,
+        remedy=remedy,
+        check=check,
     )
 
 
@@ -184,99 +192,99 @@ RULES = (
     _rule(
         "pod-not-root",
         "high",
-        "A container does not run as root.",
+        "Containers do not run as root.",
         "Set runAsNonRoot in securityContext.",
-        _each(_root),
+        _each_container(_check_root),
     ),
     _rule(
         "pod-read-only-root",
         "medium",
-        "A container does not write to its root.",
-        "Set readOnlyRootFilesystem, and mount an emptyDir where it writes.",
-        _each(_writes),
+        "Containers have a read-only root file system.",
+        "Set readOnlyRootFilesystem, and mount an emptyDir for files that it writes.",
+        _each_container(_check_root_filesystem),
     ),
     _rule(
         "pod-no-escalation",
         "high",
-        "A container keeps the rights that it starts with.",
-        "Set allowPrivilegeEscalation to false, and take privileged away.",
-        _each(_escalates),
+        "Containers cannot gain privileges.",
+        "Set allowPrivilegeEscalation to false, and remove privileged.",
+        _each_container(_check_escalation),
     ),
     _rule(
         "pod-no-capabilities",
         "high",
-        "A container has no capabilities of the kernel.",
+        "Containers have no Linux capabilities.",
         'Set capabilities.drop to ["ALL"], and add none.',
-        _each(_capable),
+        _each_container(_check_capabilities),
     ),
     _rule(
         "pod-seccomp",
         "medium",
-        "A container makes the system calls that the runtime allows by default.",
+        "Containers make only system calls that the runtime allows by default.",
         "Set seccompProfile.type to RuntimeDefault.",
-        _each(_unconfined),
+        _each_container(_check_seccomp),
     ),
     _rule(
         "pod-limits",
         "medium",
-        "A container has limits of processor and memory.",
+        "Containers have CPU and memory limits.",
         "Set resources.limits.",
-        _each(_unlimited),
+        _each_container(_check_limits),
     ),
     _rule(
-        "pod-image-fixed",
+        "pod-image-pinned",
         "high",
-        "A container's image has a digest, or the tag of a full version.",
-        "Name it by its digest.",
-        _each(_floating),
+        "A container's image has a digest, or a tag with a full version.",
+        "Specify the image by digest.",
+        _each_container(_check_image_pinned),
     ),
     _rule(
-        "pod-image-by-digest",
+        "pod-image-digest",
         "low",
-        "A container's image is named by its digest.",
-        "Name it by its digest (berth:kubernetes.controller_image, "
-        "berth:cluster.autoscaler_image): a tag is only as good as who may push it.",
-        _each(_tagged),
+        "A container's image has a digest.",
+        "Specify the image by digest (berth:kubernetes.controller_image, "
+        "berth:cluster.autoscaler_image): everyone who can push to the repository can move a tag.",
+        _each_container(_check_image_digest),
         level="advisory",
     ),
     _rule(
         "pod-no-secret-in-environment",
         "critical",
-        "No secret stands in a container's environment, where whoever sees the pod sees it.",
-        "Take it from a Secret: valueFrom.secretKeyRef, or a file.",
-        _each(_told_secret),
+        "A container has no plaintext secret in its environment variables.",
+        "Use a Secret: valueFrom.secretKeyRef, or a file.",
+        _each_container(_check_environment),
     ),
     _rule(
-        "pod-apart-from-node",
+        "pod-no-host-access",
         "high",
-        "A pod shares no network, processes or folders with its node.",
-        "Take hostNetwork, hostPID, hostIPC and hostPath volumes away.",
-        _host,
+        "Pods do not use the network, processes or directories of their node.",
+        "Remove hostNetwork, hostPID, hostIPC and hostPath volumes.",
+        _check_host_access,
     ),
     _rule(
         "pod-no-token",
         "medium",
-        "A pod has no token for the cluster's API, but for the gateway controller and the "
-        "autoscaler.",
+        "Only pods of the ingress controller and the autoscaler receive a token for the cluster's "
+        "API.",
         "Set automountServiceAccountToken to false.",
-        _token,
+        _check_token,
     ),
     Rule(
         id="namespace-restricted",
         severity="high",
         types=(_NAMESPACE,),
-        says="A namespace holds its pods to Pod Security `restricted`.",
-        remedy=f"Set its label {_LEVEL}: restricted.",
-        check=_restricted,
+        description="Namespaces enforce the Pod Security Standard `restricted`.",
+        remedy=f"Set the label {_ENFORCE_LABEL}: restricted.",
+        check=_check_pod_security,
     ),
     Rule(
-        id="namespace-closed",
+        id="namespace-default-deny",
         severity="high",
         types=(_NAMESPACE,),
-        whole=True,
-        says="In a namespace nothing is reached until a policy says so.",
+        needs_stack=True,
+        description="Namespaces deny all traffic that no NetworkPolicy allows.",
         remedy="Declare a NetworkPolicy with an empty podSelector, for Ingress and Egress, without "
         "rules.",
-        check=_closed,
+        check=_check_default_deny,
     ),
 )

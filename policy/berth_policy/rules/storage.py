@@ -1,12 +1,12 @@
-"""Buckets and image repositories: closed, versioned, encrypted, over TLS."""
+"""Rules for buckets and image repositories."""
 
 import json
 from collections.abc import Iterator
 
-from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, unless
+from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, require_one_of
 
 _BUCKET = "aws:s3/bucket:Bucket"
-_BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+_ACCESS_BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 _VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
 _ENCRYPTION = (
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
@@ -14,52 +14,58 @@ _ENCRYPTION = (
 _LOGGING = "aws:s3/bucketLogging:BucketLogging"
 _POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 _REPOSITORY = "aws:ecr/repository:Repository"
-_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+_ACCESS_SETTINGS = (
+    "blockPublicAcls",
+    "blockPublicPolicy",
+    "ignorePublicAcls",
+    "restrictPublicBuckets",
+)
 
 
-def _closed(bucket: Resource, stack: Stack) -> Iterator[str]:
-    blocks = stack.about(bucket, _BLOCK, "bucket")
+def _check_public_access(bucket: Resource, stack: Stack) -> Iterator[str]:
+    blocks = stack.related(bucket, _ACCESS_BLOCK, "bucket")
     if not blocks:
         yield "it has no public access block"
     for block in blocks:
-        open_ = [key for key in _BLOCKS if block.at(key) not in (True, UNKNOWN)]
-        if open_:
-            yield f"its public access block leaves out {', '.join(open_)}"
+        disabled = [key for key in _ACCESS_SETTINGS if block.get(key) not in (True, UNKNOWN)]
+        if disabled:
+            yield f"its public access block does not set {', '.join(disabled)}"
 
 
-def _versioned(bucket: Resource, stack: Stack) -> Iterator[str]:
+def _check_versioning(bucket: Resource, stack: Stack) -> Iterator[str]:
     status = "versioningConfiguration.status"
     if not any(
-        one.at(status) in ("Enabled", UNKNOWN) for one in stack.about(bucket, _VERSIONING, "bucket")
+        one.get(status) in ("Enabled", UNKNOWN)
+        for one in stack.related(bucket, _VERSIONING, "bucket")
     ):
-        yield "what is overwritten or deleted there is gone"
+        yield "overwritten and deleted objects cannot be recovered"
 
 
-def _encrypted(bucket: Resource, stack: Stack) -> Iterator[str]:
+def _check_encryption(bucket: Resource, stack: Stack) -> Iterator[str]:
     algorithms = {
-        one.at("rules.applyServerSideEncryptionByDefault.sseAlgorithm")
-        for one in stack.about(bucket, _ENCRYPTION, "bucket")
+        one.get("rules.applyServerSideEncryptionByDefault.sseAlgorithm")
+        for one in stack.related(bucket, _ENCRYPTION, "bucket")
     }
-    # S3 delivers no access log to a bucket with a key of KMS.
-    takes_log = bool(stack.about(bucket, _LOGGING, "targetBucket"))
-    right = {"aws:kms", "aws:kms:dsse", UNKNOWN} | ({"AES256"} if takes_log else set())
-    if not algorithms & right:
-        yield "no key of the account's own encrypts it"
+    # S3 delivers no access log to a bucket with a KMS key.
+    receives_log = bool(stack.related(bucket, _LOGGING, "targetBucket"))
+    allowed = {"aws:kms", "aws:kms:dsse", UNKNOWN} | ({"AES256"} if receives_log else set())
+    if not algorithms & allowed:
+        yield "no customer managed KMS key encrypts it"
 
 
-def _over_tls(bucket: Resource, stack: Stack) -> Iterator[str]:
-    policies = [one.at("policy") for one in stack.about(bucket, _POLICY, "bucket")]
-    if not any(policy is UNKNOWN or _refuses_plain(policy) for policy in policies):
-        yield "its policy does not refuse requests without TLS"
+def _check_tls(bucket: Resource, stack: Stack) -> Iterator[str]:
+    policies = [one.get("policy") for one in stack.related(bucket, _POLICY, "bucket")]
+    if not any(policy is UNKNOWN or _requires_tls(policy) for policy in policies):
+        yield "its policy does not deny requests without TLS"
 
 
-def _refuses_plain(policy: object) -> bool:
-    said = json.loads(policy) if isinstance(policy, str) else {}
+def _requires_tls(policy: object) -> bool:
+    document = json.loads(policy) if isinstance(policy, str) else {}
     return any(
         statement.get("Effect") == "Deny"
         and statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
         in ("false", False)
-        for statement in said.get("Statement", ())
+        for statement in document.get("Statement", ())
     )
 
 
@@ -68,61 +74,61 @@ RULES = (
         id="s3-no-public-access",
         severity="critical",
         types=(_BUCKET,),
-        whole=True,
-        says="A bucket is closed to the public.",
-        remedy="Give it an s3.BucketPublicAccessBlock with all four settings true.",
-        check=_closed,
+        needs_stack=True,
+        description="Buckets block public access.",
+        remedy="Add an s3.BucketPublicAccessBlock with all four settings true.",
+        check=_check_public_access,
     ),
     Rule(
         id="s3-versioned",
         severity="high",
         types=(_BUCKET,),
-        whole=True,
-        says="A bucket keeps former versions of its objects.",
-        remedy='Give it an s3.BucketVersioning with the status "Enabled".',
-        check=_versioned,
+        needs_stack=True,
+        description="Buckets keep previous versions of objects.",
+        remedy='Add an s3.BucketVersioning with the status "Enabled".',
+        check=_check_versioning,
     ),
     Rule(
         id="s3-encrypted",
         severity="high",
         types=(_BUCKET,),
-        whole=True,
-        says="A bucket is encrypted with a customer key of KMS; one for access logs with S3's.",
-        remedy="Give it an s3.BucketServerSideEncryptionConfiguration with aws:kms and a key.",
-        check=_encrypted,
+        needs_stack=True,
+        description="Buckets are encrypted with a customer managed KMS key; buckets for access "
+        "logs with the key that S3 manages.",
+        remedy="Add an s3.BucketServerSideEncryptionConfiguration with aws:kms and a key.",
+        check=_check_encryption,
     ),
     Rule(
         id="s3-tls-only",
         severity="high",
         types=(_BUCKET,),
-        whole=True,
-        says="A bucket refuses requests without TLS.",
-        remedy="Give it an s3.BucketPolicy that denies everything where aws:SecureTransport is "
-        "false.",
-        check=_over_tls,
+        needs_stack=True,
+        description="Buckets deny requests without TLS.",
+        remedy="Add an s3.BucketPolicy that denies everything if aws:SecureTransport is false.",
+        check=_check_tls,
     ),
     Rule(
         id="ecr-immutable",
         severity="high",
         types=(_REPOSITORY,),
-        says="A tag of an image repository stays with its image.",
+        description="Tags in image repositories are immutable.",
         remedy='Set image_tag_mutability to "IMMUTABLE".',
-        check=unless("imageTagMutability", "IMMUTABLE"),
+        check=require_one_of("imageTagMutability", "IMMUTABLE"),
     ),
     Rule(
         id="ecr-scanned",
         severity="high",
         types=(_REPOSITORY,),
-        says="Images are scanned when they are pushed.",
+        description="Image repositories scan each pushed image.",
         remedy="Set image_scanning_configuration.scan_on_push to true.",
-        check=unless("imageScanningConfiguration.scanOnPush", True),
+        check=require_one_of("imageScanningConfiguration.scanOnPush", True),
     ),
     Rule(
         id="ecr-encrypted",
         severity="medium",
         types=(_REPOSITORY,),
-        says="An image repository is encrypted with a customer key of KMS.",
+        description="Image repositories are encrypted with a customer managed KMS key.",
         remedy="Set encryption_configurations to KMS and a key.",
-        check=unless("encryptionConfigurations.encryptionType", "KMS"),
+        check=require_one_of("encryptionConfigurations.encryptionType", "KMS"),
     ),
 )
