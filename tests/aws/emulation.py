@@ -46,6 +46,10 @@ class Emulation:
             aws_access_key_id="test", aws_secret_access_key="test",
         )  # fmt: skip
 
+    def reset(self) -> None:
+        """Delete every resource."""
+        httpx.post(f"{self.url}/moto-api/reset", timeout=_START_SECONDS).raise_for_status()
+
     def environment(self) -> dict[str, str]:
         """Return environment variables that point AWS SDKs to the emulator."""
         return {

@@ -1,4 +1,4 @@
-"""The emulator as a program, with resources that EKS creates for a cluster and its nodes.
+"""The emulator as a program, with additions for EKS and Route 53.
 
 Usage: python tests/aws/emulator.py PATH-OF-MOTO-AWS PORT
 """
@@ -8,10 +8,13 @@ import sys
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
+from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
 from moto.eks.models import Cluster, Nodegroup
+from moto.route53.responses import Route53
 
 _CLUSTER, _NODEGROUP = Cluster.__init__, Nodegroup.__init__
+_CHANGE_RECORDS = Route53.change_resource_record_sets
 
 
 def _create_cluster(self: Cluster, **arguments: Any) -> None:
@@ -61,10 +64,21 @@ def _create_nodegroup(self: Nodegroup, **arguments: Any) -> None:
     )
 
 
+def _change_records(self: Route53) -> ActionResult:
+    """Change DNS records and return no `ChangeInfo`.
+
+    With a `ChangeInfo`, the provider waits 10 to 30 seconds before it first reads the status of the
+    change. The emulator changes records immediately.
+    """
+    _CHANGE_RECORDS(self)
+    return ActionResult({})
+
+
 def main() -> None:
     program, port = sys.argv[1:]
     setattr(Cluster, "__init__", _create_cluster)  # noqa: B010
     setattr(Nodegroup, "__init__", _create_nodegroup)  # noqa: B010
+    setattr(Route53, "change_resource_record_sets", _change_records)  # noqa: B010
     sys.argv = [program, port]
     runpy.run_path(program, run_name="__main__")
 

@@ -1,4 +1,4 @@
-"""The project's own dev and prod stacks, on emulated AWS and a real cluster."""
+"""The stacks dev and prod of this repository, on emulated AWS and a real cluster."""
 
 import os
 import shutil
@@ -14,26 +14,26 @@ from tests.engine.project import Project
 from tests.repository import REPOSITORY
 
 _NODE_PORTS = {"dev": 31080, "prod": 31081}
-_STAND_IN = "autoscaler:stand-in"
-_SMALL = {"cpu": "50m", "memory": "192Mi"}
+_AUTOSCALER = "autoscaler:substitute"
+_SMALL_RESOURCES = {"cpu": "50m", "memory": "192Mi"}
 
 
-def host_zone(aws: Emulation, name: str = "example.com") -> None:
-    """The DNS zone that the stacks' host names lie in, which is there before them."""
+def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
+    """Create the DNS zone of the stacks' host names, which must exist before the stacks."""
     aws.client("route53").create_hosted_zone(Name=name, CallerReference=name)
 
 
-def new_stack(name: str, folder: Path, aws: Emulation, cluster: Cluster) -> Project:
-    """The project with stack `name`, its configuration as it is but for what emulation needs."""
+def create_stack(name: str, folder: Path, aws: Emulation, cluster: Cluster) -> Project:
+    """Return the project with stack `name`, configured for the emulator and the cluster."""
     project = Project.copy_to(folder, name)
     shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", folder)
     project.environment |= aws.environment()
     project.environment.pop("HTTP_PROXY", None)
-    project.edit(_emulated(name, aws, cluster, _stand_in(folder, cluster)))
+    project.edit(_configure(name, aws, cluster, _push_autoscaler(folder, cluster)))
     return project
 
 
-def _emulated(
+def _configure(
     name: str, aws: Emulation, cluster: Cluster, autoscaler: str
 ) -> Callable[[Any], None]:
     def change(config: Any) -> None:
@@ -51,24 +51,26 @@ def _emulated(
         }
         config["berth:cluster"]["autoscaler_image"] = autoscaler
         for model in config["berth:models"].values():
-            # A laptop's processors; the replicas stay as they are configured but for their number.
-            model["resources"] = _SMALL
+            # Small enough for a laptop. Only the number of replicas and their resources change.
+            model["resources"] = _SMALL_RESOURCES
             model["replicas"]["min"] = 1
 
     return change
 
 
-def _stand_in(folder: Path, cluster: Cluster) -> str:
-    """An image in the autoscaler's place: the real one would ask an AWS that is not there for
-    groups of instances that no machine is behind."""
+def _push_autoscaler(folder: Path, cluster: Cluster) -> str:
+    """Push an image that replaces the autoscaler and return its reference.
+
+    The real autoscaler would request instances that the emulator does not start.
+    """
     program = shutil.which("pause")
     assert program is not None
     layer = folder / "autoscaler.tar"
     with tarfile.open(layer, "w") as tar:
         tar.add(program, "cluster-autoscaler")
     subprocess.run(
-        ["cluster", "push", _STAND_IN, "--layer", str(layer), "--", "/cluster-autoscaler"],
+        ["cluster", "push", _AUTOSCALER, "--layer", str(layer), "--", "/cluster-autoscaler"],
         env=os.environ | {"CLUSTER_DIR": str(cluster.state_dir)},
         check=True, capture_output=True,
     )  # fmt: skip
-    return cluster.pin_image(_STAND_IN)
+    return cluster.pin_image(_AUTOSCALER)

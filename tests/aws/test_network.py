@@ -1,6 +1,6 @@
 """The component `Network` in a program without other components of a stack."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,13 +34,34 @@ pulumi.export("public", network.public_subnet_ids)
 
 
 @pytest.fixture(scope="module")
-def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
-    program = new_program("network").write(_PROGRAM.replace("NAT", "per_zone"))
+def single_nat(new_program: Callable[[str], Program]) -> tuple[Program, int, dict[str, str]]:
+    """Deploy the network with a single NAT gateway.
+
+    Returns:
+        The program, the number of NAT gateways, and the changes of a second preview. The fixture
+        records both, because `program` then deploys a gateway in each zone.
+    """
+    program = new_program("network").write(_PROGRAM.replace("NAT", "single"))
     program.up()
-    yield program
-    ours = _of(program)
-    program.destroy()
-    assert not program.aws.client("ec2").describe_vpcs(Filters=ours)["Vpcs"]
+    return program, len(_nat_gateways(program)), program.changes()
+
+
+@pytest.fixture(scope="module")
+def program(single_nat: tuple[Program, int, dict[str, str]]) -> Program:
+    """Return the network after an update from one NAT gateway to one in each zone.
+
+    `test_stacks.test_destroy_leaves_no_resources` covers the deletion of networks. It takes half a
+    minute for each NAT gateway, and the emulator ends with the tests.
+    """
+    program, _, _ = single_nat
+    program.write(_PROGRAM.replace("NAT", "per_zone"))
+    program.up()
+    return program
+
+
+def _nat_gateways(program: Program) -> list[dict[str, Any]]:
+    gateways = program.aws.client("ec2").describe_nat_gateways(Filters=_of(program))
+    return [nat for nat in gateways["NatGateways"] if nat["State"] == "available"]
 
 
 def _of(program: Program) -> list[dict[str, Any]]:
@@ -58,10 +79,7 @@ def test_private_subnets_use_nat_gateway_of_their_zone(program: Program, aws: Em
         subnet["SubnetId"]: subnet["AvailabilityZone"]
         for subnet in ec2.describe_subnets(Filters=_of(program))["Subnets"]
     }
-    nat_zone = {
-        nat["NatGatewayId"]: zone_of[nat["SubnetId"]]
-        for nat in ec2.describe_nat_gateways(Filters=_of(program))["NatGateways"]
-    }
+    nat_zone = {nat["NatGatewayId"]: zone_of[nat["SubnetId"]] for nat in _nat_gateways(program)}
     ways = {
         association["SubnetId"]: route.get("NatGatewayId") or route.get("GatewayId")
         for table in ec2.describe_route_tables(Filters=_of(program))["RouteTables"]
@@ -120,9 +138,13 @@ def test_flow_log_is_encrypted_and_expires(program: Program, aws: Emulation) -> 
     assert key["KeyRotationEnabled"]
 
 
-def test_single_nat_creates_one_gateway(program: Program, aws: Emulation) -> None:
-    program.write(_PROGRAM.replace("NAT", "single"))
-    program.up()
-    nats = aws.client("ec2").describe_nat_gateways(Filters=_of(program))["NatGateways"]
-    assert [nat["State"] for nat in nats].count("available") == 1
-    assert program.changes() == {}
+def test_single_nat_creates_one_gateway(
+    single_nat: tuple[Program, int, dict[str, str]],
+) -> None:
+    _, gateways, changes = single_nat
+    assert gateways == 1
+    assert changes == {}
+
+
+def test_update_to_nat_per_zone_creates_a_gateway_in_each_zone(program: Program) -> None:
+    assert len(_nat_gateways(program)) == 3

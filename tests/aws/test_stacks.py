@@ -1,4 +1,4 @@
-"""dev and prod, whole: the project's own configurations through the real engine and provider."""
+"""The stacks dev and prod of this repository, with the real engine and provider."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import find_changes
-from tests.aws.stacks import host_zone, new_stack
+from tests.aws.stacks import create_host_zone, create_stack
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
@@ -21,15 +21,15 @@ from tests.engine.project import Project
 def stacks(
     aws: Emulation, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Project]:
-    """Both up at the same time: much of it is waiting."""
-    host_zone(aws)
-    made = {
-        name: new_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
+    """Deploy both stacks at the same time: most of the time is waiting."""
+    create_host_zone(aws)
+    projects = {
+        name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
         for name in ("dev", "prod")
     }
     with ThreadPoolExecutor() as both:
-        list(both.map(lambda project: project.berth("up", "--yes"), made.values()))
-    return made
+        list(both.map(lambda project: project.berth("up", "--yes"), projects.values()))
+    return projects
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +43,18 @@ def prod(stacks: dict[str, Project]) -> Project:
 
 
 def _changes(project: Project) -> dict[str, str]:
-    """What a preview would do, without what the emulator alone brings about."""
-    shown = project.pulumi("preview", "--json").stdout
-    return find_changes(json.loads(shown)["steps"])
+    """Return the changes of a preview, without differences of the emulator."""
+    preview = project.pulumi("preview", "--json").stdout
+    return find_changes(json.loads(preview)["steps"])
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_a_second_preview_is_empty(stacks: dict[str, Project], name: str) -> None:
+def test_second_preview_is_empty(stacks: dict[str, Project], name: str) -> None:
     assert _changes(stacks[name]) == {}
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_models_answer_through_the_gateway(stacks: dict[str, Project], name: str) -> None:
+def test_gateway_serves_predictions(stacks: dict[str, Project], name: str) -> None:
     project = stacks[name]
     answer = project.json("invoke", "digits", "--version", "2")
     expected = read_card(project.root / "models" / "digits" / "2").example
@@ -62,22 +62,22 @@ def test_models_answer_through_the_gateway(stacks: dict[str, Project], name: str
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:
-    """Stack -> its VPC."""
-    found = {}
+    """Return the VPC of each stack."""
+    vpcs = {}
     for vpc in aws.client("ec2").describe_vpcs()["Vpcs"]:
         tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", [])}
         if "berth:stack" in tags:
-            found[tags["berth:stack"]] = vpc
-    return found
+            vpcs[tags["berth:stack"]] = vpc
+    return vpcs
 
 
-def test_each_has_a_network_of_its_own(stacks: dict[str, Project], aws: Emulation) -> None:
+def test_each_stack_has_its_own_network(stacks: dict[str, Project], aws: Emulation) -> None:
     vpcs = _vpcs(aws)
     assert {name: vpc["CidrBlock"] for name, vpc in vpcs.items()} == {
         "dev": "10.20.0.0/16",
         "prod": "10.32.0.0/16",
     }
-    ways_out = {
+    nat_gateways = {
         name: len(
             aws.client("ec2").describe_nat_gateways(
                 Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
@@ -85,24 +85,24 @@ def test_each_has_a_network_of_its_own(stacks: dict[str, Project], aws: Emulatio
         )
         for name, vpc in vpcs.items()
     }
-    assert ways_out == {"dev": 1, "prod": 3}
+    assert nat_gateways == {"dev": 1, "prod": 3}
 
 
-def test_everything_carries_the_stacks_tags(stacks: dict[str, Project], aws: Emulation) -> None:
+def test_resources_have_tags_of_their_stack(stacks: dict[str, Project], aws: Emulation) -> None:
     (tags,) = (
         {tag["Key"]: tag["Value"] for tag in vpc["Tags"]}
         for name, vpc in _vpcs(aws).items()
         if name == "prod"
     )
-    wanted = {"owner": "ml-platform", "cost-center": "ml-prod", "environment": "prod"}
-    assert wanted.items() <= tags.items()
+    expected = {"owner": "ml-platform", "cost-center": "ml-prod", "environment": "prod"}
+    assert expected.items() <= tags.items()
     pools = aws.client("eks")
     for name in pools.list_nodegroups(clusterName="berth-prod")["nodegroups"]:
         group = pools.describe_nodegroup(clusterName="berth-prod", nodegroupName=name)["nodegroup"]
-        assert wanted.items() <= group["tags"].items()
+        assert expected.items() <= group["tags"].items()
 
 
-def test_logs_are_encrypted_and_kept_as_long_as_said(
+def test_logs_are_encrypted_and_have_configured_retention(
     stacks: dict[str, Project], aws: Emulation
 ) -> None:
     groups = aws.client("logs").describe_log_groups()["logGroups"]
@@ -127,25 +127,23 @@ def test_every_key_rotates(stacks: dict[str, Project], aws: Emulation) -> None:
     assert all(kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] for key in keys)
 
 
-def test_a_new_version_touches_what_it_must(dev: Project) -> None:
-    """Its image, its berth, the route and the gate's table that lead to it, and what watches it."""
-
+def test_version_change_updates_only_alarms_and_dashboards_on_aws(dev: Project) -> None:
     def change(config: Any) -> None:
         del config["berth:models"]["digits"]["versions"]["2"]
         config["berth:models"]["digits"]["traffic"] = {"1": 100}
 
     before = (dev.root / "Pulumi.dev.yaml").read_text()
     dev.edit(change)
-    touched = {urn.split("::")[0].rpartition("$")[2]: op for urn, op in _changes(dev).items()}
+    changed = {urn.split("::")[0].rpartition("$")[2]: op for urn, op in _changes(dev).items()}
     (dev.root / "Pulumi.dev.yaml").write_text(before)
-    of_aws = {kind.rpartition(":")[2] for kind in touched if kind.startswith("aws:")}
-    assert of_aws == {"Dashboard", "MetricAlarm"}, touched
+    on_aws = {kind.rpartition(":")[2] for kind in changed if kind.startswith("aws:")}
+    assert on_aws == {"Dashboard", "MetricAlarm"}, changed
 
 
 @pytest.mark.parametrize(
     ("name", "host"), [("dev", "api.dev.ml.example.com"), ("prod", "api.ml.example.com")]
 )
-def test_the_api_is_reached_by_its_own_name(
+def test_api_has_custom_domain_and_no_default_endpoint(
     stacks: dict[str, Project], aws: Emulation, name: str, host: str
 ) -> None:
     gateway = aws.client("apigateway")
@@ -156,9 +154,9 @@ def test_the_api_is_reached_by_its_own_name(
     assert (mapping["restApiId"], mapping["basePath"]) == (api["id"], "v2")
 
 
-def test_the_edge_alone_reaches_the_api(stacks: dict[str, Project], aws: Emulation) -> None:
-    found = aws.client("cloudfront").list_distributions()["DistributionList"]["Items"]
-    by_host = {one["Aliases"]["Items"][0]: one for one in found}
+def test_only_the_edge_reaches_the_api(stacks: dict[str, Project], aws: Emulation) -> None:
+    distributions = aws.client("cloudfront").list_distributions()["DistributionList"]["Items"]
+    by_host = {one["Aliases"]["Items"][0]: one for one in distributions}
     assert set(by_host) == {"dev.ml.example.com", "ml.example.com"}
     for host, one in by_host.items():
         assert one["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
@@ -173,7 +171,7 @@ def test_the_edge_alone_reaches_the_api(stacks: dict[str, Project], aws: Emulati
         assert "from-edge" in [rule["Name"] for rule in whole["Rules"]]
 
 
-def test_throttles_are_those_of_the_configuration(
+def test_usage_plans_have_configured_rate_limits(
     stacks: dict[str, Project], aws: Emulation
 ) -> None:
     gateway = aws.client("apigateway")
@@ -181,12 +179,12 @@ def test_throttles_are_those_of_the_configuration(
     assert sorted(plan["rateLimit"] for plan in plans) == [50.0, 500.0]
 
 
-def test_a_client_s_key_is_the_same_at_both_gates(dev: Project, aws: Emulation) -> None:
+def test_client_key_is_the_same_in_api_gateway_and_gateway(dev: Project, aws: Emulation) -> None:
     keys = aws.client("apigateway").get_api_keys(includeValues=True)["items"]
     assert dev.key() in [key["value"] for key in keys]
 
 
-def test_each_model_is_watched(stacks: dict[str, Project], aws: Emulation) -> None:
+def test_each_model_has_dashboard_and_alarms(stacks: dict[str, Project], aws: Emulation) -> None:
     watch = aws.client("cloudwatch", "us-east-1")
     names = {entry["DashboardName"] for entry in watch.list_dashboards()["DashboardEntries"]}
     assert {"berth-prod-model-digits", "berth-prod-stack", "berth-dev-model-digits"} <= names
@@ -195,7 +193,9 @@ def test_each_model_is_watched(stacks: dict[str, Project], aws: Emulation) -> No
     assert all(alarm["AlarmActions"] for alarm in alarms)
 
 
-def test_data_are_kept_as_said(stacks: dict[str, Project], aws: Emulation) -> None:
+def test_data_buckets_have_logs_and_configured_replica(
+    stacks: dict[str, Project], aws: Emulation
+) -> None:
     s3 = aws.client("s3")
     assert _buckets(aws) == {
         f"berth-dev-data-{ACCOUNT}-{REGION}",
@@ -208,69 +208,87 @@ def test_data_are_kept_as_said(stacks: dict[str, Project], aws: Emulation) -> No
     assert "eu-west-1" in str(rule["ReplicationConfiguration"]["Rules"])
 
 
-def test_a_set_of_the_stacks_own_bucket_is_promoted(
+def test_dataset_in_own_bucket_is_promoted(
     dev: Project, prod: Project, aws: Emulation, tmp_path: Path
 ) -> None:
-    """Pushed to dev, tried there, brought to prod: each reads its own bucket."""
+    """Each stack reads the dataset from its own bucket."""
     for name in ("dev", "prod"):
-        # It refuses whatever comes without TLS, which the emulator has not.
+        # The policy denies requests without TLS, and the emulator has no TLS.
         aws.client("s3").delete_bucket_policy(Bucket=f"berth-{name}-data-{ACCOUNT}-{REGION}")
-    theirs = dev.root / "Pulumi.prod.yaml"
+    prod_file = dev.root / "Pulumi.prod.yaml"
     before = (dev.root / "Pulumi.dev.yaml").read_text()
-    shutil.copy2(prod.root / "Pulumi.prod.yaml", theirs)
+    shutil.copy2(prod.root / "Pulumi.prod.yaml", prod_file)
     (tmp_path / "prices.csv").write_text("1,2")
-    ours, copied = (f"s3://berth-{name}-data-{ACCOUNT}-{REGION}/prices" for name in ("dev", "prod"))
-    dev.edit(_reads("2"))
+    in_dev, in_prod = (
+        f"s3://berth-{name}-data-{ACCOUNT}-{REGION}/prices" for name in ("dev", "prod")
+    )
+    dev.edit(_use_dataset("2"))
     refused = dev.berth("preview", code=1)
-    assert f"{ours[5:]} has no version 2" in refused.stdout + refused.stderr
-    pushed = dev.json("data", "push", str(tmp_path), ours, "--version", "2")
+    assert f"{in_dev[5:]} has no version 2" in refused.stdout + refused.stderr
+    pushed = dev.json("data", "push", str(tmp_path), in_dev, "--version", "2")
     steps = json.loads(dev.pulumi("preview", "--json").stdout)["steps"]
     assert any("data-prices" in step["urn"] for step in steps)
 
-    prod.edit(_reads("1"))
-    shutil.copy2(prod.root / "Pulumi.prod.yaml", theirs)
-    said = dev.json("data", "promote", "prices", "dev", "prod")
-    assert (said["from"], said["to"]) == ("1", "2")
-    shutil.copy2(theirs, prod.root)
+    prod.edit(_use_dataset("1"))
+    shutil.copy2(prod.root / "Pulumi.prod.yaml", prod_file)
+    promoted = dev.json("data", "promote", "prices", "dev", "prod")
+    assert (promoted["from"], promoted["to"]) == ("1", "2")
+    shutil.copy2(prod_file, prod.root)
     steps = json.loads(prod.pulumi("preview", "--json").stdout)["steps"]
     assert any("data-prices" in step["urn"] for step in steps)
-    found = dev.json("data", "push", str(tmp_path), copied, "--version", "2")
-    assert found["digest"] == pushed["digest"]
+    repeated = dev.json("data", "push", str(tmp_path), in_prod, "--version", "2")
+    assert repeated["digest"] == pushed["digest"]
 
     prod.edit(lambda config: config["berth:data"].update(datasets={}))
     (dev.root / "Pulumi.dev.yaml").write_text(before)
-    theirs.unlink()
+    prod_file.unlink()
 
 
-def _reads(version: str) -> Callable[[Any], None]:
+def _use_dataset(version: str) -> Callable[[Any], None]:
     def change(config: Any) -> None:
         config["berth:data"]["datasets"] = {"prices": {"version": version, "models": ["digits"]}}
 
     return change
 
 
-def test_prod_refuses_to_be_deleted(prod: Project, aws: Emulation) -> None:
+def test_protected_stack_rejects_destroy(prod: Project, aws: Emulation) -> None:
     refused = prod.berth("destroy", "--yes", code=1)
     assert "protect" in refused.stdout + refused.stderr
     assert aws.client("eks").describe_cluster(name="berth-prod")["cluster"]["status"] == "ACTIVE"
 
 
-def test_destroy_leaves_nothing(stacks: dict[str, Project], aws: Emulation) -> None:
-    """dev at once; prod when its protection has been taken away, which is an update of its own."""
+def test_preview_runs_the_security_baseline(dev: Project) -> None:
+    """The engine runs the installed policy pack, and it accepts the stack."""
+    preview = dev.berth("preview")
+    assert "berth@v1.0.0" in preview.stdout + preview.stderr
+
+
+@pytest.mark.deletes_stacks
+def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation) -> None:
+    """Destroy dev, and prod after an update that removes its protection."""
     dev, prod = stacks["dev"], stacks["prod"]
     prod.edit(lambda config: config.update({"berth:protect": False}))
     prod.berth("up", "--yes")
     with ThreadPoolExecutor() as both:
         list(both.map(lambda project: project.berth("destroy", "--yes"), (dev, prod)))
     assert _vpcs(aws) == {}
+    assert _buckets(aws) == set()
     assert aws.client("eks").list_clusters()["clusters"] == []
     assert aws.client("logs").describe_log_groups()["logGroups"] == []
     assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
-    roles = aws.client("iam").list_roles()["Roles"]
-    # The account's own, by which every API in it logs, stays: components/aws/api_gateway_logs.py.
-    assert [name for role in roles if "api-logs" not in (name := role["RoleName"])] == []
+    distributions = aws.client("cloudfront").list_distributions()["DistributionList"]
+    assert distributions.get("Items", []) == []
+    for scope in ("REGIONAL", "CLOUDFRONT"):
+        assert aws.client("wafv2").list_web_acls(Scope=scope)["WebACLs"] == []
+    assert aws.client("apigateway").get_rest_apis()["items"] == []
+    assert aws.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert aws.client("cloudwatch").list_dashboards()["DashboardEntries"] == []
+    assert aws.client("sns").list_topics()["Topics"] == []
+    # The role that lets all APIs of the account write logs stays (pulumi_berth.aws.logs).
+    roles = [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]]
+    assert [name for name in roles if "api-logs" not in name] == []
     kms = aws.client("kms")
-    left = [
+    enabled = [
         key["KeyId"]
         for key in kms.list_keys()["Keys"]
         if kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
@@ -279,11 +297,10 @@ def test_destroy_leaves_nothing(stacks: dict[str, Project], aws: Emulation) -> N
             for tag in kms.list_resource_tags(KeyId=key["KeyId"])["Tags"]
         )
     ]
-    assert left == []
-    assert _buckets(aws) == set()
+    assert enabled == []
 
 
 def _buckets(aws: Emulation) -> set[str]:
-    """Those of the two stacks."""
-    found = aws.client("s3").list_buckets()["Buckets"]
-    return {one["Name"] for one in found if one["Name"].startswith(("berth-dev-", "berth-prod-"))}
+    """Return the buckets of both stacks."""
+    buckets = aws.client("s3").list_buckets()["Buckets"]
+    return {one["Name"] for one in buckets if one["Name"].startswith(("berth-dev-", "berth-prod-"))}
