@@ -169,7 +169,7 @@ def test_request_that_exceeds_the_rate_limit_gets_the_same_response(endpoints: E
         rejected = next(response for response in responses if response.status_code == 429)
         assert rejected.headers["retry-after"] == "1"
         assert rejected.headers["ratelimit-limit"] == "5"
-        assert "beyond its throttle" in rejected.json()["error"]
+        assert "exceeded its rate limit" in rejected.json()["error"]
 
 
 def test_request_that_exceeds_the_quota_gets_the_same_response(endpoints: Endpoints) -> None:

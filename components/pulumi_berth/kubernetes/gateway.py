@@ -68,7 +68,7 @@ class GatewayArgs:
 class Gateway(pulumi.ComponentResource):
     """Berth's gateway in a cluster.
 
-    The ingress controller asks it to authorize each inference request. It responds to all other
+    The ingress controller calls it to authorize each inference request. It responds to all other
     requests itself, as the local gateway does.
 
     Attributes:
