@@ -10,6 +10,7 @@ from pulumi.runtime import mocks
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import KubernetesBerth, KubernetesBerthArgs
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler
+from pulumi_berth.kubernetes.gateway import Gateway
 from pulumi_berth.kubernetes.gateway_route import GatewayRoute
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace
 from pulumi_berth.kubernetes.model_route import ModelRoute
@@ -32,6 +33,11 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
         "readySeconds": 60.0,
         "gpu": {"taint": "gpu", "nodeSelector": {"pool": "gpu"}},
         "datasets": [{"name": "prices", "image": "registry.example.com/prices", "subPath": ""}],
+    },
+    Gateway: {
+        "namespace": "hosting", "image": "registry.example.com/gateway@sha256:0", "replicas": 2.0,
+        "callers": [{"app": "traefik"}], "metricsNamespace": "monitoring",
+        "config": {"max_body_bytes": 1000.0, "timeout_seconds": 30.0, "clients": [], "models": {}},
     },
     GatewayRoute: {
         "namespace": "hosting", "parentGateway": "gateway", "hostnames": [], "service": "gateway",

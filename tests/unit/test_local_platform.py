@@ -64,7 +64,7 @@ def test_berth_inputs_contain_digests_of_model_and_program(engine: _Engine) -> N
 
 def test_gateway_inputs_contain_every_berth_and_weight(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
-    assert inputs["models"]["digits"] == {
+    assert inputs["config"]["models"]["digits"] == {
         "versions": {"1": "http://digits-1", "2": "http://digits-2"},
         "exposed": ["1", "2"],
         "traffic": {"1": 90, "2": 10},
@@ -74,5 +74,5 @@ def test_gateway_inputs_contain_every_berth_and_weight(engine: _Engine) -> None:
 
 def test_gateway_inputs_contain_hashes_and_no_key(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
-    assert [len(sha256) for sha256 in inputs["clients"][0]["key_sha256"]] == [64]
+    assert [len(sha256) for sha256 in inputs["config"]["clients"][0]["key_sha256"]] == [64]
     assert "key-of-default" not in json.dumps(inputs, default=str)

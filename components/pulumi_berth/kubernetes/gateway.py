@@ -10,8 +10,9 @@ from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from berth_gateway.config import GatewayConfig, encode_config
+from berth_gateway.config import convert_config, encode_config
 from berth_protocol.paths import LIVE, READY
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
@@ -48,7 +49,7 @@ class GatewayArgs:
     Attributes:
         namespace: Namespace of the stack.
         image: Image of the gateway program.
-        config: Configuration of the gateway.
+        config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
         callers: Labels of the pods that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
@@ -58,7 +59,7 @@ class GatewayArgs:
 
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
-    config: pulumi.Input[GatewayConfig]
+    config: pulumi.Input[Mapping[str, Any]]
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     pull_secret: str | None = None
@@ -83,11 +84,12 @@ class Gateway(pulumi.ComponentResource):
         self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:kubernetes:Gateway", name, None, opts)
+        args = parse_args(GatewayArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("gateway", name)
         metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
         config_json = pulumi.Output.from_input(args.config).apply(
-            lambda config: encode_config(config).decode()
+            lambda config: encode_config(convert_config(config)).decode()
         )
         config = Secret(
             name,

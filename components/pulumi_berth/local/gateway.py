@@ -32,64 +32,22 @@ class GatewayProcess(Resource, module="berth", name="GatewayProcess"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
-    """A client and its limits.
-
-    Attributes:
-        key_sha256: SHA-256 of the client's API key, in hex.
-        rate_per_second: Steady rate limit, in requests per second.
-        burst: Capacity of the token bucket, in requests.
-        quota_requests: Requests per period. Defaults to no quota.
-        quota_period: Calendar hour, day, week or month (UTC).
-    """
-
-    key_sha256: pulumi.Input[str]
-    rate_per_second: float
-    burst: int
-    quota_requests: int | None = None
-    quota_period: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """The versions of one model and their traffic.
-
-    Attributes:
-        versions: Version -> URL of its berth.
-        exposed: Versions that clients can call by name.
-        traffic: Version -> percentage of the requests that name no version. The sum is 100.
-        shadow: Version that receives mirrored requests. Its responses are discarded.
-    """
-
-    versions: Mapping[str, pulumi.Input[str]]
-    exposed: Sequence[str]
-    traffic: Mapping[str, int]
-    shadow: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class LocalGatewayArgs:
     """Arguments for `LocalGateway`.
 
     Attributes:
         run_dir: The stack's run directory, which `Supervisor` creates.
-        clients: Clients by name.
-        routes: Routes by model.
+        config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
         berths: Process names of all declared berths. The gateway ends any other process.
         gateway_port: TCP port for clients. None selects a free port and keeps it.
         admin_port: TCP port for health and metrics. None selects a free port and keeps it.
-        max_body_bytes: Maximum size of a request body. A larger request gets 413.
-        timeout_seconds: Time limit for a berth's response. A slower response becomes 504.
     """
 
     run_dir: Path
-    clients: Mapping[str, Client]
-    routes: Mapping[str, Route]
+    config: pulumi.Input[Mapping[str, Any]]
     berths: Sequence[pulumi.Input[str]]
     gateway_port: int | None
     admin_port: int | None
-    max_body_bytes: int
-    timeout_seconds: float
 
 
 class LocalGateway(pulumi.ComponentResource):
@@ -114,12 +72,7 @@ class LocalGateway(pulumi.ComponentResource):
                 "program_digest": program_digest("berth_gateway"),
                 "gateway_port": args.gateway_port,
                 "admin_port": args.admin_port,
-                "limits": {
-                    "max_body_bytes": args.max_body_bytes,
-                    "timeout_seconds": args.timeout_seconds,
-                },
-                "clients": [_client(name, client) for name, client in args.clients.items()],
-                "models": {model: _route(route) for model, route in args.routes.items()},
+                "config": args.config,
                 "berths": list(args.berths),
             },
             pulumi.ResourceOptions(parent=self),
@@ -129,25 +82,3 @@ class LocalGateway(pulumi.ComponentResource):
             lambda port: f"http://{LOOPBACK}:{int(port)}/metrics"
         )
         self.register_outputs({"endpoint": self.endpoint, "metrics": self.metrics})
-
-
-def _client(name: str, client: Client) -> dict[str, Any]:
-    quota = None
-    if client.quota_requests is not None:
-        quota = {"requests": client.quota_requests, "period": client.quota_period}
-    return {
-        "name": name,
-        "key_sha256": [client.key_sha256],
-        "rate_per_second": client.rate_per_second,
-        "burst": client.burst,
-        "quota": quota,
-    }
-
-
-def _route(route: Route) -> dict[str, Any]:
-    return {
-        "versions": dict(route.versions),
-        "exposed": list(route.exposed),
-        "traffic": dict(route.traffic),
-        "shadow": route.shadow,
-    }

@@ -1,7 +1,6 @@
 """The gateway's process under the supervisor: plain functions, no Pulumi."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,20 +8,20 @@ from typing import Any
 
 import psutil
 
+from berth_gateway.config import convert_config, encode_config
 from pulumi_berth.files import replace_atomically
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.loopback import LOOPBACK, find_free_port, get_json, is_port_taken
 from pulumi_berth.local.readiness import read_last_log_lines, wait_until_ready
 from pulumi_berth.local.run_dir import RunDir
 from pulumi_berth.program_source import program_environment
-from pulumi_berth.values import restore_integers
 
 PROCESS = "gateway"
 """Name of the gateway's process in the supervisor."""
 PORTS = ("gateway_port", "admin_port")
 RESTART_INPUTS = ("run_dir", "program_digest", *PORTS)
 """Inputs whose change needs a new process. A running gateway reloads all others."""
-INPUTS = (*RESTART_INPUTS, "limits", "clients", "models", "berths")
+INPUTS = (*RESTART_INPUTS, "config", "berths")
 
 _READY_SECONDS = 30.0
 _GRACE_SECONDS = 30.0
@@ -57,7 +56,7 @@ def start(
         The outputs of the resource.
     """
     supervisord.remove(run_dir, PROCESS)
-    config = _encode_config(inputs)
+    config = encode_config(convert_config(inputs["config"]))
     replace_atomically(run_dir.gateway_config, config)
     ports = {key: _choose_port(inputs.get(key), previous.get(_listener(key))) for key in PORTS}
     supervisord.add(
@@ -97,7 +96,7 @@ def reload(run_dir: RunDir, inputs: Mapping[str, Any], admin_port: int) -> None:
     Raises:
         RuntimeError: If the gateway rejects the configuration. It keeps the previous one.
     """
-    config = _encode_config(inputs)
+    config = encode_config(convert_config(inputs["config"]))
     previous = run_dir.gateway_config.read_bytes() if run_dir.gateway_config.exists() else None
     replace_atomically(run_dir.gateway_config, config)
     supervisord.reload(run_dir, PROCESS)
@@ -116,11 +115,6 @@ def reload(run_dir: RunDir, inputs: Mapping[str, Any], admin_port: int) -> None:
 def find_undeclared(states: Mapping[str, str], berths: list[str]) -> list[str]:
     """Return the supervised processes without a resource. An interrupted `up` leaves them."""
     return sorted(set(states) - set(berths) - {PROCESS})
-
-
-def _encode_config(inputs: Mapping[str, Any]) -> bytes:
-    config = {**inputs["limits"], "clients": inputs["clients"], "models": inputs["models"]}
-    return json.dumps(restore_integers(config), indent=2, sort_keys=True).encode()
 
 
 def _wait_until_active(run_dir: RunDir, admin_port: int, config: bytes) -> None:

@@ -1,7 +1,9 @@
 """The gateway's configuration, built from the specification for every platform."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 import pulumi
 
 from berth.spec import ClientSpec, HostingSpec, ModelSpec
@@ -50,18 +52,20 @@ def declare_gateway_config(
     urls: Mapping[tuple[str, str], pulumi.Output[str]],
     *,
     splits_traffic: bool,
-) -> pulumi.Output[GatewayConfig]:
-    """Build the configuration when the API keys and the URLs of the berths are known.
+) -> pulumi.Output[dict[str, Any]]:
+    """Return the configuration as a dictionary, for the gateway component of a platform.
 
-    The result contains only digests of the keys, so it is not a secret.
+    The result contains only digests of the API keys, so it is not a secret.
     """
     digests = {name: pulumi.Output.unsecret(key.apply(hash_api_key)) for name, key in keys.items()}
     return pulumi.Output.all(digests=digests, urls=list(urls.values())).apply(
-        lambda known: build_gateway_config(
-            spec,
-            known["digests"],
-            dict(zip(urls, known["urls"], strict=True)),
-            splits_traffic=splits_traffic,
+        lambda known: msgspec.to_builtins(
+            build_gateway_config(
+                spec,
+                known["digests"],
+                dict(zip(urls, known["urls"], strict=True)),
+                splits_traffic=splits_traffic,
+            )
         )
     )
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pulumi
 
+from berth.platforms.gateway_config import declare_gateway_config
 from berth.platforms.keys import client_keys
-from berth.spec import ClientSpec, HostingSpec, ModelSpec, version_directory
+from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import hash_api_key
 from pulumi_berth.local.berth import LocalBerth, LocalBerthArgs
-from pulumi_berth.local.gateway import Client, LocalGateway, LocalGatewayArgs, Route
+from pulumi_berth.local.gateway import LocalGateway, LocalGatewayArgs
 from pulumi_berth.local.supervisor import Supervisor
 from pulumi_berth.serving_settings import ServingSettings
 
@@ -48,19 +48,15 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "gateway",
         LocalGatewayArgs(
             run_dir=run_dir,
-            clients={
-                name: _client(client, sha256=pulumi.Output.unsecret(keys[name].apply(hash_api_key)))
-                for name, client in spec.gateway.clients.items()
-            },
-            routes={
-                model: _route(model_spec, {v: berths[model, v] for v in model_spec.versions})
-                for model, model_spec in spec.models.items()
-            },
+            config=declare_gateway_config(
+                spec,
+                keys,
+                {version: berth.url for version, berth in berths.items()},
+                splits_traffic=True,
+            ),
             berths=[berth.process for berth in berths.values()],
             gateway_port=spec.local.gateway_port,
             admin_port=spec.local.admin_port,
-            max_body_bytes=spec.gateway.max_body_bytes,
-            timeout_seconds=spec.gateway.timeout_seconds,
         ),
         after_supervisor,
     )
@@ -85,22 +81,3 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             for model, model_spec in spec.models.items()
         },
     }
-
-
-def _client(client: ClientSpec, *, sha256: pulumi.Output[str]) -> Client:
-    return Client(
-        key_sha256=sha256,
-        rate_per_second=client.rate_per_second,
-        burst=client.burst,
-        quota_requests=client.quota.requests if client.quota else None,
-        quota_period=client.quota.period if client.quota else None,
-    )
-
-
-def _route(model: ModelSpec, berths: dict[str, LocalBerth]) -> Route:
-    return Route(
-        versions={version: berth.url for version, berth in berths.items()},
-        exposed=model.exposed_versions,
-        traffic=model.traffic,
-        shadow=model.shadow,
-    )
