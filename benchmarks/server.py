@@ -1,4 +1,4 @@
-"""The servers that are measured: processes of this machine, for the time of a block."""
+"""Server processes that benchmarks measure."""
 
 import contextlib
 import os
@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
-_PROJECT = Path(__file__).resolve().parents[1]
+from tests.repository import REPOSITORY
+
 _READY_SECONDS = 30
 
 
@@ -19,14 +19,14 @@ _READY_SECONDS = 30
 def server(
     arguments: list[str], environment: dict[str, str], port: int
 ) -> Iterator[psutil.Process]:
-    """`python -m ARGUMENTS`, which listens on `port` within the block.
+    """Run `python -m ARGUMENTS` within the block, from the moment when it listens on `port`.
 
     Raises:
-        RuntimeError: it ended, or did not listen in time.
+        RuntimeError: If it exits or does not listen in time.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=_PROJECT,
+        cwd=REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
     )
@@ -37,7 +37,7 @@ def server(
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{arguments[0]} does not listen on port {port}")
+                raise RuntimeError(f"{arguments[0]} did not listen on port {port} in time.")
             time.sleep(0.02)
         yield psutil.Process(process.pid)
     finally:
@@ -46,7 +46,7 @@ def server(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free, all different."""
+    """Return distinct free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)

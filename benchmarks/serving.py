@@ -1,10 +1,10 @@
-"""What a berth costs: beside a bare prototype without any checks, and a naive FastAPI app.
+"""Throughput and latency of a berth, a bare prototype without checks, and a naive FastAPI app.
 
     python -m benchmarks.serving
 
-One server process each, one client process, loopback only, about a minute. Rounds take turns, so
-that a busy moment of the machine touches all. What can be compared across machines is the ratio,
-and the requests per second of the server's own processor time, which the client cannot limit.
+Each server is one process; one client process sends requests over loopback for about a minute.
+The servers take turns, so that a busy moment of the machine affects all of them. Compare machines
+by the ratio and by the requests per second of the server's CPU time, which the client cannot limit.
 """
 
 import asyncio
@@ -24,7 +24,9 @@ import yaml
 from onnx import TensorProto, helper
 
 from benchmarks.server import free_ports, server
+from berth_protocol.headers import INFERENCE_HEADER_LENGTH
 from berth_protocol.model_card import file_sha256
+from berth_protocol.paths import infer_path
 
 _ROUNDS = 5
 _ROUND_SECONDS = 0.7
@@ -34,7 +36,13 @@ _MEDIUM = 1200
 
 @dataclass(frozen=True)
 class Round:
-    """Requests per second, per second of the server's processor time, and p99 in ms."""
+    """One measurement.
+
+    Attributes:
+        rate: Requests per second.
+        per_core: Requests per second of the server's CPU time.
+        p99: 99th percentile of the latency, in milliseconds.
+    """
 
     rate: float
     per_core: float
@@ -42,7 +50,7 @@ class Round:
 
 
 class _Client(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered."""
+    """A connection that sends the next request as soon as it receives a response."""
 
     def __init__(self, request: bytes, stop: float, seconds: list[float]) -> None:
         self._request = request
@@ -53,10 +61,12 @@ class _Client(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
-        self._ask()
+        self._transport = cast(
+            "asyncio.Transport", transport
+        )  # uvloop's transport is not a subclass.
+        self._send()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._started = time.perf_counter()
         self._transport.write(self._request)
 
@@ -80,14 +90,14 @@ class _Client(asyncio.Protocol):
         now = time.perf_counter()
         self._seconds.append(now - self._started)
         if now < self._stop:
-            self._ask()
+            self._send()
         else:
             self._transport.close()
             self.done.set_result(None)
 
 
 def measure(process: psutil.Process, port: int, request: bytes, connections: int) -> Round:
-    """One round against 127.0.0.1:`port`, which `process` serves."""
+    """Measure one round of requests to 127.0.0.1:`port`, which `process` serves."""
     seconds: list[float] = []
 
     async def run() -> None:
@@ -111,8 +121,8 @@ def measure(process: psutil.Process, port: int, request: bytes, connections: int
     return Round(len(seconds) / elapsed, len(seconds) / used, p99)
 
 
-def write_model(folder: Path, features: int, layers: int) -> None:
-    """A version `m` `1`: `layers` square layers on `features` numbers."""
+def write_model(directory: Path, features: int, layers: int) -> None:
+    """Write version 1 of a model `m` with `layers` square layers on `features` numbers."""
     random = np.random.default_rng(0)
     weights = []
     nodes = []
@@ -133,30 +143,30 @@ def write_model(folder: Path, features: int, layers: int) -> None:
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes(model.SerializeToString())
     card = {
         "schema": "berth/model/v1",
         "name": "m",
         "version": "1",
-        "files": {"model.onnx": file_sha256(folder / "model.onnx")},
+        "files": {"model.onnx": file_sha256(directory / "model.onnx")},
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, features]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": []}],
-        "example": _message(features),
+        "example": _build_message(features),
         "source": {"framework": "onnx"},
     }
-    (folder / "model.yaml").write_text(yaml.safe_dump(card))
+    (directory / "model.yaml").write_text(yaml.safe_dump(card))
 
 
-def _message(features: int) -> dict[str, Any]:
+def _build_message(features: int) -> dict[str, Any]:
     values = np.random.default_rng(1).uniform(0, 1, features).astype(np.float32)
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, features], "data": values.tolist()}
     return {"inputs": [tensor]}
 
 
-def _http(body: bytes, *headers: str) -> bytes:
+def _build_http_request(body: bytes, *headers: str) -> bytes:
     lines = [
-        "POST /v2/models/m/infer HTTP/1.1",
+        f"POST {infer_path('m')} HTTP/1.1",
         "host: 127.0.0.1",
         f"content-length: {len(body)}",
         *headers,
@@ -164,25 +174,30 @@ def _http(body: bytes, *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _json_request(features: int) -> bytes:
-    return _http(json.dumps(_message(features)).encode(), "content-type: application/json")
+def _build_json_request(features: int) -> bytes:
+    return _build_http_request(
+        json.dumps(_build_message(features)).encode(), "content-type: application/json"
+    )
 
 
-def _binary_request(features: int) -> bytes:
-    message = _message(features)
+def _build_binary_request(features: int) -> bytes:
+    message = _build_message(features)
     raw = np.array(message["inputs"][0].pop("data"), np.float32).tobytes()
     message["inputs"][0]["parameters"] = {"binary_data_size": len(raw)}
     message["parameters"] = {"binary_data_output": True}
     header = json.dumps(message).encode()
-    return _http(header + raw, f"inference-header-content-length: {len(header)}")
+    return _build_http_request(header + raw, f"{INFERENCE_HEADER_LENGTH}: {len(header)}")
 
 
-def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) -> None:
+def _compare(title: str, directory: Path, features: int, loads: tuple[int, ...]) -> None:
     servers = {
-        "berth, JSON": (["berth_serving"], _json_request(features)),
-        "berth, binary": (["berth_serving"], _binary_request(features)),
-        "bare ASGI, no checks": (["benchmarks.serving_peers", "bare"], _json_request(features)),
-        "naive FastAPI": (["benchmarks.serving_peers", "naive"], _json_request(features)),
+        "berth, JSON": (["berth_serving"], _build_json_request(features)),
+        "berth, binary": (["berth_serving"], _build_binary_request(features)),
+        "bare ASGI, no checks": (
+            ["benchmarks.serving_peers", "bare"],
+            _build_json_request(features),
+        ),
+        "naive FastAPI": (["benchmarks.serving_peers", "naive"], _build_json_request(features)),
     }
     print(f"{title}\n")
     print("| | connections | requests/s | per core second | of bare | p99 ms | RSS MB |")
@@ -191,20 +206,20 @@ def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) ->
         running = {}
         for name, (command, request) in servers.items():
             (port,) = free_ports(1)
-            settings = {"BERTH_MODEL_DIR": str(folder), "BERTH_PORT": str(port)}
+            settings = {"BERTH_MODEL_DIR": str(directory), "BERTH_PORT": str(port)}
             process = stack.enter_context(server(command, settings, port))
             running[name] = (process, port, request)
         for connections in loads:
             rounds: dict[str, list[Round]] = {name: [] for name in running}
             for number in range(_ROUNDS + 1):
                 for name, (process, port, request) in running.items():
-                    found = measure(process, port, request, connections)
-                    if number:  # the first warms up
-                        rounds[name].append(found)
+                    result = measure(process, port, request, connections)
+                    if number:  # The first round warms up.
+                        rounds[name].append(result)
             bare = statistics.median(r.per_core for r in rounds["bare ASGI, no checks"])
-            for name, found_rounds in rounds.items():
+            for name, model_rounds in rounds.items():
                 rate, per_core, p99 = (
-                    statistics.median(getattr(r, key) for r in found_rounds)
+                    statistics.median(getattr(r, key) for r in model_rounds)
                     for key in ("rate", "per_core", "p99")
                 )
                 memory = running[name][0].memory_info().rss / 2**20
@@ -216,9 +231,9 @@ def _compare(title: str, folder: Path, features: int, loads: tuple[int, ...]) ->
 
 
 def main() -> None:
-    """Measure and print two tables."""
-    with tempfile.TemporaryDirectory() as folder:
-        tiny, medium = Path(folder) / "tiny", Path(folder) / "medium"
+    """Measure two models and print a table for each."""
+    with tempfile.TemporaryDirectory() as directory:
+        tiny, medium = Path(directory) / "tiny", Path(directory) / "medium"
         write_model(tiny, _TINY, 1)
         write_model(medium, _MEDIUM, 4)
         _compare("Tiny model, 30 features", tiny, _TINY, (1, 16, 64))

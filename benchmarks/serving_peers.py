@@ -1,7 +1,7 @@
-"""What a berth is measured against: `python -m benchmarks.serving_peers bare|naive`.
+"""Servers that a berth is compared with: `python -m benchmarks.serving_peers bare|naive`.
 
-bare: an ASGI app on the same server that decodes, runs and encodes, and checks nothing.
-naive: what one writes in an afternoon: FastAPI, pydantic lists, a session in a thread.
+- bare: an ASGI application on the same HTTP server that decodes, runs and encodes without checks.
+- naive: a first implementation with FastAPI, pydantic lists and a session in a thread.
 """
 
 import os
@@ -27,7 +27,7 @@ _SESSION = onnxruntime.InferenceSession(
 async def bare(
     _scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Decode, run in the loop, encode."""
+    """Decode the request, run the model in the event loop, and encode the response."""
     message = await receive()
     body = message["body"]
     while message["more_body"]:
@@ -36,7 +36,7 @@ async def bare(
     tensor = msgspec.json.decode(body)["inputs"][0]
     array = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
     output = _SESSION.run(None, {"x": array})[0]
-    answer = orjson.dumps(
+    response = orjson.dumps(
         {
             "model_name": "m",
             "outputs": [
@@ -52,14 +52,14 @@ async def bare(
     )
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(answer)).encode()),
+        (b"content-length", str(len(response)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+    await send({"type": "http.response.body", "body": response})
 
 
 def naive() -> Any:
-    """A FastAPI app."""
+    """Return a FastAPI application."""
 
     class Tensor(pydantic.BaseModel):
         name: str

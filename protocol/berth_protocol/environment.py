@@ -26,7 +26,7 @@ class EnvironmentReader:
 
         Args:
             default: Text to parse if the variable is unset. None makes the variable required.
-            parse: Converts the text. Its ValueError says what is wrong with the text.
+            parse: Converts the text. Its ValueError describes what is wrong with the text.
 
         Raises:
             SettingError: If the variable is required and unset, or if it is invalid.

@@ -42,6 +42,6 @@ RETURNED_HEADERS = {
 An ingress controller can add headers to a request but not to its response.
 """
 
-# Read by the gateway when an ingress controller asks it to authorize a request.
+# The ingress controller sends these when the gateway authorizes a request for it.
 FORWARDED_METHOD = "x-forwarded-method"
 FORWARDED_URI = "x-forwarded-uri"

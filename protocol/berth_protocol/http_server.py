@@ -57,9 +57,9 @@ class HttpConnection(HttpToolsProtocol):
         self._head_seconds = head_seconds
         self._request_seconds = request_seconds
         self._state = _State.IDLE
-        self._head_bytes = 0  # of the current head, before the current chunk
+        self._head_bytes = 0  # Length of the current head before the current chunk.
         self._chunk_bytes = 0
-        self._is_only_head = False  # the current chunk has only bytes of the current head
+        self._is_only_head = False  # Whether the current chunk has only bytes of this head.
         self._is_head_too_long = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0

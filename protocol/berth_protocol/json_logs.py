@@ -64,7 +64,7 @@ class RequestLog:
         """Write a line with the current time and `fields`."""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+        line = {"time": datetime.now(UTC), **fields}
         self._lines.append(msgspec.json.encode(line) + b"\n")
 
     def _flush(self) -> None:

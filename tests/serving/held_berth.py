@@ -103,7 +103,7 @@ def _wait_for_release(options: Any) -> None:
             except ConnectionResetError:
                 return
             except TimeoutError:
-                # As ONNX Runtime does between two operators.
+                # ONNX Runtime also checks this between two operators.
                 if options is not None and options.terminate:
                     raise ort_errors.Fail("Exiting due to terminate flag being set") from None
 

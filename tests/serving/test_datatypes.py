@@ -44,11 +44,11 @@ def test_datatype_round_trips_in_json_and_binary(datatype: str, tmp_path: Path, 
     values = CASES[datatype][1]
     with run_berth(write_identity_model(tmp_path, datatype, ["n"], values), log) as berth:
         tensor = {"name": "x", "datatype": datatype, "shape": [3]}
-        answer = berth.infer({"inputs": [{**tensor, "data": values}]}).json()["outputs"][0]
-        assert answer == {**tensor, "name": "y", "data": answer["data"]}
+        result = berth.infer({"inputs": [{**tensor, "data": values}]}).json()["outputs"][0]
+        assert result == {**tensor, "name": "y", "data": result["data"]}
         dtype = CASES[datatype][0]
-        assert np.array(answer["data"], dtype).tobytes() == np.array(values, dtype).tobytes() or (
-            answer["data"] == values
+        assert np.array(result["data"], dtype).tobytes() == np.array(values, dtype).tobytes() or (
+            result["data"] == values
         )
 
         raw = _encoded(datatype, values)
@@ -84,8 +84,8 @@ def test_nan_and_infinity_are_null_in_json(tmp_path: Path, log: Path) -> None:
             {"inputs": [{**tensor, "parameters": {"binary_data_size": 12}}]}
         ).encode()
         headers = {"inference-header-content-length": str(len(header))}
-        answer = berth.infer(header + raw, headers=headers)
-        assert answer.json()["outputs"][0]["data"] == [None, None, 1.0]
+        response = berth.infer(header + raw, headers=headers)
+        assert response.json()["outputs"][0]["data"] == [None, None, 1.0]
 
 
 def test_nested_text_is_read_like_flat_text(tmp_path: Path, log: Path) -> None:
@@ -103,8 +103,8 @@ def test_nested_text_is_read_like_flat_text(tmp_path: Path, log: Path) -> None:
             return berth.infer({"inputs": [tensor]})
 
         ends_in_nul = [["a\0", ""], ["\0", "naïve ☃\0\0"]]
-        answer = infer(ends_in_nul, [2, 2]).json()["outputs"][0]["data"]
-        assert answer == [text for row in ends_in_nul for text in row]
+        data = infer(ends_in_nul, [2, 2]).json()["outputs"][0]["data"]
+        assert data == [text for row in ends_in_nul for text in row]
         # One long text does not make its neighbors use more memory.
         assert infer([["x" * 1_000_000] + ["y"] * 50_000], [1, 50_001]).status_code == 200
         not_text: list[Any] = [[["a", 1]], [["a", None]]]

@@ -61,8 +61,8 @@ def test_model_returns_exact_numbers(model: Path, log: Path) -> None:
 
 def _check_json(berth: Berth, tensors: Any, feeds: Any, expected: Any) -> None:
     inputs = [{**entry, "data": feeds[entry["name"]].ravel().tolist()} for entry in tensors]
-    answer = berth.infer({"inputs": inputs}).json()
-    for output, array in zip(answer["outputs"], expected, strict=True):
+    message = berth.infer({"inputs": inputs}).json()
+    for output, array in zip(message["outputs"], expected, strict=True):
         dtype = DATATYPES[output["datatype"]].numpy
         actual = np.array(output["data"], dtype).reshape(output["shape"])
         assert _is_equal(output["datatype"], actual, array)
@@ -80,8 +80,8 @@ def _check_binary(berth: Berth, tensors: Any, feeds: Any, expected: Any) -> None
         headers={"inference-header-content-length": str(len(header))},
     )
     offset = int(response.headers["inference-header-content-length"])
-    answer = json.loads(response.content[:offset])
-    for output, array in zip(answer["outputs"], expected, strict=True):
+    message = json.loads(response.content[:offset])
+    for output, array in zip(message["outputs"], expected, strict=True):
         size = output["parameters"]["binary_data_size"]
         assert response.content[offset : offset + size] == array.tobytes()
         offset += size

@@ -67,16 +67,16 @@ def test_inputs_may_be_nested_and_in_any_order(berth: Berth) -> None:
 
 
 def test_response_has_requested_outputs_in_order(berth: Berth) -> None:
-    answer = berth.infer({**REQUEST, "outputs": [{"name": "same"}, {"name": "sum"}]}).json()
-    assert [output["name"] for output in answer["outputs"]] == ["same", "sum"]
-    answer = berth.infer({**REQUEST, "outputs": [{"name": "sum"}]}).json()
-    assert [output["name"] for output in answer["outputs"]] == ["sum"]
+    response = berth.infer({**REQUEST, "outputs": [{"name": "same"}, {"name": "sum"}]}).json()
+    assert [output["name"] for output in response["outputs"]] == ["same", "sum"]
+    response = berth.infer({**REQUEST, "outputs": [{"name": "sum"}]}).json()
+    assert [output["name"] for output in response["outputs"]] == ["sum"]
 
 
 def test_request_without_rows_returns_no_rows(berth: Berth) -> None:
     empty = {"datatype": "FP32", "shape": [0, 2], "data": []}
-    answer = berth.infer({"inputs": [{"name": "a", **empty}, {"name": "b", **empty}]})
-    assert answer.json()["outputs"][0] == {"name": "sum", **empty}
+    response = berth.infer({"inputs": [{"name": "a", **empty}, {"name": "b", **empty}]})
+    assert response.json()["outputs"][0] == {"name": "sum", **empty}
 
 
 def test_response_repeats_parameters(berth: Berth) -> None:

@@ -120,22 +120,23 @@ class App:
         self._in_flight.dec()
         seconds = time.perf_counter() - started
         self._latency.observe(seconds)
-        status = response.status
-        fields: dict[str, object] = {
-            "request_id": request_id.decode(),
-            "status": status,
-            "milliseconds": round(seconds * 1000, 3),
-        }
-        if headers.get(_SHADOW) == b"1":
-            fields["shadow"] = True
-        if status == 200:
+        if response.status == 200:
             self._completed.inc()
             if self._request_log is not None:
-                self._request_log.write(level="info", message="Request completed", **fields)
+                self._request_log.write(
+                    level="info",
+                    message="Request completed",
+                    **_build_log_fields(headers, request_id, 200, seconds),
+                )
         else:
+            status = response.status
             self._metrics.requests.labels(*self._labels, str(status)).inc()
-            level = logging.WARNING if status < 500 else logging.ERROR
-            log_event(_LOG, level, "Request rejected", **fields)
+            log_event(
+                _LOG,
+                logging.WARNING if status < 500 else logging.ERROR,
+                "Request rejected",
+                **_build_log_fields(headers, request_id, status, seconds),
+            )
         return response
 
     async def _infer(
@@ -202,6 +203,19 @@ class App:
 
     def _readiness(self, message: ServerReady | ModelReady) -> Response:
         return json_response(200 if message.ready else 503, message)
+
+
+def _build_log_fields(
+    headers: Mapping[bytes, bytes], request_id: bytes, status: int, seconds: float
+) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "request_id": request_id.decode(),
+        "status": status,
+        "milliseconds": round(seconds * 1000, 3),
+    }
+    if headers.get(_SHADOW) == b"1":
+        fields["shadow"] = True
+    return fields
 
 
 def _check_method(method: str, allowed: tuple[str, ...]) -> None:
