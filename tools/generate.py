@@ -10,8 +10,8 @@ from berth_policy.document import build_page
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
     "docs/reference/pulumi-stack.schema.json": schema_text,
-    # `berth init` copies this one into new projects.
-    "infra/berth/spec/pulumi-stack.schema.json": schema_text,
+    # For editors of new projects.
+    "infra/berth/project_template/pulumi-stack.schema.json": schema_text,
     "docs/reference/specification.md": reference_text,
     "docs/reference/security-baseline.md": build_page,
     "docs/explanation/prod-stack.md": lambda: document_stack(ROOT / "Pulumi.prod.yaml"),

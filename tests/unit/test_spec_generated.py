@@ -17,7 +17,7 @@ from tests.repository import REPOSITORY
 STACKS = ("local", "dev", "prod")
 SCHEMA_FILES = (
     "docs/reference/pulumi-stack.schema.json",
-    "infra/berth/spec/pulumi-stack.schema.json",
+    "infra/berth/project_template/pulumi-stack.schema.json",
 )
 REFERENCE_FILE = REPOSITORY / "docs/reference/specification.md"
 REGENERATE = "run `python -m tools.generate`"
