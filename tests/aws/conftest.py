@@ -46,7 +46,7 @@ def new_program(
     aws: Emulation, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Program]:
     def create(name: str) -> Program:
-        folder: Path = tmp_path_factory.mktemp(name)
-        return Program(folder, aws)
+        directory: Path = tmp_path_factory.mktemp(name)
+        return Program(directory, aws)
 
     return create

@@ -53,18 +53,18 @@ def _changed_properties(step: Mapping[str, Any]) -> set[str]:
 class Program:
     """A program, its stack `test`, and the emulated AWS that it deploys to."""
 
-    folder: Path
+    directory: Path
     aws: Emulation
 
     def write(self, source: str) -> "Program":
         """Write `source` as the program. The first call also creates the stack."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "Pulumi.yaml").write_text(json.dumps(_PROJECT))
-        (self.folder / "__main__.py").write_text(textwrap.dedent(source))
-        stack = self.folder / "Pulumi.test.yaml"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "Pulumi.yaml").write_text(json.dumps(_PROJECT))
+        (self.directory / "__main__.py").write_text(textwrap.dedent(source))
+        stack = self.directory / "Pulumi.test.yaml"
         if not stack.exists():
             stack.write_text(json.dumps({"config": self.aws.config()}))
-            (self.folder / "state").mkdir()
+            (self.directory / "state").mkdir()
             self.pulumi("stack", "init", "test")
         return self
 
@@ -106,7 +106,7 @@ class Program:
         if programs is not None:
             environment["PATH"] = f"{programs}:{environment['PATH']}"
         result = subprocess.run(
-            ["pulumi", "--non-interactive", *arguments], cwd=self.folder, env=environment,
+            ["pulumi", "--non-interactive", *arguments], cwd=self.directory, env=environment,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS,
             check=False,
         )  # fmt: skip
@@ -124,7 +124,7 @@ class Program:
             **self.aws.environment(),
             "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
             "PYTHONPATH": PACKAGES,
-            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_BACKEND_URL": f"file://{self.directory / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",

@@ -23,13 +23,13 @@ def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
     aws.client("route53").create_hosted_zone(Name=name, CallerReference=name)
 
 
-def create_stack(name: str, folder: Path, aws: Emulation, cluster: Cluster) -> Project:
+def create_stack(name: str, directory: Path, aws: Emulation, cluster: Cluster) -> Project:
     """Return the project with stack `name`, configured for the emulator and the cluster."""
-    project = Project.copy_to(folder, name)
-    shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", folder)
+    project = Project.copy_to(directory, name)
+    shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", directory)
     project.environment |= aws.environment()
     project.environment.pop("HTTP_PROXY", None)
-    project.edit(_configure(name, aws, cluster, _push_autoscaler(folder, cluster)))
+    project.edit(_configure(name, aws, cluster, _push_autoscaler(directory, cluster)))
     return project
 
 
@@ -58,14 +58,14 @@ def _configure(
     return change
 
 
-def _push_autoscaler(folder: Path, cluster: Cluster) -> str:
+def _push_autoscaler(directory: Path, cluster: Cluster) -> str:
     """Push an image that replaces the autoscaler and return its reference.
 
     The real autoscaler would request instances that the emulator does not start.
     """
     program = shutil.which("pause")
     assert program is not None
-    layer = folder / "autoscaler.tar"
+    layer = directory / "autoscaler.tar"
     with tarfile.open(layer, "w") as tar:
         tar.add(program, "cluster-autoscaler")
     subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import Program
 
-_COPY_REGION = "eu-west-1"
+_REPLICA_REGION = "eu-west-1"
 _PROGRAM = """
 import pulumi
 from pulumi_aws import kms
@@ -66,7 +66,7 @@ def s3(aws: Emulation) -> Any:
 
 @pytest.fixture
 def s3_replica(aws: Emulation) -> Any:
-    return aws.client("s3", _COPY_REGION)
+    return aws.client("s3", _REPLICA_REGION)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def log(program: Program) -> str:
 
 
 @pytest.fixture(scope="module")
-def copy(program: Program) -> str:
+def replica(program: Program) -> str:
     (name,) = (one for one in _names(program.aws) if one.startswith("berth-test-data-replica-"))
     return name
 
@@ -97,12 +97,12 @@ def test_second_preview_is_empty(program: Program) -> None:
 
 
 def test_every_bucket_is_private_versioned_and_requires_tls(
-    program: Program, aws: Emulation, log: str, copy: str
+    program: Program, aws: Emulation, log: str, replica: str
 ) -> None:
     names = _names(aws)
     assert len(names) == 3
     for name in names:
-        s3 = aws.client("s3", _COPY_REGION if name == copy else REGION)
+        s3 = aws.client("s3", _REPLICA_REGION if name == replica else REGION)
         blocked = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
         assert set(blocked.values()) == {True}
         (owner,) = s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
@@ -146,15 +146,15 @@ def test_access_log_is_in_separate_bucket_and_expires(
 
 
 def test_all_objects_are_replicated_with_key_of_other_region(
-    outputs: dict[str, Any], s3: Any, s3_replica: Any, copy: str
+    outputs: dict[str, Any], s3: Any, s3_replica: Any, replica: str
 ) -> None:
-    assert s3.get_bucket_location(Bucket=copy)["LocationConstraint"] == _COPY_REGION
-    by_default = _default_encryption(s3_replica, copy)["ApplyServerSideEncryptionByDefault"]
+    assert s3.get_bucket_location(Bucket=replica)["LocationConstraint"] == _REPLICA_REGION
+    by_default = _default_encryption(s3_replica, replica)["ApplyServerSideEncryptionByDefault"]
     assert by_default["KMSMasterKeyID"] == outputs["replica_key"]
     found = s3.get_bucket_replication(Bucket=outputs["name"])["ReplicationConfiguration"]
     (rule,) = found["Rules"]
     assert rule["Status"] == "Enabled"
-    assert rule["Destination"]["Bucket"] == f"arn:aws:s3:::{copy}"
+    assert rule["Destination"]["Bucket"] == f"arn:aws:s3:::{replica}"
     encryption = rule["Destination"]["EncryptionConfiguration"]
     assert encryption == {"ReplicaKmsKeyID": outputs["replica_key"]}
 

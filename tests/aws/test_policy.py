@@ -28,7 +28,7 @@ def program(new_program: Callable[[str], Program]) -> Program:
 
 
 def _set_exceptions(program: Program, *exceptions: dict[str, str]) -> None:
-    path = program.folder / "Pulumi.test.yaml"
+    path = program.directory / "Pulumi.test.yaml"
     content: dict[str, Any] = yaml.safe_load(path.read_text())
     content["config"]["berth:policy"] = {"exceptions": list(exceptions)}
     path.write_text(yaml.safe_dump(content))

@@ -28,11 +28,11 @@ for name, output in region_outputs(spec, account, others, secret).items():
 """.replace("REGIONS", "{'test': 'eu-central-1', 'second': 'us-east-1', 'third': 'us-east-1'}")
 
 
-def _write_spec(folder: Path, stack: str, latency: dict[str, Any] | None) -> None:
+def _write_spec(directory: Path, stack: str, latency: dict[str, Any] | None) -> None:
     content = yaml.safe_load((REPOSITORY / "Pulumi.dev.yaml").read_text())
     content["config"]["berth:edge"] = {} if latency is None else {"latency_routing": latency}
-    (folder / "specs").mkdir(exist_ok=True)
-    (folder / "specs" / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(content))
+    (directory / "specs").mkdir(exist_ok=True)
+    (directory / "specs" / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(content))
 
 
 def _latency(name: str = "api.example.com", **more: Any) -> dict[str, Any]:
@@ -48,28 +48,28 @@ def _up(program: Program, stack: str, code: int = 0) -> str:
 def regions(new_program: Callable[[str], Program]) -> Program:
     """Return a program whose stack `test` is deployed and whose other stacks exist."""
     program = new_program("regions").write(_PROGRAM)
-    _write_spec(program.folder, "test", _latency())
+    _write_spec(program.directory, "test", _latency())
     _up(program, "test")
     for stack in ("second", "third"):
-        (program.folder / f"Pulumi.{stack}.yaml").write_text("config: {}\n")
+        (program.directory / f"Pulumi.{stack}.yaml").write_text("config: {}\n")
         program.pulumi("stack", "init", stack)
     return program
 
 
 def test_matching_stack_exports_its_region(regions: Program) -> None:
-    _write_spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
+    _write_spec(regions.directory, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
     outputs = regions.pulumi("stack", "output", "--json", "--stack", "second").stdout
     assert json.loads(outputs)["shared_api"] == {"name": "api.example.com", "region": "us-east-1"}
 
 
 def test_edge_secret_of_another_stack_stays_encrypted(regions: Program) -> None:
-    _write_spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
+    _write_spec(regions.directory, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
     command = ("stack", "output", "edge_secret", "--stack", "second")
     assert regions.pulumi(*command).stdout.strip() == "[secret]"
     assert regions.pulumi(*command, "--show-secrets").stdout.strip() == "s" * 32
-    for state in (regions.folder / "state").rglob("*"):
+    for state in (regions.directory / "state").rglob("*"):
         assert state.is_dir() or "s" * 32 not in state.read_text()
 
 
@@ -83,7 +83,7 @@ def test_edge_secret_of_another_stack_stays_encrypted(regions: Program) -> None:
 def test_stacks_that_do_not_match_are_rejected(
     regions: Program, latency: dict[str, Any], message: str
 ) -> None:
-    _write_spec(regions.folder, "second", _latency(stacks=["test"], cdn_stack="test"))
+    _write_spec(regions.directory, "second", _latency(stacks=["test"], cdn_stack="test"))
     _up(regions, "second")
-    _write_spec(regions.folder, "third", latency)
+    _write_spec(regions.directory, "third", latency)
     assert message in _up(regions, "third", code=1)

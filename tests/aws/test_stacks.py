@@ -56,9 +56,9 @@ def test_second_preview_is_empty(stacks: dict[str, Project], name: str) -> None:
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_gateway_serves_predictions(stacks: dict[str, Project], name: str) -> None:
     project = stacks[name]
-    answer = project.json("invoke", "digits", "--version", "2")
+    response = project.json("invoke", "digits", "--version", "2")
     expected = read_card(project.root / "models" / "digits" / "2").example
-    assert answer["outputs"][0]["shape"][0] == expected["inputs"][0]["shape"][0]
+    assert response["outputs"][0]["shape"][0] == expected["inputs"][0]["shape"][0]
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:

@@ -10,13 +10,13 @@ from pulumi_berth.aws.private_bucket import Retention
 _SOURCE = BucketSide(
     bucket="arn:aws:s3:::data", key="arn:aws:kms:eu-central-1:1:key/a", region="eu-central-1"
 )
-_COPY = BucketSide(
-    bucket="arn:aws:s3:::copy", key="arn:aws:kms:eu-west-1:1:key/b", region="eu-west-1"
+_REPLICA = BucketSide(
+    bucket="arn:aws:s3:::replica", key="arn:aws:kms:eu-west-1:1:key/b", region="eu-west-1"
 )
 
 
 def test_replication_reads_source_and_writes_replica() -> None:
-    statements = json.loads(replication_policy(_SOURCE, _COPY))["Statement"]
+    statements = json.loads(replication_policy(_SOURCE, _REPLICA))["Statement"]
     allowed = {one["Resource"]: set(one["Action"]) for one in statements}
     assert len(allowed) == len(statements)
     assert allowed == {
@@ -25,15 +25,15 @@ def test_replication_reads_source_and_writes_replica() -> None:
             "s3:GetObjectVersionAcl", "s3:GetObjectVersionForReplication",
             "s3:GetObjectVersionTagging",
         },
-        f"{_COPY.bucket}/*": {"s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"},
+        f"{_REPLICA.bucket}/*": {"s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"},
         _SOURCE.key: {"kms:Decrypt"},
-        _COPY.key: {"kms:Encrypt", "kms:GenerateDataKey"},
+        _REPLICA.key: {"kms:Encrypt", "kms:GenerateDataKey"},
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("side", [_SOURCE, _COPY])
+@pytest.mark.parametrize("side", [_SOURCE, _REPLICA])
 def test_replication_uses_each_key_only_for_its_bucket(side: BucketSide) -> None:
-    statements = json.loads(replication_policy(_SOURCE, _COPY))["Statement"]
+    statements = json.loads(replication_policy(_SOURCE, _REPLICA))["Statement"]
     (condition,) = (one["Condition"] for one in statements if one["Resource"] == side.key)
     assert condition["StringEquals"] == {
         "kms:ViaService": f"s3.{side.region}.amazonaws.com",

@@ -17,10 +17,10 @@ from tests.repository import REPOSITORY
 _NAME = "regions.example.com"
 
 
-def _declared(folder: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]]:
+def _declared(directory: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]]:
     content = yaml.safe_load((REPOSITORY / "Pulumi.prod.yaml").read_text())
     content["config"]["berth:edge"] = edge
-    file = folder / "Pulumi.prod.yaml"
+    file = directory / "Pulumi.prod.yaml"
     file.write_text(yaml.safe_dump(content))
     load_file(file)
     resources = declare_resources(file)
