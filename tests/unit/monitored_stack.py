@@ -2,6 +2,7 @@
 
 from pulumi_berth.aws.alarm_plan import AlarmThresholds
 from pulumi_berth.aws.metrics import (
+    Compute,
     MonitoredApi,
     MonitoredBalancer,
     MonitoredCluster,
@@ -18,9 +19,12 @@ STACK = MonitoredStack(
 THRESHOLDS = AlarmThresholds(
     error_percent=1, latency_p99_ms=500, rate_limited_percent=5, saturation_percent=85, minutes=5
 )
-DIGITS = MonitoredModel(name="digits", versions=["1", "2.0"], compute="cpu", queue=512)
-TEXTS = MonitoredModel(name="texts", versions=["1"], compute="gpu", queue=0)
+DIGITS = MonitoredModel(name="digits", versions=["1", "2.0"], compute=Compute.CPU, queue=512)
+TEXTS = MonitoredModel(name="texts", versions=["1"], compute=Compute.GPU, queue=0)
 EVERYTHING = MonitoredModel(
-    name="everything", versions=[str(number) for number in range(50)], compute="cpu", queue=256
+    name="everything",
+    versions=[str(number) for number in range(50)],
+    compute=Compute.CPU,
+    queue=256,
 )
 """A model with the maximum number of versions."""

@@ -9,6 +9,7 @@ import pulumi
 from pulumi_aws import cloudwatch, sns
 
 from pulumi_berth.aws.encryption_key import allow_service
+from pulumi_berth.component_args import parse_args
 
 _CLOUDWATCH, _BUDGETS, _EVENTS = (
     f"{service}.amazonaws.com" for service in ("cloudwatch", "budgets", "events")
@@ -49,6 +50,7 @@ class AlarmTopic(pulumi.ComponentResource):
         self, name: str, args: AlarmTopicArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:AlarmTopic", name, None, opts)
+        args = parse_args(AlarmTopicArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         topic = sns.Topic(name, kms_master_key_id=args.key, opts=child_opts)
         policy = sns.TopicPolicy(
@@ -146,6 +148,7 @@ class ScanAlarm(pulumi.ComponentResource):
         self, name: str, args: ScanAlarmArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ScanAlarm", name, None, opts)
+        args = parse_args(ScanAlarmArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         rule = cloudwatch.EventRule(
             name,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import apigateway, wafv2
@@ -12,6 +12,7 @@ from pulumi_aws import apigateway, wafv2
 from pulumi_berth.aws.api_plan import HOST_VARIABLE, LINK_VARIABLE, STAGE, build_api_definition
 from pulumi_berth.aws.custom_domain import ApiDomain, ApiDomainArgs, HostName, LatencyRouting
 from pulumi_berth.aws.logs import LogSettings, create_log_group
+from pulumi_berth.component_args import parse_args
 
 _MIN_COMPRESSION_BYTES = 1024
 # One line of JSON per request. Numbers have no quotes, so that metric filters can compare them.
@@ -24,12 +25,20 @@ _ACCESS_LOG = (
 )
 
 
+class QuotaPeriod(StrEnum):
+    """The calendar period of a quota."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quota:
     """A number of requests per calendar period."""
 
     requests: int
-    period: Literal["day", "week", "month"]
+    period: QuotaPeriod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +121,7 @@ class ApiGateway(pulumi.ComponentResource):
         self, name: str, args: ApiGatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ApiGateway", name, None, opts)
+        args = parse_args(ApiGatewayArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         link = apigateway.VpcLink(name, target_arn=args.load_balancer_arn, opts=child_opts)
         api_name = f"berth-{args.stack_name}"

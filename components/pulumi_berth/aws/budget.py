@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import budgets, costexplorer
 
+from pulumi_berth.component_args import parse_args
+
 # The tag of every AWS resource of a stack. Its value is the stack's name.
 STACK_TAG = "berth:stack"
 
@@ -31,7 +33,7 @@ class MonthlyBudgetArgs:
     monthly_usd: float
     alert_percents: Sequence[int]
     emails: Sequence[str]
-    activate_tag: bool = False
+    activate_tag: bool | None = False
 
 
 class MonthlyBudget(pulumi.ComponentResource):
@@ -50,6 +52,7 @@ class MonthlyBudget(pulumi.ComponentResource):
         self, name: str, args: MonthlyBudgetArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:MonthlyBudget", name, None, opts)
+        args = parse_args(MonthlyBudgetArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         if args.activate_tag:
             costexplorer.CostAllocationTag(

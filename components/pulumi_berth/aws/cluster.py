@@ -1,14 +1,15 @@
 """Cluster: an EKS control plane, its access entries and its encryption."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import eks, iam
 
 from pulumi_berth.aws.iam_policies import service_trust_policy
 from pulumi_berth.aws.logs import LogSettings, create_log_group
+from pulumi_berth.component_args import parse_args
 
 _ALL_LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 # https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html
@@ -19,12 +20,27 @@ _ACCESS_POLICIES = {
 }
 
 
+class AccessLevel(StrEnum):
+    """The permissions of a role in a cluster."""
+
+    ADMIN = "admin"
+    EDIT = "edit"
+    VIEW = "view"
+
+
+class SupportPolicy(StrEnum):
+    """What happens at the end of a Kubernetes version's standard support."""
+
+    STANDARD = "standard"
+    EXTENDED = "extended"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Access:
     """An IAM role and its access level: `admin`, `edit` for workloads, or `view`."""
 
     role_arn: pulumi.Input[str]
-    level: Literal["admin", "edit", "view"]
+    level: AccessLevel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +65,14 @@ class ClusterArgs:
 
     cluster_name: str
     version: str
-    support: Literal["standard", "extended"]
+    support: SupportPolicy
     subnet_ids: pulumi.Input[Sequence[str]]
     service_cidr: str
-    public_cidrs: Sequence[str] = ()
+    public_cidrs: Sequence[str] | None = None
     secrets_key: pulumi.Input[str]
     logs: LogSettings
-    access: Mapping[str, Access] = field(default_factory=dict)
-    protect: bool = False
+    access: Mapping[str, Access] | None = None
+    protect: bool | None = False
 
 
 class Cluster(pulumi.ComponentResource):
@@ -82,6 +98,7 @@ class Cluster(pulumi.ComponentResource):
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Cluster", name, None, opts)
+        args = parse_args(ClusterArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         role = iam.Role(
             name, assume_role_policy=service_trust_policy("eks.amazonaws.com"), opts=child_opts
@@ -104,7 +121,7 @@ class Cluster(pulumi.ComponentResource):
                 subnet_ids=args.subnet_ids,
                 endpoint_private_access=True,
                 endpoint_public_access=bool(args.public_cidrs),
-                public_access_cidrs=list(args.public_cidrs) or None,
+                public_access_cidrs=list(args.public_cidrs or ()) or None,
             ),
             kubernetes_network_config=eks.ClusterKubernetesNetworkConfigArgs(
                 service_ipv4_cidr=args.service_cidr
@@ -125,7 +142,7 @@ class Cluster(pulumi.ComponentResource):
                 child_opts, pulumi.ResourceOptions(depends_on=[policy, logs], protect=args.protect)
             ),
         )
-        for role_name, access in args.access.items():
+        for role_name, access in (args.access or {}).items():
             entry = eks.AccessEntry(
                 f"{name}-{role_name}",
                 cluster_name=cluster.name,

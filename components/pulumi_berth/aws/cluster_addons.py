@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_aws import eks
 
 from pulumi_berth.aws.iam_roles import PodRole, PodRoleArgs
+from pulumi_berth.component_args import parse_args
 
 # Nodes do not become ready without these. They run on every node and wait for none.
 BEFORE_NODES = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
@@ -53,7 +54,7 @@ class ClusterAddonsArgs:
     cluster_arn: pulumi.Input[str]
     names: Sequence[str]
     versions: Mapping[str, str]
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] | None = None
 
 
 class ClusterAddons(pulumi.ComponentResource):
@@ -66,9 +67,10 @@ class ClusterAddons(pulumi.ComponentResource):
         self, name: str, args: ClusterAddonsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ClusterAddons", name, None, opts)
+        args = parse_args(ClusterAddonsArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         for addon in args.names:
-            settings = {**_SETTINGS.get(addon, {}), **args.settings.get(addon, {})}
+            settings = {**_SETTINGS.get(addon, {}), **(args.settings or {}).get(addon, {})}
             eks.Addon(
                 addon,
                 cluster_name=args.cluster_name,

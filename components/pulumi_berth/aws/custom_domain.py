@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import acm, apigateway, cloudwatch, route53
 
+from pulumi_berth.component_args import parse_args
+
 
 @dataclass(frozen=True, kw_only=True)
 class HostName:
@@ -41,6 +43,7 @@ class Certificate(pulumi.ComponentResource):
         self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Certificate", name, None, opts)
+        args = parse_args(CertificateArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         certificate = acm.Certificate(
             name,
@@ -103,6 +106,7 @@ class RegionHealth(pulumi.ComponentResource):
         self, name: str, args: RegionHealthArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:RegionHealth", name, None, opts)
+        args = parse_args(RegionHealthArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         alarm = cloudwatch.MetricAlarm(
             name,
@@ -179,6 +183,7 @@ class ApiDomain(pulumi.ComponentResource):
         self, name: str, args: ApiDomainArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ApiDomain", name, None, opts)
+        args = parse_args(ApiDomainArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         certificate = Certificate(name, CertificateArgs(host=args.host), child_opts)
         domain = apigateway.DomainName(

@@ -8,6 +8,7 @@ from pulumi_aws import s3
 from pulumi_berth.aws.bucket_plan import data_bucket_name
 from pulumi_berth.aws.data_replica import DataReplica, DataReplicaArgs
 from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs, Retention
+from pulumi_berth.component_args import parse_args
 
 # S3 writes each log object once, so a noncurrent version is an expired or deleted log.
 _DELETED_LOG_DAYS = 30
@@ -51,7 +52,7 @@ class DataLayerArgs:
     archive_after_days: int | None
     log_days: int
     replica: ReplicaTarget | None = None
-    protect: bool = False
+    protect: bool | None = False
 
 
 class DataLayer(pulumi.ComponentResource):
@@ -69,6 +70,7 @@ class DataLayer(pulumi.ComponentResource):
         self, name: str, args: DataLayerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:DataLayer", name, None, opts)
+        args = parse_args(DataLayerArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         retention = Retention(
             noncurrent_version_days=args.noncurrent_version_days,
@@ -93,7 +95,8 @@ class DataLayer(pulumi.ComponentResource):
                 DataReplicaArgs(
                     bucket_name=_bucket_name(args, args.replica.region, "-replica"),
                     account=args.account,
-                    source=data,
+                    source_name=data.name,
+                    source_arn=data.arn,
                     source_region=args.region,
                     source_key=args.key,
                     region=args.replica.region,

@@ -8,6 +8,7 @@ from pulumi_aws import iam, s3
 
 from pulumi_berth.aws.iam_policies import service_trust_policy
 from pulumi_berth.aws.private_bucket import PrivateBucket, PrivateBucketArgs, Retention
+from pulumi_berth.component_args import parse_args
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class DataReplicaArgs:
     Attributes:
         bucket_name: Name of the replica; see `PrivateBucketArgs`.
         account: ID of the account that owns both buckets.
-        source: Bucket to replicate.
+        source_name: Name of the bucket to replicate.
+        source_arn: ARN of that bucket.
         source_region: Region of the source.
         source_key: ARN of the source's KMS key.
         region: Region of the replica.
@@ -28,13 +30,14 @@ class DataReplicaArgs:
 
     bucket_name: pulumi.Input[str]
     account: pulumi.Input[str]
-    source: PrivateBucket
+    source_name: pulumi.Input[str]
+    source_arn: pulumi.Input[str]
     source_region: str
     source_key: pulumi.Input[str]
     region: str
     key: pulumi.Input[str]
     retention: Retention
-    protect: bool = False
+    protect: bool | None = False
 
 
 class DataReplica(pulumi.ComponentResource):
@@ -54,6 +57,7 @@ class DataReplica(pulumi.ComponentResource):
         self, name: str, args: DataReplicaArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:DataReplica", name, None, opts)
+        args = parse_args(DataReplicaArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         replica = PrivateBucket(
             name,
@@ -69,7 +73,7 @@ class DataReplica(pulumi.ComponentResource):
         )
         role = iam.Role(
             name,
-            assume_role_policy=pulumi.Output.all(args.source.arn, args.account).apply(
+            assume_role_policy=pulumi.Output.all(args.source_arn, args.account).apply(
                 lambda values: service_trust_policy("s3.amazonaws.com", _for_source(*values))
             ),
             opts=child_opts,
@@ -77,7 +81,7 @@ class DataReplica(pulumi.ComponentResource):
         permissions = iam.RolePolicy(
             name,
             role=role.name,
-            policy=pulumi.Output.all(args.source.arn, args.source_key, replica.arn, args.key).apply(
+            policy=pulumi.Output.all(args.source_arn, args.source_key, replica.arn, args.key).apply(
                 lambda values: replication_policy(
                     BucketSide(bucket=values[0], key=values[1], region=args.source_region),
                     BucketSide(bucket=values[2], key=values[3], region=args.region),
@@ -87,7 +91,7 @@ class DataReplica(pulumi.ComponentResource):
         )
         s3.BucketReplicationConfig(
             name,
-            bucket=args.source.name,
+            bucket=args.source_name,
             role=role.arn,
             rules=[_replicate_all(replica.arn, args.key)],
             region=args.source_region,

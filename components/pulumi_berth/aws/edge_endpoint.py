@@ -1,13 +1,14 @@
 """EdgeEndpoint: a CloudFront distribution in front of the API."""
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import cloudfront, route53
 
 from pulumi_berth.aws.custom_domain import Certificate, CertificateArgs, HostName
 from pulumi_berth.aws.web_acl import ORIGIN_HEADER
+from pulumi_berth.component_args import parse_args
 
 REGION = "us-east-1"
 """The Region of a distribution's certificate, web ACL and logs."""
@@ -24,6 +25,21 @@ _YEAR = 365 * 24 * 3600
 _ORIGIN = "api"
 # API Gateway times out after 29 seconds. CloudFront must not time out first.
 _ORIGIN_SECONDS = 30
+
+
+class PriceClass(StrEnum):
+    """The locations of CloudFront that serve clients."""
+
+    CLASS_100 = "100"
+    CLASS_200 = "200"
+    ALL = "all"
+
+
+class TlsVersion(StrEnum):
+    """A minimum TLS version."""
+
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +63,8 @@ class EdgeEndpointArgs:
     stack_name: str
     origin_host: pulumi.Input[str]
     origin_secret: pulumi.Input[str]
-    price_class: Literal["100", "200", "all"]
-    minimum_tls: Literal["1.2", "1.3"]
+    price_class: PriceClass
+    minimum_tls: TlsVersion
     web_acl_arn: pulumi.Input[str]
     host: HostName | None = None
 
@@ -68,6 +84,7 @@ class EdgeEndpoint(pulumi.ComponentResource):
         self, name: str, args: EdgeEndpointArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:EdgeEndpoint", name, None, opts)
+        args = parse_args(EdgeEndpointArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         headers = _security_headers(f"berth-{args.stack_name}-{name}", name, child_opts)
         certificate = (

@@ -8,6 +8,8 @@ from typing import Any
 import pulumi
 from pulumi_aws import kms
 
+from pulumi_berth.component_args import parse_args
+
 _USE_ACTIONS = [
     "kms:Encrypt",
     "kms:Decrypt",
@@ -37,10 +39,10 @@ class EncryptionKeyArgs:
     stack_name: str
     purpose: str
     account: pulumi.Input[str]
-    statements: Sequence[pulumi.Input[Mapping[str, Any]]] = ()
-    rotation_days: int = 365
-    deletion_window_days: int = 30
-    protect: bool = False
+    statements: Sequence[pulumi.Input[Mapping[str, Any]]] | None = None
+    rotation_days: int | None = 365
+    deletion_window_days: int | None = 30
+    protect: bool | None = False
     region: str | None = None
 
 
@@ -59,6 +61,7 @@ class EncryptionKey(pulumi.ComponentResource):
         self, name: str, args: EncryptionKeyArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:EncryptionKey", name, None, opts)
+        args = parse_args(EncryptionKeyArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         key = kms.Key(
             name,
@@ -67,7 +70,7 @@ class EncryptionKey(pulumi.ComponentResource):
             rotation_period_in_days=args.rotation_days,
             deletion_window_in_days=args.deletion_window_days,
             region=args.region,
-            policy=pulumi.Output.all(args.account, *args.statements).apply(_key_policy),
+            policy=pulumi.Output.all(args.account, *(args.statements or ())).apply(_key_policy),
             opts=pulumi.ResourceOptions.merge(
                 child_opts, pulumi.ResourceOptions(protect=args.protect)
             ),

@@ -7,6 +7,7 @@ import pulumi
 from pulumi_aws import eks, iam
 
 from pulumi_berth.aws.iam_policies import pod_trust_policy, service_trust_policy
+from pulumi_berth.component_args import parse_args
 
 # Nodes join the cluster and pull images. Pods have their own permissions (Pod Identity).
 # https://docs.aws.amazon.com/eks/latest/userguide/create-node-role.html
@@ -42,6 +43,7 @@ class NodeRole(pulumi.ComponentResource):
         self, name: str, args: NodeRoleArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:NodeRole", name, None, opts)
+        args = parse_args(NodeRoleArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         role = iam.Role(
             name,
@@ -84,7 +86,7 @@ class PodRoleArgs:
     namespace: pulumi.Input[str]
     service_account: str
     policy: pulumi.Input[str] | None = None
-    managed_policies: Sequence[str] = ()
+    managed_policies: Sequence[str] | None = None
 
 
 class PodRole(pulumi.ComponentResource):
@@ -102,6 +104,7 @@ class PodRole(pulumi.ComponentResource):
         self, name: str, args: PodRoleArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:PodRole", name, None, opts)
+        args = parse_args(PodRoleArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         role = iam.Role(
             name,
@@ -117,7 +120,7 @@ class PodRole(pulumi.ComponentResource):
                 policy_arn=f"arn:aws:iam::aws:policy/{policy}",
                 opts=child_opts,
             )
-            for policy in args.managed_policies
+            for policy in args.managed_policies or ()
         ]
         if args.policy is not None:
             permissions.append(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import autoscaling, ec2, lb
 
+from pulumi_berth.component_args import parse_args
+
 _PORT = 80
 
 
@@ -29,7 +31,7 @@ class InternalLoadBalancerArgs:
     node_port: int
     health_path: str
     autoscaling_groups: Mapping[str, pulumi.Input[str]]
-    protect: bool = False
+    protect: bool | None = False
 
 
 class InternalLoadBalancer(pulumi.ComponentResource):
@@ -54,6 +56,7 @@ class InternalLoadBalancer(pulumi.ComponentResource):
         self, name: str, args: InternalLoadBalancerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:InternalLoadBalancer", name, None, opts)
+        args = parse_args(InternalLoadBalancerArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         # No inbound rules: traffic of a VPC link is not checked against them.
         security_group = ec2.SecurityGroup(

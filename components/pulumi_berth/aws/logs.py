@@ -6,6 +6,7 @@ import pulumi
 from pulumi_aws import apigateway, cloudwatch, iam
 
 from pulumi_berth.aws.iam_policies import service_trust_policy
+from pulumi_berth.component_args import parse_args
 
 # The log groups of the add-on amazon-cloudwatch-observability. The agent settings name the last
 # group `prometheus`: it receives the metrics that the agent scrapes from berths.
@@ -77,6 +78,7 @@ class ContainerLogs(pulumi.ComponentResource):
         self, name: str, args: ContainerLogsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ContainerLogs", name, None, opts)
+        args = parse_args(ContainerLogsArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         groups = {
             kind: create_log_group(

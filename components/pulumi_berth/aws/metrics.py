@@ -15,7 +15,8 @@ They come from three sources:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
 
@@ -39,6 +40,13 @@ class Metric:
     stat: str
 
 
+class Compute(StrEnum):
+    """The hardware that inference uses."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 @dataclass(frozen=True, kw_only=True)
 class MonitoredModel:
     """A hosted model.
@@ -52,7 +60,7 @@ class MonitoredModel:
 
     name: str
     versions: Sequence[str]
-    compute: Literal["cpu", "gpu"]
+    compute: Compute
     queue: int
 
 
@@ -135,7 +143,10 @@ def pod_metric(cluster: MonitoredCluster, model: str, version: str, name: str) -
 
 def utilization_metric(cluster: MonitoredCluster, model: MonitoredModel, version: str) -> Metric:
     """Return the percentage of its CPU or GPU that a version uses."""
-    names = {"cpu": "pod_cpu_utilization_over_pod_limit", "gpu": "pod_gpu_utilization"}
+    names = {
+        Compute.CPU: "pod_cpu_utilization_over_pod_limit",
+        Compute.GPU: "pod_gpu_utilization",
+    }
     return pod_metric(cluster, model.name, version, names[model.compute])
 
 

@@ -9,6 +9,7 @@ import pulumi
 from pulumi_aws import ecr
 
 from pulumi_berth.aws.iam_roles import node_role_prefix
+from pulumi_berth.component_args import parse_args
 
 # Permissions to pull an image:
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-pull.html
@@ -36,7 +37,7 @@ class RegistryReader:
     """
 
     account: str
-    roles: Sequence[str] = ()
+    roles: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class ModelRegistryArgs:
     key: pulumi.Input[str]
     keep_images: int
     keep_untagged_days: int
-    readers: Sequence[RegistryReader] = ()
-    protect: bool = False
+    readers: Sequence[RegistryReader] | None = None
+    protect: bool | None = False
 
 
 class ModelRegistry(pulumi.ComponentResource):
@@ -76,6 +77,7 @@ class ModelRegistry(pulumi.ComponentResource):
         self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:ModelRegistry", name, None, opts)
+        args = parse_args(ModelRegistryArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         rules = json.dumps(
             build_lifecycle_policy(
@@ -135,7 +137,7 @@ def _reader_policy(readers: Sequence[RegistryReader]) -> str:
                     f"arn:aws:iam::{reader.account}:role/{role}"
                     for reader in readers
                     # Roles have an optional path; the console creates some roles with a path.
-                    for name in (node_role_prefix("*") + "*", *reader.roles)
+                    for name in (node_role_prefix("*") + "*", *(reader.roles or ()))
                     for role in (name, f"*/{name}")
                 ]
             }
@@ -236,6 +238,7 @@ class RegistryReplication(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("berth:aws:RegistryReplication", name, None, opts)
+        args = parse_args(RegistryReplicationArgs, args)
         ecr.ReplicationConfiguration(
             name,
             replication_configuration={

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import ec2, iam
@@ -12,8 +12,16 @@ from pulumi_berth.aws.iam_policies import service_trust_policy
 from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.aws.subnet_plan import ZoneSubnets, subnet_plan
 from pulumi_berth.aws.vpc_endpoints import VpcEndpoints, VpcEndpointsArgs
+from pulumi_berth.component_args import parse_args
 
 _ANY_ADDRESS = "0.0.0.0/0"
+
+
+class NatMode(StrEnum):
+    """The number of NAT gateways: one, or one in each zone."""
+
+    SINGLE = "single"
+    PER_ZONE = "per_zone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +45,7 @@ class NetworkArgs:
     account: pulumi.Input[str]
     cidr: str
     zones: list[str]
-    nat: Literal["single", "per_zone"]
+    nat: NatMode
     interface_endpoints: Sequence[str]
     flow_log: LogSettings
 
@@ -62,6 +70,7 @@ class Network(pulumi.ComponentResource):
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Network", name, None, opts)
+        args = parse_args(NetworkArgs, args)
         self._name = name
         self._stack_name = args.stack_name
         self._child_opts = pulumi.ResourceOptions(parent=self)
@@ -125,11 +134,13 @@ class Network(pulumi.ComponentResource):
         ]
 
     def _create_nat_gateways(
-        self, plan: list[ZoneSubnets], public: list[ec2.Subnet], nat: str
+        self, plan: list[ZoneSubnets], public: list[ec2.Subnet], nat: NatMode
     ) -> list[ec2.NatGateway]:
         return [
             self._create_nat_gateway(zone, subnet)
-            for zone, subnet in list(zip(plan, public, strict=True))[: 1 if nat == "single" else 7]
+            for zone, subnet in list(zip(plan, public, strict=True))[
+                : 1 if nat == NatMode.SINGLE else 7
+            ]
         ]
 
     def _create_nat_gateway(self, zone: ZoneSubnets, subnet: ec2.Subnet) -> ec2.NatGateway:

@@ -1,11 +1,14 @@
 """NodePool: an autoscaled group of identical EKS nodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import ec2, eks
+
+from pulumi_berth.aws.metrics import Compute
+from pulumi_berth.component_args import parse_args
 
 # Bottlerocket images need no setup. The NVIDIA variant contains driver, runtime and device plugin:
 # https://docs.aws.amazon.com/eks/latest/userguide/ml-eks-optimized-ami.html
@@ -28,13 +31,28 @@ GPU = "nvidia.com/gpu"
 _GPU_LABELS = {"k8s.amazonaws.com/accelerator": "nvidia"}
 
 
+class Architecture(StrEnum):
+    """A CPU architecture."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+
+class TaintEffect(StrEnum):
+    """The effect of a taint on pods that do not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taint:
     """A Kubernetes taint. It keeps Pods that do not tolerate it off a node."""
 
     key: str
-    value: str = ""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+    value: str | None = None
+    effect: TaintEffect | None = TaintEffect.NO_SCHEDULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +84,8 @@ class NodePoolArgs:
     version: pulumi.Input[str]
     role_arn: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[str]]
-    compute: Literal["cpu", "gpu"]
-    architecture: Literal["amd64", "arm64"]
+    compute: Compute
+    architecture: Architecture
     instance_types: Sequence[str]
     min_nodes: int
     max_nodes: int
@@ -75,9 +93,9 @@ class NodePoolArgs:
     spot: bool
     disk_gib: int
     disk_key: pulumi.Input[str]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    taints: Sequence[Taint] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = None
+    taints: Sequence[Taint] | None = None
+    tags: Mapping[str, str] | None = None
 
 
 class NodePool(pulumi.ComponentResource):
@@ -99,6 +117,7 @@ class NodePool(pulumi.ComponentResource):
         self, name: str, args: NodePoolArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:NodePool", name, None, opts)
+        args = parse_args(NodePoolArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         full_name = f"berth-{args.stack_name}-{name}"
         template = ec2.LaunchTemplate(
@@ -116,7 +135,7 @@ class NodePool(pulumi.ComponentResource):
             monitoring=ec2.LaunchTemplateMonitoringArgs(enabled=True),
             tag_specifications=[
                 ec2.LaunchTemplateTagSpecificationArgs(
-                    resource_type=kind, tags={**args.tags, "Name": full_name}
+                    resource_type=kind, tags={**(args.tags or {}), "Name": full_name}
                 )
                 for kind in ("instance", "volume", "network-interface")
             ],
@@ -140,7 +159,7 @@ class NodePool(pulumi.ComponentResource):
             ),
             update_config=eks.NodeGroupUpdateConfigArgs(max_unavailable_percentage=33),
             node_repair_config=eks.NodeGroupNodeRepairConfigArgs(enabled=True),
-            labels={**args.labels, **(_GPU_LABELS if args.compute == "gpu" else {})},
+            labels={**(args.labels or {}), **(_GPU_LABELS if args.compute == Compute.GPU else {})},
             taints=[_taint_args(taint) for taint in _all_taints(args)],
             opts=pulumi.ResourceOptions.merge(
                 child_opts,
@@ -158,13 +177,15 @@ def _autoscaling_group(resources: Sequence[eks.outputs.NodeGroupResource]) -> st
 
 
 def _all_taints(args: NodePoolArgs) -> list[Taint]:
-    own = [Taint(key=GPU, value="present")] if args.compute == "gpu" else []
-    return own + [taint for taint in args.taints if taint.key not in {it.key for it in own}]
+    own = [Taint(key=GPU, value="present")] if args.compute == Compute.GPU else []
+    return own + [taint for taint in args.taints or () if taint.key not in {it.key for it in own}]
 
 
 def _taint_args(taint: Taint) -> eks.NodeGroupTaintArgs:
     return eks.NodeGroupTaintArgs(
-        key=taint.key, value=taint.value or None, effect=_EFFECTS[taint.effect]
+        key=taint.key,
+        value=taint.value or None,
+        effect=_EFFECTS[taint.effect or TaintEffect.NO_SCHEDULE],
     )
 
 

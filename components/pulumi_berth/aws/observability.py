@@ -1,7 +1,7 @@
 """Observability: the alarms and dashboards of a stack."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_aws import cloudwatch
@@ -18,6 +18,7 @@ from pulumi_berth.aws.metrics import (
     MonitoredModel,
     MonitoredStack,
 )
+from pulumi_berth.component_args import parse_args
 
 _PERIOD_SECONDS = 60
 
@@ -51,14 +52,14 @@ class ObservabilityArgs:
     api_name: pulumi.Input[str]
     api_stage: pulumi.Input[str]
     access_log: pulumi.Input[str]
-    access_log_fields: AccessLogFields = field(default_factory=AccessLogFields)
+    access_log_fields: AccessLogFields | None = None
     load_balancer: pulumi.Input[str]
     target_group: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
     namespace: str
     repositories: Sequence[pulumi.Input[str]]
     thresholds: AlarmThresholds
-    dashboards: bool = True
+    dashboards: bool | None = True
 
 
 class Observability(pulumi.ComponentResource):
@@ -76,10 +77,12 @@ class Observability(pulumi.ComponentResource):
         self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:Observability", name, None, opts)
+        args = parse_args(ObservabilityArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         stack = _monitored_stack(args)
         models = [model.name for model in args.models]
-        for planned in access_log_filters(stack.stack, models, args.access_log_fields):
+        fields = args.access_log_fields or AccessLogFields()
+        for planned in access_log_filters(stack.stack, models, fields):
             _create_filter(name, planned, args.access_log, child_opts)
         plan = [
             *stack_alarms(stack, args.thresholds),
@@ -99,7 +102,9 @@ class Observability(pulumi.ComponentResource):
                 child_opts,
             )
         self.dashboards = (
-            _create_dashboards(name, args, stack, child_opts) if args.dashboards else []
+            _create_dashboards(name, args, stack, child_opts)
+            if args.dashboards is not False
+            else []
         )
         self.alarms = pulumi.Output.all(*(alarm.arn for alarm in alarms))
         self.register_outputs({"dashboards": self.dashboards, "alarms": self.alarms})

@@ -12,6 +12,7 @@ from pulumi_berth.aws.bucket_plan import (
     require_kms_key,
     require_tls,
 )
+from pulumi_berth.component_args import parse_args
 
 _MIN_ARCHIVE_DAYS = 30
 # S3 bills the parts of an unfinished upload but does not list them.
@@ -67,7 +68,7 @@ class PrivateBucketArgs:
     retention: Retention
     key: pulumi.Input[str] | None = None
     log_source: pulumi.Input[str] | None = None
-    protect: bool = False
+    protect: bool | None = False
 
 
 class PrivateBucket(pulumi.ComponentResource):
@@ -86,6 +87,7 @@ class PrivateBucket(pulumi.ComponentResource):
         self, name: str, args: PrivateBucketArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:PrivateBucket", name, None, opts)
+        args = parse_args(PrivateBucketArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         bucket = s3.Bucket(
             name,

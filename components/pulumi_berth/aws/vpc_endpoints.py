@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import ec2
 
+from pulumi_berth.component_args import parse_args
+
 
 @dataclass(frozen=True, kw_only=True)
 class VpcEndpointsArgs:
@@ -45,6 +47,7 @@ class VpcEndpoints(pulumi.ComponentResource):
         self, name: str, args: VpcEndpointsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:VpcEndpoints", name, None, opts)
+        args = parse_args(VpcEndpointsArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
 
         def service_name(service: str) -> str:

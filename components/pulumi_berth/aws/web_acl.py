@@ -2,16 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import pulumi
 from pulumi_aws import cloudwatch, wafv2
 
 from berth_protocol.headers import API_KEY
 from pulumi_berth.aws.logs import LogSettings
+from pulumi_berth.component_args import parse_args
 
 ORIGIN_HEADER = "x-origin-verify"
 _RATE_WINDOW_SECONDS = 300
+
+
+class WebAclScope(StrEnum):
+    """The kind of resource that a web ACL protects."""
+
+    REGIONAL = "REGIONAL"
+    CLOUDFRONT = "CLOUDFRONT"
+
+
+class RuleMode(StrEnum):
+    """What a managed rule group does with a request that it matches."""
+
+    BLOCK = "block"
+    COUNT = "count"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +45,9 @@ class WebAclArgs:
     """
 
     stack_name: str
-    scope: Literal["REGIONAL", "CLOUDFRONT"]
+    scope: WebAclScope
     rule_groups: Sequence[str]
-    mode: Literal["block", "count"]
+    mode: RuleMode
     requests_per_ip: int
     logs: LogSettings
     origin_secret: pulumi.Input[str] | None = None
@@ -52,8 +67,9 @@ class WebAcl(pulumi.ComponentResource):
         self, name: str, args: WebAclArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:aws:WebAcl", name, None, opts)
+        args = parse_args(WebAclArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
-        region = "us-east-1" if args.scope == "CLOUDFRONT" else None
+        region = "us-east-1" if args.scope == WebAclScope.CLOUDFRONT else None
         acl = wafv2.WebAcl(
             name,
             scope=args.scope,
@@ -146,11 +162,11 @@ def _rate_rule(requests: int) -> wafv2.WebAclRuleArgsDict:
     }
 
 
-def _managed_rule(name: str, mode: str) -> wafv2.WebAclRuleArgsDict:
+def _managed_rule(name: str, mode: RuleMode) -> wafv2.WebAclRuleArgsDict:
     return {
         "name": name,
         "priority": 0,
-        "override_action": {"none": {}} if mode == "block" else {"count": {}},
+        "override_action": {"none": {}} if mode == RuleMode.BLOCK else {"count": {}},
         "statement": {"managed_rule_group_statement": {"name": name, "vendor_name": "AWS"}},
         "visibility_config": _visibility(name),
     }

@@ -10,7 +10,7 @@ from berth.platforms.aws.account import AwsAccount
 from berth.spec import HostingSpec
 from pulumi_berth.aws.agent_settings import build_agent_settings
 from pulumi_berth.aws.alarm_topic import alarm_key_statements
-from pulumi_berth.aws.cluster import Access, Cluster, ClusterArgs
+from pulumi_berth.aws.cluster import Access, AccessLevel, Cluster, ClusterArgs, SupportPolicy
 from pulumi_berth.aws.cluster_addons import (
     AFTER_NODES,
     BEFORE_NODES,
@@ -27,8 +27,9 @@ from pulumi_berth.aws.encryption_key import (
 from pulumi_berth.aws.iam_policies import autoscaler_permissions
 from pulumi_berth.aws.iam_roles import NodeRole, NodeRoleArgs, PodRole, PodRoleArgs
 from pulumi_berth.aws.logs import ContainerLogs, ContainerLogsArgs
-from pulumi_berth.aws.network import Network, NetworkArgs
-from pulumi_berth.aws.node_pool import NodePool, NodePoolArgs, Taint
+from pulumi_berth.aws.metrics import Compute
+from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
+from pulumi_berth.aws.node_pool import Architecture, NodePool, NodePoolArgs, Taint, TaintEffect
 from pulumi_berth.kubernetes.cluster_autoscaler import SERVICE_ACCOUNT as AUTOSCALER
 
 _CLOUDWATCH_ADDON = "amazon-cloudwatch-observability"
@@ -140,7 +141,7 @@ def create_network(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Networ
             account=account.number,
             cidr=spec.network.cidr,
             zones=account.zones,
-            nat=spec.network.nat,
+            nat=NatMode(spec.network.nat),
             interface_endpoints=list(spec.network.interface_endpoints),
             flow_log=account.log_settings(spec.network.flow_log_days, keys.logs.arn),
         ),
@@ -157,7 +158,7 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
         ClusterArgs(
             cluster_name=cluster_name,
             version=spec.cluster.version,
-            support=spec.cluster.support,
+            support=SupportPolicy(spec.cluster.support),
             subnet_ids=network.private_subnet_ids,
             service_cidr=spec.cluster.service_cidr,
             public_cidrs=list(spec.cluster.public_cidrs),
@@ -166,7 +167,7 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
             access={
                 name: Access(
                     role_arn=f"arn:aws:iam::{account.number}:role/{access.role}",
-                    level=access.level,
+                    level=AccessLevel(access.level),
                 )
                 for name, access in spec.cluster.access.items()
             },
@@ -226,8 +227,8 @@ def _create_pools(
                 version=cluster.version,
                 role_arn=role.arn,
                 subnet_ids=network.private_subnet_ids,
-                compute=pool.compute,
-                architecture=pool.architecture,
+                compute=Compute(pool.compute),
+                architecture=Architecture(pool.architecture),
                 instance_types=list(pool.instance_types),
                 min_nodes=pool.min,
                 max_nodes=pool.max,
@@ -237,7 +238,7 @@ def _create_pools(
                 disk_key=keys.disks.arn,
                 labels=dict(pool.labels),
                 taints=[
-                    Taint(key=taint.key, value=taint.value, effect=taint.effect)
+                    Taint(key=taint.key, value=taint.value, effect=TaintEffect(taint.effect))
                     for taint in pool.taints
                 ],
                 tags=account.tags,

@@ -14,7 +14,7 @@ from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
 from pulumi_berth.aws.api_gateway import ApiGateway
 from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
 from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer
-from pulumi_berth.aws.metrics import MonitoredModel
+from pulumi_berth.aws.metrics import Compute, MonitoredModel
 from pulumi_berth.aws.observability import Observability, ObservabilityArgs
 
 
@@ -87,7 +87,7 @@ def _monitored_models(spec: HostingSpec) -> list[MonitoredModel]:
         MonitoredModel(
             name=name,
             versions=list(spec.models[name].versions),
-            compute=spec.models[name].compute,
+            compute=Compute(spec.models[name].compute),
             queue=spec.models[name].serving.queue * spec.models[name].serving.workers,
         )
         for name in exposed[:MAX_MODELS]

@@ -8,12 +8,19 @@ from berth.platforms.aws.account import AwsAccount
 from berth.platforms.aws.foundation import Keys, Nodes, create_edge_logs_key
 from berth.spec import ClientSpec, HostingSpec
 from berth_protocol.paths import LIVE
-from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota, SharedHost
-from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs
+from pulumi_berth.aws.api_gateway import (
+    ApiClient,
+    ApiGateway,
+    ApiGatewayArgs,
+    Quota,
+    QuotaPeriod,
+    SharedHost,
+)
+from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs, PriceClass, TlsVersion
 from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer, InternalLoadBalancerArgs
 from pulumi_berth.aws.logs import ApiGatewayLogs
 from pulumi_berth.aws.network import Network
-from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
+from pulumi_berth.aws.web_acl import RuleMode, WebAcl, WebAclArgs, WebAclScope
 
 
 def create_load_balancer(
@@ -59,9 +66,9 @@ def create_api(
         "firewall",
         WebAclArgs(
             stack_name=account.stack,
-            scope="REGIONAL",
+            scope=WebAclScope.REGIONAL,
             rule_groups=list(spec.api.waf.managed_rule_groups),
-            mode=spec.api.waf.mode,
+            mode=RuleMode(spec.api.waf.mode),
             requests_per_ip=spec.api.waf.requests_per_ip,
             logs=logs,
             origin_secret=origin_secret,
@@ -111,9 +118,9 @@ def create_edge(
         "edge-firewall",
         WebAclArgs(
             stack_name=account.stack,
-            scope="CLOUDFRONT",
+            scope=WebAclScope.CLOUDFRONT,
             rule_groups=list(spec.api.waf.managed_rule_groups),
-            mode=spec.api.waf.mode,
+            mode=RuleMode(spec.api.waf.mode),
             requests_per_ip=cdn.requests_per_ip,
             logs=account.log_settings(spec.observability.log_days, key.arn),
         ),
@@ -125,8 +132,8 @@ def create_edge(
             stack_name=account.stack,
             origin_host=api.host,
             origin_secret=origin_secret,
-            price_class=cdn.price_class,
-            minimum_tls=cdn.minimum_tls,
+            price_class=PriceClass(cdn.price_class),
+            minimum_tls=TlsVersion(cdn.minimum_tls),
             web_acl_arn=firewall.arn,
             host=None if cdn.domain is None else account.host_name(cdn.domain),
         ),
@@ -143,5 +150,5 @@ def _api_client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:
         key=key,
         rate_per_second=client.rate_per_second,
         burst=client.burst,
-        quota=Quota(requests=quota.requests, period=quota.period),
+        quota=Quota(requests=quota.requests, period=QuotaPeriod(quota.period)),
     )
