@@ -127,5 +127,5 @@ def test_enums_and_numbers_from_dictionaries_reach_the_resources() -> None:
 
 def test_value_outside_an_enum_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_INPUTS, Network, {**_INPUTS[Network], "nat": "double"})
-    with pytest.raises(InputPropertyError, match="Invalid value double .* for enum 'NatMode'"):
+    with pytest.raises(InputPropertyError, match=r"Invalid value double .* for enum 'NatMode'"):
         _construct(Network)
