@@ -1,0 +1,47 @@
+"""The import paths of dynamic providers, which existing states contain."""
+
+import base64
+
+import pytest
+from pulumi.dynamic import ResourceProvider
+from pulumi.dynamic.dynamic import serialize_provider
+
+from pulumi_berth import providers
+
+# As in the states of deployed stacks. These values never change.
+_STORED = {
+    "ApiKeyProvider": (
+        "gASVMAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA5BcGlLZXlQcm92aWRlcpSTlCmBlC4="
+    ),
+    "BerthProvider": (
+        "gASVLwAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA1CZXJ0aFByb3ZpZGVylJOUKYGULg=="
+    ),
+    "BuiltImageProvider": (
+        "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJCdWlsdEltYWdlUHJvdmlkZXKUk5QpgZQu"
+    ),
+    "GatewayProvider": (
+        "gASVMQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA9HYXRld2F5UHJvdmlkZXKUk5QpgZQu"
+    ),
+    "SupervisorProvider": (
+        "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_STORED))
+def test_provider_is_stored_by_its_import_path(name: str) -> None:
+    provider = getattr(providers, name)()
+    assert serialize_provider(provider) == _STORED[name]
+    assert base64.b64decode(_STORED[name]).count(b"pulumi_berth.providers") == 1
+
+
+def test_every_provider_is_in_the_list() -> None:
+    classes = {
+        name
+        for name, value in vars(providers).items()
+        if isinstance(value, type)
+        and issubclass(value, ResourceProvider)
+        and value.__module__ == providers.__name__
+        and not name.startswith("_")
+    }
+    assert classes == set(_STORED)
