@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tests.cluster.stacks import cluster, hosted
-from tests.engine.project import ErrorAnsweredError
+from tests.engine.project import ErrorResponseError
 from tests.repository import PACKAGES
 
 __all__ = ["cluster", "hosted"]
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
         if _directory(item) in _REAL_PARTS:
-            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorAnsweredError.__name__]))
+            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
     items.sort(key=_priority)
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]

@@ -18,7 +18,7 @@ from pulumi_berth.oci import documents
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project, restore_config
-from tests.engine.project import Project, eventually
+from tests.engine.project import Project, wait_for
 
 _NAMESPACE = "faults"
 
@@ -214,7 +214,7 @@ def test_rejection_by_an_admission_policy_is_reported(stack: Project, cluster: C
     _add_version_2(stack, {})
     try:
         # The API server enforces a new policy after a moment.
-        eventually(
+        wait_for(
             lambda: "not allowed" in cluster.kubectl(
                 "create", "deployment", "digits-2", "--image=x", "-n", _NAMESPACE,
                 "--dry-run=server", code=None,

@@ -92,7 +92,7 @@ def test_node_drain_respects_the_disruption_budget(stack: Project, cluster: Clus
         assert "disruption budget" in output
         assert _count_ready(cluster) >= 1
         poll(lambda: _count_ready(cluster) >= 2, seconds=60)
-    load.expect_none_lost()
+    load.assert_no_failures()
 
 
 def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
@@ -101,7 +101,7 @@ def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) 
         poll(lambda: _count_ready(cluster) > 2, seconds=180)
         # The autoscaler's replica count is not a change of the stack.
         stack.berth("preview", "--expect-no-changes")
-    load.expect_none_lost()
+    load.assert_no_failures()
     _wait_for_ready(cluster, "digits-1", 2, seconds=300)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project
-from tests.engine.project import Project, eventually
+from tests.engine.project import Project, wait_for
 
 _NAMESPACE = "center"
 _SITES = ("east", "west")
@@ -135,4 +135,4 @@ def test_disconnected_site_keeps_its_berths_until_the_next_up(sites: Sites) -> N
 
 
 def _wait_for_berths(sites: Sites, namespace: str, berths: set[str]) -> Any:
-    return eventually(lambda: set(sites.read_images(namespace)) == berths)
+    return wait_for(lambda: set(sites.read_images(namespace)) == berths)

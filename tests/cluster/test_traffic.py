@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import NAMESPACE, create_load, restore_config
-from tests.engine.project import Project, eventually
+from tests.engine.project import Project, wait_for
 
 _ENOUGH_REQUESTS = 10_000
 
@@ -35,8 +35,8 @@ def _set_weights(**percents: int) -> Callable[[Any], None]:
 def test_canary_receives_its_share_of_requests(stack: Project) -> None:
     load = create_load(stack)
     with load.running(clients=4):
-        eventually(lambda: load.total >= 2000, seconds=120)
-    load.expect_none_lost()
+        wait_for(lambda: load.total >= 2000, seconds=120)
+    load.assert_no_failures()
     # Four standard deviations of a binomial distribution with n = total and p = 0.1.
     expected, tolerance = load.total * 0.1, 4 * (load.total * 0.1 * 0.9) ** 0.5
     assert abs(load.versions["2"] - expected) < tolerance
@@ -53,11 +53,11 @@ def test_changed_weights_change_only_the_route_and_lose_no_request(stack: Projec
         ]
         stack.berth("up", "--yes")
         before = Counter(load.versions)
-        eventually(lambda: load.total >= _ENOUGH_REQUESTS // 2, seconds=240)
+        wait_for(lambda: load.total >= _ENOUGH_REQUESTS // 2, seconds=240)
         stack.edit(_set_weights(v1=90, v2=10))
         stack.berth("up", "--yes")
-        eventually(lambda: load.total >= _ENOUGH_REQUESTS, seconds=240)
-    load.expect_none_lost()
+        wait_for(lambda: load.total >= _ENOUGH_REQUESTS, seconds=240)
+    load.assert_no_failures()
     assert load.versions["2"] > before["2"]
 
 
@@ -71,7 +71,7 @@ def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) ->
         stack.edit(set_threads)
         stack.berth("up", "--yes")
         cluster.wait_for_deletion(old_pods, NAMESPACE, seconds=90)
-    load.expect_none_lost()
+    load.assert_no_failures()
 
 
 def _count_requests(cluster: Cluster, version: str) -> float:
@@ -112,7 +112,7 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
         stack.berth("up", "--yes")
         # Terminating pods still respond on connections that are open.
         cluster.wait_for_deletion(_list_terminating_pods(cluster), NAMESPACE, seconds=90)
-    load.expect_none_lost()
+    load.assert_no_failures()
 
 
 def _list_terminating_pods(cluster: Cluster) -> list[str]:

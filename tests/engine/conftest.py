@@ -1,4 +1,8 @@
-"""The real engine: each module of tests has a project of its own, destroyed at its end."""
+"""The real engine. Each module of tests has its own project, which is stopped at its end.
+
+A test that needs a running stack uses the fixture `up`. It restores the module's configuration
+before each test, so that the tests are independent of their order.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -11,19 +15,27 @@ from tests.engine.project import Project
 @pytest.fixture(scope="session", autouse=True)
 def _engine() -> None:
     if shutil.which("pulumi") is None:
-        pytest.skip("no pulumi on the PATH: `./berth test` finds or makes one")
+        pytest.skip("pulumi is not on the PATH; `./berth test` finds or builds it")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A fresh project that nothing has been done with."""
-    found = Project.copy_to(tmp_path_factory.mktemp("project"))
-    yield found
-    found.clean_up()
+    """A new project."""
+    project = Project.copy_to(tmp_path_factory.mktemp("project"))
+    yield project
+    project.stop_processes()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A new project for one test, for example to start without a history."""
+    project = Project.copy_to(tmp_path_factory.mktemp("project"))
+    yield project
+    project.stop_processes()
+
+
+@pytest.fixture
 def up(project: Project) -> Project:
-    """The project with its stack up."""
-    project.berth("up", "--yes")
+    """The module's project with a running stack and the module's configuration."""
+    project.ensure_up()
     return project

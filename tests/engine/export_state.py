@@ -29,7 +29,7 @@ def export_state() -> str:
             state: dict[str, Any] = json.loads(project.pulumi("stack", "export").stdout)
             project.berth("destroy", "--yes")
         finally:
-            project.clean_up()
+            project.stop_processes()
     for resource in state["deployment"]["resources"]:
         for field in _SOURCE_FIELDS:
             resource.pop(field, None)

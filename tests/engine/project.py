@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, driven as a user drives it."""
+"""A copy of the project in its own directory, operated as a user operates it."""
 
 import json
 import os
@@ -24,24 +24,28 @@ from pulumi_berth.local import supervisord
 from pulumi_berth.local.run_dir import RunDir
 from tests.repository import PACKAGES, REPOSITORY
 
-_COPIED = ("models",)
+_COPIED_DIRECTORIES = ("models",)
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "infra/__main__.py")
 _COMMAND_SECONDS = 600
-_WITHOUT_STACK = ("package", "test", "data", "parity")
+_COMMANDS_WITHOUT_STACK = ("package", "test", "data", "parity")
+_PASSPHRASE = "a passphrase of this test"
 
 
 @dataclass
 class Project:
-    """The project under `root`, and the stack of it that is worked with."""
+    """The project in the directory `root`, and the stack that the test operates."""
 
     root: Path
     stack: str = "local"
     environment: dict[str, str] = field(default_factory=dict)
+    _initial_config: str | None = None
+    _deployed_pids: dict[str, int] | None = None
 
     @classmethod
     def copy_to(cls, root: Path, stack: str = "local") -> "Project":
+        """Create a project in `root` that uses the installed packages."""
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        for name in _COPIED:
+        for name in _COPIED_DIRECTORIES:
             if (REPOSITORY / name).is_dir():
                 shutil.copytree(REPOSITORY / name, root / name, ignore=ignored)
         for name in _COPIED_FILES:
@@ -57,8 +61,29 @@ class Project:
     def run_dir(self) -> RunDir:
         return RunDir(self.root / ".berth" / "run" / self.stack)
 
+    @property
+    def config_file(self) -> Path:
+        return self.root / f"Pulumi.{self.stack}.yaml"
+
+    def ensure_up(self) -> None:
+        """Bring the stack up with the configuration of the first call, whatever a test changed.
+
+        Nothing runs if the configuration and the processes are those of the last call.
+        """
+        if self._initial_config is None:
+            self._initial_config = self.config_file.read_text()
+        if self.config_file.read_text() != self._initial_config:
+            self.config_file.write_text(self._initial_config)
+            self._deployed_pids = None
+        if self._deployed_pids is None or self._deployed_pids != self.pids():
+            self.berth("up", "--yes")
+            self._initial_config = self.config_file.read_text()
+            self._deployed_pids = self.pids()
+
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """`berth ARGUMENTS`, in the background."""
+        """Start `berth ARGUMENTS` in the background."""
+        if arguments[0] in ("up", "rollback", "destroy"):
+            self._deployed_pids = None
         return subprocess.Popen(
             [sys.executable, "-m", "berth", *arguments, *self._stack_option(arguments)],
             cwd=self.root,
@@ -71,11 +96,12 @@ class Project:
         )
 
     def _stack_option(self, arguments: tuple[str, ...]) -> list[str]:
-        named = self.stack == "local" or "-s" in arguments or arguments[0] in _WITHOUT_STACK
-        return [] if named else ["-s", self.stack]
+        if self.stack == "local" or "-s" in arguments or arguments[0] in _COMMANDS_WITHOUT_STACK:
+            return []
+        return ["-s", self.stack]
 
     def berth(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """`berth ARGUMENTS`, expected to exit with `code`."""
+        """Run `berth ARGUMENTS` and check its exit status."""
         process = self.start(*arguments)
         try:
             stdout, stderr = process.communicate(timeout=_COMMAND_SECONDS)
@@ -83,7 +109,7 @@ class Project:
             process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate()
         assert process.returncode == code, (
-            f"berth {' '.join(arguments)}: exit {process.returncode}, expected {code}\n"
+            f"berth {' '.join(arguments)}: exit status {process.returncode}, expected {code}\n"
             f"{stdout[-6000:]}\n{stderr[-6000:]}"
         )
         return subprocess.CompletedProcess(arguments, code, stdout, stderr)
@@ -91,15 +117,20 @@ class Project:
     def pulumi(
         self, *arguments: str, stdin: str = "", code: int | None = 0
     ) -> "subprocess.CompletedProcess[str]":
-        """`pulumi ARGUMENTS` on the stack, as a user types it; `code` None takes any."""
+        """Run `pulumi ARGUMENTS` on the stack in the active Python environment.
+
+        Args:
+            code: Expected exit status. None accepts any.
+        """
         stack = [] if arguments[:2] == ("stack", "init") else ["--stack", self.stack]
-        finished = subprocess.run(
+        result = subprocess.run(
             ["pulumi", *arguments, *stack, "--non-interactive"],
             cwd=self.root,
             env=self.environment
             | {
+                "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
                 "PULUMI_BACKEND_URL": f"file://{self.root}/.berth/state",
-                "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase()),
+                "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase_file()),
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
             },
             input=stdin,
@@ -108,19 +139,19 @@ class Project:
             check=False,
             timeout=_COMMAND_SECONDS,
         )
-        assert code in (None, finished.returncode), f"{finished.stdout}\n{finished.stderr}"
-        return finished
+        assert code in (None, result.returncode), f"{result.stdout}\n{result.stderr}"
+        return result
 
-    def _passphrase(self) -> Path:
+    def _passphrase_file(self) -> Path:
         path = self.root / ".berth" / "passphrase"
         if not path.exists():
             (self.root / ".berth" / "state").mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            path.write_text("a passphrase of this test")
+            path.write_text(_PASSPHRASE)
         return path
 
     def commit(self, message: str) -> None:
-        """Commit everything, in the project's own repository."""
+        """Commit all files in the project's Git repository."""
         for arguments in (["add", "-A"], ["commit", "-q", "-m", message]):
             subprocess.run(
                 ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
@@ -130,64 +161,65 @@ class Project:
             )
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What `berth ARGUMENTS --json` prints, which is JSON and nothing else."""
+        """Return the output of `berth ARGUMENTS --json`, which is only JSON."""
         return json.loads(self.berth(*arguments, "--json", code=code).stdout)
 
     def edit(self, change: Callable[[Any], None]) -> None:
-        """Change the configuration of the stack, as a person with an editor does."""
-        path = self.root / f"Pulumi.{self.stack}.yaml"
+        """Change the configuration of the stack, as a user with an editor does."""
         yaml = YAML()
         yaml.width = 1000
-        document = yaml.load(path.read_text())
+        document = yaml.load(self.config_file.read_text())
         change(document["config"])
-        with path.open("w") as stream:
+        with self.config_file.open("w") as stream:
             yaml.dump(document, stream)
 
     def key(self, client: str = "default") -> str:
+        """Return the API key of a client."""
         return self.berth("key", client).stdout.strip()
 
     def pids(self) -> dict[str, int]:
-        """The processes of the stack, by supervisor name."""
-        return supervisord.pids(self.run_dir)
+        """Return the PIDs of the stack's processes by their names in the supervisor."""
+        return supervisord.get_pids(self.run_dir)
 
     def berth_pid(self, model: str, version: str) -> int | None:
+        """Return the PID of a berth, or None if it does not run."""
         prefix = f"{model}-{version}-"
         return next((pid for name, pid in self.pids().items() if name.startswith(prefix)), None)
 
-    def marked(self) -> list[psutil.Process]:
-        """Every process on the machine that carries this stack's mark."""
-        found = []
+    def find_processes(self) -> list[psutil.Process]:
+        """Find every process on the machine that belongs to this stack."""
+        processes = []
         for process in psutil.process_iter():
             try:
-                mark = process.environ().get(supervisord.RUN_DIR_VARIABLE)
+                run_dir = process.environ().get(supervisord.RUN_DIR_VARIABLE)
             except psutil.Error:
                 continue
-            if mark == str(self.run_dir.path):
-                found.append(process)
-        return found
+            if run_dir == str(self.run_dir.path):
+                processes.append(process)
+        return processes
 
-    def clean_up(self) -> None:
-        """Whatever a test left: the stack's own processes end, by identity."""
+    def stop_processes(self) -> None:
+        """Stop the processes that a test left running. Only this stack's processes stop."""
         supervisord.stop(self.run_dir)
 
 
-def eventually(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
-    """The first true value of `condition()`, polled; fails when there is none in time."""
+def wait_for(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+    """Return the first true value of `condition()`. Fail if there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         if value := condition():
             return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        assert time.monotonic() < deadline, f"no true value within {seconds} s: {condition}"
         time.sleep(0.05)
 
 
-class ErrorAnsweredError(AssertionError):
-    """A defect however seldom it is: tests/conftest.py gives it no second try."""
+class ErrorResponseError(AssertionError):
+    """A client received an error response. tests/conftest.py never repeats such a test."""
 
 
 @dataclass
 class Load:
-    """Clients that ask without pause; what they were answered."""
+    """Clients that send requests without a pause, and the responses that they received."""
 
     endpoint: str
     headers: dict[str, str]
@@ -199,31 +231,35 @@ class Load:
 
     @contextmanager
     def running(self, clients: int = 4) -> Iterator["Load"]:
-        """Bounded by the block: the clients end with it."""
+        """Run the clients during the block."""
         stop = Event()
         with ThreadPoolExecutor(clients) as pool:
-            asking = [pool.submit(self._ask, stop) for _ in range(clients)]
+            runs = [pool.submit(self._send_requests, stop) for _ in range(clients)]
             try:
-                eventually(lambda: self.total > 0)
+                wait_for(lambda: self.total > 0)
                 yield self
             finally:
                 stop.set()
-        for asked in asking:
-            asked.result()
+        for run in runs:
+            run.result()
 
     @property
     def total(self) -> int:
         return sum(self.statuses.values())
 
-    def expect_none_lost(self) -> None:
-        """Of a connection that breaks the reason may be the machine's: under load its kernel takes
-        packets for invalid (https://github.com/kubernetes/kubernetes/issues/74839)."""
-        lost = {status: n for status, n in self.statuses.items() if status != "200"}
-        if any(status.isdigit() for status in lost):
-            raise ErrorAnsweredError(f"of {self.total} requests: {lost}")
-        assert not lost, f"of {self.total} requests: {lost}"
+    def assert_no_failures(self) -> None:
+        """Check that every response was successful.
 
-    def _ask(self, stop: Event) -> None:
+        An error response is a defect. A broken connection can be the machine's fault: under load,
+        the kernel considers packets invalid (https://github.com/kubernetes/kubernetes/issues/74839).
+        """
+        failures = {status: n for status, n in self.statuses.items() if status != "200"}
+        message = f"{failures} of {self.total} requests failed"
+        if any(status.isdigit() for status in failures):
+            raise ErrorResponseError(message)
+        assert not failures, message
+
+    def _send_requests(self, stop: Event) -> None:
         with httpx.Client(base_url=self.endpoint, headers=self.headers, timeout=30) as client:
             while not stop.is_set():
                 try:

@@ -35,7 +35,7 @@ def clone(up: Project, tmp_path: Path) -> Iterator[Project]:
     _git(tmp_path, "clone", "-q", str(up.root), "clone")
     found = Project(tmp_path / "clone", up.stack, up.environment)
     yield found
-    found.clean_up()
+    found.stop_processes()
 
 
 @pytest.fixture(autouse=True)

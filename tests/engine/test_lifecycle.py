@@ -1,4 +1,4 @@
-"""A stack comes up, answers, changes nothing twice, and goes without a trace."""
+"""A stack is deployed, responds, is unchanged by a second update, and is destroyed completely."""
 
 import json
 
@@ -11,35 +11,35 @@ from berth_protocol.model_card import digest, read_card
 from tests.engine.project import Project
 
 
-def test_first_up_ends_with_a_curl_line_and_its_answer(project: Project) -> None:
-    output = project.berth("up", "--yes").stdout
-    *_, curl, _, answer = output.strip().splitlines()
+def test_first_up_prints_request_and_response(new_project: Project) -> None:
+    output = new_project.berth("up", "--yes").stdout
+    *_, curl, _, response = output.strip().splitlines()
     assert curl.startswith("curl -s http://127.0.0.1:")
-    assert json.loads(answer)["model_name"] == "digits"
-    assert project.key() not in output
+    assert json.loads(response)["model_name"] == "digits"
+    assert new_project.key() not in output
 
 
-def test_answer_is_onnxruntimes_own(up: Project) -> None:
-    answer = up.json("invoke", "digits", "--version", "1")
-    card = read_card(up.root / "models" / "digits" / "1")
-    example = card.example["inputs"][0]
+def test_response_equals_onnxruntime_output(up: Project) -> None:
+    response = up.json("invoke", "digits", "--version", "1")
+    model_dir = up.root / "models" / "digits" / "1"
+    example = read_card(model_dir).example["inputs"][0]
     rows = np.array(example["data"], np.float32).reshape(example["shape"])
-    session = onnxruntime.InferenceSession(up.root / "models" / "digits" / "1" / "model.onnx")
+    session = onnxruntime.InferenceSession(model_dir / "model.onnx")
     expected = session.run(None, {example["name"]: rows})
-    assert answer["model_name"] == "digits"
-    assert answer["model_version"] == "1"
-    for output, values in zip(answer["outputs"], expected, strict=True):
+    assert response["model_name"] == "digits"
+    assert response["model_version"] == "1"
+    for output, values in zip(response["outputs"], expected, strict=True):
         np.testing.assert_array_equal(
             np.array(output["data"], values.dtype).reshape(output["shape"]), values
         )
 
 
-def test_second_preview_is_empty(up: Project) -> None:
+def test_second_preview_has_no_changes(up: Project) -> None:
     up.berth("preview", "--expect-no-changes")
     assert up.json("preview")["steps"] == []
 
 
-def test_status_tells_what_runs(up: Project) -> None:
+def test_status_shows_state_traffic_and_digest(up: Project) -> None:
     status = up.json("status")
     assert status["endpoint"].startswith("http://127.0.0.1:")
     assert status["gateway"] == "ready"
@@ -50,7 +50,7 @@ def test_status_tells_what_runs(up: Project) -> None:
         assert entry["digest"] == digest(up.root / "models" / "digits" / version)
 
 
-def test_only_a_key_opens_the_gateway(up: Project) -> None:
+def test_gateway_rejects_requests_without_valid_key(up: Project) -> None:
     endpoint = up.json("status")["endpoint"]
     for headers in ({}, {"x-api-key": "guess"}):
         assert httpx.post(f"{endpoint}/v2/models/digits/infer", headers=headers).status_code == 401
@@ -58,47 +58,47 @@ def test_only_a_key_opens_the_gateway(up: Project) -> None:
     assert ready.status_code == 200
 
 
-def test_a_berth_answers_only_the_gateway(up: Project) -> None:
+def test_berth_rejects_requests_that_bypass_the_gateway(up: Project) -> None:
     url = up.json("status")["models"]["digits"]["versions"]["1"]["url"]
     example = read_card(up.root / "models" / "digits" / "1").example
     assert httpx.post(f"{url}/v2/models/digits/infer", json=example).status_code == 401
 
 
-def test_logs_are_there_without_payloads(up: Project) -> None:
+def test_logs_contain_no_payloads(up: Project) -> None:
     up.berth("invoke", "digits")
     logs = up.berth("logs", "-n", "1000").stdout
     assert "digits" in logs
     assert '"data"' not in logs
 
 
-def test_logs_for_machines_are_json_lines(up: Project) -> None:
-    records = [
-        json.loads(line) for line in up.berth("logs", "digits", "--json").stdout.splitlines()
-    ]
+def test_json_logs_have_one_record_per_line(up: Project) -> None:
+    output = up.berth("logs", "digits", "--json", "-n", "1000").stdout
+    records = [json.loads(line) for line in output.splitlines()]
     assert {record["process"].rsplit("-", 1)[0] for record in records} == {"digits-1", "digits-2"}
-    assert any(record["message"].startswith("serving digits 1") for record in records)
+    assert any(record["message"].startswith("Serving digits 1") for record in records)
 
 
-def test_an_unknown_model_is_named_with_those_there_are(up: Project) -> None:
+def test_unknown_model_error_lists_known_models(up: Project) -> None:
     error = up.berth("invoke", "digit", code=1).stderr
     assert "digits" in error
 
 
-def test_destroy_leaves_nothing(up: Project) -> None:
+def test_destroy_removes_processes_and_files(up: Project) -> None:
     endpoint = up.json("status")["endpoint"]
     up.berth("destroy", "--yes")
-    assert up.marked() == []
+    assert up.find_processes() == []
     assert not up.run_dir.path.exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{endpoint}/v2/health/live")
     assert "berth up" in up.berth("status", code=1).stderr
 
 
-def test_destroy_of_nothing_is_no_error(up: Project) -> None:
+def test_destroy_of_destroyed_stack_succeeds(up: Project) -> None:
+    up.berth("destroy", "--yes")
     up.berth("destroy", "--yes")
 
 
-def test_up_again_after_destroy(up: Project) -> None:
+def test_up_after_destroy_deploys_again(up: Project) -> None:
+    up.berth("destroy", "--yes")
     up.berth("up", "--yes")
     assert up.json("invoke", "digits")["model_name"] == "digits"
-    up.berth("destroy", "--yes")

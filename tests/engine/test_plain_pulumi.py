@@ -1,23 +1,24 @@
-"""Without the wrapper: somebody who has Pulumi and the environment active uses `pulumi` alone."""
+"""A user with Pulumi and the active environment works without the `berth` command."""
 
 from tests.engine.project import Project
 
 
-def test_pulumi_alone_brings_the_stack_up_and_down(project: Project) -> None:
-    project.pulumi("stack", "init", "local")
-    project.pulumi("up", "--yes")
-    endpoint = project.pulumi("stack", "output", "endpoint").stdout.strip()
-    assert endpoint == project.json("status")["endpoint"]
-    project.pulumi("preview", "--expect-no-changes")
-    project.pulumi("refresh", "--yes", "--expect-no-changes")
-    assert project.json("invoke", "digits")["model_name"] == "digits"
-    project.pulumi("destroy", "--yes")
-    assert project.marked() == []
+def test_plain_pulumi_deploys_and_destroys(new_project: Project) -> None:
+    new_project.pulumi("stack", "init", "local")
+    new_project.pulumi("up", "--yes")
+    endpoint = new_project.pulumi("stack", "output", "endpoint").stdout.strip()
+    assert endpoint == new_project.json("status")["endpoint"]
+    new_project.pulumi("preview", "--expect-no-changes")
+    new_project.pulumi("refresh", "--yes", "--expect-no-changes")
+    assert new_project.json("invoke", "digits")["model_name"] == "digits"
+    new_project.pulumi("destroy", "--yes")
+    assert new_project.find_processes() == []
 
 
-def test_pulumi_alone_refuses_a_wrong_specification(project: Project) -> None:
-    project.edit(lambda c: c["berth:models"]["digits"].update(trafic={"1": 100}))
-    refused = project.pulumi("up", "--yes", code=None)
-    assert refused.returncode != 0
-    assert "trafic" in refused.stdout + refused.stderr
-    assert "Traceback" not in refused.stdout + refused.stderr
+def test_plain_pulumi_rejects_invalid_specification(new_project: Project) -> None:
+    new_project.pulumi("stack", "init", "local")
+    new_project.edit(lambda c: c["berth:models"]["digits"].update(trafic={"1": 100}))
+    rejected = new_project.pulumi("up", "--yes", code=None)
+    assert rejected.returncode != 0
+    assert "trafic" in rejected.stdout + rejected.stderr
+    assert "Traceback" not in rejected.stdout + rejected.stderr

@@ -1,28 +1,27 @@
-"""Under load, nothing that Berth does to a stack costs a client a request."""
+"""Updates and rollbacks under load fail no request."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from berth_protocol.model_card import read_card
-from tests.engine.project import Load, Project, eventually
+from tests.engine.project import Load, Project, wait_for
 
-MORE = 300
+MORE_REQUESTS = 300
 
 
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[Project]:
-    def unthrottled(config: Any) -> None:
+def project(project: Project) -> Project:
+    """The project without effective rate limits."""
+
+    def raise_limits(config: Any) -> None:
         config["berth:gateway"]["clients"] = {
             "default": {"rate_per_second": 100_000, "burst": 100_000}
         }
 
-    project.edit(unthrottled)
-    project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    project.edit(raise_limits)
+    return project
 
 
 @pytest.fixture
@@ -36,58 +35,58 @@ def load(up: Project) -> Load:
     )
 
 
-def _goes_on(load: Load) -> None:
-    """The load is served after what was done as well as during it."""
+def _wait_for_more(load: Load) -> None:
+    """Let the load continue after a change."""
     before = load.total
-    eventually(lambda: load.total >= before + MORE)
+    wait_for(lambda: load.total >= before + MORE_REQUESTS)
 
 
-def test_changed_berth_is_replaced_without_a_failed_request(up: Project, load: Load) -> None:
+def test_replacement_of_changed_berth_fails_no_request(up: Project, load: Load) -> None:
     before = up.pids()
     with load.running():
         up.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": 7}))
         up.berth("up", "--yes")
-        _goes_on(load)
-    load.expect_none_lost()
+        _wait_for_more(load)
+    load.assert_no_failures()
     after = up.pids()
     assert after["gateway"] == before["gateway"]
     replaced = {name for name in before if name.startswith("digits-")}
     assert len(replaced) == 2
     assert replaced.isdisjoint(after)
     assert len([name for name in after if name.startswith("digits-")]) == 2
-    # The other model was not touched.
+    # The other model keeps its process.
     assert {n: p for n, p in before.items() if n.startswith("breast-cancer")} == {
         n: p for n, p in after.items() if n.startswith("breast-cancer")
     }
 
 
-def test_flipped_weights_and_rollback_cost_no_request(up: Project, load: Load) -> None:
+def test_changed_weights_and_rollback_fail_no_request(up: Project, load: Load) -> None:
     with load.running():
         up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": 0, "2": 100}))
         up.berth("up", "--yes")
         load.versions.clear()
-        _goes_on(load)
+        _wait_for_more(load)
         assert set(load.versions) == {"2"}
         up.berth("rollback", "--yes")
         load.versions.clear()
-        _goes_on(load)
+        _wait_for_more(load)
         assert set(load.versions) == {"1", "2"}
-    load.expect_none_lost()
+    load.assert_no_failures()
 
 
-def test_version_added_and_removed_costs_no_request(up: Project, load: Load) -> None:
+def _remove_version_2(config: Any) -> None:
+    config["berth:models"]["digits"]["versions"].pop("2")
+    config["berth:models"]["digits"].update(traffic={"1": 100})
+
+
+def test_removed_and_restored_version_fails_no_request(up: Project, load: Load) -> None:
     with load.running():
-        up.edit(
-            lambda c: (
-                c["berth:models"]["digits"]["versions"].pop("2"),
-                c["berth:models"]["digits"].update(traffic={"1": 100}),
-            )
-        )
+        up.edit(_remove_version_2)
         up.berth("up", "--yes")
         load.versions.clear()
-        _goes_on(load)
+        _wait_for_more(load)
         assert set(load.versions) == {"1"}
         up.berth("rollback", "--yes")
-        _goes_on(load)
-    load.expect_none_lost()
+        _wait_for_more(load)
+    load.assert_no_failures()
     assert up.json("status")["models"]["digits"]["versions"]["2"]["state"] == "ready"

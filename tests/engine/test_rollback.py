@@ -1,26 +1,23 @@
-"""Back to a prior update: its configuration, and on request its program."""
+"""A rollback restores the configuration of an earlier update and, on request, its program."""
 
 import subprocess
-from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.engine.project import Project
 
-MARK = "# why these weights: see the release notes"
+COMMENT = "# why these weights: see the release notes"
 
 
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[Project]:
+def project(project: Project) -> Project:
+    """The project in a Git repository, with a comment in its configuration."""
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     (project.root / ".gitignore").write_text(".berth/\n__pycache__/\n*.egg-info/\n")
-    path = project.root / "Pulumi.local.yaml"
-    path.write_text(path.read_text().replace("config:\n", f"config:\n  {MARK}\n"))
+    text = project.config_file.read_text()
+    project.config_file.write_text(text.replace("config:\n", f"config:\n  {COMMENT}\n"))
     project.commit("first")
-    project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    return project
 
 
 def _traffic(up: Project) -> dict[str, float]:
@@ -28,64 +25,75 @@ def _traffic(up: Project) -> dict[str, float]:
     return {version: entry["traffic"] for version, entry in versions.items()}
 
 
-def test_with_one_update_only_it_is_applied_again(up: Project) -> None:
-    before = up.pids()
-    rolled = up.json("rollback", "--yes")
-    assert rolled["rolled_back_to"] == 1
-    assert up.pids() == before
-
-
-def test_back_to_the_update_before(up: Project) -> None:
-    up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": 50, "2": 50}))
+def _deploy_traffic(up: Project, first: int, second: int) -> int:
+    """Deploy weights and return the number of the update."""
+    up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": first, "2": second}))
     up.berth("up", "--yes")
+    number: int = up.json("status")["update"]["number"]
+    return number
+
+
+def test_rollback_of_only_update_deploys_it_again(new_project: Project) -> None:
+    new_project.berth("up", "--yes")
+    before = new_project.pids()
+    result = new_project.json("rollback", "--yes")
+    assert result["rolled_back_to"] == 1
+    assert new_project.pids() == before
+    new_project.berth("destroy", "--yes")
+
+
+def test_rollback_restores_previous_configuration_and_keeps_comments(up: Project) -> None:
+    _deploy_traffic(up, 90, 10)
+    _deploy_traffic(up, 50, 50)
     assert _traffic(up) == {"1": 50, "2": 50}
-    text = (up.root / "Pulumi.local.yaml").read_text()
+    text = up.config_file.read_text()
 
     up.berth("rollback", "--yes")
     assert _traffic(up) == {"1": 90, "2": 10}
-    after = (up.root / "Pulumi.local.yaml").read_text()
-    assert MARK in after
-    # Of the file, only the weights differ.
+    after = up.config_file.read_text()
+    assert COMMENT in after
+    # In the file, only the weights differ.
     changed = set(text.splitlines()) ^ set(after.splitlines())
     assert {line.strip().split(":")[0].strip("'\"") for line in changed} <= {"1", "2", "traffic"}
     up.berth("preview", "--expect-no-changes")
 
 
-def test_it_is_an_update_of_its_own(up: Project) -> None:
+def test_rollback_is_a_new_update_in_the_history(up: Project) -> None:
+    _deploy_traffic(up, 60, 40)
+    up.berth("rollback", "--yes")
     history = up.pulumi("stack", "history", "--json").stdout
     assert "rollback to update" in history
 
 
-def test_to_a_given_update(up: Project) -> None:
-    up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": 20, "2": 80}))
-    up.berth("up", "--yes")
-    number = up.json("status")["update"]["number"]
-    up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": 10, "2": 90}))
-    up.berth("up", "--yes")
-    up.berth("rollback", "--to", "1", "--yes")
+def test_rollback_to_number_restores_that_update(up: Project) -> None:
+    first = _deploy_traffic(up, 90, 10)
+    second = _deploy_traffic(up, 20, 80)
+    _deploy_traffic(up, 10, 90)
+    up.berth("rollback", "--to", str(first), "--yes")
     assert _traffic(up) == {"1": 90, "2": 10}
-    up.berth("rollback", "--to", str(number), "--yes")
+    up.berth("rollback", "--to", str(second), "--yes")
     assert _traffic(up) == {"1": 20, "2": 80}
 
 
-def test_an_update_that_is_not_there_changes_nothing(up: Project) -> None:
-    text = (up.root / "Pulumi.local.yaml").read_text()
-    refused = up.berth("rollback", "--to", "999", "--yes", code=1)
-    assert "999" in refused.stderr
-    assert (up.root / "Pulumi.local.yaml").read_text() == text
+def test_rollback_to_unknown_update_changes_nothing(up: Project) -> None:
+    text = up.config_file.read_text()
+    rejected = up.berth("rollback", "--to", "999", "--yes", code=1)
+    assert "999" in rejected.stderr
+    assert up.config_file.read_text() == text
 
 
-def test_unanswered_question_changes_nothing(up: Project) -> None:
-    before = _traffic(up)
-    up.berth("rollback", "--to", "1", code=1)
-    assert _traffic(up) == before
+def test_rollback_without_confirmation_changes_nothing(up: Project) -> None:
+    number = _deploy_traffic(up, 90, 10)
+    _deploy_traffic(up, 70, 30)
+    up.berth("rollback", "--to", str(number), code=1)
+    assert _traffic(up) == {"1": 70, "2": 30}
 
 
-def test_a_secret_comes_back_encrypted(up: Project) -> None:
-    def with_client(config: dict[str, dict[str, dict[str, object]]]) -> None:
+def test_rollback_restores_secret_encrypted(up: Project) -> None:
+    def add_client(config: dict[str, dict[str, dict[str, object]]]) -> None:
         config["berth:gateway"]["clients"]["partner"] = {"rate_per_second": 1, "burst": 1}
 
-    up.edit(with_client)
+    up.edit(add_client)
     path = ("config", "set", "--secret", "--path", "berth:gateway.clients.partner.key")
     up.pulumi(*path, stdin="the-key-of-the-partner-in-may")
     up.berth("up", "--yes")
@@ -95,30 +103,33 @@ def test_a_secret_comes_back_encrypted(up: Project) -> None:
     assert up.key("partner") == "the-key-of-the-partner-in-june"
     up.berth("rollback", "--to", str(number), "--yes")
     assert up.key("partner") == "the-key-of-the-partner-in-may"
-    assert "the-key-of" not in (up.root / "Pulumi.local.yaml").read_text()
+    assert "the-key-of" not in up.config_file.read_text()
 
 
-def test_another_program_is_said_and_can_be_run(up: Project) -> None:
-    up.commit("weights as they are")
-    up.berth("up", "--yes")
-    old = up.json("status")["update"]["number"]
-    docs = up.root / "berth_serving" / "settings.py"
-    docs.write_text(docs.read_text() + "\n# a program that differs\n")
-    up.commit("another program")
-    up.berth("up", "--yes")
+def test_rollback_reports_another_program_and_runs_it_on_request(up: Project) -> None:
+    program = up.root / "infra" / "__main__.py"
+    text = program.read_text()
+    try:
+        program.write_text(f'{text}\nimport pulumi\n\npulumi.export("program", "first")\n')
+        up.commit("first program")
+        up.berth("up", "--yes")
+        number = up.json("status")["update"]["number"]
+        program.write_text(program.read_text().replace('"first"', '"second"'))
+        up.commit("second program")
+        up.berth("up", "--yes")
+        assert _program(up) == "second"
 
-    told = up.berth("rollback", "--to", str(old), "--yes")
-    assert "--with-program" in told.stderr
-    now = {line.split()[-1] for line in _commands(up)}
-    assert now == {str(up.root)}
+        rolled_back = up.berth("rollback", "--to", str(number), "--yes")
+        assert "--with-program" in rolled_back.stderr
+        assert _program(up) == "second"
 
-    up.berth("rollback", "--to", str(old), "--with-program", "--yes")
-    then = {line.split()[-1] for line in _commands(up)}
-    assert all("/.berth/programs/" in directory for directory in then)
-    assert up.json("invoke", "digits")["model_name"] == "digits"
-    up.berth("up", "--yes")
+        up.berth("rollback", "--to", str(number), "--with-program", "--yes")
+        assert _program(up) == "first"
+        assert up.json("invoke", "digits")["model_name"] == "digits"
+    finally:
+        program.write_text(text)
 
 
-def _commands(up: Project) -> list[str]:
-    """Each berth's process with the folder that its program runs from."""
-    return [f"digits-{v} {psutil.Process(up.berth_pid('digits', v)).cwd()}" for v in ("1", "2")]
+def _program(up: Project) -> str:
+    """Return the output that tells which program ran last."""
+    return up.pulumi("stack", "output", "program").stdout.strip()

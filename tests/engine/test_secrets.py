@@ -1,49 +1,52 @@
-"""An API key is seen by its client and by nobody else."""
+"""API keys and tokens are visible only where they are needed."""
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.project import Project
 
+CLIENT_KEY = "a-key-that-the-client-chose-itself"
+
 
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[Project]:
+def project(project: Project) -> Project:
+    """The project with a client whose key is a secret in the configuration."""
     project.edit(
         lambda c: c["berth:gateway"]["clients"].update(own={"rate_per_second": 10, "burst": 10})
     )
-    project.berth("preview")  # makes the stack, whose key encrypts the secret
+    project.berth("preview")  # Create the stack, whose passphrase encrypts the secret.
     project.pulumi(
         *("config", "set", "--secret", "--path", "berth:gateway.clients.own.key"),
-        stdin="a-key-that-the-client-chose-itself",
+        stdin=CLIENT_KEY,
     )
-    project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    return project
 
 
-def _files(root: Path) -> list[Path]:
+def _list_files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
-def test_keys_are_nowhere_in_clear(up: Project) -> None:
+def test_keys_are_in_no_file_in_plaintext(up: Project) -> None:
     up.berth("invoke", "digits", "--client", "own")
     up.berth("invoke", "digits", "--client", "default")
     keys = [up.key("own"), up.key("default")]
-    assert keys[0] == "a-key-that-the-client-chose-itself"
+    assert keys[0] == CLIENT_KEY
     assert len(keys[1]) >= 32
-    found = [
-        (path, key) for path in _files(up.root) for key in keys if key.encode() in path.read_bytes()
+    matches = [
+        (path, key)
+        for path in _list_files(up.root)
+        for key in keys
+        if key.encode() in path.read_bytes()
     ]
-    assert found == []
+    assert matches == []
 
 
-def test_keys_are_not_shown(up: Project) -> None:
+def test_commands_do_not_print_keys(up: Project) -> None:
     keys = [up.key("own"), up.key("default")]
     up.edit(lambda c: c["berth:gateway"]["clients"]["own"].update(burst=11))
-    shown = [
+    results = [
         up.berth("preview"),
         up.berth("up", "--yes"),
         up.berth("status"),
@@ -52,23 +55,25 @@ def test_keys_are_not_shown(up: Project) -> None:
         up.pulumi("stack", "output"),
         up.pulumi("preview", "--diff"),
     ]
-    for finished in shown:
+    for result in results:
         for key in keys:
-            assert key not in finished.stdout + finished.stderr
+            assert key not in result.stdout + result.stderr
 
 
-def test_token_of_the_berths_is_only_in_its_file(up: Project) -> None:
+def test_token_of_berths_is_only_in_its_file(up: Project) -> None:
     token = up.run_dir.token.read_bytes().strip()
-    holders = [path for path in _files(up.root) if token in path.read_bytes()]
-    assert holders == [up.run_dir.token]
+    files = [path for path in _list_files(up.root) if token in path.read_bytes()]
+    assert files == [up.run_dir.token]
 
 
-def test_what_is_secret_is_the_owners_alone(up: Project) -> None:
+def test_secret_files_are_accessible_only_to_their_owner(up: Project) -> None:
     for path in (up.root / ".berth" / "passphrase", up.run_dir.token):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(up.run_dir.path.stat().st_mode) == 0o700
 
 
 def test_processes_do_not_inherit_the_passphrase(up: Project) -> None:
-    for process in up.marked():
+    processes = up.find_processes()
+    assert processes
+    for process in processes:
         assert not [name for name in process.environ() if name.startswith("PULUMI_")]

@@ -13,7 +13,7 @@ import pytest
 
 from berth_protocol.model_card import read_card
 from tests.cluster.stacks import read_config
-from tests.engine.project import Project, eventually
+from tests.engine.project import Project, wait_for
 from tests.repository import REPOSITORY
 
 _INFER = "/v2/models/digits/infer"
@@ -134,7 +134,7 @@ def endpoints(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iter
     local.berth("up", "--yes")
     yield Endpoint.of(local), Endpoint.of(hosted)
     local.berth("destroy", "--yes")
-    local.clean_up()
+    local.stop_processes()
 
 
 def _get_comparable_parts(response: httpx.Response) -> dict[str, Any]:
@@ -185,6 +185,6 @@ def test_both_platforms_reject_a_body_that_is_too_large(endpoints: Endpoints) ->
     """The texts differ: locally the gateway counts the bytes, in a cluster the berth does."""
     request = Request("large", _INFER_1, body=b" " * (10 * 2**20 + 1))
     for endpoint in endpoints:
-        response = eventually(partial(endpoint.try_send, request), seconds=60)
+        response = wait_for(partial(endpoint.try_send, request), seconds=60)
         assert response.status_code == 413
         assert list(response.json()) == ["error"]

@@ -16,11 +16,11 @@ _UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}).encode()
 class _Registry(BaseHTTPRequestHandler):
     """A registry that sends prepared responses to PUT requests."""
 
-    responses: list[tuple[int, bytes]]
+    prepared: list[tuple[int, bytes]]
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        status, body = self.responses.pop(0)
+        status, body = self.prepared.pop(0)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -45,13 +45,13 @@ _MANIFEST = documents.encode_document(documents.MANIFEST, {"schemaVersion": 2})
 
 
 def test_push_retries_while_blob_is_unknown(repository: Repository) -> None:
-    _Registry.responses = [(400, _UNKNOWN), (404, _UNKNOWN), (201, b"")]
+    _Registry.prepared = [(400, _UNKNOWN), (404, _UNKNOWN), (201, b"")]
     repository.push_manifest(_MANIFEST, "1")
-    assert _Registry.responses == []
+    assert _Registry.prepared == []
 
 
 def test_other_rejection_is_reported_without_retry(repository: Repository) -> None:
-    _Registry.responses = [(400, b"the tag exists"), (201, b"")]
+    _Registry.prepared = [(400, b"the tag exists"), (201, b"")]
     with pytest.raises(RegistryError, match="could not push 1: 400 the tag exists"):
         repository.push_manifest(_MANIFEST, "1")
-    assert len(_Registry.responses) == 1
+    assert len(_Registry.prepared) == 1
