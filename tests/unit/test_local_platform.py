@@ -25,7 +25,7 @@ class _Engine(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         kind = args.typ.split("/")[-1].split(":")[-1]
         self.resources[kind, args.name] = args.inputs
-        outputs = {
+        outputs: dict[str, dict[str, Any]] = {
             "BerthProcess": {
                 "process": f"{args.name}-abc",
                 "port": 1.0,
@@ -43,7 +43,7 @@ def engine() -> _Engine:
     mocks.set_mocks(engine)
     spec = load_file(REPOSITORY / "Pulumi.local.yaml")
 
-    @pulumi.runtime.test
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def declare() -> pulumi.Output[Any]:
         return pulumi.Output.all(deploy(spec, stack="local", root=REPOSITORY))
 
