@@ -103,7 +103,7 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
     with load.running(clients=4):
         stack.edit(shadow_version_2)
         stack.berth("up", "--yes")
-        poll(lambda: _count_requests(cluster, "2") > 100, seconds=30)
+        poll(lambda: _count_requests(cluster, "2") > 100, seconds=120)
         url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
         assert httpx.post(url, headers=load.headers, content=load.body).status_code == 404
         stack.edit(remove_version_2)
