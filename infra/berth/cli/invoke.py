@@ -1,8 +1,9 @@
 """`berth invoke`."""
 
+import importlib
 import json
 import sys
-from threading import Thread
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -35,16 +36,18 @@ def invoke(
 ) -> None:
     """Send one inference request through the gateway and print the response."""
     root = find_project()
-    # The engine decrypts the key in its own process, during which this one imports the rest.
-    imports = Thread(target=_import_slow_modules)
-    imports.start()
+    from concurrent.futures import ThreadPoolExecutor
+
     from berth.engine import ensure_engine
     from berth.errors import OperationError
     from berth.operations.stack import Stack
 
     stack = Stack(name, root, ensure_engine(say).environment(root))
-    outputs = stack.outputs()
-    imports.join()
+    with ThreadPoolExecutor(1) as pool:
+        # The engine decrypts the key in its own process, during which this one imports the rest.
+        reading = pool.submit(stack.outputs)
+        _import_slow_modules()
+        outputs = reading.result()
     if model not in outputs["models"]:
         raise OperationError(
             f"Stack '{name}' has no model '{model}'. Models: {', '.join(outputs['models'])}."
@@ -59,9 +62,8 @@ def invoke(
 
 
 def _import_slow_modules() -> None:
-    import httpx  # noqa: F401
-
-    import berth_protocol.model_card  # noqa: F401
+    for module in ("httpx", "berth.cli.stacks", "berth.operations.lifecycle"):
+        importlib.import_module(module)
 
 
 def _read_request(source: IO[bytes]) -> Any:
@@ -71,7 +73,7 @@ def _read_request(source: IO[bytes]) -> Any:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
 
 
-def _read_example(root: Any, name: str, model: str, version: str | None) -> dict[str, Any]:
+def _read_example(root: Path, name: str, model: str, version: str | None) -> dict[str, Any]:
     from berth.cli.stacks import load_spec
     from berth.operations.lifecycle import example_request
 

@@ -28,7 +28,7 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     from berth.engine import ensure_providers
     from berth.errors import OperationError
     from berth.operations import rollback as operation
-    from berth.operations.lifecycle import summarize_stack
+    from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
 
     stack = open_stack(root, name, to_stderr=as_json)

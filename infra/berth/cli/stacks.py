@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from berth.cli.options import say
-from berth.engine import ensure_engine, ensure_providers
-from berth.operations.stack import Stack
 from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec, load_file
+
+if TYPE_CHECKING:
+    from berth.operations.stack import Stack
 
 _POLICY_PACK = "berth_policy"
 
@@ -47,16 +48,22 @@ def open_context(root: Path, name: str) -> StackContext:
     return StackContext(root=root, stack=name, spec=load_spec(root, name))
 
 
-def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> Stack:
+def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> "Stack":
     """Return the stack for commands that only read it."""
+    # Commands that read the recorded state do not need these.
+    from berth.engine import ensure_engine
+    from berth.operations.stack import Stack
+
     engine = ensure_engine(say)
     return Stack(name, root, engine.environment(root), to_stderr=to_stderr)
 
 
 def open_stack_for_update(
     root: Path, name: str, spec: HostingSpec, *, to_stderr: bool = False
-) -> Stack:
+) -> "Stack":
     """Return the stack with its platform's providers and security baseline."""
+    from berth.engine import ensure_providers
+
     stack = open_stack(root, name, to_stderr=to_stderr)
     platform = get_platform(spec.platform)
     ensure_providers(platform, stack.environment, say)
@@ -94,10 +101,3 @@ def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
             f"run the same command on stack '{name}' again."
         )
         sys.exit(1)
-
-
-def as_status(name: str, recorded: RecordedState) -> dict[str, Any]:
-    """Return the summary of a stack from its recorded state."""
-    from berth.operations.lifecycle import summarize_stack
-
-    return summarize_stack(name, recorded.outputs, recorded.latest)

@@ -13,7 +13,7 @@ def status(name: str, as_json: bool) -> None:
     """Show the endpoint and each version's state, traffic and digest."""
     root = find_project()
     from berth.cli.stacks import open_context, read_recorded_state
-    from berth.operations.lifecycle import format_status, summarize_stack
+    from berth.operations.status import format_status, summarize_stack
     from berth.platforms import get_platform
 
     recorded = read_recorded_state(root, name)

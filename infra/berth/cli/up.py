@@ -30,6 +30,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
         open_stack_for_update,
     )
     from berth.operations import lifecycle
+    from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
     from berth.platforms.stack_context import StackContext
 
@@ -44,7 +45,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
             say(line)
         sys.exit(code)
     outputs = stack.outputs()
-    summary = lifecycle.summarize_stack(name, outputs, stack.history()[-1])
+    summary = summarize_stack(name, outputs, stack.history()[-1])
     show(
         summary,
         as_json,

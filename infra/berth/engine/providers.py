@@ -4,7 +4,6 @@ The engine would download the provider of every installed Python package. This m
 only the providers that the platform uses.
 """
 
-import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -27,11 +26,14 @@ def ensure_providers(
     Raises:
         EngineError: If a provider is missing and cannot be installed.
     """
+    # Slow to import, and not needed by commands that change nothing.
+    from importlib import metadata
+
     for name in platform.providers:
         program = f"pulumi-resource-{name}"
         if shutil.which(program, path=environment["PATH"]):
             continue
-        version = importlib.metadata.version(f"pulumi-{name}")
+        version = metadata.version(f"pulumi-{name}")
         if _is_installed(name, version, environment):
             continue
         say(f"provider: installing {name} {version} once")

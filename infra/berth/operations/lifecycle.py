@@ -1,4 +1,4 @@
-"""`berth up`, `berth destroy`, and the summary of a stack."""
+"""`berth up` and `berth destroy`."""
 
 import json
 import shlex
@@ -10,7 +10,6 @@ from typing import Any
 from berth.errors import OperationError
 from berth.operations.invoke import Response, invoke
 from berth.operations.stack import Stack
-from berth.operations.update import Update
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import read_card
@@ -44,22 +43,6 @@ def exclude(parts: Sequence[SkippedPart]) -> list[str]:
 
 def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:
     return [*(["--yes"] if yes else []), *exclude(parts)]
-
-
-def summarize_stack(name: str, outputs: dict[str, Any], latest: Update) -> dict[str, Any]:
-    """Return the stack's outputs without API keys, and its latest update."""
-    return {
-        "stack": name,
-        "endpoint": outputs["endpoint"],
-        "metrics": outputs.get("metrics", "in the cluster, for its own scraper"),
-        "update": {
-            "number": latest.number,
-            "result": "succeeded" if latest.succeeded else "failed",
-            "ended": latest.ended,
-            "changes": dict(latest.changes),
-        },
-        "models": outputs["models"],
-    }
 
 
 def example_request(root: Path, spec: HostingSpec, model: str, version: str) -> dict[str, Any]:
@@ -112,24 +95,3 @@ def _invoke_with_retries(outputs: dict[str, Any], model: str, request: dict[str,
             if response.status == 200 or is_last:
                 return response
         time.sleep(_RETRY_SECONDS)
-
-
-def format_status(status: dict[str, Any]) -> str:
-    """Return the status as text."""
-    lines = [
-        f"stack     {status['stack']} (update {status['update']['number']} "
-        f"{status['update']['result']}, {status['update']['ended']})",
-        f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
-        f"metrics   {status['metrics']}",
-        "",
-        f"{'MODEL':<20} {'VERSION':<10} {'STATE':<10} {'TRAFFIC':>7}  {'EXPOSED':<7}  DIGEST",
-    ]
-    for model, entry in status["models"].items():
-        for version, berth in entry["versions"].items():
-            traffic = "shadow" if version == entry["shadow"] else f"{berth['traffic']:g} %"
-            exposed = "yes" if berth["exposed"] else "no"
-            lines.append(
-                f"{model:<20} {version:<10} {berth['state']:<10} {traffic:>7}  {exposed:<7}  "
-                f"{berth['digest'][:19]}"
-            )
-    return "\n".join(lines)

@@ -7,17 +7,13 @@ import pulumi
 
 from berth.platforms.gateway_config import declare_gateway_config
 from berth.platforms.keys import client_keys
+from berth.platforms.local.platform import run_directory
 from berth.spec import HostingSpec, version_directory
 from berth_protocol.model_card import digest
 from pulumi_berth.local.berth import LocalBerth, LocalBerthArgs
 from pulumi_berth.local.gateway import LocalGateway, LocalGatewayArgs
 from pulumi_berth.local.supervisor import Supervisor
 from pulumi_berth.serving_settings import ServingSettings
-
-
-def run_directory(root: Path, stack: str) -> Path:
-    """Return the run directory of the stack `stack` of the project in `root`."""
-    return root / ".berth" / "run" / stack
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:

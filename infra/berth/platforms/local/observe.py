@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from berth.platforms.local.deploy import run_directory
+from berth.platforms.local.platform import run_directory
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY, model_ready_path
 from pulumi_berth.local import supervisord

@@ -9,6 +9,11 @@ from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 
 
+def run_directory(root: Path, stack: str) -> Path:
+    """Return the run directory of the stack `stack` of the project in `root`."""
+    return root / ".berth" / "run" / stack
+
+
 def _require_target(_spec: HostingSpec, _root: Path) -> None:
     """Accept every stack: this machine is always reachable."""
 

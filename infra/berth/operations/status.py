@@ -1,0 +1,42 @@
+"""The summary of a stack, and its status as text."""
+
+from typing import Any
+
+from berth.operations.update import Update
+
+
+def summarize_stack(name: str, outputs: dict[str, Any], latest: Update) -> dict[str, Any]:
+    """Return the stack's outputs without API keys, and its latest update."""
+    return {
+        "stack": name,
+        "endpoint": outputs["endpoint"],
+        "metrics": outputs.get("metrics", "in the cluster, for its own scraper"),
+        "update": {
+            "number": latest.number,
+            "result": "succeeded" if latest.succeeded else "failed",
+            "ended": latest.ended,
+            "changes": dict(latest.changes),
+        },
+        "models": outputs["models"],
+    }
+
+
+def format_status(status: dict[str, Any]) -> str:
+    """Return the status as text."""
+    lines = [
+        f"stack     {status['stack']} (update {status['update']['number']} "
+        f"{status['update']['result']}, {status['update']['ended']})",
+        f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
+        f"metrics   {status['metrics']}",
+        "",
+        f"{'MODEL':<20} {'VERSION':<10} {'STATE':<10} {'TRAFFIC':>7}  {'EXPOSED':<7}  DIGEST",
+    ]
+    for model, entry in status["models"].items():
+        for version, berth in entry["versions"].items():
+            traffic = "shadow" if version == entry["shadow"] else f"{berth['traffic']:g} %"
+            exposed = "yes" if berth["exposed"] else "no"
+            lines.append(
+                f"{model:<20} {version:<10} {berth['state']:<10} {traffic:>7}  {exposed:<7}  "
+                f"{berth['digest'][:19]}"
+            )
+    return "\n".join(lines)

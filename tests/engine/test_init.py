@@ -1,0 +1,63 @@
+"""A project of one's own: `berth init` and `pulumi new` create the same one, and it runs."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from berth.operations.init import DESCRIPTION, TEMPLATE, create_project
+from tests.engine.project import Project
+
+
+@pytest.fixture(scope="module")
+def created(tmp_path_factory: pytest.TempPathFactory, project: Project) -> Iterator[Project]:
+    """A new project; `project` only provides the environment."""
+    root = tmp_path_factory.mktemp("new") / "demo"
+    create_project(root)
+    found = Project(root, "local", project.environment)
+    yield found
+    found.clean_up()
+
+
+def test_new_project_serves_its_sample_model_and_stays_clean(created: Project) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=created.root, check=True)
+    created.commit("first")
+    assert "Serving at http://127.0.0.1:" in created.berth("up", "--yes").stdout
+    assert created.json("invoke", "digits")["model_name"] == "digits"
+    status = subprocess.run(
+        ["git", "status", "--porcelain"],
+        cwd=created.root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert status.stdout == ""
+    created.berth("destroy", "--yes")
+    assert created.marked() == []
+
+
+def test_pulumi_new_creates_the_same_project(created: Project, tmp_path: Path) -> None:
+    target = tmp_path / "demo"
+    subprocess.run(
+        [
+            *("pulumi", "new", str(TEMPLATE), "--generate-only", "--yes", "--non-interactive"),
+            *("--name", "demo", "--description", DESCRIPTION, "--dir", str(target)),
+        ],
+        env=created.environment | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
+        check=True,
+        capture_output=True,
+    )
+    expected = tmp_path / "expected" / "demo"
+    expected.parent.mkdir()
+    create_project(expected)
+    files = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
+    assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == files
+    for path in files - {Path("Pulumi.yaml")}:
+        assert (target / path).read_bytes() == (expected / path).read_bytes(), path
+    # Pulumi writes this file again, in its own format.
+    projects = [
+        YAML(typ="safe").load((root / "Pulumi.yaml").read_text()) for root in (target, expected)
+    ]
+    assert projects[0] == projects[1]
