@@ -10,7 +10,7 @@ Parameter = bool | _Integer | float | str | None
 
 
 class Error(msgspec.Struct):
-    """What happened and what to do."""
+    """An error: what happened and what to do."""
 
     error: str
 
@@ -24,19 +24,19 @@ class ServerMetadata(msgspec.Struct):
 
 
 class ServerLive(msgspec.Struct):
-    """Whether the process works."""
+    """Liveness of the server process."""
 
     live: bool
 
 
 class ServerReady(msgspec.Struct):
-    """Whether the server accepts inference requests."""
+    """Readiness of the server for inference requests."""
 
     ready: bool
 
 
 class ModelReady(msgspec.Struct):
-    """Whether the model accepts inference requests."""
+    """Readiness of the model for inference requests."""
 
     name: str
     ready: bool

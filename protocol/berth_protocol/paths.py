@@ -35,7 +35,7 @@ class Operation(Enum):
 
     @property
     def is_health_check(self) -> bool:
-        """Whether the operation is a health check of the server, which needs no API key."""
+        """True for health checks of the server, which need no API key."""
         return self in (Operation.LIVE, Operation.READY)
 
 

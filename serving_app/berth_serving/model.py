@@ -53,7 +53,7 @@ class TensorSpec:
 
     @property
     def has_rows(self) -> bool:
-        """Whether the first dimension is free, so that it can be the rows of a request."""
+        """True if the first dimension is free, so that it can be the rows of a request."""
         return bool(self.shape) and not isinstance(self.shape[0], int)
 
     def accepts(self, shape: Sequence[int]) -> bool:

@@ -1,5 +1,6 @@
 """Fixtures for all tests of the serving program."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from onnx import helper
 
 from tests.serving.berth import Berth, run_berth, write_model, write_slow_model
+from tests.serving.held_berth import HeldRuns, held_runs
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,13 @@ def berth(echo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     log = tmp_path_factory.mktemp("berth") / "log"
     with run_berth(echo_model, log, log_level="debug") as berth:
         yield berth
+
+
+@pytest.fixture
+def held() -> Iterator[HeldRuns]:
+    """Runs that wait until the test releases them."""
+    with tempfile.TemporaryDirectory() as directory, held_runs(Path(directory)) as runs:
+        yield runs
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from berth_serving.model import Model
 from berth_serving.tensors import Array
+from tests.serving.berth import Berth, run_berth
 
 HELD = 7
 """A run with this value of `n` is held. See `tests.serving.berth.slow_request`."""
@@ -79,6 +80,20 @@ def held_runs(directory: Path) -> Iterator[HeldRuns]:
         yield runs
     finally:
         runs.release()
+
+
+@contextmanager
+def run_held_berth(model: Path, log: Path, held: HeldRuns, **settings: str) -> Iterator[Berth]:
+    """Run a berth with the slow model in threads. Runs with `n` = HELD wait for `held`."""
+    with run_berth(
+        model,
+        log,
+        module="tests.serving.held_berth",
+        environment=held.environment,
+        loop_threshold_ms="0",
+        **settings,
+    ) as berth:
+        yield berth
 
 
 def _run_held(

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,27 +17,8 @@ import pytest
 
 from berth_serving.http.draining_server import QUIET_SECONDS
 from tests.serving.berth import Berth, run_berth, slow_request, wait_until
-from tests.serving.held_berth import HELD, HeldRuns, held_runs
+from tests.serving.held_berth import HELD, HeldRuns, run_held_berth
 from tests.serving.test_protocol import REQUEST
-
-
-@pytest.fixture
-def held() -> Iterator[HeldRuns]:
-    with tempfile.TemporaryDirectory() as directory, held_runs(Path(directory)) as runs:
-        yield runs
-
-
-@contextlib.contextmanager
-def _run_held_berth(model: Path, log: Path, held: HeldRuns, **settings: str) -> Iterator[Berth]:
-    with run_berth(
-        model,
-        log,
-        module="tests.serving.held_berth",
-        environment=held.environment,
-        loop_threshold_ms="0",
-        **settings,
-    ) as berth:
-        yield berth
 
 
 def _wait_until_unreachable(berth: Berth) -> None:
@@ -58,7 +38,7 @@ def test_requests_in_flight_finish_after_sigterm(
 ) -> None:
     settings = {"threads": "2", "workers": workers, "deadline_seconds": "600"}
     with (
-        _run_held_berth(slow_model, log, held, grace_seconds="600", **settings) as berth,
+        run_held_berth(slow_model, log, held, grace_seconds="600", **settings) as berth,
         ThreadPoolExecutor(3) as pool,
     ):
         requests = [pool.submit(berth.infer, slow_request(HELD)) for _ in range(3)]
@@ -75,7 +55,7 @@ def test_open_connection_does_not_become_ready_after_sigterm(
     slow_model: Path, log: Path, held: HeldRuns
 ) -> None:
     settings = {"threads": "1", "deadline_seconds": "600", "grace_seconds": "600"}
-    with _run_held_berth(slow_model, log, held, **settings) as berth:
+    with run_held_berth(slow_model, log, held, **settings) as berth:
         body = json.dumps(slow_request(HELD)).encode()
         post = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
         with berth.connect() as connection:
@@ -141,7 +121,7 @@ def test_request_beyond_grace_period_gets_503(
     slow_model: Path, log: Path, held: HeldRuns, workers: str
 ) -> None:
     settings = {"threads": "1", "grace_seconds": "4", "workers": workers}
-    with _run_held_berth(slow_model, log, held, **settings) as berth:
+    with run_held_berth(slow_model, log, held, **settings) as berth:
         with ThreadPoolExecutor(1) as pool:
             request = pool.submit(berth.infer, slow_request(HELD))
             held.wait_for_run()

@@ -1,25 +1,17 @@
 """Limits of body, rows, queue and time. A request beyond a limit is rejected at once."""
 
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from tests.serving.berth import Berth, run_berth, slow_request, wait_until, write_slow_model
-from tests.serving.held_berth import HELD, HeldRuns, held_runs
+from tests.serving.held_berth import HELD, HeldRuns, run_held_berth
 from tests.serving.test_protocol import REQUEST
 
 _ENDLESS = 10**12
-
-
-@pytest.fixture
-def held() -> Iterator[HeldRuns]:
-    with tempfile.TemporaryDirectory() as directory, held_runs(Path(directory)) as runs:
-        yield runs
 
 
 def test_body_beyond_limit_is_rejected(echo_model: Path, log: Path) -> None:
@@ -96,15 +88,9 @@ def test_request_beyond_queue_is_rejected_while_others_finish(
     slow_model: Path, log: Path, held: HeldRuns
 ) -> None:
     """One request runs, one is queued, and four are rejected before these two finish."""
-    settings = {"threads": "1", "queue": "1", "loop_threshold_ms": "0", "deadline_seconds": "600"}
+    settings = {"threads": "1", "queue": "1", "deadline_seconds": "600"}
     with (
-        run_berth(
-            slow_model,
-            log,
-            module="tests.serving.held_berth",
-            environment=held.environment,
-            **settings,
-        ) as berth,
+        run_held_berth(slow_model, log, held, **settings) as berth,
         ThreadPoolExecutor(6) as pool,
     ):
         requests = [pool.submit(berth.infer, slow_request(HELD)) for _ in range(6)]
@@ -151,15 +137,9 @@ def test_deadline_applies_to_queued_request(slow_model: Path, log: Path) -> None
 
 
 def test_health_check_responds_during_long_run(slow_model: Path, log: Path, held: HeldRuns) -> None:
-    settings = {"threads": "1", "loop_threshold_ms": "0", "deadline_seconds": "600"}
+    settings = {"threads": "1", "deadline_seconds": "600"}
     with (
-        run_berth(
-            slow_model,
-            log,
-            module="tests.serving.held_berth",
-            environment=held.environment,
-            **settings,
-        ) as berth,
+        run_held_berth(slow_model, log, held, **settings) as berth,
         ThreadPoolExecutor(1) as pool,
     ):
         request = pool.submit(berth.infer, slow_request(HELD))

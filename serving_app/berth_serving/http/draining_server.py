@@ -18,7 +18,7 @@ _IDLE_CONNECTION_SECONDS = 0.2
 
 
 class DrainStep(Enum):
-    """What the server does next."""
+    """The next action of a server that shuts down."""
 
     ACCEPT = auto()
     CLOSE_LISTENER = auto()
