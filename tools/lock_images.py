@@ -1,6 +1,6 @@
-"""Write the lock files of the images: the newest Debian packages and the wheels to install.
+"""Write the lock files of the images: the latest Debian packages and the wheels to install.
 
-Run as `python -m tools.lock_images`; the tests of the images then say whether the result works.
+Run as `python -m tools.lock_images`, and then run the tests of the images.
 """
 
 import json
@@ -8,18 +8,20 @@ import lzma
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from datetime import UTC, datetime
-from email.parser import Parser
 from pathlib import Path
 from typing import Any
+
+import httpx
+from debian.deb822 import Packages
+from debian.debian_support import Version
 
 from pulumi_berth.images.packages import MIRROR
 from pulumi_berth.images.wheels import PLATFORMS, PYTHON_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"
-# What Python needs to run, and nothing to start a shell, install a package or gain a right.
+# Python and its dependencies. No package contains a shell, an installer or set-uid programs.
 PACKAGES = (
     "base-files",
     "ca-certificates",
@@ -42,9 +44,9 @@ PACKAGES = (
     "tzdata",
     "zlib1g",
 )
-# The newest on PyPI, one behind the CPU package of requirements.txt.
+# The latest version on PyPI is one version behind the CPU package in requirements.txt.
 _ONNXRUNTIME_GPU = "1.31.1"
-_LISTS = (
+_INDEXES = (
     ("debian", SUITE),
     ("debian", f"{SUITE}-updates"),
     ("debian-security", f"{SUITE}-security"),
@@ -58,71 +60,66 @@ _SERVING = [
     "opentelemetry-sdk",
     "opentelemetry-exporter-otlp-proto-http",
 ]
-# What a runtime has; of the second list the requirements are left out: onnxruntime names what
-# its converters need, which are not in the image.
+# Each runtime has packages with their requirements, and packages without them: onnxruntime requires
+# what its converters need, which the image omits.
 RUNTIMES: dict[str, tuple[list[str], list[str]]] = {
     "serving-cpu": (_SERVING, ["onnxruntime"]),
-    # Its extras name the NVIDIA libraries that it was built for.
+    # Its extras contain the NVIDIA libraries that it was built for.
     "serving-cuda": ([*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"], []),
     "gateway": ([*_SERVER, "aiohttp"], []),
 }
 # There are no CUDA wheels of onnxruntime for arm64.
 _ONLY_AMD64 = ("serving-cuda",)
 
+_TIMEOUT_SECONDS = 120
+
 
 def lock_debian() -> dict[str, Any]:
-    """The newest version of each package, for each architecture."""
+    """Return the latest version of each package for each architecture."""
     return {
         "suite": SUITE,
         "snapshot": datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
-        "packages": {arch: _newest(arch) for arch in PLATFORMS},
+        "packages": {architecture: _find_latest(architecture) for architecture in PLATFORMS},
     }
 
 
-def _newest(architecture: str) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    # Later lists have the newer versions of what is in several.
-    for archive, suite in _LISTS:
+def _find_latest(architecture: str) -> list[dict[str, Any]]:
+    latest: dict[str, dict[str, Any]] = {}
+    for archive, suite in _INDEXES:
         url = f"{MIRROR}/{archive}/dists/{suite}/main/binary-{architecture}/Packages.xz"
-        with urllib.request.urlopen(url, timeout=120) as response:  # noqa: S310
-            text = lzma.decompress(response.read()).decode()
-        for paragraph in text.split("\n\n"):
-            name = paragraph.partition("\n")[0].removeprefix("Package: ")
+        response = httpx.get(url, timeout=_TIMEOUT_SECONDS, follow_redirects=True)
+        index = lzma.decompress(response.raise_for_status().content)
+        for package in Packages.iter_paragraphs(index, use_apt_pkg=False):
+            name = package["Package"]
             if name not in PACKAGES:
                 continue
-            fields = Parser().parsestr(paragraph)
-            if name in found and not _is_newer(fields["Version"], found[name]["version"]):
+            if name in latest and Version(package["Version"]) <= Version(latest[name]["version"]):
                 continue
-            found[name] = {
+            latest[name] = {
                 "name": name,
-                "version": fields["Version"],
+                "version": package["Version"],
                 "archive": archive,
-                "path": fields["Filename"],
-                "size": int(fields["Size"]),
-                "sha256": fields["SHA256"],
+                "path": package["Filename"],
+                "size": int(package["Size"]),
+                "sha256": package["SHA256"],
             }
-    return [found[name] for name in sorted(PACKAGES)]
-
-
-def _is_newer(version: str, than: str) -> bool:
-    compared = subprocess.run(["dpkg", "--compare-versions", version, "gt", than], check=False)
-    return compared.returncode == 0
+    return [latest[name] for name in sorted(PACKAGES)]
 
 
 def lock_wheels() -> dict[str, dict[str, list[dict[str, str]]]]:
-    """The wheels of each runtime, for each architecture, as pip resolves them."""
+    """Return the wheels of each runtime for each architecture, as pip resolves them."""
     return {
         runtime: {
-            architecture: _wheels(complete, architecture)
-            + _wheels(alone, architecture, "--no-deps")
+            architecture: _resolve(packages, architecture)
+            + _resolve(without_requirements, architecture, "--no-deps")
             for architecture in PLATFORMS
             if architecture == "amd64" or runtime not in _ONLY_AMD64
         }
-        for runtime, (complete, alone) in RUNTIMES.items()
+        for runtime, (packages, without_requirements) in RUNTIMES.items()
     }
 
 
-def _wheels(names: list[str], architecture: str, *options: str) -> list[dict[str, str]]:
+def _resolve(names: list[str], architecture: str, *options: str) -> list[dict[str, str]]:
     if not names:
         return []
     pins = [
@@ -130,21 +127,21 @@ def _wheels(names: list[str], architecture: str, *options: str) -> list[dict[str
         for line in (ROOT / "requirements.txt").read_text().splitlines()
         if not line.startswith(("#", "-"))
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        constraints, report = Path(folder, "constraints.txt"), Path(folder, "report.json")
+    with tempfile.TemporaryDirectory() as directory:
+        constraints, report = Path(directory, "constraints.txt"), Path(directory, "report.json")
         constraints.write_text("\n".join(pins))
         subprocess.run(
             [
                 sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", *options,
                 "--ignore-installed", "--only-binary=:all:", "--implementation=cp",
-                f"--python-version={PYTHON_VERSION}", f"--target={folder}", f"--report={report}",
-                f"--constraint={constraints}", *names,
+                f"--python-version={PYTHON_VERSION}", f"--target={directory}",
+                f"--report={report}", f"--constraint={constraints}", *names,
                 *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
             ],
             check=True,
         )  # fmt: skip
         installed = json.loads(report.read_text())["install"]
-    found = [
+    wheels = [
         {
             "name": entry["metadata"]["name"],
             "version": entry["metadata"]["version"],
@@ -153,11 +150,11 @@ def _wheels(names: list[str], architecture: str, *options: str) -> list[dict[str
         }
         for entry in installed
     ]
-    return sorted(found, key=lambda wheel: wheel["name"].lower())
+    return sorted(wheels, key=lambda wheel: wheel["name"].lower())
 
 
 def main() -> int:
-    """Write every lock."""
+    """Write all lock files."""
     for name, content in (("base", lock_debian()), ("wheels", lock_wheels())):
         path = ROOT / "components/pulumi_berth/images" / f"{name}.lock.json"
         path.write_text(json.dumps(content, indent=1) + "\n")

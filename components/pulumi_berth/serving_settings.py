@@ -1,14 +1,14 @@
-"""How one berth serves: the serving app's settings as a component's arguments."""
+"""Settings of the serving program as arguments of components."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSettings:
-    """Limits and session options of one berth, see docs/reference/environment-variables.md.
+    """Limits and session options of one berth: see docs/reference/environment-variables.md.
 
-    Every field becomes the environment variable `BERTH_<FIELD>` of the serving app. Times are
-    in seconds, sizes in bytes, batches in rows, the queue in requests.
+    Each field becomes the environment variable `BERTH_<FIELD>` of the serving program. Times are in
+    seconds, sizes in bytes, batches in rows, the queue in requests.
     """
 
     workers: int
@@ -22,7 +22,7 @@ class ServingSettings:
     grace_seconds: float
 
     def environment(self) -> dict[str, str]:
-        """The settings as the serving app reads them."""
+        """Return the environment variables of the serving program."""
         return {
             f"BERTH_{key.upper()}": f"{value:g}" if isinstance(value, float) else str(value)
             for key, value in asdict(self).items()

@@ -11,9 +11,11 @@ import pytest
 
 from pulumi_berth.images.base import USER, base_tree
 from pulumi_berth.images.debian import Package, PackageError, unpack
+from pulumi_berth.images.layers import PROGRAMS, program_layer
 from pulumi_berth.images.wheels import LIBRARIES, libraries_tree
 from pulumi_berth.oci.layer import EPOCH, write_layer
 from pulumi_berth.oci.tree import Entry, Tree, directory, read_tree, symlink, text_file
+from pulumi_berth.program_source import PROGRAM_PACKAGES
 
 
 def _tar_xz(
@@ -152,3 +154,16 @@ def test_libraries_omit_tests_scripts_and_type_stubs(tmp_path: Path) -> None:
     }
     assert tree[f"{LIBRARIES}/x/fast.so"].mode == 0o755
     assert _content(tree, f"{LIBRARIES}/y.py") == b"x-1.data/purelib/y.py"
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAM_PACKAGES))
+def test_program_layer_contains_only_source_of_its_packages(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with tarfile.open(program_layer(program).path) as tar:
+        files = [member.name for member in tar if member.isfile()]
+    packages = {path.removeprefix(f"{PROGRAMS}/").split("/")[0] for path in files}
+    assert packages == set(PROGRAM_PACKAGES[program])
+    assert all(path.startswith(f"{PROGRAMS}/") and path.endswith(".py") for path in files)
+    assert f"{PROGRAMS}/{program}/__main__.py" in files
