@@ -29,7 +29,16 @@ from benchmarks.many_models import (
     configure_one_model,
     write_stack_file,
 )
-from benchmarks.runs import MINUTES, berth, cells, empty_preview, ending, machine, say, times
+from benchmarks.runs import (
+    MINUTES,
+    berth,
+    describe_failure,
+    describe_machine,
+    empty_preview,
+    format_cells,
+    format_ratios,
+    say,
+)
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Project
 
@@ -118,7 +127,7 @@ class _Bench:
             peaks[role] = max(peaks.get(role, 0), peak)
         self.measurement.work[step] = dict(result.work)
         if result.code != 0:
-            raise _StepError(f"{step}: {ending(result, self._minutes)}")
+            raise _StepError(f"{step}: {describe_failure(result, self._minutes)}")
         self.measurement.seconds[step] = result.seconds
         say(f"{self.measurement.berths} berths: {step} {result.seconds:.1f} s")
 
@@ -151,7 +160,7 @@ def _build_serving_image(cluster: Cluster, directory: Path) -> str:
     for arguments in (("up", "--yes"), ("invoke", "digits")):
         result = berth(project, *arguments)
         if result.code != 0:
-            raise RuntimeError(f"one berth: {ending(result, MINUTES)}")
+            raise RuntimeError(f"one berth: {describe_failure(result, MINUTES)}")
     image = str(project.json("status")["models"]["digits"]["versions"]["1"]["image"])
     berth(project, "destroy", "--yes")
     return image.partition("@")[2]
@@ -183,7 +192,7 @@ def run(sizes: list[int], limits: Limits) -> dict[str, Any]:
             if measurement.note:
                 break  # The remaining resources are deleted with the cluster.
         return {
-            "machine": machine(),
+            "machine": describe_machine(),
             "settings": limits.settings,
             "nodes": NODES,
             "empty_preview": empty,
@@ -201,18 +210,18 @@ def format_table(result: dict[str, Any]) -> str:
         ["state file, MB", *(f"{size['state'] / 1e6:.1f}" for size in sizes)],
     ]
     for step in _STEPS:
-        rows.append([f"{step}, s", *cells([size["seconds"].get(step) for size in sizes])])
+        rows.append([f"{step}, s", *format_cells([size["seconds"].get(step) for size in sizes])])
     for step in _PREVIEWS:
         seconds = [size["seconds"].get(step) for size in sizes]
-        rows.append([f"{step} / empty program", *times(seconds, result["empty_preview"])])
+        rows.append([f"{step} / empty program", *format_ratios(seconds, result["empty_preview"])])
     for step in _STEPS_WITH_CPU:
         for role in _ROLES:
             work = [size["work"].get(step, {}).get(role) for size in sizes]
-            rows.append([f"{step}: CPU time of the {role}, s", *cells(work)])
+            rows.append([f"{step}: CPU time of the {role}, s", *format_cells(work)])
     for role in _ROLES:
         peaks = [size["peaks"].get(role) for size in sizes]
         rows.append(
-            [f"memory of the {role}, MiB", *cells([peak and peak / 2**20 for peak in peaks])]
+            [f"memory of the {role}, MiB", *format_cells([peak and peak / 2**20 for peak in peaks])]
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"Empty program: preview {result['empty_preview']:.1f} s. {result['machine']}."]

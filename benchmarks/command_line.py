@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs import machine, say
+from benchmarks.runs import describe_machine, say
 from berth.operations.init import create_project
 from tests.repository import PACKAGES
 
@@ -69,7 +69,7 @@ def run(runs: int) -> dict[str, Any]:
                 say(f"{name}: {statistics.median(seconds[name]):.2f} s")
         finally:
             _time(_berth("destroy", "--yes"), root, environment)
-    return {"machine": machine(), "load": os.getloadavg()[0], "seconds": seconds}
+    return {"machine": describe_machine(), "load": os.getloadavg()[0], "seconds": seconds}
 
 
 def format_table(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole stacks share: commands on a project, measured, and their figures."""
+"""Helpers of the benchmarks of whole stacks: measured commands, and cells of tables."""
 
 import os
 import statistics
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.watched import Watched, watch
+from benchmarks.measured_command import CommandRun, run_command
 from tests.engine.project import Project
 
 MINUTES = 10.0
 _EMPTY_ROUNDS = 3
 
 
-def berth(project: Project, *arguments: str, minutes: float = MINUTES) -> Watched:
-    """`berth ARGUMENTS` on the project's stack."""
-    return watch(
+def berth(project: Project, *arguments: str, minutes: float = MINUTES) -> CommandRun:
+    """Run `berth ARGUMENTS` on the project's stack and measure it."""
+    return run_command(
         [sys.executable, "-m", "berth", *arguments, "-s", project.stack],
         folder=project.root,
         environment=project.environment,
@@ -27,20 +27,20 @@ def berth(project: Project, *arguments: str, minutes: float = MINUTES) -> Watche
     )
 
 
-def ending(done: Watched, minutes: float) -> str:
-    """Why a command did not come to a good end, as text."""
-    if done.code is None:
-        return f"not done in {minutes:g} minutes"
-    return f"exit {done.code}: {done.log.read_text()[-2000:]}"
+def describe_failure(run: CommandRun, minutes: float) -> str:
+    """Return why a command failed."""
+    if run.code is None:
+        return f"not finished in {minutes:g} minutes"
+    return f"exit status {run.code}: {run.log.read_text()[-2000:]}"
 
 
 def say(message: str) -> None:
-    """Progress, beside the figures."""
+    """Print progress on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 def empty_preview(folder: Path) -> float:
-    """Seconds of `pulumi preview` for a Python program that declares nothing; the median."""
+    """Return the median seconds of `pulumi preview` for a Python program without resources."""
     project = Project.copy_to(folder / "empty", "empty")
     (project.root / "infra" / "__main__.py").write_text("import pulumi\n")
     (project.root / "Pulumi.empty.yaml").write_text("config: {}\n")
@@ -51,8 +51,8 @@ def empty_preview(folder: Path) -> float:
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
-    found = [
-        watch(
+    results = [
+        run_command(
             ["pulumi", "preview", "--stack", "empty", "--non-interactive"],
             folder=project.root,
             environment=environment,
@@ -61,20 +61,20 @@ def empty_preview(folder: Path) -> float:
         )
         for _ in range(_EMPTY_ROUNDS)
     ]
-    if any(done.code != 0 for done in found):
-        raise RuntimeError(f"the empty program: {ending(found[-1], MINUTES)}")
-    return statistics.median(done.seconds for done in found)
+    if any(run.code != 0 for run in results):
+        raise RuntimeError(f"the empty program: {describe_failure(results[-1], MINUTES)}")
+    return statistics.median(run.seconds for run in results)
 
 
-def machine() -> str:
-    """What the figures were measured on."""
+def describe_machine() -> str:
+    """Return the machine and the engine that the numbers were measured on."""
     version = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True)
     memory = psutil.virtual_memory().total / 2**30
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, Pulumi {version.stdout.strip()}"
 
 
-def cells(values: Sequence[float | None]) -> list[str]:
-    """Each value, and how many times the first it is."""
+def format_cells(values: Sequence[float | None]) -> list[str]:
+    """Return each value with its ratio to the first."""
     first = values[0]
     return [
         "-"
@@ -84,6 +84,6 @@ def cells(values: Sequence[float | None]) -> list[str]:
     ]
 
 
-def times(values: Sequence[float | None], unit: float) -> list[str]:
-    """Each value as how many times `unit` it is."""
+def format_ratios(values: Sequence[float | None], unit: float) -> list[str]:
+    """Return the ratio of each value to `unit`."""
     return ["-" if value is None else f"x{value / unit:.1f}" for value in values]

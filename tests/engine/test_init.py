@@ -56,8 +56,9 @@ def test_pulumi_new_creates_the_same_project(created: Project, tmp_path: Path) -
     assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == files
     for path in files - {Path("Pulumi.yaml")}:
         assert (target / path).read_bytes() == (expected / path).read_bytes(), path
-    # Pulumi writes this file again, in its own format.
-    projects = [
+    # Pulumi writes this file again, with a tag that names the template.
+    actual, wanted = (
         YAML(typ="safe").load((root / "Pulumi.yaml").read_text()) for root in (target, expected)
-    ]
-    assert projects[0] == projects[1]
+    )
+    assert actual.pop("config").keys() == {"pulumi:tags"}
+    assert actual == wanted

@@ -1,4 +1,4 @@
-"""A command that is measured: how long it took, and what its processes used meanwhile."""
+"""A measured command: its duration, and the memory and CPU time of its processes."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-_LOOK_SECONDS = 0.1
+_SAMPLE_SECONDS = 0.1
 _END_SECONDS = 120
 _ROLES = {
     "pulumi": "engine",
@@ -24,15 +24,16 @@ _ROLES = {
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What came of a command.
+class CommandRun:
+    """The result of a measured command.
 
     Attributes:
-        code: its exit status; None when it was ended because its time was up.
-        peaks: role of a process -> bytes that the largest one with that role held at most.
-        work: role -> seconds of processor time that all with that role used; unlike `seconds`
-            hardly touched by what else the machine does.
-        log: file with what it wrote.
+        seconds: The duration.
+        code: The exit status, or None if it was interrupted at its time limit.
+        log: The file with its output.
+        peaks: Peak memory in bytes of the largest process of each role.
+        work: CPU time in seconds of all processes of each role. Unlike `seconds`, it hardly
+            depends on the other load of the machine.
     """
 
     seconds: float
@@ -43,14 +44,14 @@ class Watched:
 
 
 @dataclass
-class _Seen:
-    """What was seen of the processes so far: (role, process id) -> bytes, and seconds."""
+class _Samples:
+    """Bytes and seconds of each process, by (role, PID)."""
 
     peaks: dict[tuple[str, int], int] = field(default_factory=dict)
     work: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def look(self, pid: int) -> None:
-        """At the process and everything below it."""
+    def take(self, pid: int) -> None:
+        """Sample the process and its descendants."""
         with contextlib.suppress(psutil.Error):
             top = psutil.Process(pid)
             for process in (top, *top.children(recursive=True)):
@@ -59,43 +60,43 @@ class _Seen:
                     self.work[key] = sum(process.cpu_times()[:2])
                     self.peaks[key] = _peak(process.pid)
 
-    def watched(self, seconds: float, code: int | None, log: Path) -> Watched:
+    def summarize(self, seconds: float, code: int | None, log: Path) -> CommandRun:
         peaks: dict[str, int] = {}
         work: dict[str, float] = {}
         for (role, _), peak in self.peaks.items():
             peaks[role] = max(peaks.get(role, 0), peak)
         for (role, _), used in self.work.items():
             work[role] = work.get(role, 0) + used
-        return Watched(seconds, code, log, peaks, work)
+        return CommandRun(seconds, code, log, peaks, work)
 
 
-def watch(
+def run_command(
     command: list[str],
     *,
     folder: Path,
     environment: Mapping[str, str],
     log: Path,
     limit_seconds: float,
-) -> Watched:
-    """Run `command` to its end, or for `limit_seconds`: then it is interrupted as by Ctrl-C."""
-    seen = _Seen()
+) -> CommandRun:
+    """Run `command` and measure it. After `limit_seconds` it is interrupted, as by Ctrl-C."""
+    samples = _Samples()
     with (
         log.open("wb") as output,
-        _started(command, folder, environment, output.fileno()) as (process),
+        _start(command, folder, environment, output.fileno()) as process,
     ):
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < limit_seconds:
-            seen.look(process.pid)
+            samples.take(process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LOOK_SECONDS)
-        return seen.watched(time.monotonic() - began, process.poll(), log)
+                process.wait(_SAMPLE_SECONDS)
+        return samples.summarize(time.monotonic() - began, process.poll(), log)
 
 
 @contextlib.contextmanager
-def _started(
+def _start(
     command: list[str], folder: Path, environment: Mapping[str, str], output: int
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """The running command, in a process group of its own, which ends with the block."""
+    """Start the command in its own process group, which ends with the block."""
     process = subprocess.Popen(
         command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output,
         stderr=output, start_new_session=True,
@@ -111,7 +112,7 @@ def _started(
 
 
 def _role(process: psutil.Process) -> str:
-    """By the program, which an interpreter names second, or as a module fourth."""
+    """Return the role by the program, which may follow an interpreter, or `-m` and its options."""
     for word in process.cmdline()[:4]:
         if role := _ROLES.get(Path(word).name):
             return role
@@ -119,7 +120,7 @@ def _role(process: psutil.Process) -> str:
 
 
 def _peak(pid: int) -> int:
-    """The kernel's own record of the most that the process has had: no look can miss it."""
+    """Return the kernel's record of the process's peak memory, which no sample can miss."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
