@@ -4,8 +4,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from berth_gateway.request_body import ClientDisconnectedError
-from berth_gateway.request_context import RequestContext, send_error
+from berth_gateway.request_context import ClientDisconnectedError, RequestContext, send_error
 from berth_gateway.upstream import UpstreamError
 from berth_protocol.errors import RequestError
 

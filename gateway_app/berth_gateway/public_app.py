@@ -16,8 +16,12 @@ from berth_gateway.config import Model
 from berth_gateway.error_responses import respond_to_errors
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.metrics import Metrics
-from berth_gateway.request_body import check_content_length, read_body
-from berth_gateway.request_context import RequestContext, send_json
+from berth_gateway.request_context import (
+    RequestContext,
+    check_content_length,
+    read_body,
+    send_json,
+)
 from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamError, UpstreamPool
 from berth_protocol.asgi import Receive, Scope, Send
@@ -127,8 +131,8 @@ class PublicApp:
         self, active: ActiveConfig, context: RequestContext, request: AdmittedRequest
     ) -> None:
         max_bytes = active.config.max_body_bytes
-        check_content_length(context.headers, max_bytes)
-        body = await read_body(context.receive, max_bytes, active.config.timeout_seconds)
+        check_content_length(context, max_bytes)
+        body = await read_body(context, max_bytes, active.config.timeout_seconds)
         context.request_bytes = len(body)
         await self.admission.consume_quota(context, request.client)
         requested_version = request.route.version

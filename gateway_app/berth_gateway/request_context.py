@@ -1,5 +1,6 @@
-"""The request context: one request, its response, and what becomes known of both."""
+"""The request context: one request, its body, its response, and what becomes known of them."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Self
@@ -7,7 +8,11 @@ from typing import Self
 import msgspec
 
 from berth_protocol.asgi import RawHeaders, Receive, Scope, Send, choose_request_id
-from berth_protocol.errors import error_body
+from berth_protocol.errors import RequestError, error_body
+
+
+class ClientDisconnectedError(Exception):
+    """The client closed its connection before it sent the whole request."""
 
 
 @dataclass
@@ -66,6 +71,52 @@ class RequestContext:
         return [value for key, value in self.headers if key == name]
 
 
+def check_content_length(context: RequestContext, max_bytes: int) -> None:
+    """Check the announced length before the body is read.
+
+    Raises:
+        RequestError: 411 if there is no length and no chunked encoding, 413 if the body is too
+            large.
+    """
+    values = dict(context.headers)
+    if b"content-length" in values:
+        if int(values[b"content-length"]) > max_bytes:
+            raise _body_too_large(max_bytes)
+    elif b"transfer-encoding" not in values:
+        raise RequestError(
+            411, "Content-Length is missing. Send the inference request with a body and its length."
+        )
+
+
+async def read_body(context: RequestContext, max_bytes: int, timeout_seconds: float) -> bytes:
+    """Read the whole body, so that the request can be sent to a berth twice.
+
+    Raises:
+        RequestError: 413 if the body is too large, 408 if it takes longer than the timeout.
+        ClientDisconnectedError: If the client disconnects first.
+    """
+    parts: list[bytes] = []
+    length = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                message = await context.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnectedError
+                parts.append(message["body"])
+                length += len(message["body"])
+                if length > max_bytes:
+                    raise _body_too_large(max_bytes)
+                if not message["more_body"]:
+                    return b"".join(parts)
+    except TimeoutError as error:
+        raise RequestError(
+            408,
+            f"Timed out after {timeout_seconds:g} s while reading the request body. "
+            "Send the request again.",
+        ) from error
+
+
 async def send_json(context: RequestContext, status: int, content: object) -> None:
     """Send `content` as JSON."""
     await send_response(context, status, b"application/json", msgspec.json.encode(content))
@@ -100,3 +151,9 @@ async def send_body_part(context: RequestContext, part: bytes, *, is_last: bool)
     """Send a part of the response body."""
     context.response_bytes += len(part)
     await context.send({"type": "http.response.body", "body": part, "more_body": not is_last})
+
+
+def _body_too_large(max_bytes: int) -> RequestError:
+    return RequestError(
+        413, f"The request body exceeds {max_bytes} bytes. Send fewer rows in each request."
+    )

@@ -72,7 +72,7 @@ def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, 
 def build_gateway_config(
     berth_port: int, client: str = "default", **changes: Any
 ) -> dict[str, Any]:
-    """Return a configuration. A test that changes limits uses its own client, and its buckets."""
+    """Return a configuration. Tests that change limits use their own client, and so own buckets."""
     routes = build_model({"1": f"http://127.0.0.1:{berth_port}"}, {"1": 100})
     return build_config(clients=[build_client(client, **changes)], models={"m": routes})
 

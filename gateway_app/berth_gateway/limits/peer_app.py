@@ -7,8 +7,7 @@ import msgspec
 from berth_gateway.error_responses import respond_to_errors
 from berth_gateway.limits.peers import AUTHORIZE_PATH, PeerStatus
 from berth_gateway.limits.sharing import UsageSharing, UsageUpdate
-from berth_gateway.request_body import read_body
-from berth_gateway.request_context import RequestContext, send_error, send_json
+from berth_gateway.request_context import RequestContext, read_body, send_error, send_json
 from berth_protocol.asgi import App, Receive, Scope, Send
 from berth_protocol.errors import RequestError
 
@@ -39,7 +38,7 @@ class PeerApp:
     async def _respond(self, context: RequestContext) -> None:
         origin = self._sharing.origin
         if context.method == "POST":
-            body = await read_body(context.receive, _MAX_BODY_BYTES, _BODY_SECONDS)
+            body = await read_body(context, _MAX_BODY_BYTES, _BODY_SECONDS)
             try:
                 update = msgspec.json.decode(body, type=UsageUpdate)
             except msgspec.MsgspecError as error:
