@@ -134,7 +134,7 @@ def _create_limiter(settings: Settings, configs: ConfigStore, metrics: Metrics) 
         settings.peers,
         settings.peer_port,
         find_client=lambda name: configs.active.clients.get(name),
-        messages=metrics.peer_updates,
+        updates=metrics.peer_updates,
     )
 
 

@@ -103,16 +103,16 @@ class Peers:
     client, at most _AUTHORIZE_SECONDS.
 
     Args:
-        messages: Counts the updates, by outcome: `sent` or `failed`.
+        updates: Counts the updates, by outcome: `sent` or `failed`.
     """
 
     def __init__(
-        self, names: Sequence[str], port: int, sharing: UsageSharing, messages: Counter
+        self, names: Sequence[str], port: int, sharing: UsageSharing, updates: Counter
     ) -> None:
         self._names = names
         self._port = port
         self._sharing = sharing
-        self._messages = messages
+        self._updates = updates
         self._peers: dict[str, _Peer] = {}
         self._own_addresses: set[str] = set()
         self._is_resolving_broken = False
@@ -284,7 +284,7 @@ class Peers:
 
     async def _send_update(self, peer: _Peer, update: UsageUpdate) -> None:
         status = await self._request(peer, update)
-        self._messages.labels("sent" if status is not None else "failed").inc()
+        self._updates.labels("sent" if status is not None else "failed").inc()
         if status is None:
             peer.outbox.mark_failed()
             peer.not_before = asyncio.get_running_loop().time() + _RETRY_SECONDS
@@ -327,7 +327,7 @@ class PeerLimiter(MemoryLimiter):
 
     Args:
         find_client: Returns a client of the active configuration by its name.
-        messages: Counts the updates to peers, by outcome.
+        updates: Counts the updates to peers, by outcome.
     """
 
     def __init__(
@@ -337,11 +337,11 @@ class PeerLimiter(MemoryLimiter):
         port: int,
         *,
         find_client: Callable[[str], Client | None],
-        messages: Counter,
+        updates: Counter,
     ) -> None:
         super().__init__(quota_file)
         self.sharing = UsageSharing(secrets.token_hex(8), self.buckets, self.quotas, find_client)
-        self.peers = Peers(names, port, self.sharing, messages)
+        self.peers = Peers(names, port, self.sharing, updates)
         self._stop_updates = asyncio.Event()
         self._updating: asyncio.Task[None] | None = None
 
