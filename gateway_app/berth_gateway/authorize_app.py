@@ -163,6 +163,6 @@ def _get_single_value(context: RequestContext, header: bytes) -> bytes:
     if len(values) != 1:
         name = header.decode().title()
         raise RequestError(
-            400, f"{name} occurs {len(values)} times. Configure the ingress controller to send it."
+            400, f"{name} occurs {len(values)} times. The ingress controller must send it once."
         )
     return values[0]
