@@ -1,4 +1,4 @@
-"""The models in this repository are what their cards say."""
+"""The models in this repository match their cards."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,14 @@ import pytest
 
 from berth_protocol.model_card import CARD_FILE, digest, read_card, verify_files
 from models import make
+from tests.repository import REPOSITORY
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
+MODELS = REPOSITORY / "models"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{CARD_FILE}"))
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
-def test_files_are_the_cards(folder: Path) -> None:
+def test_files_match_card(folder: Path) -> None:
     card = read_card(folder)
     verify_files(folder, card)
     assert (card.name, card.version) == (folder.parent.name, folder.name)
@@ -28,7 +29,7 @@ def test_digits_has_two_versions() -> None:
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
-def test_table_tells_the_cards_metrics_and_digest(folder: Path) -> None:
+def test_readme_table_matches_card(folder: Path) -> None:
     table = (MODELS / "README.md").read_text()
     row = next(
         line
@@ -41,8 +42,8 @@ def test_table_tells_the_cards_metrics_and_digest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", make.RECIPES, ids=lambda r: f"{r.name}-{r.version}")
-def test_metrics_are_those_of_the_committed_file_on_the_held_out_rows(recipe: make.Recipe) -> None:
-    """Measured on what is served, with no training: model.onnx answers the data's held-out rows."""
+def test_metrics_match_predictions_of_committed_model(recipe: make.Recipe) -> None:
+    """Measure the metrics of model.onnx on the held-out rows, without training."""
     folder = MODELS / recipe.name / recipe.version
     _, held_out, _, truth = make.split(*recipe.data())
     session = onnxruntime.InferenceSession(folder / "model.onnx")
@@ -52,5 +53,5 @@ def test_metrics_are_those_of_the_committed_file_on_the_held_out_rows(recipe: ma
     assert measured == pytest.approx(read_card(folder).metrics, abs=1e-4)
 
 
-def test_every_version_has_a_recipe() -> None:
+def test_every_version_has_recipe() -> None:
     assert {MODELS / recipe.name / recipe.version for recipe in make.RECIPES} == set(VERSIONS)

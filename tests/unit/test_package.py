@@ -1,8 +1,8 @@
-"""`berth package`: what goes in comes out with the same answers, or not at all."""
+"""Packaging a model: the version gives the same predictions, or nothing is written."""
 
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,26 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
 from berth.packaging import formats
-from berth.packaging.converted import Converted
+from berth.packaging.conversion import Conversion
 from berth_protocol.model_card import digest, read_card, verify_files
 
 X, Y = load_wine(return_X_y=True)
 
 
+@pytest.fixture(autouse=True)
+def _single_thread() -> Iterator[None]:
+    """Use one thread for training: several would wait for each other on a busy machine."""
+    with threadpool_limits(1):
+        yield
+
+
 def _affine(scale: float = 2.0) -> onnx.ModelProto:
-    """y = scale * x, of two columns."""
+    """Return the model y = scale * x with two columns."""
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "scale"], ["y"])],
         "affine",
@@ -55,32 +63,34 @@ ROWS = np.array([[1, 2], [3, 4]], np.float32)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_scikit_learn_answers_are_kept(model: Any, outputs: set[str], tmp_path: Path) -> None:
+def test_scikit_learn_model_gives_same_predictions(
+    model: Any, outputs: set[str], tmp_path: Path
+) -> None:
     fitted = model.fit(X, Y)
-    made = package_model(fitted, rows=X[:50], name="wine", version="1", into=tmp_path)
-    assert made.path == tmp_path / "wine" / "1"
-    assert {tensor.name for tensor in made.card.outputs} == outputs
-    assert made.rows == 50
-    session = onnxruntime.InferenceSession(made.path / "model.onnx")
+    result = package_model(fitted, rows=X[:50], name="wine", version="1", into=tmp_path)
+    assert result.path == tmp_path / "wine" / "1"
+    assert {tensor.name for tensor in result.card.outputs} == outputs
+    assert result.rows == 50
+    session = onnxruntime.InferenceSession(result.path / "model.onnx")
     first = session.run(None, {"input": X.astype(np.float32)})[0]
     expected = fitted.predict(X) if hasattr(fitted, "predict") else fitted.transform(X)
     np.testing.assert_allclose(first.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_card_is_whole_and_the_files_are_the_cards(tmp_path: Path) -> None:
-    made = package_model(
+def test_card_is_complete_and_matches_files(tmp_path: Path) -> None:
+    result = package_model(
         _affine(), rows=ROWS, name="m", version="1", into=tmp_path, metrics={"error": 0.5},
         description="Twice.", dataset="two rows",
     )  # fmt: skip
-    card = read_card(made.path)
-    verify_files(made.path, card)
-    assert made.digest == digest(made.path)
+    card = read_card(result.path)
+    verify_files(result.path, card)
+    assert result.digest == digest(result.path)
     assert card.metrics == {"error": 0.5}
     assert (card.description, card.source.dataset) == ("Twice.", "two rows")
     assert card.example["inputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_same_input_gives_the_same_version(tmp_path: Path) -> None:
+def test_same_input_gives_same_version(tmp_path: Path) -> None:
     first = package_model(_affine(), rows=ROWS, name="m", version="1", into=tmp_path)
     again = package_model(_affine(), rows=ROWS, name="m", version="1", into=tmp_path)
     assert first.changed
@@ -88,11 +98,11 @@ def test_same_input_gives_the_same_version(tmp_path: Path) -> None:
     assert first.digest == again.digest
 
 
-def test_a_version_never_changes(tmp_path: Path) -> None:
-    made = package_model(_affine(), rows=ROWS, name="m", version="1", into=tmp_path)
+def test_existing_version_is_not_changed(tmp_path: Path) -> None:
+    result = package_model(_affine(), rows=ROWS, name="m", version="1", into=tmp_path)
     with pytest.raises(PackageError, match="exists and differs"):
         package_model(_affine(3.0), rows=ROWS, name="m", version="1", into=tmp_path)
-    assert digest(made.path) == made.digest
+    assert digest(result.path) == result.digest
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "1",
         "m",
@@ -101,20 +111,20 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
     ]
 
 
-def test_answers_that_differ_from_the_frameworks(tmp_path: Path) -> None:
+def test_different_predictions_are_rejected(tmp_path: Path) -> None:
     rows = {"x": ROWS, "y": ROWS * 2 + 0.01}
     with pytest.raises(PackageError, match=r"output 'y': differs by 0\.01"):
         package_model(_affine(), rows=rows, name="m", version="1", into=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_converter_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_conversion_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = formats.FORMATS["sklearn"]
 
-    def wrong(model: object, rows: Any) -> Converted:
-        converted = right(model, rows)
-        labels = {name: np.roll(values, 1) for name, values in converted.answers.items()}
-        return Converted(**{**vars(converted), "answers": labels})
+    def wrong(model: object, rows: Any) -> Conversion:
+        conversion = right(model, rows)
+        labels = {name: np.roll(values, 1) for name, values in conversion.predictions.items()}
+        return Conversion(**{**vars(conversion), "predictions": labels})
 
     monkeypatch.setitem(formats.FORMATS, "sklearn", wrong)
     fitted = LogisticRegression(max_iter=5000).fit(X, Y)
@@ -143,15 +153,17 @@ def _torch(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [_pickled, _pickled_early, _joblib, _torch])
-def test_pickle_by_whatever_name(write: Callable[[Path], None], tmp_path: Path) -> None:
+def test_pickle_with_another_suffix_is_rejected(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
     path = tmp_path / "model.onnx"
     write(path)
-    with pytest.raises(PackageError, match="runs any code that its maker put there"):
+    with pytest.raises(PackageError, match="runs any code that its author put there"):
         package_model(path, rows=ROWS, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def test_rows_that_hold_a_pickle(tmp_path: Path) -> None:
+def test_pickle_in_rows_is_rejected(tmp_path: Path) -> None:
     rows = tmp_path / "rows.npy"
     np.save(rows, np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(PackageError, match="without unpickling"):
@@ -164,14 +176,14 @@ def _saved(model: onnx.ModelProto, folder: Path) -> Path:
     return path
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_file_that_is_not_onnx_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "given.onnx"
     path.write_bytes(b"\x00nonsense")
     with pytest.raises(PackageError, match="not an ONNX model"):
         package_model(path, rows=ROWS, name="m", version="1", into=tmp_path / "models")
 
 
-def test_operator_that_nobody_knows(tmp_path: Path) -> None:
+def test_unknown_operator_is_rejected(tmp_path: Path) -> None:
     model = _affine()
     model.graph.node[0].op_type = "Evil"
     model.graph.node[0].domain = "com.example"
@@ -183,7 +195,7 @@ def test_operator_that_nobody_knows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd"])
-def test_external_data_outside_of_the_folder(location: str, tmp_path: Path) -> None:
+def test_external_data_outside_directory_is_rejected(location: str, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     (tmp_path / "secret").write_bytes(b"12345678")
@@ -199,22 +211,24 @@ def test_external_data_outside_of_the_folder(location: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "version"), [("Upper", "1"), ("a/b", "1"), ("..", "1"), ("m", "../1"), ("m", "")]
 )
-def test_names_that_are_no_labels(name: str, version: str, tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="is not allowed; 1 to"):
+def test_invalid_name_is_rejected(name: str, version: str, tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="is not valid; use 1 to"):
         package_model(_affine(), rows=ROWS, name=name, version=version, into=tmp_path)
 
 
-def test_estimator_that_is_not_fitted(tmp_path: Path) -> None:
+def test_unfitted_estimator_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="fitted"):
         package_model(LinearRegression(), rows=X, name="m", version="1", into=tmp_path)
 
 
-def test_object_of_an_unknown_framework(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="export it to ONNX"):
+def test_object_of_unknown_framework_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="Export the model to ONNX"):
         package_model(object(), rows=X, name="m", version="1", into=tmp_path)
 
 
-def test_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_packaging_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -236,33 +250,35 @@ def fails():
 """
 
 
-def test_command_packages_what_a_function_returns(tmp_path: Path) -> None:
+def test_command_packages_model_that_function_returns(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     arguments = ["--name", "wine", "--version", "1", "--into", str(tmp_path / "models")]
-    done = CliRunner().invoke(main, ["package", f"{script}:build", *arguments, "--json"])
-    assert done.exit_code == 0, done.output
+    result = CliRunner().invoke(main, ["package", f"{script}:build", *arguments, "--json"])
+    assert result.exit_code == 0, result.output
     card = read_card(tmp_path / "models" / "wine" / "1")
     assert card.metrics["accuracy"] > 0.9
     assert card.source.framework == "scikit-learn"
 
 
 @pytest.mark.parametrize(
-    ("source", "more", "said"),
+    ("source", "options", "message"),
     [
         ("{}:fails", [], "no data today"),
         ("{}:absent", [], "has no function absent"),
-        ("{}", [], "name the function too"),
-        ("nowhere.onnx", [], "no such file"),
+        ("{}", [], "the function is missing"),
+        ("nowhere.onnx", [], "file not found"),
         ("{}:build", ["--metric", "accuracy=high"], "NAME=NUMBER"),
     ],
 )
-def test_command_refuses_with_2(source: str, more: list[str], said: str, tmp_path: Path) -> None:
+def test_command_rejects_invalid_input_with_status_2(
+    source: str, options: list[str], message: str, tmp_path: Path
+) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     into = tmp_path / "models"
-    arguments = ["--name", "wine", "--version", "1", "--into", str(into), *more]
-    done = CliRunner().invoke(main, ["package", source.format(script), *arguments])
-    assert done.exit_code == 2
-    assert said in done.output
+    arguments = ["--name", "wine", "--version", "1", "--into", str(into), *options]
+    result = CliRunner().invoke(main, ["package", source.format(script), *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
     assert not into.exists()

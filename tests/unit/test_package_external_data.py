@@ -1,4 +1,4 @@
-"""ONNX weights in other files: packaged along when beside the model, never written elsewhere."""
+"""ONNX external data: packaged from the model's directory, never written to another one."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TWO = np.float32(2).tobytes()
 
 
 def _model(path: Path, location: str) -> Path:
-    """y = scale * x at `path`, whose scale lies in the file `location`."""
+    """Write the model y = scale * x to `path`, with scale in the file `location`."""
     scale = helper.make_tensor("scale", TensorProto.FLOAT, [1], [2.0])
     scale.ClearField("float_data")
     scale.data_location = TensorProto.EXTERNAL
@@ -34,7 +34,7 @@ def _model(path: Path, location: str) -> Path:
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "data/weights.bin"])
-def test_data_beside_the_model_is_packaged(location: str, tmp_path: Path) -> None:
+def test_data_in_model_directory_is_packaged(location: str, tmp_path: Path) -> None:
     given = _model(tmp_path / "given" / "affine.onnx", location)
     weights = given.parent / location
     weights.parent.mkdir(exist_ok=True)
@@ -47,8 +47,8 @@ def test_data_beside_the_model_is_packaged(location: str, tmp_path: Path) -> Non
     verify_files(made.path, card)
 
 
-def test_data_that_leaves_and_comes_back_overwrites_nothing(tmp_path: Path) -> None:
-    """From a folder `digits`, ../digits/1/model.onnx is inside; from where it is packaged, no."""
+def test_data_path_through_parent_directory_is_rejected(tmp_path: Path) -> None:
+    """../digits/1/model.onnx is inside a directory `digits`, but not inside the version's."""
     published = tmp_path / "models" / "digits" / "1" / "model.onnx"
     published.parent.mkdir(parents=True)
     published.write_bytes(b"published")
@@ -70,14 +70,14 @@ def test_data_behind_a_link_out_of_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["model.onnx", "./model.onnx", "model.yaml"])
-def test_data_named_as_a_file_of_the_version(location: str, tmp_path: Path) -> None:
+def test_data_with_reserved_name_is_rejected(location: str, tmp_path: Path) -> None:
     given = _model(tmp_path / "given" / "affine.onnx", location)
     (given.parent / location).write_bytes(TWO)
-    with pytest.raises(PackageError, match="must not be called model"):
+    with pytest.raises(PackageError, match="is a reserved name"):
         package_model(given, rows=ROWS, name="m", version="1", into=tmp_path / "models")
 
 
-def test_data_that_is_missing(tmp_path: Path) -> None:
+def test_missing_data_is_rejected(tmp_path: Path) -> None:
     given = _model(tmp_path / "given" / "affine.onnx", "weights.bin")
-    with pytest.raises(PackageError, match="which is no file"):
+    with pytest.raises(PackageError, match="which is not a file"):
         package_model(given, rows=ROWS, name="m", version="1", into=tmp_path / "models")

@@ -1,4 +1,4 @@
-"""Hugging Face: exports and safetensors answer as transformers does; nothing of theirs is run."""
+"""Packaging Hugging Face exports and safetensors: same predictions, and no code is run."""
 
 import json
 import pickle
@@ -15,14 +15,14 @@ from onnx import TensorProto, helper
 
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
-from berth.packaging.formats import framework_of
+from berth.packaging.formats import detect_framework
 from berth_protocol.model_card import read_card
 
 IDS = np.random.default_rng(0).integers(5, 90, (6, 12))
 TOKENS = {"input_ids": IDS, "attention_mask": np.tril(np.ones_like(IDS), 6)}
 IMAGES = {"pixel_values": np.random.default_rng(0).random((4, 3, 32, 32), np.float32)}
 SIZE = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2}
-REASON = "transformers is not installed: pip install -r requirements-package-transformers.txt"
+REASON = "transformers is not installed: pip install 'berth[transformers]'"
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +61,28 @@ MODELS: dict[str, tuple[Callable[[Any], Any], Any, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_safetensors_and_model_in_memory(name: str, hugging_face: Any, tmp_path: Path) -> None:
+def test_safetensors_and_model_object_give_same_signature(
+    name: str, hugging_face: Any, tmp_path: Path
+) -> None:
     make, rows, outputs = MODELS[name]
     model = make(hugging_face).eval()
     model.save_pretrained(tmp_path / "saved")
-    made = package_model(tmp_path / "saved", rows=rows, name="m", version="1", into=tmp_path)
-    assert {tensor.name for tensor in made.card.outputs} == outputs
-    assert made.card.source.framework == "transformers"
-    assert made.card.source.framework_version == hugging_face.__version__
-    assert framework_of(model) == "transformers"
+    packaged = package_model(tmp_path / "saved", rows=rows, name="m", version="1", into=tmp_path)
+    assert {tensor.name for tensor in packaged.card.outputs} == outputs
+    assert packaged.card.source.framework == "transformers"
+    assert packaged.card.source.framework_version == hugging_face.__version__
+    assert detect_framework(model) == "transformers"
     again = package_model(model, rows=rows, name="m", version="2", into=tmp_path)
-    assert again.card.inputs == made.card.inputs
+    assert again.card.inputs == packaged.card.inputs
 
 
-def test_number_of_tokens_is_free(hugging_face: Any, tmp_path: Path) -> None:
+def test_number_of_tokens_is_dynamic(hugging_face: Any, tmp_path: Path) -> None:
     import torch
 
     model = _bert(hugging_face).eval()
-    made = package_model(model, rows=TOKENS, name="m", version="1", into=tmp_path)
-    assert [tensor.shape for tensor in made.card.inputs] == [[-1, -1], [-1, -1]]
-    session = onnxruntime.InferenceSession(made.path / "model.onnx")
+    packaged = package_model(model, rows=TOKENS, name="m", version="1", into=tmp_path)
+    assert [tensor.shape for tensor in packaged.card.inputs] == [[-1, -1], [-1, -1]]
+    session = onnxruntime.InferenceSession(packaged.path / "model.onnx")
     for length in (1, 5, 40):
         ids = np.random.default_rng(length).integers(5, 90, (3, length))
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
@@ -137,35 +139,38 @@ def _adapter(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "message"),
     [
-        (_drop, "has none of model.onnx"),
-        (_pickle_instead, "a pickle, which is never loaded"),
+        (_drop, "the directory has none of model.onnx"),
+        (_pickle_instead, "a pickle, which Berth never loads"),
         (_pickle_within, "is a pickle"),
-        (_truncate, "cannot load it"),
-        (_lose_a_weight, "has no weights that fit classifier.weight"),
-        (_no_json, "cannot be read as JSON"),
-        (_adapter, "is an adapter"),
-        (_configure(auto_map={"AutoModel": "modeling.Evil"}), "code of its own, which is never"),
-        (_configure(quantization_config={"bits": 4}), "quantized weights"),
-        (_configure(architectures=["Evil"]), "Evil is no model of transformers"),
-        (_configure(architectures=["AutoConfig"]), "AutoConfig is no model of transformers"),
-        (_configure(architectures=[]), "None is no model of transformers"),
-        (_configure(num_labels=7, id2label={str(i): str(i) for i in range(7)}), "no weights|load"),
+        (_truncate, "cannot load the model"),
+        (_lose_a_weight, "another shape: classifier.weight"),
+        (_no_json, "cannot read the file as JSON"),
+        (_adapter, "contains an adapter"),
+        (_configure(auto_map={"AutoModel": "modeling.Evil"}), "its own code, which Berth never"),
+        (_configure(quantization_config={"bits": 4}), "weights are quantized"),
+        (_configure(architectures=["Evil"]), "has no model Evil"),
+        (_configure(architectures=["AutoConfig"]), "has no model AutoConfig"),
+        (_configure(architectures=[]), "has no model None"),
+        (
+            _configure(num_labels=7, id2label={str(i): str(i) for i in range(7)}),
+            "another shape|load",
+        ),
     ],
 )
-def test_folder_that_is_refused(
-    spoil: Callable[[Path], None], said: str, hugging_face: Any, tmp_path: Path
+def test_unsupported_directory_is_rejected(
+    damage: Callable[[Path], None], message: str, hugging_face: Any, tmp_path: Path
 ) -> None:
     folder = _saved(hugging_face, tmp_path / "saved")
-    spoil(folder)
-    with pytest.raises(PackageError, match=said):
+    damage(folder)
+    with pytest.raises(PackageError, match=message):
         package_model(folder, rows=TOKENS, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def _export(folder: Path, *, inside: str = "model.onnx", scale: float = 2.0) -> Path:
-    """A folder as optimum leaves it, of a network that only scales."""
+def _export(folder: Path, *, export_path: str = "model.onnx", scale: float = 2.0) -> Path:
+    """Create a directory like optimum does, with a network that scales its input."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["input_ids"], ["numbers"], to=TensorProto.FLOAT),
@@ -177,60 +182,62 @@ def _export(folder: Path, *, inside: str = "model.onnx", scale: float = 2.0) -> 
         [helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (folder / inside).parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / inside)
+    (folder / export_path).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / export_path)
     (folder / "config.json").write_text(json.dumps({"transformers_version": "5.0.0"}))
     return folder
 
 
-@pytest.mark.parametrize("inside", ["model.onnx", "onnx/model.onnx"])
-def test_export_needs_no_transformers(inside: str, tmp_path: Path) -> None:
-    folder = _export(tmp_path / "export", inside=inside)
+@pytest.mark.parametrize("export_path", ["model.onnx", "onnx/model.onnx"])
+def test_export_is_packaged_without_transformers(export_path: str, tmp_path: Path) -> None:
+    folder = _export(tmp_path / "export", export_path=export_path)
     rows = {"input_ids": IDS, "logits": 2.0 * IDS}
-    made = package_model(folder, rows=rows, name="m", version="1", into=tmp_path / "models")
-    assert (made.path / "model.onnx").read_bytes() == (folder / inside).read_bytes()
-    assert made.card.source.framework == "transformers"
-    assert made.card.source.framework_version == "5.0.0"
-    assert made.notes == ()
+    packaged = package_model(folder, rows=rows, name="m", version="1", into=tmp_path / "models")
+    assert (packaged.path / "model.onnx").read_bytes() == (folder / export_path).read_bytes()
+    assert packaged.card.source.framework == "transformers"
+    assert packaged.card.source.framework_version == "5.0.0"
+    assert packaged.notes == ()
     wrong = {"input_ids": IDS, "logits": 2.1 * IDS}
     with pytest.raises(PackageError, match="output 'logits': differs"):
         package_model(folder, rows=wrong, name="m", version="2", into=tmp_path / "models")
 
 
-def test_export_with_a_pickle_in_it(tmp_path: Path) -> None:
+def test_pickle_as_export_is_rejected(tmp_path: Path) -> None:
     folder = _export(tmp_path / "export")
     (folder / "model.onnx").write_bytes(pickle.dumps({"a": [1, 2, 3, 4, 5]}))
     with pytest.raises(PackageError, match="is a pickle"):
         package_model(folder, rows=IDS, name="m", version="1", into=tmp_path / "models")
 
 
-def test_export_beside_its_weights_is_compared_with_them(hugging_face: Any, tmp_path: Path) -> None:
+def test_export_with_weights_is_compared_with_transformers(
+    hugging_face: Any, tmp_path: Path
+) -> None:
     model = _bert(hugging_face).eval()
     model.save_pretrained(tmp_path / "saved")
-    made = package_model(model, rows=TOKENS, name="m", version="1", into=tmp_path)
+    packaged = package_model(model, rows=TOKENS, name="m", version="1", into=tmp_path)
     export = tmp_path / "saved" / "model.onnx"
-    export.write_bytes((made.path / "model.onnx").read_bytes())
+    export.write_bytes((packaged.path / "model.onnx").read_bytes())
     again = package_model(tmp_path / "saved", rows=TOKENS, name="m", version="2", into=tmp_path)
     assert (again.path / "model.onnx").read_bytes() == export.read_bytes()
-    _bert(hugging_face).save_pretrained(tmp_path / "saved")  # other weights
+    _bert(hugging_face).save_pretrained(tmp_path / "saved")  # Different weights.
     with pytest.raises(PackageError, match="output 'logits': differs"):
         package_model(tmp_path / "saved", rows=TOKENS, name="m", version="3", into=tmp_path)
 
 
-def test_command_says_that_the_tokenizer_is_not_packaged(tmp_path: Path) -> None:
+def test_command_reports_that_tokenizer_is_not_packaged(tmp_path: Path) -> None:
     folder = _export(tmp_path / "export")
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).write_text("{}")
     np.save(tmp_path / "rows.npy", IDS)
     arguments = ["--name", "m", "--version", "1", "--into", str(tmp_path / "models")]
     arguments += ["--rows", str(tmp_path / "rows.npy"), "--json"]
-    done = CliRunner().invoke(main, ["package", str(folder), *arguments])
-    assert done.exit_code == 0, done.output
-    assert "not packaged: tokenizer.json, vocab.txt." in done.stderr
-    assert json.loads(done.stdout)["rows_compared"] == len(IDS)
+    result = CliRunner().invoke(main, ["package", str(folder), *arguments])
+    assert result.exit_code == 0, result.output
+    assert "Not packaged: tokenizer.json, vocab.txt." in result.stderr
+    assert json.loads(result.stdout)["rows_compared"] == len(IDS)
     assert set(read_card(tmp_path / "models" / "m" / "1").files) == {"model.onnx"}
 
 
-def test_folder_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match=r"is a folder without config\.json"):
+def test_directory_without_config_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match=r"the directory has no config\.json"):
         package_model(tmp_path, rows=IDS, name="m", version="1", into=tmp_path / "models")

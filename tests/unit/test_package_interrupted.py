@@ -1,5 +1,4 @@
-"""A version is there whole or not at all, even when the packager is killed; and commands that do
-not package do not load what packaging needs."""
+"""A killed packaging process leaves no partial version; other commands load no framework."""
 
 import signal
 import subprocess
@@ -35,7 +34,7 @@ def _run(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize("moment", ["card", "publish", "sync"])
-def test_killed_half_way(moment: str, tmp_path: Path) -> None:
+def test_killed_process_leaves_no_version(moment: str, tmp_path: Path) -> None:
     assert _run(str(tmp_path), moment) == -signal.SIGKILL
     assert list(tmp_path.glob(f"*/*/{CARD_FILE}")) == []
     assert all(path.name.startswith(".packaging-") for path in tmp_path.iterdir())
@@ -43,7 +42,7 @@ def test_killed_half_way(moment: str, tmp_path: Path) -> None:
     verify_files(tmp_path / "m" / "1", read_card(tmp_path / "m" / "1"))
 
 
-def test_command_line_loads_no_framework() -> None:
+def test_command_line_imports_no_framework() -> None:
     heavy = {"numpy", "onnx", "onnxruntime", "sklearn", "skl2onnx", "scipy"}
     look = f"import sys, berth.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run(

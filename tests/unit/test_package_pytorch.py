@@ -1,4 +1,4 @@
-"""PyTorch: modules and exported programs answer the same when packaged; a file runs no code."""
+"""Packaging PyTorch modules and programs: same predictions, and a file runs no code."""
 
 import json
 import pickle
@@ -16,11 +16,12 @@ from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
 from berth_protocol.model_card import read_card
 
-REASON = "PyTorch is not installed: pip install -r requirements-package-torch.txt"
+REASON = "PyTorch is not installed: pip install 'berth[torch]'"
 torch = pytest.importorskip("torch", reason=REASON)
 pytest.importorskip("onnxscript", reason=REASON)
 
-torch.set_num_threads(1)  # several wait long for each other where tests share the processors
+# Use one thread: several would wait for each other if tests share the CPUs.
+torch.set_num_threads(1)
 
 NUMBERS = np.random.default_rng(0).random((12, 4))
 IMAGES = np.random.default_rng(0).random((6, 3, 16, 16), np.float32)
@@ -28,7 +29,7 @@ TOKENS = np.random.default_rng(0).integers(0, 50, (6, 8))
 
 
 class Small(torch.nn.Module):
-    """A parameter of each kind: weights, a buffer, a constant."""
+    """A module with a parameter of each kind: weights, a buffer and a constant."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Small(torch.nn.Module):
 
 
 class Words(torch.nn.Module):
-    """Two inputs, and a mapping as the answer."""
+    """A module with two inputs that returns a mapping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class Words(torch.nn.Module):
 
 
 class Pair(torch.nn.Module):
-    """Several answers, one of them a label, and a size that is computed."""
+    """A module that returns a number and a label and computes a size."""
 
     def forward(self, features: Any) -> Any:
         flat = features.reshape(features.shape[0] * 2, -1)
@@ -97,92 +98,92 @@ def _exported(module: Any, rows: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_answers_are_kept(name: str, tmp_path: Path) -> None:
+def test_module_gives_same_predictions(name: str, tmp_path: Path) -> None:
     make, rows, outputs = MODULES[name]
-    made = package_model(_seeded(make), rows=rows, name="m", version="1", into=tmp_path)
-    assert {tensor.name: tensor.datatype for tensor in made.card.outputs} == outputs
-    assert all(tensor.shape[0] == -1 for tensor in made.card.inputs)
-    assert made.card.source.framework == "pytorch"
+    packaged = package_model(_seeded(make), rows=rows, name="m", version="1", into=tmp_path)
+    assert {tensor.name: tensor.datatype for tensor in packaged.card.outputs} == outputs
+    assert all(tensor.shape[0] == -1 for tensor in packaged.card.inputs)
+    assert packaged.card.source.framework == "pytorch"
     again = package_model(_seeded(make), rows=rows, name="m", version="1", into=tmp_path)
     assert not again.changed
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_program_answers_the_same_from_its_file(name: str, tmp_path: Path) -> None:
+def test_program_file_gives_same_predictions(name: str, tmp_path: Path) -> None:
     make, rows, outputs = MODULES[name]
     program = _exported(_seeded(make), rows)
-    made = package_model(program, rows=rows, name="m", version="1", into=tmp_path)
-    assert {tensor.name: tensor.datatype for tensor in made.card.outputs} == outputs
+    packaged = package_model(program, rows=rows, name="m", version="1", into=tmp_path)
+    assert {tensor.name: tensor.datatype for tensor in packaged.card.outputs} == outputs
     torch.export.save(program, tmp_path / "saved.pt2")
     again = package_model(tmp_path / "saved.pt2", rows=rows, name="m", version="2", into=tmp_path)
-    assert again.rows == made.rows
-    assert again.card.inputs == made.card.inputs
-    assert again.card.outputs == made.card.outputs
+    assert again.rows == packaged.rows
+    assert again.card.inputs == packaged.card.inputs
+    assert again.card.outputs == packaged.card.outputs
 
 
-def test_model_tells_nothing_of_its_maker(tmp_path: Path) -> None:
-    """The exporter writes stack traces, paths and all, beside each operator."""
-    made = package_model(_seeded(Words), rows=MODULES["words"][1], name="m", version="1",
+def test_model_contains_no_file_paths_of_author(tmp_path: Path) -> None:
+    """The exporter adds a stack trace with file paths to each operator."""
+    packaged = package_model(_seeded(Words), rows=MODULES["words"][1], name="m", version="1",
                          into=tmp_path)  # fmt: skip
-    content = (made.path / "model.onnx").read_bytes()
+    content = (packaged.path / "model.onnx").read_bytes()
     assert __file__.encode() not in content
     assert b"site-packages" not in content
     assert all(node.metadata_props == [] for node in onnx.load_from_string(content).graph.node)
 
 
-def test_module_is_packaged_as_it_answers_and_not_as_it_trains(tmp_path: Path) -> None:
+def test_module_in_training_mode_is_packaged_in_evaluation_mode(tmp_path: Path) -> None:
     module = _seeded(Small).train()
-    made = package_model(module, rows=NUMBERS, name="m", version="1", into=tmp_path)
-    assert made.differences["output"].largest < 1e-5
+    packaged = package_model(module, rows=NUMBERS, name="m", version="1", into=tmp_path)
+    assert packaged.differences["output"].largest < 1e-5
 
 
 class Flagged(torch.nn.Module):
-    """A program with an argument that is no tensor."""
+    """A module with an argument that is not a tensor."""
 
     def forward(self, features: Any, twice: bool) -> Any:
         return features * 2 if twice else features
 
 
-def test_program_with_an_argument_that_is_no_tensor(tmp_path: Path) -> None:
+def test_program_with_non_tensor_argument_is_rejected(tmp_path: Path) -> None:
     program = torch.export.export(Flagged(), (torch.rand(2, 4), True))
-    with pytest.raises(PackageError, match="arguments that are no tensors"):
+    with pytest.raises(PackageError, match="arguments that are not tensors"):
         package_model(program, rows=NUMBERS[:2], name="m", version="1", into=tmp_path / "models")
 
 
-def test_program_of_a_fixed_number_of_rows(tmp_path: Path) -> None:
+def test_program_with_fixed_number_of_rows_rejects_others(tmp_path: Path) -> None:
     program = torch.export.export(_seeded(Small), (torch.rand(2, 4),))
-    made = package_model(program, rows=NUMBERS[:2], name="m", version="1", into=tmp_path)
-    assert made.card.inputs[0].shape == [2, 4]
-    with pytest.raises(PackageError, match="does not answer the rows given"):
+    packaged = package_model(program, rows=NUMBERS[:2], name="m", version="1", into=tmp_path)
+    assert packaged.card.inputs[0].shape == [2, 4]
+    with pytest.raises(PackageError, match="does not accept the rows"):
         package_model(program, rows=NUMBERS, name="m", version="2", into=tmp_path)
 
 
-class OnItsValues(torch.nn.Module):
-    """What a graph cannot hold."""
+class DependsOnValues(torch.nn.Module):
+    """A module whose control flow depends on its input, which a graph cannot represent."""
 
     def forward(self, features: Any) -> Any:
         return features * 2 if features.sum() > 0 else features.nonzero()
 
 
 @pytest.mark.parametrize(
-    ("model", "rows", "said"),
+    ("model", "rows", "message"),
     [
-        (OnItsValues, NUMBERS, "torch.export cannot export it"),
-        (Small, NUMBERS[:, :2], "does not answer the rows given"),
-        (Small, {"wrong": NUMBERS}, "forward has no argument wrong, but features"),
-        (Small, ["some", "words"], "are text"),
+        (DependsOnValues, NUMBERS, "torch.export cannot export the model"),
+        (Small, NUMBERS[:, :2], "does not accept the rows"),
+        (Small, {"wrong": NUMBERS}, "forward has no argument wrong; its arguments are features"),
+        (Small, ["some", "words"], "they contain text"),
     ],
 )
-def test_what_cannot_be_packaged(
-    model: Callable[[], Any], rows: Any, said: str, tmp_path: Path
+def test_module_that_cannot_be_packaged_is_rejected(
+    model: Callable[[], Any], rows: Any, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(PackageError, match=said):
+    with pytest.raises(PackageError, match=message):
         package_model(_seeded(model), rows=rows, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
 class _Payload:
-    """Makes the file `ran` when it is unpickled."""
+    """An object that creates the file `ran` when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -199,7 +200,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def _change(path: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes]) -> None:
-    """Write the archive anew, each member changed, and more of them."""
+    """Rewrite the archive with each member changed and more members added."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     folder = next(iter(members)).partition("/")[0]
@@ -214,11 +215,11 @@ def _same(_: str, content: bytes) -> bytes:
 
 
 def test_sample_inputs_are_not_unpickled(saved: Path, tmp_path: Path) -> None:
-    """`torch.export.load` itself runs them."""
+    """`torch.export.load` by itself unpickles them."""
     ran = tmp_path / "ran"
     evil = pickle.dumps(_Payload(ran))
     _change(saved, lambda name, it: evil if "sample_inputs" in name else it, {})
-    with pytest.raises(PackageError, match="archive that holds a pickle"):
+    with pytest.raises(PackageError, match="archive that contains a pickle"):
         package_model(saved, rows=NUMBERS, name="m", version="1", into=tmp_path / "models")
     torch.save(_Payload(ran), tmp_path / "evil.pt")
     evil = (tmp_path / "evil.pt").read_bytes()
@@ -245,14 +246,14 @@ SYMBOL = "Symbol('s"
 
 
 @pytest.mark.parametrize(
-    ("change", "more", "said"),
+    ("change", "more", "message"),
     [
-        (_replaced(LINEAR, "torch.os.system"), {}, "has the operator torch.os.system"),
+        (_replaced(LINEAR, "torch.os.system"), {}, "contains the unknown operator torch.os.system"),
         (_replaced(LINEAR, "torch.ops.aten.from_file.default"), {}, "from_file"),
         (_replaced(LINEAR, "_operator.attrgetter"), {}, "_operator.attrgetter"),
-        (_replaced(LINEAR, "#torch.anything"), {}, "has the operator #torch.anything"),
-        (_replaced(SYMBOL, "__import__('os').system('s"), {}, "has the dimension"),
-        (_replaced(SYMBOL, "9**9**9**9+Symbol('s"), {}, "has the dimension"),
+        (_replaced(LINEAR, "#torch.anything"), {}, "contains the unknown operator #torch.anything"),
+        (_replaced(SYMBOL, "__import__('os').system('s"), {}, "contains the unknown dimension"),
+        (_replaced(SYMBOL, "9**9**9**9+Symbol('s"), {}, "contains the unknown dimension"),
         (
             lambda name, it: it.replace(b'"use_pickle": false', b'"use_pickle": true'),
             {},
@@ -261,23 +262,23 @@ SYMBOL = "Symbol('s"
         (
             lambda name, it: it.replace(b'"path_name": "tensor_0"', b'"path_name": "opaque_obj_0"'),
             {},
-            "is no tensor",
+            "is not a tensor",
         ),
         (_same, {"data/constants/custom_obj_0": b"PK"}, "custom_obj_0, which may be code"),
         (_same, {"data/aotinductor/model/m.so": b"ELF"}, "m.so, which may be code"),
         (_same, {"data/weights/model.pt": b"x"}, "model.pt, which may be code"),
-        (_same, {"models/other.json": b"{}"}, "holds 2 exported programs"),
+        (_same, {"models/other.json": b"{}"}, "contains 2 exported programs"),
     ],
 )
-def test_file_that_could_run_code(
+def test_file_that_could_run_code_is_rejected(
     change: Callable[[str, bytes], bytes],
     more: dict[str, bytes],
-    said: str,
+    message: str,
     saved: Path,
     tmp_path: Path,
 ) -> None:
     _change(saved, change, more)
-    with pytest.raises(PackageError, match=said):
+    with pytest.raises(PackageError, match=message):
         package_model(saved, rows=NUMBERS, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
@@ -315,29 +316,29 @@ def _short_weights(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "message"),
     [
-        (_truncated, "damaged|holds a pickle"),  # what is left ends as the samples' archive does
-        (_state_dict, "holds a pickle"),
-        (_empty_archive, "holds 0 exported programs|no exported program"),
-        (_no_json, "or a damaged one"),
-        (_short_weights, "cannot read it"),
+        (_truncated, "damaged|contains a pickle"),  # The rest ends like the archive of the samples.
+        (_state_dict, "contains a pickle"),
+        (_empty_archive, "contains 0 exported programs|not an exported PyTorch program"),
+        (_no_json, "or damaged"),
+        (_short_weights, "cannot read the file"),
     ],
 )
-def test_file_that_is_no_program(
-    spoil: Callable[[Path], None], said: str, saved: Path, tmp_path: Path
+def test_invalid_program_file_is_rejected(
+    damage: Callable[[Path], None], message: str, saved: Path, tmp_path: Path
 ) -> None:
-    spoil(saved)
-    with pytest.raises(PackageError, match=said):
+    damage(saved)
+    with pytest.raises(PackageError, match=message):
         package_model(saved, rows=NUMBERS, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def test_file_on_the_command_line(saved: Path, tmp_path: Path) -> None:
+def test_command_packages_file(saved: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", NUMBERS)
     arguments = ["--name", "m", "--version", "1", "--into", str(tmp_path / "models")]
     arguments += ["--rows", str(tmp_path / "rows.npy"), "--json"]
-    done = CliRunner().invoke(main, ["package", str(saved), *arguments])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["rows_compared"] == len(NUMBERS)
+    result = CliRunner().invoke(main, ["package", str(saved), *arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rows_compared"] == len(NUMBERS)
     assert read_card(tmp_path / "models" / "m" / "1").source.framework == "pytorch"

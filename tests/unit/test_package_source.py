@@ -1,4 +1,4 @@
-"""The user's function: run as `python file.py` would, and `berth package` survives what it does."""
+"""Running the user's function like `python file.py`, and handling its failures."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from berth.packaging.errors import PackageError
-from berth.packaging.source import find_source
+from berth.packaging.source import resolve_source
 from tests.repository import REPOSITORY
 
 TRAIN = """
@@ -28,7 +28,7 @@ def build():
     rows = rows[:, :COLUMNS]
     return LinearRegression().fit(rows, labels), rows[: Settings().rows]
 
-def word_for_a_metric():
+def text_as_metric():
     return *build(), {"accuracy": "high"}
 
 def leaves():
@@ -45,7 +45,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def _package(source: str, into: Path) -> subprocess.CompletedProcess[str]:
-    """`berth package` as a process of its own, for what it leaves on stdout and its exit code."""
+    """Run `berth package` in a process, to check its standard output and exit status."""
     command = [sys.executable, "-m", "berth", "package", source, "--name", "m"]
     return subprocess.run(
         [*command, "--version", "1", "--into", str(into), "--json"],
@@ -57,9 +57,7 @@ def _package(source: str, into: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_stdout_is_one_json_document_whatever_the_script_prints(
-    script: Path, tmp_path: Path
-) -> None:
+def test_stdout_is_one_json_document_if_script_prints(script: Path, tmp_path: Path) -> None:
     done = _package(f"{script}:build", tmp_path / "models")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows_compared"] == 20
@@ -67,36 +65,38 @@ def test_stdout_is_one_json_document_whatever_the_script_prints(
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         ("leaves", "failed with SystemExit: 0"),
-        ("word_for_a_metric", "metric 'accuracy': is 'high'"),
+        ("text_as_metric", "metric 'accuracy': 'high' is not a number"),
     ],
 )
-def test_refused_with_2(function: str, said: str, script: Path, tmp_path: Path) -> None:
+def test_failing_function_is_rejected_with_status_2(
+    function: str, message: str, script: Path, tmp_path: Path
+) -> None:
     done = _package(f"{script}:{function}", tmp_path / "models")
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "models").exists()
 
 
-def test_script_that_exits_as_it_is_imported(tmp_path: Path) -> None:
+def test_script_that_exits_during_import_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "train_and_leave.py"
     path.write_text("import sys\nsys.exit(0)\n")
-    with pytest.raises(PackageError, match="importing it failed with SystemExit: 0"):
-        find_source(f"{path}:build")
+    with pytest.raises(PackageError, match="the import failed with SystemExit: 0"):
+        resolve_source(f"{path}:build")
 
 
-def test_interpreter_is_left_as_it_was(script: Path) -> None:
+def test_import_state_is_restored(script: Path) -> None:
     path, modules = list(sys.path), set(sys.modules)
-    find_source(f"{script}:build")
+    resolve_source(f"{script}:build")
     assert sys.path == path
     assert script.stem not in set(sys.modules) - modules
 
 
-def test_script_named_as_a_loaded_module_does_not_replace_it(tmp_path: Path) -> None:
+def test_script_with_name_of_loaded_module_does_not_replace_module(tmp_path: Path) -> None:
     path = tmp_path / "json.py"
     path.write_text("def build():\n    return 1, [2]\n")
-    assert find_source(f"{path}:build").model == 1
+    assert resolve_source(f"{path}:build").model == 1
     assert sys.modules["json"] is json

@@ -1,4 +1,4 @@
-"""Rows that lie at the thresholds of a model's trees, where a rounded one would show."""
+"""Rows at the thresholds of a model's trees, where a rounded threshold changes predictions."""
 
 from pathlib import Path
 
@@ -7,29 +7,32 @@ import onnx
 from numpy.typing import NDArray
 
 
-def at_thresholds(model: Path, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`rows`, then copies of them with one value put to a threshold, just below or just above.
+def add_rows_at_thresholds(model: Path, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `rows` and copies with one value at a threshold, just below it, or just above it.
 
-    Just: to the next number of the type that the model's input has.
+    "Just" means the next number in the type of the model's input.
     """
     graph = onnx.load(model).graph
     tensor_type = graph.input[0].type.tensor_type.elem_type
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor_type).type
     (trees,) = (node for node in graph.node if node.op_type == "TreeEnsembleRegressor")
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in trees.attribute}
-    values = given.get("nodes_values")
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in trees.attribute}
+    values = attributes.get("nodes_values")
     if values is None:
-        values = onnx.numpy_helper.to_array(given["nodes_values_as_tensor"])
-    made = [np.asarray(rows, kind)]
+        values = onnx.numpy_helper.to_array(attributes["nodes_values_as_tensor"])
+    result = [np.asarray(rows, kind)]
     for feature, mode, value in zip(
-        given["nodes_featureids"], given["nodes_modes"], np.array(values, kind), strict=True
+        attributes["nodes_featureids"],
+        attributes["nodes_modes"],
+        np.array(values, kind),
+        strict=True,
     ):
         if mode != b"LEAF":
-            near = np.repeat(made[0][len(made) % len(rows)][None], 3, axis=0)
+            near = np.repeat(result[0][len(result) % len(rows)][None], 3, axis=0)
             near[:, feature] = (
                 value,
                 np.nextafter(value, -kind(np.inf)),
                 np.nextafter(value, kind(np.inf)),
             )
-            made.append(near)
-    return np.vstack(made).astype(np.float64)
+            result.append(near)
+    return np.vstack(result).astype(np.float64)

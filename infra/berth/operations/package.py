@@ -1,4 +1,4 @@
-"""`berth package`: a trained model becomes a version that Berth can host."""
+"""Packages a trained model as a version that Berth can host."""
 
 import math
 import shutil
@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 
 from berth.packaging import compare, runtime
-from berth.packaging.card_text import card_text
-from berth.packaging.converted import Converted
+from berth.packaging.card_format import format_card
+from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
-from berth.packaging.example import example_feeds, request
-from berth.packaging.formats import FORMATS, framework_of
-from berth.packaging.missing import missing
+from berth.packaging.example import build_request, select_example_rows
+from berth.packaging.formats import FORMATS, detect_framework
 from berth.packaging.names import check_name, check_version
-from berth.packaging.publish import publish, staging
+from berth.packaging.publish import create_staging_directory, publish
+from berth.packaging.requirements import missing_requirement
 from berth.packaging.rows import Array, read_rows
-from berth.packaging.source import find_source
+from berth.packaging.source import resolve_source
 from berth_protocol.model_card import (
     CARD_FILE,
     MODEL_FILE,
@@ -38,11 +38,16 @@ __all__ = ["PackageError", "PackagedModel", "package_model"]
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """What was packaged.
+    """The result of packaging a model.
 
-    `path` is the version's directory and `digest` its identity. `rows` is how many real rows were
-    compared, `differences` how far each output was from the framework's own. `changed` is False
-    when the version was there already, byte for byte. `notes` say what was left out.
+    Attributes:
+        path: Directory of the version.
+        digest: Digest of the version.
+        card: Model card.
+        rows: Number of real rows that were compared.
+        differences: Difference of each output from the framework's predictions.
+        changed: False if exactly the same version already existed.
+        notes: Messages about what was not packaged.
     """
 
     path: Path
@@ -67,85 +72,85 @@ def package_model(
     dataset: str = "",
     trained_by: str = "",
 ) -> PackagedModel:
-    """Package one model version as `into/<name>/<version>/`.
+    """Package a model version as `into/<name>/<version>/`.
 
-    The model is converted to ONNX, passed by ONNX's checker and by onnxruntime, and its answers
-    to real rows are compared with the framework's own: labels must be equal, numbers as near as
-    `compare.TOLERANCE` says. The same input gives the same bytes. On the command line:
+    The function converts the model to ONNX, checks it with ONNX's checker and onnxruntime, and
+    compares its predictions for real rows with the framework's own. Labels must be equal, numbers
+    within `compare.TOLERANCE`. The same input gives the same bytes. On the command line:
 
         berth package model.onnx --name wine --version 1 --rows rows.npy
         berth package train.py:build --name digits --version 2
         berth package my_team.models:build --name digits --version 3 --metric accuracy=0.98
 
     Args:
-        source: a path of a file that ends as one of `FILES`, or of a folder of Hugging Face's;
-            `path/to/train.py:function` or `module:function`, called without arguments, which
-            returns (model, rows) or (model, rows, metrics); or the model itself, of a framework in
+        source: The path of a file with a suffix in `FILES` or of a Hugging Face directory;
+            `path/to/train.py:function` or `module:function`, which is called without arguments and
+            returns (model, rows) or (model, rows, metrics); or a model object of a framework in
             `FORMATS`.
-        name: the model's name, a DNS label.
-        version: the version, as it stands in the stack's configuration.
-        into: the directory of the models; made when it is not there.
-        rows: real rows, best held-out ones: an array, a list of texts, arrays by input name, or
-            the path of a .npy or .npz file of them. For an ONNX model, arrays under the outputs'
-            names are the answers that the original framework gave. They win over those that a
-            function returned.
-        framework: a key of `FORMATS`; told from the model when None.
-        description: one or two sentences for the reader of the card.
-        metrics: numbers measured on held-out data; they win over those that a function returned.
-        dataset: the data that the model was trained on.
-        trained_by: the script that trained it; the source, where that names a function.
+        name: Name of the model: a DNS label.
+        version: Version, as in the stack's configuration.
+        into: Directory of the models. Created if it does not exist.
+        rows: Real rows, ideally held out: an array, a list of texts, arrays by input name, or the
+            path of a .npy or .npz file. For an ONNX model, arrays by output name are the
+            predictions of the original framework. They override the rows that a function returns.
+        framework: A key of `FORMATS`. Defaults to the framework of the model.
+        description: One or two sentences for readers of the card.
+        metrics: Numbers measured on held-out data. They override those that a function returns.
+        dataset: Data that the model was trained on.
+        trained_by: Script that trained the model. Defaults to `source` if it refers to a function.
 
     Raises:
-        PackageError: the model was refused, or the version exists and differs. Nothing changed.
+        PackageError: If the model is rejected, or if the version exists and differs. Nothing
+            changes.
     """
     check_name(name)
     check_version(version)
-    found = find_source(source)
-    if isinstance(source, str) and not isinstance(found.model, Path):
+    resolved = resolve_source(source)
+    if isinstance(source, str) and not isinstance(resolved.model, Path):
         trained_by = trained_by or source
-    converted = _convert(found.model, found.rows if rows is None else rows, framework)
-    about = Source(
-        framework=converted.framework,
-        framework_version=converted.framework_version,
-        converter=converted.converter,
+    conversion = _convert(resolved.model, resolved.rows if rows is None else rows, framework)
+    card_source = Source(
+        framework=conversion.framework,
+        framework_version=conversion.framework_version,
+        converter=conversion.converter,
         dataset=dataset,
         trained_by=trained_by,
     )
-    with staging(into) as stage:
-        _write_model(converted, stage)
-        checked = _check(converted, stage)
+    with create_staging_directory(into) as staging:
+        _write_model(conversion, staging)
+        checked = _check(conversion, staging)
         card = ModelCard(
             schema=SCHEMA,
             name=name,
             version=version,
             description=description,
             files={
-                file: file_sha256(stage / file)
-                for file in (MODEL_FILE, *sorted(converted.data_files))
+                file: file_sha256(staging / file)
+                for file in (MODEL_FILE, *sorted(conversion.data_files))
             },
             inputs=checked.inputs,
             outputs=checked.outputs,
             example=checked.example,
-            source=about,
-            metrics=_checked_metrics(found.metrics if metrics is None else metrics),
+            source=card_source,
+            metrics=_check_metrics(resolved.metrics if metrics is None else metrics),
         )
-        _write_card(card, stage)
-        made = digest(stage)
+        _write_card(card, staging)
+        new_digest = digest(staging)
         target = into / name / version
-        changed = publish(stage, target)
+        changed = publish(staging, target)
     return PackagedModel(
         path=target,
-        digest=made,
+        digest=new_digest,
         card=card,
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
-        notes=converted.notes,
+        notes=conversion.notes,
     )
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckResult:
     inputs: list[Tensor]
     outputs: list[Tensor]
     example: dict[str, object]
@@ -153,77 +158,88 @@ class _Checked:
     differences: dict[str, compare.Difference]
 
 
-def _convert(model: object, rows: object, framework: str | None) -> Converted:
-    framework = framework or framework_of(model)
+def _convert(model: object, rows: object, framework: str | None) -> Conversion:
+    framework = framework or detect_framework(model)
     if framework not in FORMATS:
-        raise PackageError(f"framework {framework!r}: is none of {', '.join(FORMATS)}")
-    given = read_rows(rows)
+        raise PackageError(
+            f"Unknown framework {framework!r}. Known frameworks: {', '.join(FORMATS)}."
+        )
+    model_rows = read_rows(rows)
     try:
-        with redirect_stdout(sys.stderr):  # frameworks print; stdout is the command's answer
-            return FORMATS[framework](model, given)
+        # Frameworks print messages. Only the command's result goes to stdout.
+        with redirect_stdout(sys.stderr):
+            return FORMATS[framework](model, model_rows)
     except ImportError as error:
-        raise missing(framework, error) from error
+        raise missing_requirement(framework, error) from error
 
 
-def _write_model(converted: Converted, stage: Path) -> None:
-    (stage / MODEL_FILE).write_bytes(converted.model)
-    for location, path in converted.data_files.items():
+def _write_model(conversion: Conversion, staging: Path) -> None:
+    (staging / MODEL_FILE).write_bytes(conversion.model)
+    for location, path in conversion.data_files.items():
         parts = Path(location).parts
         if Path(location).is_absolute() or ".." in parts:
             raise PackageError(
-                f"{location}: is external data outside the model's directory; a version holds "
-                "all of its files, so save the model with its data beside or below it"
+                f"{location}: the external data is outside the model's directory. A version "
+                "contains all of its files, so save the model with its data in the same directory."
             )
         if parts[:1] in [(MODEL_FILE,), (CARD_FILE,)]:
-            raise PackageError(f"{location}: external data must not be called {parts[0]}")
-        copy = stage / location
+            raise PackageError(
+                f"{location}: {parts[0]} is a reserved name. Rename the external data."
+            )
+        copy = staging / location
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
 
 
-def _check(converted: Converted, stage: Path) -> _Checked:
-    """Pass the model by the checker and onnxruntime, compare its answers, make its example."""
-    model = stage / MODEL_FILE
-    runtime.check(model)
-    session = runtime.load(model)
-    inputs, outputs = runtime.signature(session)
+def _check(conversion: Conversion, staging: Path) -> _CheckResult:
+    """Check the model, compare its predictions and build its example."""
+    model = staging / MODEL_FILE
+    runtime.check_model(model)
+    session = runtime.load_session(model)
+    inputs, outputs = runtime.read_signature(session)
     feeds = {
-        tensor.name: runtime.as_input(tensor, converted.rows[tensor.name]) for tensor in inputs
+        tensor.name: runtime.cast_to_input(tensor, conversion.rows[tensor.name])
+        for tensor in inputs
     }
-    answers = runtime.run(session, feeds)
-    expected = dict(converted.answers)
-    if expected.keys() != answers.keys():
-        expected = runtime.run(runtime.load(model, optimised=False), feeds) | expected
-    differences = compare.compare(answers, expected)
-    few = example_feeds(inputs, feeds)
-    runtime.run(session, few)
-    return _Checked(
+    predictions = runtime.run_model(session, feeds)
+    expected = dict(conversion.predictions)
+    if expected.keys() != predictions.keys():
+        unoptimized = runtime.load_session(model, optimize=False)
+        expected = runtime.run_model(unoptimized, feeds) | expected
+    differences = compare.compare(predictions, expected)
+    example_rows = select_example_rows(inputs, feeds)
+    runtime.run_model(session, example_rows)
+    return _CheckResult(
         inputs=inputs,
         outputs=outputs,
-        example=request(inputs, few),
-        rows=_row_count(feeds),
+        example=build_request(inputs, example_rows),
+        rows=_count_rows(feeds),
         differences=differences,
     )
 
 
-def _row_count(feeds: dict[str, Array]) -> int:
+def _count_rows(feeds: dict[str, Array]) -> int:
     return max((len(array) for array in feeds.values() if array.ndim), default=1)
 
 
-def _checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+def _check_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     checked: dict[str, float] = {}
     for key, value in metrics.items():
         try:
             checked[str(key)] = float(value)
         except (TypeError, ValueError):
-            raise PackageError(f"metric {key!r}: is {value!r}; a metric is a number") from None
+            raise PackageError(f"metric {key!r}: {value!r} is not a number") from None
         if not key or not math.isfinite(checked[str(key)]):
-            raise PackageError(f"metric {key!r}: is {value}; a metric is a named, finite number")
+            raise PackageError(
+                f"metric {key!r}: {value} is not valid. Use a finite number and a name."
+            )
     return checked
 
 
-def _write_card(card: ModelCard, stage: Path) -> None:
-    """Write the card, and read it back: what the serving app reads must be what was meant."""
-    (stage / CARD_FILE).write_bytes(card_text(card))
-    if msgspec.to_builtins(read_card(stage)) != msgspec.to_builtins(card):
-        raise PackageError(f"{CARD_FILE}: does not read back as written; please report this")
+def _write_card(card: ModelCard, staging: Path) -> None:
+    """Write the card, and check that the serving program would read the same card."""
+    (staging / CARD_FILE).write_bytes(format_card(card))
+    if msgspec.to_builtins(read_card(staging)) != msgspec.to_builtins(card):
+        raise PackageError(
+            f"{CARD_FILE}: reading the card gives a different result. Report this defect."
+        )

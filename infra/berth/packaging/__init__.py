@@ -1,1 +1,1 @@
-"""The steps of `berth package`, one per file; `berth.operations.package` puts them together."""
+"""The steps of `berth package`, one per module. `berth.operations.package` runs them in order."""

@@ -1,4 +1,4 @@
-"""Holds onnxruntime's answers against the framework's own."""
+"""Compares onnxruntime's predictions with the framework's own."""
 
 from dataclasses import dataclass
 
@@ -7,88 +7,99 @@ import numpy as np
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
 
-# FP32 carries seven decimal digits; five of them must be right, which leaves two for the order in
-# which a model's sums are taken. It is the precision that skl2onnx tests its own converters to.
+# FP32 has seven decimal digits. Five must be equal; two allow for a different order of summation.
+# skl2onnx tests its own converters with the same precision.
 TOLERANCE = 1e-5
 
-# FP16 carries three decimal digits; two of them must be right.
+# FP16 has three decimal digits. Two must be equal.
 HALF_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one output is from the framework's answers.
+    """The difference between one output and the framework's predictions.
 
-    `largest` is the largest absolute difference, `allowed` the most that it may be; both are 0
-    where the answers must be equal (labels: integers, booleans, text). Where columns may differ by
-    different amounts, both are those of the column that comes closest to its limit.
+    Both are 0 for outputs that must be equal (labels: integers, booleans, text). If each column has
+    its own limit, both belong to the column that is closest to its limit.
+
+    Attributes:
+        largest: Largest absolute difference.
+        allowed: Maximum allowed difference.
     """
 
     largest: float
     allowed: float
 
 
-def compare(answers: dict[str, Array], expected: dict[str, Array]) -> dict[str, Difference]:
-    """Compare `answers` with what the framework `expected`, by output name.
+def compare(predictions: dict[str, Array], expected: dict[str, Array]) -> dict[str, Difference]:
+    """Compare `predictions` with the framework's `expected` predictions by output name.
 
-    Labels must be equal; numbers may differ by `TOLERANCE`, scaled by the largest expected number
-    of their column where that is above 1. Per column, so that one of large numbers leaves no room
-    to the others; not per number, because a small sum of large terms is as exact as its terms.
+    Labels must be equal. Numbers may differ by `TOLERANCE`, multiplied by the largest expected
+    number of their column if that number exceeds 1. The limit is per column, so that a column of
+    large numbers does not raise the limit of others. It is not per number, because the error of a
+    small sum of large terms is as large as that of its terms.
 
     Raises:
-        PackageError: an output differs; the message gives row, both answers and their distance.
+        PackageError: If an output differs. The message contains the row, both predictions and
+            their difference.
     """
-    return {name: _compare(name, answers[name], value) for name, value in expected.items()}
+    return {name: _compare(name, predictions[name], value) for name, value in expected.items()}
 
 
-def _compare(name: str, answer: Array, expected: Array) -> Difference:
-    if answer.shape != expected.shape:
+def _compare(name: str, prediction: Array, expected: Array) -> Difference:
+    if prediction.shape != expected.shape:
         raise PackageError(
-            f"output {name!r}: has shape {list(answer.shape)}, "
-            f"the framework's answers have {list(expected.shape)}"
+            f"output {name!r}: model.onnx returns shape {list(prediction.shape)}, but the "
+            f"framework's predictions have shape {list(expected.shape)}. {_REPORT}"
         )
-    if answer.dtype.kind != "f":
-        return _compare_labels(name, answer, expected)
+    if prediction.dtype.kind != "f":
+        return _compare_labels(name, prediction, expected)
     if expected.dtype.kind not in "biuf":
-        raise PackageError(f"output {name!r}: is a number, the framework answers {expected.dtype}")
-    got, want = answer.astype(np.float64), expected.astype(np.float64)
-    sizes = np.where(np.isfinite(want), np.abs(want), 0.0)
-    rows = tuple(range(max(1, want.ndim - 1))) if want.ndim else None
-    scale = np.max(sizes, axis=rows, keepdims=True, initial=1.0)
-    tolerance = HALF_TOLERANCE if answer.dtype == np.float16 else TOLERANCE
-    allowed = np.broadcast_to(scale * tolerance, want.shape)
-    same = np.equal(got, want) | (np.isnan(got) & np.isnan(want))
+        raise PackageError(
+            f"output {name!r}: model.onnx returns numbers, but the framework returns "
+            f"{expected.dtype}. {_REPORT}"
+        )
+    actual, wanted = prediction.astype(np.float64), expected.astype(np.float64)
+    magnitudes = np.where(np.isfinite(wanted), np.abs(wanted), 0.0)
+    rows = tuple(range(max(1, wanted.ndim - 1))) if wanted.ndim else None
+    scale = np.max(magnitudes, axis=rows, keepdims=True, initial=1.0)
+    tolerance = HALF_TOLERANCE if prediction.dtype == np.float16 else TOLERANCE
+    allowed = np.broadcast_to(scale * tolerance, wanted.shape)
+    same = np.equal(actual, wanted) | (np.isnan(actual) & np.isnan(wanted))
     with np.errstate(invalid="ignore"):
-        distance = np.where(same, 0.0, np.abs(got - want))
+        distance = np.where(same, 0.0, np.abs(actual - wanted))
     distance = np.where(np.isnan(distance), np.inf, distance)
     if not distance.size:
         return Difference(0.0, 0.0)
     worst = np.unravel_index(int(np.argmax(distance / allowed)), distance.shape)
-    found = Difference(float(distance[worst]), float(allowed[worst]))
-    if found.largest > found.allowed:
+    difference = Difference(float(distance[worst]), float(allowed[worst]))
+    if difference.largest > difference.allowed:
         raise PackageError(
-            f"output {name!r}: differs by {found.largest:.3g} at {_place(worst)} "
-            f"(model.onnx gives {got[worst]}, the framework {want[worst]}); "
-            f"at most {found.allowed:.3g} is allowed"
+            f"output {name!r}: differs by {difference.largest:.3g} at {_format_index(worst)} "
+            f"(model.onnx returns {actual[worst]}, the framework {wanted[worst]}); "
+            f"at most {difference.allowed:.3g} is allowed. {_REPORT}"
         )
-    return found
+    return difference
 
 
-def _compare_labels(name: str, answer: Array, expected: Array) -> Difference:
-    text = answer.dtype.kind in "OU"
-    got = answer.astype(str) if text else answer
-    want = expected.astype(str) if text else expected
-    differs = np.not_equal(got, want)
+_REPORT = "Nothing was packaged; check that the rows belong to this model."
+
+
+def _compare_labels(name: str, prediction: Array, expected: Array) -> Difference:
+    is_text = prediction.dtype.kind in "OU"
+    actual = prediction.astype(str) if is_text else prediction
+    wanted = expected.astype(str) if is_text else expected
+    differs = np.not_equal(actual, wanted)
     if np.any(differs):
         first = np.unravel_index(int(np.argmax(differs)), differs.shape)
         raise PackageError(
-            f"output {name!r}: differs at {int(differs.sum())} of {differs.size} places, first at "
-            f"{_place(first)} (model.onnx gives {got[first]}, the framework {want[first]}); "
-            "labels must be equal"
+            f"output {name!r}: differs in {int(differs.sum())} of {differs.size} labels, first at "
+            f"{_format_index(first)} (model.onnx returns {actual[first]}, the framework "
+            f"{wanted[first]}); labels must be equal. {_REPORT}"
         )
     return Difference(0.0, 0.0)
 
 
-def _place(index: tuple[np.intp, ...]) -> str:
+def _format_index(index: tuple[np.intp, ...]) -> str:
     row, *rest = (int(i) for i in index) if index else (0,)
     return f"row {row}" + (f", column {', '.join(map(str, rest))}" if rest else "")

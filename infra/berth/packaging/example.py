@@ -1,4 +1,4 @@
-"""The model card's example: an Open Inference Protocol request made of real rows."""
+"""Builds the model card's example: an Open Inference Protocol request with real rows."""
 
 import math
 from typing import Any
@@ -12,39 +12,44 @@ from berth_protocol.model_card import Tensor
 ROWS = 2
 
 
-def example_feeds(inputs: list[Tensor], feeds: dict[str, Array]) -> dict[str, Array]:
-    """A few rows of `feeds` that JSON can carry: the first two, or all where the size is fixed.
+def select_example_rows(inputs: list[Tensor], feeds: dict[str, Array]) -> dict[str, Array]:
+    """Select the first two rows of `feeds` that JSON can represent.
+
+    If the number of rows is fixed, select all rows.
 
     Raises:
-        PackageError: too few rows without NaN and infinity, which JSON does not have.
+        PackageError: If there are too few rows without NaN and infinity, which JSON does not have.
     """
-    batched = all(tensor.shape and tensor.shape[0] == -1 for tensor in inputs)
+    is_batched = all(tensor.shape and tensor.shape[0] == -1 for tensor in inputs)
     lengths = {len(array) for array in feeds.values() if array.ndim}
-    if not batched or len(lengths) != 1:
+    if not is_batched or len(lengths) != 1:
         if all(np.all(_finite(array)) for array in feeds.values()):
             return feeds
-        raise PackageError("rows hold NaN or infinity, which the example request cannot carry")
+        raise PackageError(
+            "The rows contain NaN or infinity, which the example request cannot represent. Use "
+            "rows with finite numbers."
+        )
     usable = np.all(
         [_finite(array).reshape(len(array), -1).all(axis=1) for array in feeds.values()], axis=0
     )
-    chosen = np.flatnonzero(usable)[:ROWS]
-    if not len(chosen):
+    selected = np.flatnonzero(usable)[:ROWS]
+    if not len(selected):
         raise PackageError(
-            "every row holds NaN or infinity, which the example request cannot carry; "
-            "give at least one row without"
+            "Every row contains NaN or infinity, which the example request cannot represent. Add "
+            "at least one row with finite numbers."
         )
-    return {name: array[chosen] for name, array in feeds.items()}
+    return {name: array[selected] for name, array in feeds.items()}
 
 
-def request(inputs: list[Tensor], feeds: dict[str, Array]) -> dict[str, Any]:
-    """`feeds` as the body of an inference request, data flat in row-major order."""
+def build_request(inputs: list[Tensor], feeds: dict[str, Array]) -> dict[str, Any]:
+    """Build the body of an inference request, with flat data in row-major order."""
     return {
         "inputs": [
             {
                 "name": tensor.name,
                 "shape": list(feeds[tensor.name].shape),
                 "datatype": tensor.datatype,
-                "data": [_plain(value) for value in feeds[tensor.name].flat],
+                "data": [_to_json(value) for value in feeds[tensor.name].flat],
             }
             for tensor in inputs
         ]
@@ -55,8 +60,8 @@ def _finite(array: Array) -> Array:
     return np.isfinite(array) if array.dtype.kind == "f" else np.ones(array.shape, dtype=bool)
 
 
-def _plain(value: Any) -> Any:
-    """The shortest Python number that stands for exactly this value."""
+def _to_json(value: Any) -> Any:
+    """Return the shortest Python number that represents exactly this value."""
     if isinstance(value, np.floating) and math.isfinite(value):
         return float(str(value))
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""What a model and a version may be called: as the specification has it."""
+"""Checks the names of models and versions with the rules of the specification."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ _VERSION: TypeAdapter[str] = TypeAdapter(VersionName)
 
 
 def check_name(name: str) -> None:
-    """Refuse a model name that no stack could host.
+    """Check that a stack can host a model with this name.
 
     Raises:
-        PackageError: `name` breaks the specification's rule.
+        PackageError: If the specification does not allow `name`.
     """
     _check(_NAME, "name", name)
 
 
 def check_version(version: str) -> None:
-    """Refuse a version that no stack could host.
+    """Check that a stack can host a version with this name.
 
     Raises:
-        PackageError: `version` breaks the specification's rule.
+        PackageError: If the specification does not allow `version`.
     """
     _check(_VERSION, "version", version)
 
 
-def _check(rule: TypeAdapter[Any], what: str, value: str) -> None:
+def _check(rule: TypeAdapter[Any], argument: str, value: str) -> None:
     try:
         rule.validate_python(value)
     except ValidationError as error:
-        raise PackageError(f"{what} {value!r}: {error.errors()[0]['msg']}") from None
+        raise PackageError(f"{argument} {value!r}: {error.errors()[0]['msg']}") from None

@@ -1,7 +1,7 @@
-"""Tells a pickle by its content, whatever the file is called.
+"""Detects pickles by their content, independently of the file name.
 
-Loading a pickle runs whatever code its maker put there, so Berth never loads one, not even to
-convert it. Nothing here executes anything: `pickletools` only reads the opcodes.
+Loading a pickle runs any code that its author put there, so Berth never loads one, not even to
+convert it. Nothing in this module runs code: `pickletools` only reads the opcodes.
 """
 
 import pickletools
@@ -11,12 +11,12 @@ from typing import IO
 
 from berth.packaging.errors import PackageError
 
-# Opcodes that look code up or call it; a stream without them holds plain data only.
-_RUNS_CODE = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"}
+# Opcodes that look up or call code. A stream without them contains only plain data.
+_CODE_OPCODES = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"}
 
-# joblib puts arrays between the opcodes, which no reader of opcodes gets past. So many of them
-# after a pickle's header are no accident: of random bytes, fewer than one in a million passes.
-_OPCODES_THAT_TELL = 5
+# joblib writes arrays between the opcodes, where an opcode reader stops. This many opcodes after a
+# pickle's header are not a coincidence: fewer than one in a million random byte strings have them.
+_MIN_OPCODES = 5
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -31,62 +31,65 @@ _COMPRESSED = {
 }
 
 
-def refuse_pickle(path: Path) -> None:
-    """Refuse a file that is, or may hide, a pickle.
+def reject_pickle(path: Path) -> None:
+    """Reject a file that is, or may contain, a pickle.
 
     Raises:
-        PackageError: `path` holds a pickle, a PyTorch archive or compressed data (the way joblib
-            stores pickles), or cannot be read.
+        PackageError: If `path` contains a pickle, a PyTorch archive or compressed data (in which
+            joblib stores pickles), or if it cannot be read.
     """
-    kind = _kind(path)
+    kind = _detect(path)
     if kind:
         raise PackageError(
-            f"{path}: is {kind}. Loading one runs any code that its maker put there, so Berth "
-            "never does. Package what cannot hold code: an .onnx file, or a function that "
-            "returns the fitted estimator and real rows (`berth package train.py:build ...`)"
+            f"{path}: the file is {kind}. Loading a pickle runs any code that its author put "
+            "there, so Berth never loads one. Package a file that cannot contain code, such as an "
+            ".onnx file, or a function that returns the fitted estimator and real rows "
+            "('berth package train.py:build ...')."
         )
 
 
-def _kind(path: Path) -> str | None:
+def _detect(path: Path) -> str | None:
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
     except OSError as error:
-        raise PackageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise PackageError(
+            f"{path}: cannot read the file ({error.strerror}). Check its type and permissions."
+        ) from error
     if head.startswith(b"PK\x03\x04"):
-        return _kind_of_archive(path)
+        return _detect_in_archive(path)
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
-            return f"{name}-compressed data, the way joblib stores pickles"
+            return f"{name}-compressed data, in which joblib stores pickles"
     with path.open("rb") as stream:
-        return "a pickle" if _reads_as_pickle(stream) else None
+        return "a pickle" if _begins_with_pickle(stream) else None
 
 
-def _kind_of_archive(path: Path) -> str | None:
+def _detect_in_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
                 with archive.open(member) as stream:
-                    if member.endswith((".pkl", ".pickle")) or _reads_as_pickle(stream):
-                        return f"an archive that holds a pickle ({member}), as PyTorch's do"
-    except Exception:  # BadZipFile, zlib.error, UnicodeDecodeError …: zipfile lets many through
-        return "a zip archive that cannot be read (damaged, encrypted or of an unknown kind)"
+                    if member.endswith((".pkl", ".pickle")) or _begins_with_pickle(stream):
+                        return f"an archive that contains a pickle ({member}), as PyTorch writes it"
+    except Exception:  # zipfile raises many types: BadZipFile, zlib.error, UnicodeDecodeError, ...
+        return "an unreadable zip archive (damaged, encrypted or of an unknown kind)"
     return None
 
 
-def _reads_as_pickle(stream: IO[bytes]) -> bool:
-    """Whether a pickle begins here.
+def _begins_with_pickle(stream: IO[bytes]) -> bool:
+    """Return True if a pickle begins at the start of `stream`.
 
-    Short runs of valid opcodes are common in raw numbers (a single "." is a whole pickle), so
-    one without the header of protocol 2 and later counts when it runs code, or ends the stream.
+    Short runs of valid opcodes are common in raw numbers (a single "." is a whole pickle). A stream
+    without the header of protocol 2 or later counts only if it runs code or if it ends the stream.
     """
-    seen: list[str] = []
+    opcodes: list[str] = []
     try:
         for opcode, _, _ in pickletools.genops(stream):
-            seen.append(opcode.name)
-        whole = True
-    except Exception:  # bytes that are no pickle fail in many ways
-        whole = False
-    if seen[:1] == ["PROTO"]:
-        return whole or len(seen) >= _OPCODES_THAT_TELL
-    return whole and (not stream.read(1) or not _RUNS_CODE.isdisjoint(seen))
+            opcodes.append(opcode.name)
+        is_complete = True
+    except Exception:  # Bytes that are not a pickle raise many types of errors.
+        is_complete = False
+    if opcodes[:1] == ["PROTO"]:
+        return is_complete or len(opcodes) >= _MIN_OPCODES
+    return is_complete and (not stream.read(1) or not _CODE_OPCODES.isdisjoint(opcodes))

@@ -1,4 +1,4 @@
-"""Puts a finished version in its place: whole, once, and never changed after."""
+"""Publishes a finished version: completely, once, and unchanged afterwards."""
 
 import os
 import secrets
@@ -12,66 +12,67 @@ from berth_protocol.model_card import CARD_FILE, digest
 
 
 @contextmanager
-def staging(into: Path) -> Iterator[Path]:
-    """An empty directory in `into` to make a version in; it is gone at the end, come what may.
+def create_staging_directory(into: Path) -> Iterator[Path]:
+    """Create an empty directory in `into` for a new version and delete it at the end.
 
-    It lies beside the model directories so that one rename publishes it, and its name starts with
-    a dot so that nobody takes it for a model. Directories made for it go again when left empty.
+    It is next to the model directories, so that one rename publishes the version. Its name starts
+    with a dot, so that it is not mistaken for a model. Parent directories that were created for it
+    are also deleted if they are empty.
     """
-    made = [parent for parent in (into, *into.parents) if not parent.exists()]
-    stage = into / f".packaging-{secrets.token_hex(6)}"
+    created = [parent for parent in (into, *into.parents) if not parent.exists()]
+    staging = into / f".packaging-{secrets.token_hex(6)}"
     try:
-        stage.mkdir(parents=True)
+        staging.mkdir(parents=True)
     except OSError as error:
-        raise PackageError(f"{into}: cannot be written ({error.strerror})") from error
+        raise _write_error(into, error) from error
     try:
-        yield stage
+        yield staging
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        for directory in made:
+        shutil.rmtree(staging, ignore_errors=True)
+        for directory in created:
             with suppress(OSError):
                 directory.rmdir()
 
 
-def publish(stage: Path, target: Path) -> bool:
-    """Rename `stage` to `target`, the directory of one version; whether anything changed.
+def publish(staging: Path, target: Path) -> bool:
+    """Rename `staging` to `target`, the directory of one version. Return True if it is new.
 
-    Where `target` has the same files already, to the byte, it stays as it is.
+    If `target` contains exactly the same files, it stays unchanged.
 
     Raises:
-        PackageError: `target` exists and differs: a version never changes.
+        PackageError: If `target` exists and differs, because a version never changes.
     """
     if target.exists():
-        return _keep(stage, target)
-    for path in sorted(stage.rglob("*")):
+        return _keep_existing(staging, target)
+    for path in sorted(staging.rglob("*")):
         if path.is_file():
             _sync(path)
-    parent_is_new = not target.parent.exists()
+    is_new_model = not target.parent.exists()
     target.parent.mkdir(exist_ok=True)
     try:
-        stage.rename(target)
+        staging.rename(target)
     except OSError as error:
-        if parent_is_new:
+        if is_new_model:
             with suppress(OSError):
                 target.parent.rmdir()
         if target.exists():
-            return _keep(stage, target)
-        raise PackageError(f"{target}: cannot be written ({error.strerror})") from error
+            return _keep_existing(staging, target)
+        raise _write_error(target, error) from error
     _sync(target.parent)
     return True
 
 
-def _keep(stage: Path, target: Path) -> bool:
-    if _contents(stage) == _contents(target):
+def _keep_existing(staging: Path, target: Path) -> bool:
+    if _read_files(staging) == _read_files(target):
         return False
-    there = digest(target) if (target / CARD_FILE).is_file() else f"no {CARD_FILE}"
+    existing = digest(target) if (target / CARD_FILE).is_file() else f"no {CARD_FILE}"
     raise PackageError(
-        f"{target}: exists and differs (there: {there}; made now: {digest(stage)}). A version "
-        "never changes once it is packaged; give the new model a version of its own"
+        f"{target}: the version exists and differs (existing: {existing}; new: "
+        f"{digest(staging)}). A version never changes. Use a new version."
     )
 
 
-def _contents(directory: Path) -> dict[str, bytes]:
+def _read_files(directory: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
@@ -80,9 +81,16 @@ def _contents(directory: Path) -> dict[str, bytes]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what `path` holds before anything refers to it."""
+    """Flush `path` to the disk before anything refers to it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_error(path: Path, error: OSError) -> PackageError:
+    return PackageError(
+        f"{path}: cannot write to the directory ({error.strerror}). Check its permissions, or use "
+        "another directory with --into."
+    )

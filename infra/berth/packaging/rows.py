@@ -1,4 +1,4 @@
-"""Real rows: what the converted model is compared on, and what its example is taken from."""
+"""Real rows, on which the converted model is compared and from which its example is built."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,80 +8,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from berth.packaging.errors import PackageError
-from berth.packaging.pickles import refuse_pickle
+from berth.packaging.pickles import reject_pickle
 
 Array = NDArray[Any]
 Rows = Array | dict[str, Array]
 
 
 def read_rows(rows: object) -> Rows:
-    """`rows` as an array, or as arrays by input name.
+    """Return `rows` as one array, or as arrays by input name.
 
-    `rows` is a path (`.npy`: one array; `.npz`: arrays by name), an array, a list of texts, or a
-    mapping from names to any of the last two.
+    Args:
+        rows: The path of a file (`.npy` for one array, `.npz` for arrays by name), an array, a list
+            of texts, or a mapping from names to arrays or lists.
 
     Raises:
-        PackageError: no rows, a file that cannot be read without unpickling, or not an array.
+        PackageError: If there are no rows, if a file cannot be read without unpickling, or if a
+            value is not an array.
     """
     if rows is None:
         raise PackageError(
-            "no rows: the converted model is compared with the framework on real rows; give "
-            'them with --rows rows.npy, written by numpy.save("rows.npy", held_out_rows)'
+            "No rows: Berth compares the converted model with the framework on real rows. Pass "
+            'them with --rows rows.npy, written by numpy.save("rows.npy", held_out_rows).'
         )
     if isinstance(rows, str | Path):
         return _read_file(Path(rows))
     if isinstance(rows, Mapping):
-        return {str(name): _array(f"rows {name!r}", values) for name, values in rows.items()}
-    return _array("rows", rows)
+        return {str(name): _to_array(f"rows {name!r}", values) for name, values in rows.items()}
+    return _to_array("rows", rows)
 
 
-def one_of_numbers(rows: Rows, framework: str) -> Array:
-    """`rows` for a model that has one input, of numbers.
+def require_single_numeric_array(rows: Rows, framework: str) -> Array:
+    """Return the rows for a model with one numeric input.
 
     Raises:
-        PackageError: they are arrays by name, or text.
+        PackageError: If they are arrays by name, or text.
     """
     if isinstance(rows, dict):
         raise PackageError(
-            f"rows: a model of {framework} has one input here; give one array, not arrays by name"
+            f"rows: a {framework} model has one input. Pass one array, not arrays by name."
         )
     if rows.dtype.kind == "O":
-        raise PackageError(f"rows: are text, a model of {framework} takes numbers")
+        raise PackageError(f"rows: they contain text, but a {framework} model accepts only numbers")
     return rows
 
 
 def _read_file(path: Path) -> Rows:
-    refuse_pickle(path)
+    reject_pickle(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _array(str(path), loaded)
+            return _to_array(str(path), loaded)
         with loaded:
-            return {name: _array(f"{path}: {name}", loaded[name]) for name in loaded.files}
+            return {name: _to_array(f"{path}: {name}", loaded[name]) for name in loaded.files}
     except (OSError, ValueError, EOFError) as error:
         raise PackageError(
-            f"{path}: is not a .npy or .npz file that can be read without unpickling ({error}); "
-            "write numbers or fixed-width text with numpy.save or numpy.savez"
+            f"{path}: not a .npy or .npz file that can be read without unpickling ({error}). Write "
+            "numbers or fixed-width text with numpy.save or numpy.savez."
         ) from error
 
 
-def _array(where: str, values: object) -> Array:
-    """`values` as an array of numbers or of `str` objects, at least one row long."""
+def _to_array(name: str, values: object) -> Array:
+    """Convert `values` to an array of numbers or of `str` objects with at least one row."""
     if hasattr(values, "toarray"):
-        raise PackageError(f"{where}: is a sparse matrix; give .toarray() of some rows")
+        raise PackageError(f"{name}: sparse matrices are not supported. Pass rows.toarray().")
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise PackageError(f"{where}: is not an array ({error})") from error
+        raise PackageError(f"{name}: cannot convert the value to an array ({error})") from error
     if array.ndim == 0 or array.size == 0:
-        raise PackageError(f"{where}: holds no row (shape {list(array.shape)})")
+        raise PackageError(
+            f"{name}: the array has no rows (shape {list(array.shape)}). Pass at least one row."
+        )
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
         return array
     if array.dtype.kind not in "biuf":
         raise PackageError(
-            f"{where}: holds values of type {array.dtype}; rows are numbers, booleans or text, "
-            "one type per array"
+            f"{name}: values of type {array.dtype} are not supported. Pass numbers, booleans or "
+            "text, with one type per array."
         )
     return array

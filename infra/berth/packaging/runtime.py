@@ -1,4 +1,4 @@
-"""onnxruntime as the packager uses it: load, describe, run. The final word on a model."""
+"""Loads, describes and runs models with onnxruntime, which also runs them in a berth."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,6 @@ from berth_protocol.model_card import Tensor
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-# onnxruntime's names of element types -> Open Inference Protocol datatypes.
 DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -29,6 +28,7 @@ DATATYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
+"""Open Inference Protocol datatypes by onnxruntime's name of the element type."""
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "BOOL": np.bool_,
@@ -46,25 +46,27 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {
 }
 
 
-def check(model: Path) -> None:
-    """Hold an ONNX file against ONNX's own checker, shapes and types included.
+def check_model(model: Path) -> None:
+    """Check an ONNX file with ONNX's own checker, including its shapes and types.
 
     Raises:
-        PackageError: the checker refuses it.
+        PackageError: If the checker rejects the file.
     """
     import onnx
 
     try:
         onnx.checker.check_model(str(model), full_check=True)
-    except Exception as error:  # ValidationError, InferenceError, DecodeError, OSError …
-        raise PackageError(f"ONNX's checker refuses the model: {error}") from error
+    except (
+        Exception
+    ) as error:  # It raises ValidationError, InferenceError, DecodeError, OSError, ...
+        raise PackageError(f"ONNX's checker rejected the model: {error}") from error
 
 
-def load(model: Path, *, optimised: bool = True) -> "InferenceSession":
-    """A session on one thread of the CPU; `optimised=False` runs the graph as it is written.
+def load_session(model: Path, *, optimize: bool = True) -> "InferenceSession":
+    """Load a model on one CPU thread. With `optimize=False`, the graph runs as it is written.
 
     Raises:
-        PackageError: onnxruntime refuses the model, for instance for an operator it lacks.
+        PackageError: If onnxruntime rejects the model, for example for an unknown operator.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
@@ -73,82 +75,83 @@ def load(model: Path, *, optimised: bool = True) -> "InferenceSession":
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    if not optimised:
+    if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+    except Exception as error:  # onnxruntime's exceptions have no common base class.
         raise PackageError(
             f"onnxruntime {onnxruntime.__version__} cannot load the model: {error}"
         ) from error
 
 
-def signature(session: "InferenceSession") -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs and outputs as the model card gives them; a free dimension is -1.
+def read_signature(session: "InferenceSession") -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs and outputs in model card form. A dynamic dimension is -1.
 
     Raises:
-        PackageError: one of them is no tensor, or of a type that the protocol does not carry.
+        PackageError: If one of them is not a tensor, or has a type that the protocol does not have.
     """
     return (
-        [_tensor("input", value) for value in session.get_inputs()],
-        [_tensor("output", value) for value in session.get_outputs()],
+        [_to_tensor("input", value) for value in session.get_inputs()],
+        [_to_tensor("output", value) for value in session.get_outputs()],
     )
 
 
-def _tensor(role: str, value: Any) -> Tensor:
+def _to_tensor(role: str, value: Any) -> Tensor:
     if value.type not in DATATYPES:
         hint = ""
         if value.type.startswith("seq(map("):
-            hint = "; export the classifier again with zipmap off, so that it gives a tensor"
+            hint = " Export the classifier again with zipmap turned off, so that it is a tensor."
         raise PackageError(
-            f"{role} {value.name!r} is a {value.type}, which the Open Inference Protocol does "
-            f"not carry{hint}"
+            f"{role} {value.name!r}: the Open Inference Protocol does not support the type "
+            f"{value.type}.{hint}"
         )
     shape = [size if isinstance(size, int) and size >= 0 else -1 for size in value.shape]
     return Tensor(name=value.name, datatype=DATATYPES[value.type], shape=shape)
 
 
-def as_input(tensor: Tensor, values: Array) -> Array:
-    """`values` in the type that the input takes.
+def cast_to_input(tensor: Tensor, values: Array) -> Array:
+    """Convert `values` to the type of an input.
 
     Raises:
-        PackageError: the type cannot hold these values, or the shape does not fit.
+        PackageError: If the type cannot represent these values, or if the shape does not fit.
     """
     fits = len(values.shape) == len(tensor.shape) and all(
-        want in (-1, got) for want, got in zip(tensor.shape, values.shape, strict=True)
+        expected in (-1, actual)
+        for expected, actual in zip(tensor.shape, values.shape, strict=True)
     )
     if not fits:
         raise PackageError(
-            f"rows for input {tensor.name!r} have shape {list(values.shape)}, "
-            f"the model takes {tensor.shape} (-1: any size)"
+            f"rows: the array for input {tensor.name!r} has shape {list(values.shape)}; the model "
+            f"expects {tensor.shape} (-1: any size)"
         )
-    text = values.dtype.kind == "O"
-    if text or tensor.datatype == "BYTES":
-        if not (text and tensor.datatype == "BYTES"):
+    is_text = values.dtype.kind == "O"
+    if is_text or tensor.datatype == "BYTES":
+        if not (is_text and tensor.datatype == "BYTES"):
             raise PackageError(
-                f"rows for input {tensor.name!r} are {'text' if text else values.dtype}, "
-                f"the model takes {tensor.datatype}"
+                f"rows: the array for input {tensor.name!r} contains "
+                f"{'text' if is_text else values.dtype}; the model expects {tensor.datatype}"
             )
         return values
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(NUMPY_TYPES[tensor.datatype])
     if cast.dtype.kind != "f" and not np.array_equal(cast, values):
         raise PackageError(
-            f"rows for input {tensor.name!r} hold values that {tensor.datatype} cannot, "
-            f"as {values.dtype} does"
+            f"rows: the array for input {tensor.name!r} contains {values.dtype} values that "
+            f"{tensor.datatype} cannot represent"
         )
     return cast
 
 
-def run(session: "InferenceSession", feeds: dict[str, Array]) -> dict[str, Array]:
-    """The answers by output name.
+def run_model(session: "InferenceSession", feeds: dict[str, Array]) -> dict[str, Array]:
+    """Run the model and return its predictions by output name.
 
     Raises:
-        PackageError: onnxruntime cannot run the model on `feeds`.
+        PackageError: If onnxruntime cannot run the model on `feeds`.
     """
     names = [value.name for value in session.get_outputs()]
     try:
-        answers = session.run(names, feeds)
-    except Exception as error:  # as in load
+        predictions = session.run(names, feeds)
+    except Exception as error:  # onnxruntime's exceptions have no common base class.
         raise PackageError(f"onnxruntime cannot run the model on the rows: {error}") from error
-    return {name: np.asarray(answer) for name, answer in zip(names, answers, strict=True)}
+    return {name: np.asarray(value) for name, value in zip(names, predictions, strict=True)}

@@ -1,4 +1,4 @@
-"""Finds what is to be packaged: a file, what a function returns, or an object in memory."""
+"""Resolves the source of a model: a file, the result of a function, or an object in memory."""
 
 import importlib
 import importlib.util
@@ -13,20 +13,22 @@ from typing import Any
 from berth.packaging.errors import PackageError
 from berth.packaging.formats import FILES
 from berth.packaging.formats.hugging_face import CONFIG
-from berth.packaging.pickles import refuse_pickle
+from berth.packaging.pickles import reject_pickle
 
-_WHAT_A_SOURCE_IS = (
-    f"a source is a file ({', '.join(FILES)}), a folder of Hugging Face's, or a function that "
-    "returns the fitted model and real rows: path/to/train.py:function or module:function"
+_VALID_SOURCES = (
+    f"Use a file ({', '.join(FILES)}), a Hugging Face directory, or a function that returns the "
+    "fitted model and real rows (path/to/train.py:function or module:function)."
 )
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is to be packaged, before any conversion.
+class ModelSource:
+    """A model before its conversion.
 
-    `model` is an object, or the path of a file or folder that one of `FORMATS` reads. `rows` and
-    `metrics` are what the function gave along with it, if anything.
+    Attributes:
+        model: An object, or the path of a file or directory that one of `FORMATS` reads.
+        rows: Rows that the function returned with the model, or None.
+        metrics: Metrics that the function returned with the model.
     """
 
     model: object
@@ -34,57 +36,59 @@ class Found:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def find_source(source: object) -> Found:
-    """What `source` names; an object that is neither text nor path stands for itself.
+def resolve_source(source: object) -> ModelSource:
+    """Return the model that `source` refers to. An object other than text or a path is the model.
 
     Raises:
-        PackageError: no such file or function, a pickle, a file of another kind, or a function
-            that fails or returns something else.
+        PackageError: If the file or function does not exist, the file is a pickle or of an unknown
+            kind, or the function fails or returns something else.
     """
     if isinstance(source, Path):
         source = str(source)
     if not isinstance(source, str):
-        return Found(source)
+        return ModelSource(source)
     if Path(source).exists():
-        return Found(_file(Path(source)))
+        return ModelSource(_check_file(Path(source)))
     module, colon, function = source.rpartition(":")
     if not colon or not function.isidentifier():
-        raise PackageError(f"{source}: no such file; {_WHAT_A_SOURCE_IS}")
+        raise PackageError(f"{source}: file not found. {_VALID_SOURCES}")
     return _call(source, module, function)
 
 
-def _file(path: Path) -> Path:
+def _check_file(path: Path) -> Path:
     if path.is_dir():
         if (path / CONFIG).is_file():
             return path
-        raise PackageError(f"{path}: is a folder without {CONFIG}; {_WHAT_A_SOURCE_IS}")
-    refuse_pickle(path)
+        raise PackageError(f"{path}: the directory has no {CONFIG}. {_VALID_SOURCES}")
+    reject_pickle(path)
     if path.suffix == ".py":
-        raise PackageError(f"{path}: name the function too, as in {path}:build")
+        raise PackageError(f"{path}: the function is missing. Add its name, as in {path}:build.")
     if path.suffix not in FILES:
-        raise PackageError(f"{path}: is of no kind that is packaged; {_WHAT_A_SOURCE_IS}")
+        raise PackageError(f"{path}: files of this kind cannot be packaged. {_VALID_SOURCES}")
     return path
 
 
-def _call(source: str, module: str, function: str) -> Found:
-    with _at_home(module):
-        build = _function(source, module, function)
+def _call(source: str, module: str, function: str) -> ModelSource:
+    with _script_environment(module):
+        build = _load_function(source, module, function)
         try:
             result = build()
         except (Exception, SystemExit) as error:
-            raise PackageError(f"{source}: failed with {type(error).__name__}: {error}") from error
+            raise PackageError(
+                f"{source}: the function failed with {type(error).__name__}: {error}"
+            ) from error
     match result:
         case (model, rows):
-            return Found(model, rows)
+            return ModelSource(model, rows)
         case (model, rows, Mapping() as metrics):
-            return Found(model, rows, metrics)
+            return ModelSource(model, rows, metrics)
     raise PackageError(
-        f"{source}: returned {type(result).__name__}; it must return (estimator, rows) or "
-        "(estimator, rows, metrics)"
+        f"{source}: the function returned {type(result).__name__}. It must return (model, rows) or "
+        "(model, rows, metrics)."
     )
 
 
-def _function(source: str, module: str, function: str) -> Callable[[], Any]:
+def _load_function(source: str, module: str, function: str) -> Callable[[], Any]:
     try:
         is_file = module.endswith(".py")
         loaded = _load_file(Path(module)) if is_file else importlib.import_module(module)
@@ -92,31 +96,33 @@ def _function(source: str, module: str, function: str) -> Callable[[], Any]:
         raise
     except (Exception, SystemExit) as error:
         raise PackageError(
-            f"{source}: importing it failed with {type(error).__name__}: {error}"
+            f"{source}: the import failed with {type(error).__name__}: {error}"
         ) from error
-    found = getattr(loaded, function, None)
-    if not callable(found):
+    attribute = getattr(loaded, function, None)
+    if not callable(attribute):
         raise PackageError(f"{source}: {module} has no function {function}")
-    build: Callable[[], Any] = found
+    build: Callable[[], Any] = attribute
     return build
 
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise PackageError(f"{path}: no such file; {_WHAT_A_SOURCE_IS}")
+        raise PackageError(f"{path}: file not found. {_VALID_SOURCES}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise PackageError(f"{path}: is not a Python file")
+        raise PackageError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up there
+    sys.modules.setdefault(path.stem, module)  # dataclasses look up their module there.
     spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
-def _at_home(module: str) -> Iterator[None]:
-    """Run a source's code the way `python file.py` beside it would, early and late imports alike;
-    what it prints goes to stderr, because stdout is the command's answer."""
+def _script_environment(module: str) -> Iterator[None]:
+    """Run code with the import path that `python file.py` has, and send its output to stderr.
+
+    Imports also work while the function runs. Only the command's result goes to stdout.
+    """
     is_file = module.endswith(".py")
     entry = str((Path(module).parent if is_file else Path()).resolve())
     before = sys.modules.get(Path(module).stem)

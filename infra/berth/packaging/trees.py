@@ -1,7 +1,7 @@
-"""Boosted trees as ONNX: one operator that adds the leaves up, then plain ones up to the answers.
+"""Converts boosted trees to ONNX: one operator sums the leaves, others compute the predictions.
 
-Written out here instead of by onnxmltools 1.16, which rounds LightGBM's FP64 thresholds to FP32:
-of rows put at thresholds, its models answered 4 to 8 in 100 otherwise, some with another label.
+Berth does not use onnxmltools 1.16, because it rounds LightGBM's FP64 thresholds to FP32: of rows
+at thresholds, its models predicted 4 to 8 in 100 differently, some with another label.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from berth.packaging.conversion import INPUT, OPSET
 from berth.packaging.errors import PackageError
-from berth.packaging.opset import INPUT, OPSET
 from berth.packaging.rows import Array
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-# The IR version that came with OPSET.
+# The IR version that belongs to OPSET.
 _IR_VERSION = 8
 
 SCORES = "scores"
-_DAMAGED = "the model is damaged"
+_DAMAGED = "The model is damaged; save it again."
 
 
 class _Split(NamedTuple):
@@ -44,14 +44,17 @@ class _Leaf(NamedTuple):
 
 @dataclass
 class Trees:
-    """The nodes of an ensemble, tree by tree, the root of each first.
+    """The nodes of an ensemble, tree by tree, starting with the root of each tree.
 
-    `features` is the number of input columns, `base` what each score starts from. `datatype` is
-    what inputs and thresholds are compared in, FP32 or FP64: as the framework does, since a
-    rounded threshold sends rows that lie at it to the other side.
+    Every added node is checked, because a framework could follow a damaged tree out of its memory.
+    The methods raise PackageError if a node exists twice, or if the model has no such feature or
+    score.
 
-    What is added is checked, because a framework may follow a damaged tree out of its memory.
-    `PackageError`: a node is reached twice, or a feature or score is none of the model's.
+    Attributes:
+        features: Number of input columns.
+        base: Initial value of each score.
+        datatype: Type in which inputs and thresholds are compared, as in the framework: FP32 or
+            FP64. A rounded threshold would send rows with that value to the other child.
     """
 
     features: int
@@ -60,16 +63,16 @@ class Trees:
     _splits: dict[tuple[int, int], _Split] = field(default_factory=dict)
     _leaves: dict[tuple[int, int], _Leaf] = field(default_factory=dict)
 
-    def leaf(self, tree: int, node: int, column: int, weight: float) -> None:
-        """Rows that come here add `weight` to the score `column`."""
-        self._new(tree, node)
+    def add_leaf(self, tree: int, node: int, column: int, weight: float) -> None:
+        """Add a leaf that adds `weight` to the score `column`."""
+        self._check_new(tree, node)
         if not 0 <= column < len(self.base):
             raise PackageError(
-                f"tree {tree} adds to score {column} of {len(self.base)}: {_DAMAGED}"
+                f"Tree {tree} refers to score {column} of {len(self.base)}. {_DAMAGED}"
             )
         self._leaves[tree, node] = _Leaf(tree, node, column, weight)
 
-    def split(
+    def add_split(
         self,
         tree: int,
         node: int,
@@ -81,19 +84,22 @@ class Trees:
         no: int,
         missing_yes: bool,
     ) -> None:
-        """Rows whose feature compares with `threshold` go to the node `yes`, others to `no`.
+        """Add a split: rows whose comparison is true continue at node `yes`, others at `no`.
 
-        `mode` is the comparison, as ONNX names it (BRANCH_LT: below); NaN goes by `missing_yes`.
+        Args:
+            mode: ONNX's name of the comparison with `threshold`, such as BRANCH_LT for "less than".
+            missing_yes: If True, rows with NaN continue at `yes`.
         """
-        self._new(tree, node)
+        self._check_new(tree, node)
         if not 0 <= feature < self.features:
             raise PackageError(
-                f"tree {tree} asks for feature {feature} of {self.features}: {_DAMAGED}"
+                f"Tree {tree} refers to feature {feature} of {self.features}. {_DAMAGED}"
             )
-        made = _Split(tree, node, feature, mode, threshold, yes, no, missing_yes)
-        self._splits[tree, node] = made
+        self._splits[tree, node] = _Split(
+            tree, node, feature, mode, threshold, yes, no, missing_yes
+        )
 
-    def member(
+    def add_category_split(
         self,
         tree: int,
         node: int,
@@ -106,11 +112,17 @@ class Trees:
         missing_yes: bool,
         spare: int,
     ) -> int:
-        """Rows whose feature, cut to a whole number, is one of `categories` go to `yes`.
+        """Add splits: rows whose truncated feature is one of `categories` continue at `yes`.
 
-        A chain of thresholds, at which membership changes: onnxruntime takes several ways to one
-        node as long as they are the first branch of a split. `above` is the lowest value that is
-        cut to category 0. New nodes are numbered from `spare` on; returned is the next free one.
+        The splits are a chain of the thresholds at which membership changes. onnxruntime accepts
+        several paths to a node if they are the first branch of a split.
+
+        Args:
+            above: Lowest value that is truncated to category 0.
+            spare: Number of the first new node.
+
+        Returns:
+            The next unused node number.
         """
         steps: list[float] = []
         for category in sorted(categories):
@@ -122,14 +134,14 @@ class Trees:
             steps.append(category + 1.0)
         for place, step in enumerate(steps):
             last = place == len(steps) - 1
-            inside = place % 2 == 1
-            self.split(
+            is_member = place % 2 == 1
+            self.add_split(
                 tree,
                 node,
                 feature,
                 "BRANCH_LT",
                 step,
-                yes=yes if inside else no,
+                yes=yes if is_member else no,
                 no=no if last else spare,
                 missing_yes=missing_yes and place == 1,
             )
@@ -137,19 +149,19 @@ class Trees:
                 node, spare = spare, spare + 1
         return spare
 
-    def _new(self, tree: int, node: int) -> None:
+    def _check_new(self, tree: int, node: int) -> None:
         if (tree, node) in self._leaves or (tree, node) in self._splits:
-            raise PackageError(f"tree {tree} comes to node {node} twice: {_DAMAGED}")
+            raise PackageError(f"Tree {tree} contains node {node} twice. {_DAMAGED}")
 
-    def operator(self) -> "NodeProto":
-        """The operator that gives the scores, [rows, one per column]."""
+    def build_operator(self) -> "NodeProto":
+        """Build the operator that computes the scores, with shape [rows, scores]."""
         from onnx import helper
 
-        ends = [
+        leaf_nodes = [
             _Split(leaf.tree, leaf.node, 0, "LEAF", 0.0, yes=0, no=0, missing_yes=False)
             for leaf in self._leaves.values()
         ]
-        nodes = sorted([*self._splits.values(), *ends])
+        nodes = sorted([*self._splits.values(), *leaf_nodes])
         leaves = sorted(self._leaves.values())
         return helper.make_node(
             "TreeEnsembleRegressor",
@@ -184,11 +196,12 @@ class Trees:
 
 @dataclass(frozen=True)
 class Head:
-    """What becomes of the scores.
+    """The computation from scores to predictions.
 
-    `operators` are applied to them one after the other. With `classes` the result is made into
-    `label` and `probabilities`, otherwise it is the `prediction`; one score with two classes is
-    the probability of the second.
+    Attributes:
+        operators: Operators that are applied to the scores in this order.
+        classes: Classes of a classifier, which returns `label` and `probabilities`. A single score
+            is then the probability of the second class. If None, the output is `prediction`.
     """
 
     operators: tuple[str, ...] = ()
@@ -196,10 +209,10 @@ class Head:
 
 
 def to_onnx(trees: Trees, head: Head) -> bytes:
-    """The whole model: rows of `input` in, `label` and `probabilities` or `prediction` out."""
+    """Build the model, from `input` to `label` and `probabilities` or to `prediction`."""
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes = [trees.operator()]
+    nodes = [trees.build_operator()]
     constants = []
     result = SCORES
     for place, operator in enumerate(head.operators):
@@ -232,14 +245,14 @@ def to_onnx(trees: Trees, head: Head) -> bytes:
         constants,
     )
     sets = [helper.make_opsetid(*entry) for entry in sorted(OPSET.items())]
-    made = helper.make_model(graph, opset_imports=sets, ir_version=_IR_VERSION)
-    content: bytes = made.SerializeToString(deterministic=True)
+    model = helper.make_model(graph, opset_imports=sets, ir_version=_IR_VERSION)
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-def _apply(operator: str, given: str, made: str) -> "NodeProto":
+def _apply(operator: str, source: str, target: str) -> "NodeProto":
     from onnx import helper
 
     if operator == "Softmax":
-        return helper.make_node("Softmax", [given], [made], axis=1)
-    return helper.make_node(operator, [given], [made])
+        return helper.make_node("Softmax", [source], [target], axis=1)
+    return helper.make_node(operator, [source], [target])

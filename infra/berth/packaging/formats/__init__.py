@@ -1,15 +1,18 @@
-"""The frameworks whose models Berth packages: one function each.
+"""The frameworks whose models Berth packages. Each module converts the models of one framework.
 
-To add one, write `convert(model, rows) -> Converted` in a file here, importing the framework
-inside the function, and enter it in `FORMATS` under the name of the Python package that the
-model's class comes from; the files that it reads in `FILES`; and what it needs, where that is more
-than requirements-package.txt, in `NEEDS`.
+To add a framework:
+
+1. Write `convert(model, rows) -> Conversion` in a new module here. Import the framework inside the
+   function.
+2. Add it to `FORMATS` with the name of the Python package that defines the model's class.
+3. Add the file suffixes that it reads to `FILES`.
+4. Add the extra of the distribution that installs the framework to `EXTRAS` and pyproject.toml.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from berth.packaging.converted import Converted
+from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.formats import (
     hugging_face,
@@ -21,7 +24,7 @@ from berth.packaging.formats import (
 )
 from berth.packaging.rows import Rows
 
-FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
+FORMATS: dict[str, Callable[[object, Rows], Conversion]] = {
     "onnx": onnx.convert,
     "sklearn": scikit_learn.convert,
     "xgboost": xgboost.convert,
@@ -29,8 +32,8 @@ FORMATS: dict[str, Callable[[object, Rows], Converted]] = {
     "torch": pytorch.convert,
     "transformers": hugging_face.convert,
 }
+"""The conversion function of each framework."""
 
-# How the name of a file ends -> the key of `FORMATS` that reads it.
 FILES = {
     ".onnx": "onnx",
     ".json": "xgboost",
@@ -38,30 +41,36 @@ FILES = {
     ".txt": "lightgbm",
     ".pt2": "torch",
 }
+"""The key in `FORMATS` for each file suffix."""
 
-# A key of `FORMATS` -> the requirements file, without its suffix, of what it imports.
-NEEDS = {
-    "xgboost": "requirements-package-xgboost",
-    "lightgbm": "requirements-package-lightgbm",
-    "torch": "requirements-package-torch",
-    "transformers": "requirements-package-transformers",
+EXTRAS = {
+    "onnx": "package",
+    "sklearn": "package",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "torch": "torch",
+    "transformers": "transformers",
 }
+"""The extra of the distribution that installs what each key in `FORMATS` imports."""
 
 
-def framework_of(model: object) -> str:
-    """The key of `FORMATS` for `model`: a path, told by its end (one of `FILES`; a folder is
-    Hugging Face's), or an object, told by where its class comes from.
+def detect_framework(model: object) -> str:
+    """Return the key in `FORMATS` for a model.
+
+    Args:
+        model: A path, which is recognized by its suffix (see `FILES`; a directory is from Hugging
+            Face), or an object, which is recognized by the package that defines its class.
 
     Raises:
-        PackageError: none of its classes comes from a known framework.
+        PackageError: If none of its classes comes from a known framework.
     """
     if isinstance(model, Path):
         return "transformers" if model.is_dir() else FILES[model.suffix]
     for cls in type(model).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if root in FORMATS:
-            return root
+        package = cls.__module__.partition(".")[0]
+        if package in FORMATS:
+            return package
     raise PackageError(
-        f"{type(model).__module__}.{type(model).__qualname__}: comes from no framework that "
-        f"berth package knows ({', '.join(FORMATS)}); export it to ONNX and package that file"
+        f"{type(model).__module__}.{type(model).__qualname__}: unknown framework; known "
+        f"frameworks: {', '.join(FORMATS)}. Export the model to ONNX and package that file."
     )

@@ -1,21 +1,21 @@
-"""LightGBM: a booster or an estimator, or the text file that one was saved to."""
+"""LightGBM: a booster, an estimator, or the text file of a booster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from berth.packaging.apart import convert_apart
-from berth.packaging.converted import Converted
+from berth.packaging.child_process import convert_in_child_process
+from berth.packaging.conversion import INPUT, Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.opset import INPUT
-from berth.packaging.rows import Array, Rows, one_of_numbers
+from berth.packaging.rows import Array, Rows, require_single_numeric_array
 from berth.packaging.trees import Head, Trees, to_onnx
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-# Objective -> how its predictions come from the sum of the leaves. Others are refused.
+# Operators that compute the predictions from the sum of the leaves, by objective. Berth rejects
+# other objectives.
 _OPERATORS: dict[str, tuple[str, ...]] = {
     "binary": ("Sigmoid",),
     "cross_entropy": ("Sigmoid",),
@@ -37,67 +37,67 @@ _OPERATORS: dict[str, tuple[str, ...]] = {
 }
 _CLASSIFIERS = ("binary", "multiclass", "multiclassova")
 
-# A category is a number whose fraction is cut off: from just above -1 on it is category 0.
+# LightGBM truncates a category's fraction: values just above -1 and larger are category 0.
 _ABOVE_MINUS_ONE = float(np.nextafter(-1.0, 0.0))
 
-# LightGBM's kZeroThreshold: it is declared as FP32, and numbers up to it count as 0.
+# LightGBM's kZeroThreshold, an FP32 constant. LightGBM treats numbers up to it as 0.
 _NEXT_TO_ZERO = float(np.float32(1e-35))
 
 
-def convert(model: object, rows: Rows) -> Converted:
-    """A `Booster`, a fitted estimator, or the text file of a booster; numbers go in as FP64.
+def convert(model: object, rows: Rows) -> Conversion:
+    """Convert a `Booster`, a fitted estimator, or the text file of a booster. Inputs are FP64.
 
-    Outputs: with the objectives binary, multiclass and multiclassova `label` (the estimator's
-    classes; of a booster the numbers from 0) and `probabilities`, with others `prediction`. After
-    early stopping the trees up to the best iteration count, as in LightGBM.
+    The outputs are `label` (the estimator's classes; numbers from 0 for a booster) and
+    `probabilities` for the objectives binary, multiclass and multiclassova, and `prediction` for
+    other objectives. After early stopping, only the trees up to the best iteration count, as in
+    LightGBM.
 
     Raises:
-        PackageError: not a model of LightGBM, not fitted, or trees or an objective that ONNX has no
-            operators for.
+        PackageError: If it is not a LightGBM model or not fitted, or if ONNX has no operators for
+            its trees or objective.
     """
-    import lightgbm  # that it is missing is told before anything else
+    import lightgbm  # Report a missing package before any other problem.
 
     del lightgbm
-    numbers = one_of_numbers(rows, "LightGBM")
+    numbers = require_single_numeric_array(rows, "LightGBM")
     if isinstance(model, Path):
-        return convert_apart(convert_here, model, numbers)
-    return convert_here(model, numbers)
+        return convert_in_child_process(convert_in_this_process, model, numbers)
+    return convert_in_this_process(model, numbers)
 
 
-def convert_here(model: object, rows: Array) -> Converted:
-    """As `convert`, in this process, which a damaged file may end."""
+def convert_in_this_process(model: object, rows: Array) -> Conversion:
+    """Convert like `convert`, in this process, which a damaged file may crash."""
     import lightgbm
 
     try:
         booster = _booster(model)
-        written = booster.dump_model()
+        dump = booster.dump_model()
     except RecursionError as error:
-        raise PackageError("the trees are deeper than Python reads; set max_depth") from error
-    except (lightgbm.basic.LightGBMError, ValueError) as error:
         raise PackageError(
-            f"{_name(model)}: is not a LightGBM model ({first_line(error)})"
+            "The trees are too deep for Python's recursion limit. Train with a smaller max_depth."
         ) from error
-    objective, *settings = written.get("objective", "custom").split()
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
+        raise PackageError(f"{_name(model)}: not a LightGBM model ({first_line(error)})") from error
+    objective, *settings = dump.get("objective", "custom").split()
     if objective not in _OPERATORS or "sqrt" in settings:
         raise PackageError(
-            f"objective {' '.join([objective, *settings])}: is none of {', '.join(_OPERATORS)}"
+            f"objective {' '.join([objective, *settings])}: not supported; supported objectives: "
+            f"{', '.join(_OPERATORS)}"
         )
-    columns = written["num_tree_per_iteration"]
-    trees = Trees(
-        features=written["max_feature_idx"] + 1, base=[0.0] * columns, datatype=np.float64
-    )
+    columns = dump["num_tree_per_iteration"]
+    trees = Trees(features=dump["max_feature_idx"] + 1, base=[0.0] * columns, datatype=np.float64)
     scale = next((float(s[8:]) for s in settings if s.startswith("sigmoid:")), 1.0)
-    if written["average_output"]:
-        scale *= columns / len(written["tree_info"])
-    for number, tree in enumerate(written["tree_info"]):
+    if dump["average_output"]:
+        scale *= columns / len(dump["tree_info"])
+    for number, tree in enumerate(dump["tree_info"]):
         _read_tree(trees, number, tree["tree_structure"], number % columns, scale)
     classes = None
     if objective in _CLASSIFIERS:
         classes = _classes(getattr(model, "classes_", np.arange(max(columns, 2))))
-    return Converted(
+    return Conversion(
         model=to_onnx(trees, Head(_OPERATORS[objective], classes)),
         rows={INPUT: rows},
-        answers=_answers(model, booster, rows, classes),
+        predictions=_predict(model, booster, rows, classes),
         framework="lightgbm",
         framework_version=lightgbm.__version__,
         converter="berth",
@@ -113,31 +113,35 @@ def _booster(model: object) -> "Booster":
     if isinstance(model, lightgbm.Booster):
         return model
     if not isinstance(model, lightgbm.LGBMModel):
-        raise PackageError(f"{_name(model)}: is no Booster and no estimator of LightGBM")
+        raise PackageError(f"{_name(model)}: the object is not a LightGBM Booster or estimator")
     try:
         return model.booster_
     except NotFittedError as error:
-        raise PackageError(f"{_name(model)}: is not fitted") from error
+        raise PackageError(f"{_name(model)}: the model is not fitted. Call fit() first.") from error
 
 
 def _read_tree(trees: Trees, number: int, root: dict[str, Any], column: int, scale: float) -> None:
-    """Add one tree, as `dump_model` gives it, to `trees`; its leaves times `scale`."""
-    waiting = [(0, root)]
+    """Add one tree from `dump_model` to `trees`. Multiply its leaves by `scale`."""
+    pending = [(0, root)]
     spare = 1
-    while waiting:
-        node, found = waiting.pop()
-        if "leaf_coeff" in found:
-            raise PackageError("linear_tree: leaves with a formula have no operator in ONNX")
-        if "leaf_value" in found:
-            trees.leaf(number, node, column, found["leaf_value"] * scale)
+    while pending:
+        node, entry = pending.pop()
+        if "leaf_coeff" in entry:
+            raise PackageError(
+                "linear_tree: ONNX has no operator for linear leaves. Train without linear_tree."
+            )
+        if "leaf_value" in entry:
+            trees.add_leaf(number, node, column, entry["leaf_value"] * scale)
             continue
         left, right, spare = spare, spare + 1, spare + 2
-        waiting += [(left, found["left_child"]), (right, found["right_child"])]
-        feature, threshold = found["split_feature"], found["threshold"]
-        if found["missing_type"] == "Zero":
-            raise PackageError("zero_as_missing: only NaN stands for a missing value in ONNX")
-        if found["decision_type"] == "==":
-            spare = trees.member(
+        pending += [(left, entry["left_child"]), (right, entry["right_child"])]
+        feature, threshold = entry["split_feature"], entry["threshold"]
+        if entry["missing_type"] == "Zero":
+            raise PackageError(
+                "zero_as_missing: ONNX supports only NaN as a missing value. Train without it."
+            )
+        if entry["decision_type"] == "==":
+            spare = trees.add_category_split(
                 number,
                 node,
                 feature,
@@ -149,10 +153,10 @@ def _read_tree(trees: Trees, number: int, root: dict[str, Any], column: int, sca
                 spare=spare,
             )
         else:
-            # Where the training data had no missing value, LightGBM takes NaN for 0.
-            as_zero = found["missing_type"] == "None"
-            mode, threshold = _compared(threshold)
-            trees.split(
+            # If the training data had no missing values, LightGBM treats NaN as 0.
+            nan_is_zero = entry["missing_type"] == "None"
+            mode, threshold = _comparison(threshold)
+            trees.add_split(
                 number,
                 node,
                 feature,
@@ -160,30 +164,32 @@ def _read_tree(trees: Trees, number: int, root: dict[str, Any], column: int, sca
                 threshold,
                 yes=left,
                 no=right,
-                missing_yes=threshold >= 0 if as_zero else found["default_left"],
+                missing_yes=threshold >= 0 if nan_is_zero else entry["default_left"],
             )
 
 
-def _compared(threshold: float) -> tuple[str, float]:
-    """How to compare a number as LightGBM does, which takes those next to 0 for 0."""
+def _comparison(threshold: float) -> tuple[str, float]:
+    """Return the ONNX comparison for a threshold: LightGBM treats numbers close to 0 as 0."""
     if abs(threshold) > _NEXT_TO_ZERO:
         return "BRANCH_LEQ", threshold
     return ("BRANCH_LEQ", _NEXT_TO_ZERO) if threshold >= 0 else ("BRANCH_LT", -_NEXT_TO_ZERO)
 
 
 def _classes(classes: Array) -> Array:
-    """An estimator's classes as the model gives them: whole numbers, or text."""
+    """Convert an estimator's classes to integers or text."""
     if classes.dtype.kind in "biuf" and np.all(classes == np.floor(classes)):
         return classes.astype(np.int64)
     if classes.dtype.kind in "UO":
         return np.array([str(label) for label in classes], object)
-    raise PackageError(f"classes {classes.tolist()}: are neither text nor whole numbers")
+    raise PackageError(
+        f"classes {classes.tolist()}: not supported. Use text or integers as classes."
+    )
 
 
-def _answers(
+def _predict(
     model: Any, booster: "Booster", rows: Array, classes: Array | None
 ) -> dict[str, Array]:
-    """LightGBM's own answers by output name: by the estimator where there is one."""
+    """Return LightGBM's predictions by output name, from the estimator if there is one."""
     import lightgbm
 
     try:
@@ -194,7 +200,7 @@ def _answers(
         predicted = np.asarray(predict(rows))
     except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
         raise PackageError(
-            f"{_name(model)}: does not answer the rows given ({first_line(error)})"
+            f"{_name(model)}: the model does not accept the rows ({first_line(error)})"
         ) from error
     predicted = predicted.reshape(len(predicted), -1)
     if classes is None:

@@ -1,70 +1,71 @@
-"""ONNX: a model that is packaged as it is, byte for byte."""
+"""ONNX: a model that is packaged unchanged, byte for byte."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from berth.packaging.converted import Converted
+from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
-from berth.packaging.pickles import refuse_pickle
+from berth.packaging.pickles import reject_pickle
 from berth.packaging.rows import Array, Rows
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 
-def convert(model: object, rows: Rows) -> Converted:
-    """An .onnx file with the external data beside it, or an `onnx.ModelProto`.
+def convert(model: object, rows: Rows) -> Conversion:
+    """Read an .onnx file with its external data, or an `onnx.ModelProto`.
 
-    Rows under an output's name are that output's answers, as the framework that the file was
-    exported from gave them.
+    Rows by the name of an output are the predictions of the framework that exported the file.
 
     Raises:
-        PackageError: not an ONNX model, or its external data is missing or lies elsewhere.
+        PackageError: If it is not an ONNX model, or if its external data is missing or outside the
+            model's directory.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
     if isinstance(model, Path):
         content = model.read_bytes()
-        where = str(model)
-        folder: Path | None = model.parent
+        name = str(model)
+        directory: Path | None = model.parent
         try:
             proto = onnx.load_model_from_string(content)
         except DecodeError as error:
-            raise PackageError(f"{where}: is not an ONNX model ({error})") from error
+            raise PackageError(f"{name}: not an ONNX model ({error})") from error
     elif isinstance(model, onnx.ModelProto):
-        proto, where, folder = model, "the model", None
+        proto, name, directory = model, "the model", None
         content = model.SerializeToString(deterministic=True)
     else:
-        raise PackageError(f"{type(model).__name__}: is not an onnx.ModelProto")
+        raise PackageError(f"{type(model).__name__}: the object is not an onnx.ModelProto")
     if not proto.graph.node:
-        raise PackageError(f"{where}: is not an ONNX model, or an empty one: it has no operator")
+        raise PackageError(f"{name}: not an ONNX model, or a model without operators")
 
-    inputs, answers = _split(proto, rows, where)
+    inputs, predictions = _split_rows(proto, rows, name)
     producer = f"{proto.producer_name} {proto.producer_version}".strip()
-    return Converted(
+    return Conversion(
         model=content,
         rows=inputs,
-        answers=answers,
-        data_files=_external_data(proto, folder, where),
+        predictions=predictions,
+        data_files=_find_external_data(proto, directory, name),
         framework="onnx",
         framework_version=f"IR {proto.ir_version}",
         converter=producer,
     )
 
 
-def _split(
-    proto: "ModelProto", rows: Rows, where: str
+def _split_rows(
+    proto: "ModelProto", rows: Rows, model_name: str
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """`rows` by input name, and the answers that came along by output name."""
+    """Split `rows` into rows by input name and predictions by output name."""
     constants = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value.name for value in proto.graph.input if value.name not in constants]
     outputs = [value.name for value in proto.graph.output]
     if not isinstance(rows, dict):
         if len(inputs) != 1:
             raise PackageError(
-                f"{where}: has the inputs {', '.join(inputs)}; give rows for each by name: "
+                f"{model_name}: the model has the inputs {', '.join(inputs)}. Pass rows for each "
+                "by name: "
                 f"numpy.savez('rows.npz', {', '.join(f'{name}=...' for name in inputs)})"
             )
         rows = {inputs[0]: rows}
@@ -72,11 +73,11 @@ def _split(
     unknown = [name for name in rows if name not in inputs and name not in outputs]
     if missing or unknown:
         raise PackageError(
-            f"{where}: rows must be named as the inputs ({', '.join(inputs)}) and, for answers, "
-            f"the outputs ({', '.join(outputs)}); "
+            f"{model_name}: name the rows after the inputs ({', '.join(inputs)}) and, for "
+            f"predictions, the outputs ({', '.join(outputs)}); "
             + "; ".join(
-                f"{what}: {', '.join(names)}"
-                for what, names in (("missing", missing), ("unknown", unknown))
+                f"{kind}: {', '.join(names)}"
+                for kind, names in (("missing", missing), ("unknown", unknown))
                 if names
             )
         )
@@ -86,8 +87,10 @@ def _split(
     )
 
 
-def _external_data(proto: "ModelProto", folder: Path | None, where: str) -> dict[str, Path]:
-    """The files that the model's tensors lie in, by the relative path that the model gives."""
+def _find_external_data(
+    proto: "ModelProto", directory: Path | None, model_name: str
+) -> dict[str, Path]:
+    """Return the files that contain tensors of the model, by their path in the model."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     files: dict[str, Path] = {}
@@ -95,27 +98,30 @@ def _external_data(proto: "ModelProto", folder: Path | None, where: str) -> dict
         if not uses_external_data(tensor):
             continue
         location = ExternalDataInfo(tensor).location
-        if folder is None:
+        if directory is None:
             raise PackageError(
-                f"{where}: tensor {tensor.name!r} lies in another file ({location}); "
-                "save the model, and package the .onnx file with its data beside it"
+                f"{model_name}: tensor {tensor.name!r} is in another file ({location}). Save the "
+                "model, and package the .onnx file with its data in the same directory."
             )
-        path = folder / location
-        if not path.resolve().is_relative_to(folder.resolve()):
+        path = directory / location
+        if not path.resolve().is_relative_to(directory.resolve()):
             raise PackageError(
-                f"{where}: tensor {tensor.name!r} lies in {location}, outside the model's "
-                "directory; a version holds all of its files, so put it beside the model"
+                f"{model_name}: tensor {tensor.name!r} is in {location}, outside the model's "
+                "directory. A version contains all of its files, so move the file there."
             )
         if not path.is_file():
-            raise PackageError(f"{where}: tensor {tensor.name!r} lies in {path}, which is no file")
+            raise PackageError(
+                f"{model_name}: tensor {tensor.name!r} is in {path}, which is not a file. Copy the "
+                "model's external data there."
+            )
         if location not in files:
-            refuse_pickle(path)
+            reject_pickle(path)
             files[location] = path
     return files
 
 
 def _tensors(proto: "ModelProto") -> "Iterator[TensorProto]":
-    """Every tensor of the model that may lie in another file."""
+    """Yield every tensor of the model that may be in another file."""
     yield from _tensors_of_graph(proto.graph)
     for function in proto.functions:
         for node in function.node:

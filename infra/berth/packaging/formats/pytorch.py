@@ -1,4 +1,4 @@
-"""PyTorch: a module, or an exported program (.pt2), converted with torch.onnx."""
+"""PyTorch: a module or an exported program (.pt2), converted with torch.onnx."""
 
 import contextlib
 import inspect
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from berth.packaging.converted import Converted
+from berth.packaging.conversion import OPSET, Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.opset import OPSET
 from berth.packaging.rows import Array, Rows
 from berth.packaging.torch_archive import read_program
 
@@ -21,80 +20,83 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-# What the rows of a module become by the kind of their type, where not INT64.
+# The type of a module's inputs by the kind of the rows' type. Defaults to INT64.
 _MODULE_TYPES: dict[str, type[np.generic]] = {"f": np.float32, "b": np.bool_}
 
-# A single row would be taken for a size that never changes.
-_ROWS_TO_EXPORT_WITH = 2
+# torch.export would treat the size of a single row as fixed.
+_EXPORT_ROWS = 2
 
 
-def convert(model: object, rows: Rows) -> Converted:
-    """A `torch.nn.Module`, an `ExportedProgram`, or the .pt2 file that one was saved to.
+def convert(model: object, rows: Rows) -> Conversion:
+    """Convert a `torch.nn.Module`, an `ExportedProgram`, or the .pt2 file of a program.
 
-    Inputs are called as the arguments of `forward`; a program's shapes are kept, a module's number
-    of rows is made free. Outputs: `output`, `output_0` … of several, or the keys of a mapping.
-    Numbers go in as the program takes them, and into a module as FP32 or INT64.
+    Inputs have the names of the arguments of `forward`. A program keeps its shapes; a module gets a
+    dynamic number of rows. The outputs are `output`, or `output_0`, `output_1`, ..., or the keys of
+    a mapping. Inputs have the program's types; a module's inputs are FP32 or INT64.
 
     Raises:
-        PackageError: rows that it does not take, a part that cannot be exported, or a file that
+        PackageError: If the model does not accept the rows, a part cannot be exported, or the file
             could run code.
     """
     import torch
 
     if isinstance(model, torch.nn.Module):
-        return convert_module(model, rows, free={})
-    with torch.no_grad(), _quiet():
-        program = _program(model)
-        inputs = _inputs_of_program(program, rows)
-        arguments = _arguments(program, inputs)
+        return convert_module(model, rows, dynamic={})
+    with torch.no_grad(), _suppress_messages():
+        program = _load_program(model)
+        inputs = _build_program_inputs(program, rows)
+        arguments = _build_arguments(program, inputs)
         if isinstance(model, Path):
-            program.example_inputs = arguments  # those of a file are never read
-        return _converted(program, inputs, _run(program.module(), *arguments))
+            program.example_inputs = arguments  # Berth never reads those of a file.
+        return _build_conversion(program, inputs, _run(program.module(), *arguments))
 
 
-def convert_module(model: Any, rows: Rows, *, free: Mapping[str, tuple[int, ...]]) -> Converted:
-    """A module; `free` has the dimensions of an input that may change, where more than the first.
+def convert_module(model: Any, rows: Rows, *, dynamic: Mapping[str, tuple[int, ...]]) -> Conversion:
+    """Convert a module.
+
+    Args:
+        dynamic: Dynamic dimensions of an input by name. Defaults to the first dimension.
 
     Raises:
-        PackageError: as `convert` does.
+        PackageError: For the same reasons as `convert`.
     """
     import torch
 
-    with torch.no_grad(), _quiet():
-        inputs = _inputs_of_module(model.eval(), rows)
-        answers = _run(model, (), inputs)
-        return _converted(_export(model, inputs, free), inputs, answers)
+    with torch.no_grad(), _suppress_messages():
+        inputs = _build_module_inputs(model.eval(), rows)
+        predictions = _run(model, (), inputs)
+        return _build_conversion(_export(model, inputs, dynamic), inputs, predictions)
 
 
-def answers_of_module(model: Any, rows: Rows) -> dict[str, Array]:
-    """A module's own answers by output name.
+def predict_with_module(model: Any, rows: Rows) -> dict[str, Array]:
+    """Return a module's predictions by output name.
 
     Raises:
-        PackageError: rows that it does not take.
+        PackageError: If the module does not accept the rows.
     """
     import torch
 
-    with torch.no_grad(), _quiet():
-        return _run(model, (), _inputs_of_module(model.eval(), rows))
+    with torch.no_grad(), _suppress_messages():
+        return _run(model, (), _build_module_inputs(model.eval(), rows))
 
 
-def _converted(
-    program: "ExportedProgram", inputs: "dict[str, Tensor]", answers: dict[str, Array]
-) -> Converted:
+def _build_conversion(
+    program: "ExportedProgram", inputs: "dict[str, Tensor]", predictions: dict[str, Array]
+) -> Conversion:
     import onnxscript
     import torch
 
-    return Converted(
-        model=_to_onnx(program, list(inputs), list(answers)),
+    return Conversion(
+        model=_to_onnx(program, list(inputs), list(predictions)),
         rows={name: value.numpy() for name, value in inputs.items()},
-        answers=answers,
+        predictions=predictions,
         framework="pytorch",
         framework_version=torch.__version__.partition("+")[0],
         converter=f"torch.onnx, onnxscript {onnxscript.__version__}",
     )
 
 
-def _program(model: object) -> "ExportedProgram":
+def _load_program(model: object) -> "ExportedProgram":
     import torch
 
     if isinstance(model, Path):
@@ -102,20 +104,21 @@ def _program(model: object) -> "ExportedProgram":
     if isinstance(model, torch.export.ExportedProgram):
         return model
     raise PackageError(
-        f"{type(model).__name__}: is no torch.nn.Module and no ExportedProgram; a state_dict alone "
-        "has no operators"
+        f"{type(model).__name__}: the object is not a torch.nn.Module or ExportedProgram. A "
+        "state_dict by itself contains no operators."
     )
 
 
-def _inputs_of_module(model: Any, rows: Rows) -> "dict[str, Tensor]":
-    """`rows` by the arguments of `forward`."""
+def _build_module_inputs(model: Any, rows: Rows) -> "dict[str, Tensor]":
+    """Convert `rows` to tensors by argument of `forward`."""
     import torch
 
     arguments = list(inspect.signature(model.forward).parameters)
-    named = _named(rows, arguments[:1])
+    named = _name_rows(rows, arguments[:1])
     if unknown := [name for name in named if name not in arguments]:
         raise PackageError(
-            f"rows: forward has no argument {', '.join(unknown)}, but {', '.join(arguments)}"
+            f"rows: forward has no argument {', '.join(unknown)}; its arguments are "
+            f"{', '.join(arguments)}"
         )
     return {
         name: torch.from_numpy(
@@ -125,96 +128,104 @@ def _inputs_of_module(model: Any, rows: Rows) -> "dict[str, Tensor]":
     }
 
 
-def _inputs_of_program(program: "ExportedProgram", rows: Rows) -> "dict[str, Tensor]":
-    """`rows` by the program's inputs, in the types that it takes."""
+def _build_program_inputs(program: "ExportedProgram", rows: Rows) -> "dict[str, Tensor]":
+    """Convert `rows` to tensors by input of the program, with the types of its inputs."""
     import torch
 
-    wanted = {}
+    types = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             if not isinstance(node.meta["val"], torch.Tensor):
-                raise PackageError(f"the program's input {node.name} is no tensor")
-            wanted[node.name] = node.meta["val"].dtype
-    named = _named(rows, list(wanted))
-    if named.keys() != wanted.keys():
+                raise PackageError(
+                    f"The program's input {node.name} is not a tensor. Export it "
+                    "without this input."
+                )
+            types[node.name] = node.meta["val"].dtype
+    named = _name_rows(rows, list(types))
+    if named.keys() != types.keys():
         raise PackageError(
-            f"rows: are for {', '.join(named)}; the program takes {', '.join(wanted)}"
+            f"rows: they have the names {', '.join(named)}; the program's inputs are "
+            f"{', '.join(types)}"
         )
-    return {name: torch.from_numpy(np.array(named[name])).to(wanted[name]) for name in wanted}
+    return {name: torch.from_numpy(np.array(named[name])).to(types[name]) for name in types}
 
 
-def _arguments(
+def _build_arguments(
     program: "ExportedProgram", inputs: "dict[str, Tensor]"
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`inputs` by place and by name, as the program was called when it was exported."""
+    """Return `inputs` as positional and keyword arguments, as in the call that was exported."""
     from torch.utils._pytree import tree_unflatten
 
     try:
-        places, named = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
+        positional, named = tree_unflatten(list(inputs.values()), program.call_spec.in_spec)
     except ValueError as error:
         raise PackageError(
-            "the program has arguments that are no tensors; export it without them"
+            "The program has arguments that are not tensors. Export it without them."
         ) from error
-    return places, named
+    return positional, named
 
 
-def _named(rows: Rows, inputs: list[str]) -> dict[str, Array]:
+def _name_rows(rows: Rows, inputs: list[str]) -> dict[str, Array]:
     if not isinstance(rows, dict):
         if len(inputs) != 1:
-            raise PackageError(f"rows: give an array for each of {', '.join(inputs)} by name")
+            raise PackageError(f"rows: pass an array for each of {', '.join(inputs)} by name")
         rows = {inputs[0]: rows}
     for name, values in rows.items():
         if values.dtype.kind not in "biuf":
-            raise PackageError(f"rows {name!r}: are text, a PyTorch model takes numbers")
+            raise PackageError(
+                f"rows {name!r}: they contain text, but a PyTorch model accepts only numbers"
+            )
     return rows
 
 
-def _run(module: Any, places: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Array]:
-    """PyTorch's own answers by output name."""
+def _run(module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Array]:
+    """Return PyTorch's predictions by output name."""
     import torch
 
     try:
-        given = module(*places, **named)
-    except Exception as error:  # a module may raise anything
+        result = module(*positional, **named)
+    except Exception as error:  # A module may raise any error.
         raise PackageError(
-            f"{type(module).__name__}: does not answer the rows given ({first_line(error)})"
+            f"{type(module).__name__}: the model does not accept the rows ({first_line(error)})"
         ) from error
-    if isinstance(given, Mapping):
-        answers = {str(name): value for name, value in given.items()}
-    elif isinstance(given, tuple | list) and len(given) > 1:
-        answers = {f"output_{place}": value for place, value in enumerate(given)}
+    if isinstance(result, Mapping):
+        predictions = {str(name): value for name, value in result.items()}
+    elif isinstance(result, tuple | list) and len(result) > 1:
+        predictions = {f"output_{place}": value for place, value in enumerate(result)}
     else:
-        answers = {"output": given[0] if isinstance(given, tuple | list) and given else given}
-    if not all(isinstance(value, torch.Tensor) for value in answers.values()):
+        predictions = {
+            "output": result[0] if isinstance(result, tuple | list) and result else result
+        }
+    if not all(isinstance(value, torch.Tensor) for value in predictions.values()):
         raise PackageError(
-            f"{type(module).__name__}: answers something else than tensors; have forward return a "
-            "tensor, several, or a mapping of them"
+            f"{type(module).__name__}: forward must return a tensor, several tensors, or a "
+            "mapping of tensors"
         )
-    return {name: value.numpy() for name, value in answers.items()}
+    return {name: value.numpy() for name, value in predictions.items()}
 
 
 def _export(
-    model: Any, inputs: "dict[str, Tensor]", free: Mapping[str, tuple[int, ...]]
+    model: Any, inputs: "dict[str, Tensor]", dynamic: Mapping[str, tuple[int, ...]]
 ) -> "ExportedProgram":
-    """The module as a program whose number of rows is free, and what `free` has besides."""
+    """Export the module as a program with a dynamic number of rows and `dynamic` dimensions."""
     import torch
 
-    few = {name: _some_rows(value) for name, value in inputs.items()}
+    example = {name: _take_rows(value) for name, value in inputs.items()}
     shapes = {
-        name: dict.fromkeys(free.get(name, (0,)), torch.export.Dim.DYNAMIC) for name in inputs
+        name: dict.fromkeys(dynamic.get(name, (0,)), torch.export.Dim.DYNAMIC) for name in inputs
     }
     try:
-        return torch.export.export(model, (), few, dynamic_shapes=shapes)
-    except Exception as error:  # the tracer lets through what the module raises
+        return torch.export.export(model, (), example, dynamic_shapes=shapes)
+    except Exception as error:  # The tracer passes on any error that the module raises.
         raise PackageError(
-            f"{type(model).__name__}: torch.export cannot export it ({first_line(error)})"
+            f"{type(model).__name__}: torch.export cannot export the model ({first_line(error)})"
         ) from error
 
 
-def _some_rows(values: "Tensor") -> "Tensor":
+def _take_rows(values: "Tensor") -> "Tensor":
     import torch
 
-    return torch.cat([values] * _ROWS_TO_EXPORT_WITH)[:_ROWS_TO_EXPORT_WITH]
+    return torch.cat([values] * _EXPORT_ROWS)[:_EXPORT_ROWS]
 
 
 def _to_onnx(program: "ExportedProgram", inputs: list[str], outputs: list[str]) -> bytes:
@@ -222,7 +233,7 @@ def _to_onnx(program: "ExportedProgram", inputs: list[str], outputs: list[str]) 
     from google.protobuf.message import EncodeError
 
     try:
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=OPSET[""],
@@ -231,40 +242,40 @@ def _to_onnx(program: "ExportedProgram", inputs: list[str], outputs: list[str]) 
             external_data=False,
             verbose=False,
         )
-    except Exception as error:  # as in _export
+    except Exception as error:  # The exporter raises many types of errors.
         raise PackageError(
             f"torch.onnx cannot convert the program ({first_line(error)})"
         ) from error
-    proto = made.model_proto
+    proto = exported.model_proto
     _strip(proto)
     try:
         content: bytes = proto.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:
         raise PackageError(
-            "the model is larger than the 2 GiB of an ONNX file; export it with "
-            "torch.onnx.export(..., external_data=True), and package that .onnx file"
+            "The model exceeds the 2 GiB limit of an ONNX file. Export it with "
+            "torch.onnx.export(..., external_data=True), and package that .onnx file."
         ) from error
     return content
 
 
 def _strip(proto: "ModelProto") -> None:
-    """Drop what says nothing about the model: stack traces, with the maker's paths in them."""
+    """Remove metadata, such as stack traces with file paths of the author."""
     proto.ClearField("producer_name")
     proto.ClearField("producer_version")
-    waiting: list[Any] = [proto]
-    while waiting:
-        message = waiting.pop()
+    pending: list[Any] = [proto]
+    while pending:
+        message = pending.pop()
         for name in ("doc_string", "metadata_props"):
             if name in message.DESCRIPTOR.fields_by_name:
                 message.ClearField(name)
         for field, value in message.ListFields():
             if field.message_type is not None:
-                waiting += [value] if hasattr(value, "ListFields") else list(value)
+                pending += [value] if hasattr(value, "ListFields") else list(value)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks, on torchvision for one, which mean nothing here."""
+def _suppress_messages() -> Iterator[None]:
+    """Suppress the exporter's irrelevant messages, such as those about torchvision."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

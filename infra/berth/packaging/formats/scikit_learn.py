@@ -2,25 +2,25 @@
 
 from typing import TYPE_CHECKING, Any
 
-from berth.packaging.converted import Converted
+from berth.packaging.conversion import INPUT, OPSET, Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.opset import INPUT, OPSET
 from berth.packaging.rows import Array, Rows
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 
-def convert(model: object, rows: Rows) -> Converted:
-    """A fitted estimator; its one input is called `input`, its batch dimension is free.
+def convert(model: object, rows: Rows) -> Conversion:
+    """Convert a fitted estimator. It has one input, `input`, with a dynamic number of rows.
 
-    Outputs: a classifier gives `label` and, when it can, `probabilities`; a regressor
-    `prediction`; a clusterer `label`; an outlier detector `label` in one column; a transformer
-    `transformed`. A class's own scores (`decision_function`) are not given.
-    Numbers go in as FP32, text as BYTES.
+    The outputs are `label` and, if available, `probabilities` of a classifier; `prediction` of a
+    regressor; `label` of a clusterer; `label` in one column of an outlier detector; `transformed`
+    of a transformer. Scores per class (`decision_function`) are not an output. Inputs are FP32 for
+    numbers and BYTES for text.
 
     Raises:
-        PackageError: not fitted, rows that it does not take, or no converter for a part of it.
+        PackageError: If the estimator is not fitted or does not accept the rows, or if a part of it
+            has no converter.
     """
     import skl2onnx
     import sklearn
@@ -29,42 +29,42 @@ def convert(model: object, rows: Rows) -> Converted:
 
     if isinstance(rows, dict):
         raise PackageError(
-            "rows: a scikit-learn model has one input here; give one array, not arrays by name"
+            "rows: a scikit-learn model has one input. Pass one array, not arrays by name."
         )
-    answers = _answers(model, rows)
-    text = rows.dtype.kind == "O"
+    predictions = _predict(model, rows)
+    is_text = rows.dtype.kind == "O"
     shape = [None, *rows.shape[1:]]
-    kind = StringTensorType(shape) if text else FloatTensorType(shape)
+    kind = StringTensorType(shape) if is_text else FloatTensorType(shape)
     try:
         proto = skl2onnx.convert_sklearn(
             model,
             name="model",
             initial_types=[(INPUT, kind)],
             target_opset=OPSET,
-            options={"zipmap": False} if "probabilities" in answers else None,
+            options={"zipmap": False} if "probabilities" in predictions else None,
         )
     except Exception as error:
         raise PackageError(
-            f"{type(model).__name__}: skl2onnx cannot convert it ({first_line(error)})"
+            f"{type(model).__name__}: skl2onnx cannot convert the model ({first_line(error)})"
         ) from error
-    kept = [value.name for value in proto.graph.output][: len(answers)]
+    kept = [value.name for value in proto.graph.output][: len(predictions)]
     if len(kept) < len(proto.graph.output):
         proto = Extractor(proto).extract_model([INPUT], kept)
-    for old, new in zip(kept, answers, strict=True):
+    for old, new in zip(kept, predictions, strict=True):
         _rename(proto.graph, old, new)
     _make_portable(proto)
-    return Converted(
+    return Conversion(
         model=proto.SerializeToString(deterministic=True),
-        rows={INPUT: rows if text else rows.astype("float32")},
-        answers=answers,
+        rows={INPUT: rows if is_text else rows.astype("float32")},
+        predictions=predictions,
         framework="scikit-learn",
         framework_version=sklearn.__version__,
         converter=f"skl2onnx {skl2onnx.__version__}",
     )
 
 
-def _answers(model: Any, rows: Array) -> dict[str, Array]:
-    """scikit-learn's own answers to `rows` as they are (not rounded to FP32), by output name."""
+def _predict(model: Any, rows: Array) -> dict[str, Array]:
+    """Return scikit-learn's predictions for the original `rows`, not rounded to FP32, by output."""
     from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
     from sklearn.exceptions import NotFittedError
 
@@ -72,10 +72,10 @@ def _answers(model: Any, rows: Array) -> dict[str, Array]:
         if is_outlier_detector(model):
             return {"label": model.predict(rows).reshape(-1, 1)}
         if is_classifier(model) or is_clusterer(model):
-            answers = {"label": _one_per_row(model, model.predict(rows))}
+            predictions = {"label": _require_one_label_per_row(model, model.predict(rows))}
             if is_classifier(model) and hasattr(model, "predict_proba"):
-                answers["probabilities"] = model.predict_proba(rows)
-            return answers
+                predictions["probabilities"] = model.predict_proba(rows)
+            return predictions
         if is_regressor(model):
             predicted = model.predict(rows)
             return {"prediction": predicted.reshape(len(predicted), -1)}
@@ -86,28 +86,30 @@ def _answers(model: Any, rows: Array) -> dict[str, Array]:
     except PackageError:
         raise
     except NotFittedError as error:
-        raise PackageError(f"{type(model).__name__}: is not fitted") from error
+        raise PackageError(
+            f"{type(model).__name__}: the model is not fitted. Call fit() first."
+        ) from error
     except Exception as error:
         raise PackageError(
-            f"{type(model).__name__}: does not answer the rows given ({first_line(error)})"
+            f"{type(model).__name__}: the model does not accept the rows ({first_line(error)})"
         ) from error
     raise PackageError(
-        f"{type(model).__name__}: is no classifier, regressor, clusterer, outlier detector or "
-        "transformer"
+        f"{type(model).__name__}: the model is not a classifier, regressor, clusterer, outlier "
+        "detector or transformer"
     )
 
 
-def _one_per_row(model: object, labels: Array) -> Array:
+def _require_one_label_per_row(model: object, labels: Array) -> Array:
     if labels.ndim != 1:
         raise PackageError(
-            f"{type(model).__name__}: gives {labels.shape[1]} labels per row; "
-            "package one model per label"
+            f"{type(model).__name__}: the model returns {labels.shape[1]} labels per row. Package "
+            "one model per label."
         )
     return labels
 
 
 def _rename(graph: "GraphProto", old: str, new: str) -> None:
-    """Give an output its name; any inner value of that name makes way."""
+    """Rename an output. If an inner value has the new name, rename that value too."""
     if old == new:
         return
     names = {old: new, new: f"inner_{new}"}
@@ -119,11 +121,11 @@ def _rename(graph: "GraphProto", old: str, new: str) -> None:
 
 
 def _make_portable(proto: "ModelProto") -> None:
-    """Drop what differs between makers and machines but says nothing about the model.
+    """Remove what depends on the author or the machine but not on the model.
 
-    Text is lower-cased by the rules of locale `C`, which every machine has; the operator's own
-    default, en_US, is missing from small images, where the model would then not load. Letters
-    outside ASCII so keep their case: the comparison shows whether that matters.
+    Text is converted to lowercase with locale `C`, which every machine has. Small images do not
+    have the operator's default, en_US, and could not load the model. Non-ASCII letters therefore
+    keep their case; the comparison shows whether that matters.
     """
     from onnx import helper
 

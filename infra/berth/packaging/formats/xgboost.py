@@ -1,4 +1,4 @@
-"""XGBoost: a booster or an estimator, or the .json or .ubj file that one was saved to."""
+"""XGBoost: a booster, an estimator, or the .json or .ubj file of one."""
 
 import json
 import re
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from berth.packaging.apart import convert_apart
-from berth.packaging.converted import Converted
+from berth.packaging.child_process import convert_in_child_process
+from berth.packaging.conversion import INPUT, Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.opset import INPUT
-from berth.packaging.rows import Array, Rows, one_of_numbers
+from berth.packaging.rows import Array, Rows, require_single_numeric_array
 from berth.packaging.trees import Head, Trees, to_onnx
 
 if TYPE_CHECKING:
     from xgboost import Booster
 
-# Objective -> how its predictions come from the sum of the leaves. Others are refused.
+# Operators that compute the predictions from the sum of the leaves, by objective. Berth rejects
+# other objectives.
 _Operators = tuple[str, ...]
 _IDENTITY: _Operators = ()
 _LOGISTIC: _Operators = ("Sigmoid",)
@@ -43,68 +43,71 @@ _OPERATORS: dict[str, _Operators] = {
     "survival:cox": _EXPONENTIAL,
 }
 _CLASSIFIERS = ("binary:logistic", "multi:softprob")
-# The way back, because XGBoost stores the intercept, where that sum starts, as a prediction.
+# Functions from the intercept to the initial score: XGBoost stores the intercept as a prediction.
 _INTERCEPT_TO_SCORE: dict[_Operators, Callable[[Array], Array]] = {
     _LOGISTIC: lambda value: np.log(value / (1 - value)),
     _EXPONENTIAL: np.log,
 }
 
-# What XGBoost puts before its messages: the time, and where in its source.
+# The prefix of XGBoost's messages: the time and the source location.
 _ORIGIN = re.compile(r"\[\d\d:\d\d:\d\d\] \S+ ")
 
 
-def convert(model: object, rows: Rows) -> Converted:
-    """A `Booster`, a fitted estimator, or a file saved by either; numbers go in as FP32.
+def convert(model: object, rows: Rows) -> Conversion:
+    """Convert a `Booster`, a fitted estimator, or a file of either. Inputs are FP32.
 
-    Outputs: with the objectives binary:logistic and multi:softprob `label` (from 0) and
-    `probabilities`, with others `prediction`. Early stopping counts, as in XGBoost: an estimator
-    answers from its best iteration, also after its file was loaded, a booster from all.
+    The outputs are `label` (from 0) and `probabilities` for the objectives binary:logistic and
+    multi:softprob, and `prediction` for other objectives. After early stopping, an estimator uses
+    the trees up to its best iteration, even if loaded from a file, and a booster uses all trees, as
+    in XGBoost.
 
     Raises:
-        PackageError: not a model of XGBoost, not fitted, or trees or an objective that ONNX has no
-            operators for.
+        PackageError: If it is not an XGBoost model or not fitted, or if ONNX has no operators for
+            its trees or objective.
     """
-    import xgboost  # that it is missing is told before anything else
+    import xgboost  # Report a missing package before any other problem.
 
     del xgboost
-    numbers = one_of_numbers(rows, "XGBoost")
+    numbers = require_single_numeric_array(rows, "XGBoost")
     if isinstance(model, Path):
-        return convert_apart(convert_here, model, numbers)
-    return convert_here(model, numbers)
+        return convert_in_child_process(convert_in_this_process, model, numbers)
+    return convert_in_this_process(model, numbers)
 
 
-def convert_here(model: object, rows: Array) -> Converted:
-    """As `convert`, in this process, which a damaged file may end."""
+def convert_in_this_process(model: object, rows: Array) -> Conversion:
+    """Convert like `convert`, in this process, which a damaged file may crash."""
     import xgboost
 
     try:
         booster = _booster(model)
-        written = json.loads(booster.save_raw("json"))["learner"]
+        learner = json.loads(booster.save_raw("json"))["learner"]
     except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
-        raise PackageError(f"{_name(model)}: is not an XGBoost model ({_said(error)})") from error
-    name = written["objective"]["name"]
+        raise PackageError(f"{_name(model)}: not an XGBoost model ({_message(error)})") from error
+    name = learner["objective"]["name"]
     if name not in _OPERATORS:
-        raise PackageError(f"objective {name}: is none of {', '.join(_OPERATORS)}")
+        raise PackageError(
+            f"objective {name}: not supported; supported objectives: {', '.join(_OPERATORS)}"
+        )
     operators = _OPERATORS[name]
-    parameters = written["learner_model_param"]
+    parameters = learner["learner_model_param"]
     columns = max(int(parameters["num_class"]), int(parameters["num_target"]), 1)
     intercept = np.array(json.loads(parameters["base_score"]), np.float64).reshape(-1)
     to_score = _INTERCEPT_TO_SCORE.get(operators)
     with np.errstate(divide="ignore", invalid="ignore"):
         start = to_score(intercept) if to_score else intercept
     if not np.all(np.isfinite(start)):
-        raise PackageError(f"base_score {intercept.tolist()}: does not suit objective {name}")
+        raise PackageError(f"base_score {intercept.tolist()}: not valid for objective {name}")
     trees = Trees(
         features=int(parameters["num_feature"]),
         base=np.broadcast_to(start, columns).tolist(),
         datatype=np.float32,
     )
-    _read_trees(trees, written["gradient_booster"])
+    _read_trees(trees, learner["gradient_booster"])
     classes = np.arange(max(columns, 2)) if name in _CLASSIFIERS else None
-    return Converted(
+    return Conversion(
         model=to_onnx(trees, Head(operators, classes)),
         rows={INPUT: rows},
-        answers=_answers(model, booster, rows, classifies=classes is not None),
+        predictions=_predict(model, booster, rows, is_classifier=classes is not None),
         framework="xgboost",
         framework_version=xgboost.__version__,
         converter="berth",
@@ -112,55 +115,60 @@ def convert_here(model: object, rows: Array) -> Converted:
 
 
 def _booster(model: object) -> "Booster":
-    """The booster with the trees that its owner answers from."""
+    """Return the booster with the trees that the model uses for predictions."""
     import xgboost
     from sklearn.exceptions import NotFittedError
 
     if isinstance(model, Path):
         booster = xgboost.Booster(model_file=str(model))
-        of_estimator = booster.attr("scikit_learn") is not None
+        is_estimator = booster.attr("scikit_learn") is not None
     elif isinstance(model, xgboost.XGBModel):
         if not np.isnan(model.missing):
             raise PackageError(
-                f"missing={model.missing}: only NaN stands for a missing value in ONNX; train "
-                "with that, and have the rows hold NaN"
+                f"missing={model.missing}: ONNX supports only NaN as a missing value. Train with "
+                "NaN, and use NaN in the rows."
             )
         try:
             booster = model.get_booster()
         except NotFittedError as error:
-            raise PackageError(f"{_name(model)}: is not fitted") from error
-        of_estimator = True
+            raise PackageError(
+                f"{_name(model)}: the model is not fitted. Call fit() first."
+            ) from error
+        is_estimator = True
     elif isinstance(model, xgboost.Booster):
-        booster, of_estimator = model, False
+        booster, is_estimator = model, False
     else:
-        raise PackageError(f"{_name(model)}: is no Booster and no estimator of XGBoost")
-    if of_estimator and booster.attr("best_iteration") is not None:
+        raise PackageError(f"{_name(model)}: the object is not a XGBoost Booster or estimator")
+    if is_estimator and booster.attr("best_iteration") is not None:
         return booster[: booster.best_iteration + 1]
     return booster
 
 
-def _read_trees(trees: Trees, written: dict[str, Any]) -> None:
-    """Add XGBoost's trees, as `save_model` writes them to JSON, to `trees`."""
-    kind = written["name"]
+def _read_trees(trees: Trees, booster: dict[str, Any]) -> None:
+    """Add the trees of XGBoost's JSON format to `trees`."""
+    kind = booster["name"]
     if kind == "dart":
-        forest, weights = written["gbtree"]["model"], written["weight_drop"]
+        forest, weights = booster["gbtree"]["model"], booster["weight_drop"]
     elif kind == "gbtree":
-        forest = written["model"]
+        forest = booster["model"]
         weights = [1.0] * len(forest["trees"])
     else:
-        raise PackageError(f"booster {kind}: is none of gbtree, dart")
+        raise PackageError(f"booster {kind}: not supported; supported boosters: gbtree, dart")
     for number, (tree, column, weight) in enumerate(
         zip(forest["trees"], forest["tree_info"], weights, strict=True)
     ):
         if int(tree["tree_param"]["size_leaf_vector"]) > 1:
             raise PackageError(
-                "multi_strategy='multi_output_tree': leaves of several numbers have no operator "
-                "in ONNX; train with one_output_per_tree"
+                "multi_strategy='multi_output_tree': ONNX has no operator for leaves with several "
+                "numbers. Train with one_output_per_tree."
             )
         try:
             _read_tree(trees, number, tree, column, weight)
         except IndexError as error:
-            raise PackageError(f"tree {number} leads out of itself: it is damaged") from error
+            raise PackageError(
+                f"Tree {number} refers to a node that does not exist. The model is damaged; "
+                "save it again."
+            ) from error
 
 
 def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, weight: float) -> None:
@@ -174,19 +182,19 @@ def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, wei
         )
     }
     spare = len(tree["left_children"])
-    waiting = [0]  # only what the root leads to: pruned nodes stay in the lists
-    while waiting:
-        node = waiting.pop()
+    pending = [0]  # Follow the root: the lists also contain pruned nodes.
+    while pending:
+        node = pending.pop()
         left, right = tree["left_children"][node], tree["right_children"][node]
         value, feature = tree["split_conditions"][node], tree["split_indices"][node]
         if left < 0:
-            # In FP32 as XGBoost multiplies, for dart.
-            trees.leaf(number, node, column, float(np.float32(value) * np.float32(weight)))
+            # Multiply in FP32, as XGBoost does for dart.
+            trees.add_leaf(number, node, column, float(np.float32(value) * np.float32(weight)))
             continue
-        waiting += [left, right]
+        pending += [left, right]
         missing_left = bool(tree["default_left"][node])
         if node in categories:
-            spare = trees.member(
+            spare = trees.add_category_split(
                 number,
                 node,
                 feature,
@@ -198,7 +206,7 @@ def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, wei
                 spare=spare,
             )
         else:
-            trees.split(
+            trees.add_split(
                 number,
                 node,
                 feature,
@@ -210,16 +218,16 @@ def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, wei
             )
 
 
-def _answers(
-    model: object, booster: "Booster", rows: Array, *, classifies: bool
+def _predict(
+    model: object, booster: "Booster", rows: Array, *, is_classifier: bool
 ) -> dict[str, Array]:
-    """XGBoost's own answers by output name: by the estimator where there is one."""
+    """Return XGBoost's predictions by output name, from the estimator if there is one."""
     import xgboost
 
     try:
-        if isinstance(model, xgboost.XGBClassifier) and classifies:
+        if isinstance(model, xgboost.XGBClassifier) and is_classifier:
             return {"label": model.predict(rows), "probabilities": model.predict_proba(rows)}
-        if isinstance(model, xgboost.XGBModel) and not classifies:
+        if isinstance(model, xgboost.XGBModel) and not is_classifier:
             predicted = model.predict(rows)
         else:
             predicted = booster.predict(
@@ -232,10 +240,10 @@ def _answers(
             )
     except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
         raise PackageError(
-            f"{_name(model)}: does not answer the rows given ({_said(error)})"
+            f"{_name(model)}: the model does not accept the rows ({_message(error)})"
         ) from error
     predicted = predicted.reshape(len(predicted), -1)
-    if not classifies:
+    if not is_classifier:
         return {"prediction": predicted}
     if predicted.shape[1] == 1:
         predicted = np.hstack([1 - predicted, predicted])
@@ -246,5 +254,5 @@ def _name(model: object) -> str:
     return str(model) if isinstance(model, Path) else type(model).__name__
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return _ORIGIN.sub("", first_line(error))

@@ -1,4 +1,4 @@
-"""The model card as text: the keys in a reader's order, tensors and long data on few lines."""
+"""Formats a model card as YAML for readers: ordered keys, tensors and long data on few lines."""
 
 from typing import Any
 
@@ -22,23 +22,23 @@ _ORDER = (
 )
 
 
-class _Flow(list[Any]):
-    """A list that is written in one run, `[1, 2, 3]`."""
+class _FlowList(list[Any]):
+    """A list in flow style: `[1, 2, 3]`."""
 
 
 class _FlowMap(dict[str, Any]):
-    """A mapping that is written in one run, `{a: 1}`."""
+    """A mapping in flow style: `{a: 1}`."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that knows the two above and writes no anchors."""
+    """A dumper that supports the flow types and writes no anchors."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
 _Dumper.add_representer(
-    _Flow, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, True)
+    _FlowList, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, True)
 )
 _Dumper.add_representer(
     _FlowMap,
@@ -46,14 +46,14 @@ _Dumper.add_representer(
 )
 
 
-def card_text(card: ModelCard) -> bytes:
-    """`card` as YAML, the same bytes for the same card."""
+def format_card(card: ModelCard) -> bytes:
+    """Format `card` as YAML. Equal cards give the same bytes."""
     plain: dict[str, Any] = msgspec.to_builtins(card)
     for key in ("inputs", "outputs"):
         plain[key] = [_FlowMap(tensor) for tensor in plain[key]]
     plain["example"] = {
         "inputs": [
-            tensor | {"shape": _Flow(tensor["shape"]), "data": _Flow(tensor["data"])}
+            tensor | {"shape": _FlowList(tensor["shape"]), "data": _FlowList(tensor["data"])}
             for tensor in card.example["inputs"]
         ]
     }
