@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.images import layers
 from pulumi_berth.images.built_image import (
     BuiltImage,
@@ -69,6 +70,7 @@ class HardenedBaseImage(pulumi.ComponentResource):
         self, name: str, args: HardenedBaseImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:images:HardenedBaseImage", name, None, opts)
+        args = parse_args(HardenedBaseImageArgs, args)
         debian = ImageLayer(kind=LayerKind.BASE, digest=layers.base_digest())
         libraries = ImageLayer(
             kind=LayerKind.RUNTIME, name=args.runtime, digest=layers.runtime_digest(args.runtime)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.datasets.artifact import DATA
 from pulumi_berth.images import layers
 from pulumi_berth.images.built_image import (
@@ -32,14 +33,14 @@ class ImageDataset:
         digest: Digest of the artifact, or of the manifest in the bucket, `sha256:<hex>`.
         repository: Repository of the artifact, `registry/name`. For a dataset in a bucket,
             `bucket/prefix/version`.
-        is_in_bucket: True for a dataset in an S3 bucket, False for an artifact in a registry.
+        is_in_bucket: True for a dataset in an S3 bucket. Defaults to an artifact in a registry.
     """
 
     name: str
     version: str
     digest: str
     repository: str
-    is_in_bucket: bool = False
+    is_in_bucket: bool | None = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ class DatasetImage(pulumi.ComponentResource):
         self, name: str, args: DatasetImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:images:DatasetImage", name, None, opts)
+        args = parse_args(DatasetImageArgs, args)
         dataset = args.dataset
         labels = {"org.opencontainers.image.title": name}
         content: list[ImageLayer] = []

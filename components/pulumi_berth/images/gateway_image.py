@@ -5,6 +5,7 @@ from typing import Any
 
 import pulumi
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
 from pulumi_berth.images.built_image import BuiltImage, ImageRun, ImageSettings, program_layer
 
@@ -37,6 +38,7 @@ class GatewayImage(pulumi.ComponentResource):
         self, name: str, args: GatewayImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:images:GatewayImage", name, None, opts)
+        args = parse_args(GatewayImageArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         base = HardenedBaseImage(
             f"base-{name}",

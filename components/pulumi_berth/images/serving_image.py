@@ -1,11 +1,11 @@
 """ServingImage: the serving program and one model version on the hardened base."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pulumi
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.images import layers
 from pulumi_berth.images.built_image import (
     BuiltImage,
@@ -35,7 +35,7 @@ class ServingImageArgs:
 
     model: str
     version: str
-    model_dir: Path
+    model_dir: str
     digest: str
     base: pulumi.Input[str]
     settings: ImageSettings
@@ -61,6 +61,7 @@ class ServingImage(pulumi.ComponentResource):
         self, name: str, args: ServingImageArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:images:ServingImage", name, None, opts)
+        args = parse_args(ServingImageArgs, args)
         labels = {
             "org.opencontainers.image.title": args.model,
             "org.opencontainers.image.version": args.version,
@@ -76,7 +77,7 @@ class ServingImage(pulumi.ComponentResource):
             base=args.base,
             layers=[
                 program_layer("berth_serving"),
-                ImageLayer(kind=LayerKind.MODEL, digest=args.digest, directory=str(args.model_dir)),
+                ImageLayer(kind=LayerKind.MODEL, digest=args.digest, directory=args.model_dir),
             ],
             run=ImageRun(
                 environment={"BERTH_MODEL_DIR": MODEL_DIR, "BERTH_HOST": "0.0.0.0"},  # noqa: S104

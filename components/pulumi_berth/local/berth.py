@@ -1,12 +1,12 @@
 """A berth on this machine: one model version in a supervised process."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import Resource
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.program_source import program_digest
 from pulumi_berth.providers import BerthProvider
 from pulumi_berth.serving_settings import ServingSettings
@@ -44,10 +44,10 @@ class LocalBerthArgs:
         serving: Limits and session options.
     """
 
-    run_dir: Path
+    run_dir: str
     model: str
     version: str
-    model_dir: Path
+    model_dir: str
     digest: str
     serving: ServingSettings
 
@@ -73,13 +73,14 @@ class LocalBerth(pulumi.ComponentResource):
         self, name: str, args: LocalBerthArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:local:Berth", name, None, opts)
+        args = parse_args(LocalBerthArgs, args)
         process = BerthProcess(
             name,
             {
-                "run_dir": str(args.run_dir),
+                "run_dir": args.run_dir,
                 "model": args.model,
                 "version": args.version,
-                "model_dir": str(args.model_dir),
+                "model_dir": args.model_dir,
                 "digest": args.digest,
                 "program_digest": program_digest("berth_serving"),
                 "environment": args.serving.environment(),

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import Resource
 
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.local.loopback import LOOPBACK
 from pulumi_berth.program_source import program_digest
 from pulumi_berth.providers import GatewayProvider
@@ -43,7 +43,7 @@ class LocalGatewayArgs:
         admin_port: TCP port for health and metrics. None selects a free port and keeps it.
     """
 
-    run_dir: Path
+    run_dir: str
     config: pulumi.Input[Mapping[str, Any]]
     berths: Sequence[pulumi.Input[str]]
     gateway_port: int | None
@@ -65,10 +65,11 @@ class LocalGateway(pulumi.ComponentResource):
         self, name: str, args: LocalGatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:local:Gateway", name, None, opts)
+        args = parse_args(LocalGatewayArgs, args)
         process = GatewayProcess(
             name,
             {
-                "run_dir": str(args.run_dir),
+                "run_dir": args.run_dir,
                 "program_digest": program_digest("berth_gateway"),
                 "gateway_port": args.gateway_port,
                 "admin_port": args.admin_port,

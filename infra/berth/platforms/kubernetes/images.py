@@ -58,7 +58,7 @@ def build_images(
                 ServingImageArgs(
                     model=model,
                     version=version,
-                    model_dir=model_dir,
+                    model_dir=str(model_dir),
                     digest=digest(model_dir),
                     base=bases[model_spec.compute].reference,
                     settings=settings,

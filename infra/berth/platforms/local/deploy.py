@@ -29,10 +29,10 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             berths[model, version] = LocalBerth(
                 f"{model}-{version}",
                 LocalBerthArgs(
-                    run_dir=run_dir,
+                    run_dir=str(run_dir),
                     model=model,
                     version=version,
-                    model_dir=model_dir,
+                    model_dir=str(model_dir),
                     digest=digest(model_dir),
                     serving=ServingSettings(**model_spec.serving.model_dump()),
                 ),
@@ -43,7 +43,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     gateway = LocalGateway(
         "gateway",
         LocalGatewayArgs(
-            run_dir=run_dir,
+            run_dir=str(run_dir),
             config=declare_gateway_config(
                 spec,
                 keys,
