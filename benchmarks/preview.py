@@ -28,9 +28,8 @@ from benchmarks.runs import (
     format_ratios,
     say,
 )
-from tests.aws.emulation import Emulation, emulated
-from tests.aws.emulation import why_not as why_no_aws
-from tests.aws.stacks import host_zone, new_stack
+from tests.aws.emulation import Emulation, emulated, skip_reason
+from tests.aws.stacks import create_host_zone, create_stack
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Project
 
@@ -108,7 +107,7 @@ def _run(project: Project, arguments: list[str], minutes: float) -> CommandRun:
 
 def _new_prod(folder: Path, aws: Emulation, cluster: Cluster) -> Project:
     folder.mkdir()
-    return new_stack("prod", folder, aws, cluster)
+    return create_stack("prod", folder, aws, cluster)
 
 
 def run(sizes: list[int], minutes: float) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def run(sizes: list[int], minutes: float) -> dict[str, Any]:
         cluster = start_cluster(_STATE, name=_NAME, net=_NET)
         try:
             with emulated(folder / "aws.log") as aws:
-                host_zone(aws)
+                create_host_zone(aws)
                 measured = [
                     asdict(_measure(_new_prod(folder / str(n), aws, cluster), n, minutes))
                     for n in (0, *sizes)
@@ -164,7 +163,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25.0, help="time limit of each step")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args()
-    if reason := find_missing_requirement() or why_no_aws():
+    if reason := find_missing_requirement() or skip_reason():
         parser.exit(1, f"{reason}\n")
     # Also stop the cluster if this process is terminated.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

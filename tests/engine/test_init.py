@@ -18,7 +18,7 @@ def created(tmp_path_factory: pytest.TempPathFactory, project: Project) -> Itera
     create_project(root)
     found = Project(root, "local", project.environment)
     yield found
-    found.clean_up()
+    found.stop_processes()
 
 
 def test_new_project_serves_its_sample_model_and_stays_clean(created: Project) -> None:
@@ -35,7 +35,7 @@ def test_new_project_serves_its_sample_model_and_stays_clean(created: Project) -
     )
     assert status.stdout == ""
     created.berth("destroy", "--yes")
-    assert created.marked() == []
+    assert created.find_processes() == []
 
 
 def test_pulumi_new_creates_the_same_project(created: Project, tmp_path: Path) -> None:

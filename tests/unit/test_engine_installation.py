@@ -160,6 +160,22 @@ def test_engine_on_path_is_used_silently(path: Path, messages: list[str]) -> Non
     assert messages == []
 
 
+def test_version_on_path_is_read_again_only_after_a_change(
+    path: Path, tmp_path: Path, messages: list[str]
+) -> None:
+    calls = tmp_path / "calls"
+    program = script(path / "pulumi", f"#!/bin/sh\necho x >> {calls}\necho v3.170.0\n")
+    script(path / "pulumi-language-python", "#!/bin/sh\n")
+    for _ in range(3):
+        assert ensure_engine(messages.append) == Engine(path, "3.170.0")
+    assert calls.read_text() == "x\n"
+    program.write_text(program.read_text().replace("170", "1710"))
+    assert ensure_engine(messages.append) == Engine(path, "3.1710.0")
+    assert calls.read_text() == "x\nx\n"
+    (tmp_path / "cache" / "berth" / "engine-versions.json").write_text("[broken")
+    assert ensure_engine(messages.append) == Engine(path, "3.1710.0")
+
+
 @pytest.mark.parametrize(
     ("version", "host", "reason"),
     [

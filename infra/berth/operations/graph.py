@@ -11,7 +11,7 @@ from berth.operations.declarations import read_declarations
 
 _PROVIDERS = "pulumi:providers:"
 # Nearly every component uses a key, so a node lists its keys instead of having an edge for each.
-_KEY = "berth:aws:EncryptionKey"
+_KEY = ":EncryptionKey"
 _ABBREVIATIONS = ("Acl", "Api")
 _KINDS_SHOWN = 4
 _NAMES_SHOWN = 6
@@ -84,7 +84,7 @@ def build_graph(resources: Iterable[Mapping[str, Any]]) -> Graph:
     top = {urn: _find_top(urn, known) for urn in known}
     shown = [urn for urn in known if top[urn] == urn and not _is_provider(known[urn])]
     uses = {urn: _find_used(urn, known, top) for urn in shown}
-    keys = {urn for urn in shown if known[urn]["type"] == _KEY}
+    keys = {urn for urn in shown if known[urn]["type"].endswith(_KEY)}
     needs = {urn: uses[urn] - keys for urn in shown if urn not in keys}
     levels = _compute_levels(needs)
     groups: dict[tuple[int, str], list[str]] = {}
