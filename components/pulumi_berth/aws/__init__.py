@@ -1,1 +1,1 @@
-"""Components for the AWS resources around a cluster: one component per file."""
+"""Pulumi components for AWS: the network, the EKS cluster, and the services around it."""
