@@ -26,7 +26,7 @@ def _declared(*, activate_tag: bool) -> dict[str, dict[str, Any]]:
     engine = _Engine()
     mocks.set_mocks(engine, stack="prod")
 
-    @pulumi.runtime.test
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
     def declare() -> pulumi.Output[Any]:
         args = MonthlyBudgetArgs(
             stack_name="prod",
