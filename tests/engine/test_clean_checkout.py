@@ -33,9 +33,9 @@ def up(project: Project) -> Iterator[Project]:
 def clone(up: Project, tmp_path: Path) -> Iterator[Project]:
     """Another clone of the project, without the first one's passphrase and state."""
     _git(tmp_path, "clone", "-q", str(up.root), "clone")
-    found = Project(tmp_path / "clone", up.stack, up.environment)
-    yield found
-    found.stop_processes()
+    project = Project(tmp_path / "clone", up.stack, up.environment)
+    yield project
+    project.stop_processes()
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ def created(tmp_path_factory: pytest.TempPathFactory, project: Project) -> Itera
     """A new project; `project` only provides the environment."""
     root = tmp_path_factory.mktemp("new") / "demo"
     create_project(root)
-    found = Project(root, "local", project.environment)
-    yield found
-    found.stop_processes()
+    new = Project(root, "local", project.environment)
+    yield new
+    new.stop_processes()
 
 
 def test_new_project_serves_its_sample_model_and_stays_clean(created: Project) -> None:

@@ -45,7 +45,7 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
     return {"gateway": gateway, "models": models}
 
 
-def log_lines(
+def read_logs(
     context: StackContext,
     outputs: dict[str, Any],
     *,

@@ -33,9 +33,9 @@ def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
 def _read_logs(
     context: StackContext, outputs: dict[str, Any], **selection: Any
 ) -> Iterator[tuple[str, str]]:
-    from berth.platforms.local.observe import log_lines
+    from berth.platforms.local.observe import read_logs
 
-    return log_lines(context, outputs, **selection)
+    return read_logs(context, outputs, **selection)
 
 
 PLATFORM = Platform(
