@@ -1,11 +1,11 @@
-"""Makes the models in this directory from data that PyPI packages ship.
+"""Trains the models in this directory on data that PyPI packages contain.
 
-    python models/make.py           make the versions that are missing, write README.md's table
-    python models/make.py --check   make all of them elsewhere, compare them with what is here
+    python models/make.py           train missing versions and write the table in README.md
+    python models/make.py --check   train all versions elsewhere and compare them with these
 
-Every seed is fixed and the arithmetic runs on one thread. The metrics are measured on held-out
-rows, and on those same rows `berth package` compares scikit-learn's answers with onnxruntime's: the
-labels are equal, so the metrics hold for what is served.
+Every seed is fixed, and training uses one thread. The metrics are measured on held-out rows. `berth
+package` compares scikit-learn's predictions for the same rows with onnxruntime's: the labels are
+equal, so the metrics apply to the served model.
 """
 
 import argparse
@@ -49,14 +49,14 @@ Array = NDArray[Any]
 HELD_OUT = 0.3
 SEED = 0
 
-# Another processor may round the sums of a training otherwise, and the model's last bits with
-# them; the metrics of such a twin stay this close.
-SAME_METRIC = 0.005
+# Another CPU may round sums differently during training. The model's last bits then differ, and its
+# metrics differ by at most this much.
+METRIC_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model version: its data as (rows, labels), and how an estimator is trained on some."""
+    """A model version: a function that returns its rows and labels, and one that trains on them."""
 
     name: str
     version: str
@@ -67,38 +67,38 @@ class Recipe:
 
 
 def split(rows: Array, labels: Array) -> tuple[Array, Array, Array, Array]:
-    """Training rows, held-out rows, training labels, held-out labels; classes in proportion."""
+    """Return training rows, held-out rows, training labels and held-out labels, stratified."""
     parts: list[Array] = train_test_split(
         rows, labels, test_size=HELD_OUT, random_state=SEED, stratify=labels
     )
     return parts[0], parts[1], parts[2], parts[3]
 
 
-def digits() -> tuple[Array, Array]:
+def load_digit_images() -> tuple[Array, Array]:
     rows, labels = load_digits(return_X_y=True)
     return rows, labels
 
 
-def breast_cancer() -> tuple[Array, Array]:
+def load_tumors() -> tuple[Array, Array]:
     rows, labels = load_breast_cancer(return_X_y=True)
     return rows, labels
 
 
-def docstrings() -> tuple[Array, Array]:
-    """First docstring lines, and the package that each comes from."""
-    texts, origins = [], []
+def load_docstrings() -> tuple[Array, Array]:
+    """Return first docstring lines and the package of each line."""
+    texts, packages = [], []
     for package in ("numpy", "scipy", "sklearn"):
-        lines = first_lines(package)
+        lines = read_first_lines(package)
         texts += lines
-        origins += [package] * len(lines)
-    return np.array(texts, dtype=object), np.array(origins)
+        packages += [package] * len(lines)
+    return np.array(texts, dtype=object), np.array(packages)
 
 
-def first_lines(package: str) -> list[str]:
-    """First docstring lines of a package's public functions and classes, each once, sorted.
+def read_first_lines(package: str) -> list[str]:
+    """Return the sorted first docstring lines of a package's public functions and classes.
 
-    Only lines of three words or more; and of ASCII, because the ONNX tokenizer's idea of a letter
-    ends there. The source is read, not imported.
+    Lines have at least three words and only ASCII characters, because the ONNX tokenizer knows no
+    other letters. The source is read without importing it.
     """
     spec = importlib.util.find_spec(package)
     assert spec
@@ -113,30 +113,30 @@ def first_lines(package: str) -> list[str]:
     return sorted(line for line in lines if len(line.split()) >= 3 and line.isascii())
 
 
-def linear(rows: Array, labels: Array) -> Pipeline:
-    """Logistic regression."""
+def train_linear(rows: Array, labels: Array) -> Pipeline:
+    """Train a logistic regression."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return model.fit(rows, labels)
 
 
-def network(rows: Array, labels: Array) -> Pipeline:
-    """One hidden layer, trained on each 8x8 image and on its four shifts by a pixel."""
+def train_network(rows: Array, labels: Array) -> Pipeline:
+    """Train a network with one hidden layer on each 8x8 image and its four shifts by a pixel."""
     model = make_pipeline(
         MinMaxScaler(), MLPClassifier((256,), alpha=0.01, max_iter=300, random_state=SEED)
     )
-    return model.fit(shifted(rows), np.tile(labels, 5))
+    return model.fit(shift_images(rows), np.tile(labels, 5))
 
 
-def shifted(rows: Array) -> Array:
-    """The 8x8 images in `rows`, then the same ones moved right, left, down and up by a pixel."""
+def shift_images(rows: Array) -> Array:
+    """Return the 8x8 images in `rows`, and the same images moved by a pixel in four directions."""
     images = np.pad(rows.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
     corners = ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))
     moved = [images[:, top : top + 8, left : left + 8] for top, left in corners]
     return np.concatenate(moved).reshape(-1, 64)
 
 
-def words(rows: Array, labels: Array) -> Pipeline:
-    """Logistic regression on the words of a text."""
+def train_text(rows: Array, labels: Array) -> Pipeline:
+    """Train a logistic regression on the words of a text."""
     model = make_pipeline(TfidfVectorizer(min_df=2), LogisticRegression(C=5, max_iter=1000))
     return model.fit(rows, labels)
 
@@ -149,16 +149,16 @@ RECIPES = [
         description="Whether a tumour is benign (1) or malignant (0), from 30 features of its "
         "cell nuclei: logistic regression.",
         dataset="scikit-learn load_breast_cancer: 569 tumours, 30 features (Wisconsin, diagnostic)",
-        data=breast_cancer,
-        train=linear,
+        data=load_tumors,
+        train=train_linear,
     ),
     Recipe(
         name="digits",
         version="1",
         description="Which digit an 8x8 image shows: logistic regression on the pixels.",
         dataset=DIGITS,
-        data=digits,
-        train=linear,
+        data=load_digit_images,
+        train=train_linear,
     ),
     Recipe(
         name="digits",
@@ -166,8 +166,8 @@ RECIPES = [
         description="Which digit an 8x8 image shows: a network with one hidden layer of 256, "
         "trained on shifted images too.",
         dataset=DIGITS,
-        data=digits,
-        train=network,
+        data=load_digit_images,
+        train=train_network,
     ),
     Recipe(
         name="docstring-origin",
@@ -175,14 +175,14 @@ RECIPES = [
         description="Which of numpy, scipy and sklearn a docstring's first line comes from: "
         "logistic regression on its words. Text in, text out.",
         dataset="first docstring lines in the source of numpy, scipy and scikit-learn, as pinned",
-        data=docstrings,
-        train=words,
+        data=load_docstrings,
+        train=train_text,
     ),
 ]
 
 
 def measure(labels: Array, probabilities: Array, truth: Array) -> dict[str, float]:
-    """Metrics of answers to held-out rows, to four digits."""
+    """Return the metrics of predictions for held-out rows, with four digits."""
     metrics = {
         "accuracy": accuracy_score(truth, labels),
         "f1_macro": f1_score(truth, labels, average="macro"),
@@ -194,7 +194,7 @@ def measure(labels: Array, probabilities: Array, truth: Array) -> dict[str, floa
 
 
 def make(recipe: Recipe, into: Path) -> None:
-    """Train, measure and package one version."""
+    """Train, measure and package a version."""
     with threadpool_limits(1):
         rows, held_out, labels, truth = split(*recipe.data())
         model = recipe.train(rows, labels)
@@ -212,7 +212,7 @@ def make(recipe: Recipe, into: Path) -> None:
 
 
 def check(recipe: Recipe) -> list[str]:
-    """Make a version elsewhere; what is wrong with the one that is here."""
+    """Train a version elsewhere and return the problems of the version in this directory."""
     name = f"{recipe.name}/{recipe.version}"
     here = HERE / name
     try:
@@ -222,22 +222,22 @@ def check(recipe: Recipe) -> list[str]:
         return [str(error)]
     with tempfile.TemporaryDirectory() as other:
         make(recipe, Path(other))
-        again = read_card(Path(other) / name)
-        same = digest(Path(other) / name) == digest(here)
-    wrong = [
-        f"{name}: {key} is {card.metrics.get(key)} in the card, {value} when made again"
-        for key, value in again.metrics.items()
-        if abs(card.metrics.get(key, float("inf")) - value) > SAME_METRIC
+        retrained = read_card(Path(other) / name)
+        is_same = digest(Path(other) / name) == digest(here)
+    problems = [
+        f"{name}: {key} is {card.metrics.get(key)} in the card, but {value} after training again"
+        for key, value in retrained.metrics.items()
+        if abs(card.metrics.get(key, float("inf")) - value) > METRIC_TOLERANCE
     ]
-    if not wrong:
-        print(f"{name}: same metrics, {'same' if same else 'OTHER'} digest {digest(here)}")
-    return wrong
+    if not problems:
+        print(f"{name}: same metrics, {'same' if is_same else 'OTHER'} digest {digest(here)}")
+    return problems
 
 
-def table() -> str:
-    """README.md's table, from the cards."""
+def format_table() -> str:
+    """Return the table in README.md, from the cards."""
     lines = [
-        "| model | version | what it answers | input | outputs | metrics | size | digest |",
+        "| model | version | prediction | input | outputs | metrics | size | digest |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for recipe in RECIPES:
@@ -247,9 +247,9 @@ def table() -> str:
             card.name,
             card.version,
             card.description,
-            ", ".join(map(tensor, card.inputs)),
-            ", ".join(map(tensor, card.outputs)),
-            metrics(card),
+            ", ".join(map(format_tensor, card.inputs)),
+            ", ".join(map(format_tensor, card.outputs)),
+            format_metrics(card),
             f"{(here / MODEL_FILE).stat().st_size / 1000:.1f} kB",
             f"`{digest(here)[:19]}…`",
         ]
@@ -257,41 +257,45 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def tensor(tensor: Tensor) -> str:
+def format_tensor(tensor: Tensor) -> str:
     return f"`{tensor.name}` {tensor.datatype} {tensor.shape}"
 
 
-def metrics(card: ModelCard) -> str:
+def format_metrics(card: ModelCard) -> str:
     return ", ".join(f"{key} {value:.4f}" for key, value in card.metrics.items())
 
 
-def readme() -> tuple[Path, str]:
-    """README.md, and its text with the table as it should be."""
+def update_readme() -> tuple[Path, str]:
+    """Return the path of README.md and its text with an updated table."""
     path = HERE / "README.md"
     before, begin, rest = path.read_text().partition("<!-- table by make.py -->\n")
     _, end, after = rest.partition("<!-- end of table -->\n")
-    return path, before + begin + table() + end + after
+    return path, before + begin + format_table() + end + after
 
 
 def main() -> int:
-    """Exit status: 0 when all is well, 1 when `--check` found a difference."""
+    """Return the exit status: 1 if `--check` finds a difference, 0 otherwise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare, change nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare the versions without changing them"
+    )
     if not parser.parse_args().check:
         for recipe in RECIPES:
             if not (HERE / recipe.name / recipe.version).exists():
-                print(f"making {recipe.name}/{recipe.version}")
+                print(f"training {recipe.name}/{recipe.version}")
                 make(recipe, HERE)
-        path, text = readme()
+        path, text = update_readme()
         path.write_text(text)
         return 0
-    wrong = [fault for recipe in RECIPES for fault in check(recipe)]
-    path, text = readme()
+    problems = [problem for recipe in RECIPES for problem in check(recipe)]
+    path, text = update_readme()
     if path.read_text() != text:
-        wrong.append(f"{path.name}: the table differs from the cards; run python models/make.py")
-    for fault in wrong:
-        print(fault, file=sys.stderr)
-    return 1 if wrong else 0
+        problems.append(
+            f"{path.name}: the table differs from the cards. Run python models/make.py."
+        )
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
