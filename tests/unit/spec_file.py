@@ -42,17 +42,17 @@ def config_of(stack: str) -> dict[str, Any]:
     return config
 
 
-def load(folder: Path, text: str, stack: str = "local") -> HostingSpec:
+def load(directory: Path, text: str, stack: str = "local") -> HostingSpec:
     """Load the specification in `text` from a file for `stack`."""
-    path = folder / f"Pulumi.{stack}.yaml"
+    path = directory / f"Pulumi.{stack}.yaml"
     path.write_text(text)
     return load_file(path)
 
 
-def problems(folder: Path, text: str, stack: str = "local") -> list[str]:
+def problems(directory: Path, text: str, stack: str = "local") -> list[str]:
     """Return the problems of the specification in `text`."""
     with pytest.raises(SpecError) as caught:
-        load(folder, text, stack)
+        load(directory, text, stack)
     return caught.value.problems
 
 

@@ -14,43 +14,46 @@ MODELS = REPOSITORY / "models"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{CARD_FILE}"))
 
 
-@pytest.mark.parametrize("folder", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
-def test_files_match_card(folder: Path) -> None:
-    card = read_card(folder)
-    verify_files(folder, card)
-    assert (card.name, card.version) == (folder.parent.name, folder.name)
-    assert {path.name for path in folder.iterdir()} == {CARD_FILE, *card.files}
+@pytest.mark.parametrize("directory", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
+def test_files_match_card(directory: Path) -> None:
+    card = read_card(directory)
+    verify_files(directory, card)
+    assert (card.name, card.version) == (directory.parent.name, directory.name)
+    assert {path.name for path in directory.iterdir()} == {CARD_FILE, *card.files}
     assert card.metrics
     assert card.description
 
 
 def test_digits_has_two_versions() -> None:
-    assert {folder.name for folder in VERSIONS if folder.parent.name == "digits"} == {"1", "2"}
+    assert {directory.name for directory in VERSIONS if directory.parent.name == "digits"} == {
+        "1",
+        "2",
+    }
 
 
-@pytest.mark.parametrize("folder", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
-def test_readme_table_matches_card(folder: Path) -> None:
+@pytest.mark.parametrize("directory", VERSIONS, ids=lambda f: f"{f.parent.name}-{f.name}")
+def test_readme_table_matches_card(directory: Path) -> None:
     table = (MODELS / "README.md").read_text()
     row = next(
         line
         for line in table.splitlines()
-        if re.match(rf"\| {folder.parent.name} \| {re.escape(folder.name)} \|", line)
+        if re.match(rf"\| {directory.parent.name} \| {re.escape(directory.name)} \|", line)
     )
-    assert digest(folder).removeprefix("sha256:")[:12] in row
-    for name, value in read_card(folder).metrics.items():
+    assert digest(directory).removeprefix("sha256:")[:12] in row
+    for name, value in read_card(directory).metrics.items():
         assert f"{name} {value:.4f}" in row
 
 
 @pytest.mark.parametrize("recipe", make.RECIPES, ids=lambda r: f"{r.name}-{r.version}")
 def test_metrics_match_predictions_of_committed_model(recipe: make.Recipe) -> None:
     """Measure the metrics of model.onnx on the held-out rows, without training."""
-    folder = MODELS / recipe.name / recipe.version
+    directory = MODELS / recipe.name / recipe.version
     _, held_out, _, truth = make.split(*recipe.data())
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    session = onnxruntime.InferenceSession(directory / "model.onnx")
     rows = held_out if held_out.dtype == object else held_out.astype("float32")
     labels, probabilities = session.run(["label", "probabilities"], {"input": rows})
     measured = make.measure(labels, probabilities, truth)
-    assert measured == pytest.approx(read_card(folder).metrics, abs=1e-4)
+    assert measured == pytest.approx(read_card(directory).metrics, abs=1e-4)
 
 
 def test_every_version_has_recipe() -> None:

@@ -119,10 +119,10 @@ def test_different_predictions_are_rejected(tmp_path: Path) -> None:
 
 
 def test_wrong_conversion_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = formats.FORMATS["sklearn"]
+    correct = formats.FORMATS["sklearn"]
 
     def wrong(model: object, rows: Any) -> Conversion:
-        conversion = right(model, rows)
+        conversion = correct(model, rows)
         labels = {name: np.roll(values, 1) for name, values in conversion.predictions.items()}
         return Conversion(**{**vars(conversion), "predictions": labels})
 
@@ -170,8 +170,8 @@ def test_pickle_in_rows_is_rejected(tmp_path: Path) -> None:
         package_model(_affine(), rows=rows, name="m", version="1", into=tmp_path / "models")
 
 
-def _saved(model: onnx.ModelProto, folder: Path) -> Path:
-    path = folder / "given.onnx"
+def _saved(model: onnx.ModelProto, directory: Path) -> Path:
+    path = directory / "given.onnx"
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -196,8 +196,8 @@ def test_unknown_operator_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd"])
 def test_external_data_outside_directory_is_rejected(location: str, tmp_path: Path) -> None:
-    folder = tmp_path / "given"
-    folder.mkdir()
+    directory = tmp_path / "given"
+    directory.mkdir()
     (tmp_path / "secret").write_bytes(b"12345678")
     model = _affine()
     scale = model.graph.initializer[0]
@@ -205,7 +205,9 @@ def test_external_data_outside_directory_is_rejected(location: str, tmp_path: Pa
     scale.data_location = TensorProto.EXTERNAL
     scale.external_data.add(key="location", value=location)
     with pytest.raises(PackageError, match="outside the model's directory"):
-        package_model(_saved(model, folder), rows=ROWS, name="m", version="1", into=tmp_path / "m")
+        package_model(
+            _saved(model, directory), rows=ROWS, name="m", version="1", into=tmp_path / "m"
+        )
 
 
 @pytest.mark.parametrize(

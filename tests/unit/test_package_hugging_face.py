@@ -91,51 +91,51 @@ def test_number_of_tokens_is_dynamic(hugging_face: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(session.run(None, feeds)[0], want.numpy(), atol=1e-5)
 
 
-def _saved(module: Any, folder: Path) -> Path:
-    _bert(module).save_pretrained(folder)
-    return folder
+def _saved(module: Any, directory: Path) -> Path:
+    _bert(module).save_pretrained(directory)
+    return directory
 
 
-def _drop(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
+def _drop(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
 
 
-def _pickle_instead(folder: Path) -> None:
-    _drop(folder)
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+def _pickle_instead(directory: Path) -> None:
+    _drop(directory)
+    (directory / "pytorch_model.bin").write_bytes(pickle.dumps({}))
 
 
-def _pickle_within(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(pickle.dumps({"a": [1, 2, 3, 4, 5]}))
+def _pickle_within(directory: Path) -> None:
+    (directory / "model.safetensors").write_bytes(pickle.dumps({"a": [1, 2, 3, 4, 5]}))
 
 
-def _truncate(folder: Path) -> None:
-    path = folder / "model.safetensors"
+def _truncate(directory: Path) -> None:
+    path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def _lose_a_weight(folder: Path) -> None:
+def _lose_a_weight(directory: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
-    weights = load_file(folder / "model.safetensors")
+    weights = load_file(directory / "model.safetensors")
     del weights["classifier.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def _configure(**more: Any) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        path = folder / "config.json"
+    def write(directory: Path) -> None:
+        path = directory / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | more))
 
     return write
 
 
-def _no_json(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
+def _no_json(directory: Path) -> None:
+    (directory / "config.json").write_text("{")
 
 
-def _adapter(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text("{}")
+def _adapter(directory: Path) -> None:
+    (directory / "adapter_config.json").write_text("{}")
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def _adapter(folder: Path) -> None:
 def test_unsupported_directory_is_rejected(
     damage: Callable[[Path], None], message: str, hugging_face: Any, tmp_path: Path
 ) -> None:
-    folder = _saved(hugging_face, tmp_path / "saved")
-    damage(folder)
+    directory = _saved(hugging_face, tmp_path / "saved")
+    damage(directory)
     with pytest.raises(PackageError, match=message):
-        package_model(folder, rows=TOKENS, name="m", version="1", into=tmp_path / "models")
+        package_model(directory, rows=TOKENS, name="m", version="1", into=tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def _export(folder: Path, *, export_path: str = "model.onnx", scale: float = 2.0) -> Path:
+def _export(directory: Path, *, export_path: str = "model.onnx", scale: float = 2.0) -> Path:
     """Create a directory like optimum does, with a network that scales its input."""
     graph = helper.make_graph(
         [
@@ -182,31 +182,31 @@ def _export(folder: Path, *, export_path: str = "model.onnx", scale: float = 2.0
         [helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (folder / export_path).parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / export_path)
-    (folder / "config.json").write_text(json.dumps({"transformers_version": "5.0.0"}))
-    return folder
+    (directory / export_path).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, directory / export_path)
+    (directory / "config.json").write_text(json.dumps({"transformers_version": "5.0.0"}))
+    return directory
 
 
 @pytest.mark.parametrize("export_path", ["model.onnx", "onnx/model.onnx"])
 def test_export_is_packaged_without_transformers(export_path: str, tmp_path: Path) -> None:
-    folder = _export(tmp_path / "export", export_path=export_path)
+    directory = _export(tmp_path / "export", export_path=export_path)
     rows = {"input_ids": IDS, "logits": 2.0 * IDS}
-    packaged = package_model(folder, rows=rows, name="m", version="1", into=tmp_path / "models")
-    assert (packaged.path / "model.onnx").read_bytes() == (folder / export_path).read_bytes()
+    packaged = package_model(directory, rows=rows, name="m", version="1", into=tmp_path / "models")
+    assert (packaged.path / "model.onnx").read_bytes() == (directory / export_path).read_bytes()
     assert packaged.card.source.framework == "transformers"
     assert packaged.card.source.framework_version == "5.0.0"
     assert packaged.notes == ()
     wrong = {"input_ids": IDS, "logits": 2.1 * IDS}
     with pytest.raises(PackageError, match="output 'logits': differs"):
-        package_model(folder, rows=wrong, name="m", version="2", into=tmp_path / "models")
+        package_model(directory, rows=wrong, name="m", version="2", into=tmp_path / "models")
 
 
 def test_pickle_as_export_is_rejected(tmp_path: Path) -> None:
-    folder = _export(tmp_path / "export")
-    (folder / "model.onnx").write_bytes(pickle.dumps({"a": [1, 2, 3, 4, 5]}))
+    directory = _export(tmp_path / "export")
+    (directory / "model.onnx").write_bytes(pickle.dumps({"a": [1, 2, 3, 4, 5]}))
     with pytest.raises(PackageError, match="is a pickle"):
-        package_model(folder, rows=IDS, name="m", version="1", into=tmp_path / "models")
+        package_model(directory, rows=IDS, name="m", version="1", into=tmp_path / "models")
 
 
 def test_export_with_weights_is_compared_with_transformers(
@@ -225,13 +225,13 @@ def test_export_with_weights_is_compared_with_transformers(
 
 
 def test_command_reports_that_tokenizer_is_not_packaged(tmp_path: Path) -> None:
-    folder = _export(tmp_path / "export")
+    directory = _export(tmp_path / "export")
     for name in ("tokenizer.json", "vocab.txt"):
-        (folder / name).write_text("{}")
+        (directory / name).write_text("{}")
     np.save(tmp_path / "rows.npy", IDS)
     arguments = ["--name", "m", "--version", "1", "--into", str(tmp_path / "models")]
     arguments += ["--rows", str(tmp_path / "rows.npy"), "--json"]
-    result = CliRunner().invoke(main, ["package", str(folder), *arguments])
+    result = CliRunner().invoke(main, ["package", str(directory), *arguments])
     assert result.exit_code == 0, result.output
     assert "Not packaged: tokenizer.json, vocab.txt." in result.stderr
     assert json.loads(result.stdout)["rows_compared"] == len(IDS)

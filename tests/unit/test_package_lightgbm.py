@@ -89,7 +89,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
         lambda: _regressor(DIABETES[0], DIABETES[1] / 400, objective="cross_entropy_lambda"),
         DIABETES[0],
     ),
-    "categories": (_train_on_categories, np.vstack([_categories()[0], ODD_CATEGORIES])),
+    "categories": (_train_on_categories, np.vstack([_categories()[0], np.array(ODD_CATEGORIES)])),
     "no split": (lambda: _regressor(*DIABETES, min_child_samples=1000), DIABETES[0]),
 }
 

@@ -19,6 +19,7 @@ from berth_protocol.model_card import read_card
 REASON = "PyTorch is not installed: pip install 'berth[torch]'"
 torch = pytest.importorskip("torch", reason=REASON)
 pytest.importorskip("onnxscript", reason=REASON)
+Module: Any = torch.nn.Module
 
 # Use one thread: several would wait for each other if tests share the CPUs.
 torch.set_num_threads(1)
@@ -28,7 +29,7 @@ IMAGES = np.random.default_rng(0).random((6, 3, 16, 16), np.float32)
 TOKENS = np.random.default_rng(0).integers(0, 50, (6, 8))
 
 
-class Small(torch.nn.Module):
+class Small(Module):  # type: ignore[misc]
     """A module with a parameter of each kind: weights, a buffer and a constant."""
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class Small(torch.nn.Module):
         return torch.softmax(scores + torch.tensor([1.0, 2.0, 3.0]), 1)
 
 
-class Words(torch.nn.Module):
+class Words(Module):  # type: ignore[misc]
     """A module with two inputs that returns a mapping."""
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class Words(torch.nn.Module):
         return {"states": encoded, "pooled": encoded.mean(1)}
 
 
-class Pair(torch.nn.Module):
+class Pair(Module):  # type: ignore[misc]
     """A module that returns a number and a label and computes a size."""
 
     def forward(self, features: Any) -> Any:
@@ -137,7 +138,7 @@ def test_module_in_training_mode_is_packaged_in_evaluation_mode(tmp_path: Path) 
     assert packaged.differences["output"].largest < 1e-5
 
 
-class Flagged(torch.nn.Module):
+class Flagged(Module):  # type: ignore[misc]
     """A module with an argument that is not a tensor."""
 
     def forward(self, features: Any, twice: bool) -> Any:
@@ -158,7 +159,7 @@ def test_program_with_fixed_number_of_rows_rejects_others(tmp_path: Path) -> Non
         package_model(program, rows=NUMBERS, name="m", version="2", into=tmp_path)
 
 
-class DependsOnValues(torch.nn.Module):
+class DependsOnValues(Module):  # type: ignore[misc]
     """A module whose control flow depends on its input, which a graph cannot represent."""
 
     def forward(self, features: Any) -> Any:
@@ -203,8 +204,8 @@ def _change(path: Path, change: Callable[[str, bytes], bytes], more: dict[str, b
     """Rewrite the archive with each member changed and more members added."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    folder = next(iter(members)).partition("/")[0]
-    members |= {f"{folder}/{name}": content for name, content in more.items()}
+    directory = next(iter(members)).partition("/")[0]
+    members |= {f"{directory}/{name}": content for name, content in more.items()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, change(name, content))

@@ -23,7 +23,7 @@ class Settings:
 
 def build():
     print("training")
-    from columns_beside import COLUMNS  # found late, beside the script
+    from columns_beside import COLUMNS  # Imported late, from the script's directory.
     rows, labels = load_wine(return_X_y=True)
     rows = rows[:, :COLUMNS]
     return LinearRegression().fit(rows, labels), rows[: Settings().rows]

@@ -162,8 +162,8 @@ def test_missing_region_on_aws_is_rejected() -> None:
 def test_only_spec_package_reads_pulumi_configuration() -> None:
     readers = [
         path.relative_to(REPOSITORY).as_posix()
-        for folder in ("infra", "components")
-        for path in (REPOSITORY / folder).rglob("*.py")
+        for directory in ("infra", "components")
+        for path in (REPOSITORY / directory).rglob("*.py")
         if "pulumi.Config" in (text := path.read_text()) or "runtime.config" in text
     ]
 

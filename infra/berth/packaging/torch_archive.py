@@ -94,8 +94,8 @@ def _rewrite(archive: zipfile.ZipFile, members: dict[str, str], program: str) ->
             elif member.endswith("_config.json"):
                 _check_config(member, content)
             clean.writestr(name, content)
-        folder = next(iter(members.values())).partition("/")[0]
-        clean.writestr(f"{folder}/data/sample_inputs/{program}.pt", samples.getvalue())
+        top = next(iter(members.values())).partition("/")[0]
+        clean.writestr(f"{top}/data/sample_inputs/{program}.pt", samples.getvalue())
     result.seek(0)
     return result
 

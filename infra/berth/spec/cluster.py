@@ -70,7 +70,7 @@ class ClusterSpec(Section):
     ] = "1.35"
     """Kubernetes version."""
     support: Literal["standard", "extended"] = "standard"
-    """What happens when the version leaves standard support: standard upgrades the cluster,
+    """Support policy when the version leaves standard support: standard upgrades the cluster,
     extended keeps the version at a higher price."""
     endpoint: Literal["private", "public_and_private"] = "private"
     """Networks that can reach the cluster's API: only the VPC, or also the ranges in

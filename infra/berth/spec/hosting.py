@@ -74,7 +74,7 @@ class HostingSpec(Section):
     """The specification of an environment: the keys `berth:<section>` of its configuration."""
 
     platform: PlatformName
-    """Where the stack runs: this machine, any Kubernetes cluster, or AWS."""
+    """Platform of the stack: this machine, any Kubernetes cluster, or AWS."""
     models: Models
     """Models by name."""
     gateway: GatewaySpec = Field(default_factory=GatewaySpec)
@@ -88,7 +88,7 @@ class HostingSpec(Section):
     kubernetes: KubernetesSpec = Field(default_factory=KubernetesSpec)
     """Kubernetes cluster that the berths run on."""
     images: ImageSpec = Field(default_factory=ImageSpec)
-    """How Berth builds and checks container images."""
+    """Settings for building and checking container images."""
     registry: RegistrySpec = Field(default_factory=RegistrySpec)
     """Registry that Berth pushes images to and pulls them from."""
     data: DataSpec = Field(default_factory=DataSpec)

@@ -47,7 +47,7 @@ class ScanSpec(Section):
 
 
 class ImageSpec(Section):
-    """How Berth builds serving images."""
+    """Settings for building and checking serving images."""
 
     base: ImageByDigest | None = None
     """Base image for `compute: cpu`. Defaults to the image that Berth builds."""

@@ -34,7 +34,7 @@ Address = Annotated[
 
 
 class GpuNodeSpec(Section):
-    """How berths with `compute: gpu` are scheduled."""
+    """Scheduling of berths with `compute: gpu`."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(default={}, max_length=20)
     """Labels that a node must have."""
@@ -45,7 +45,7 @@ class GpuNodeSpec(Section):
 
 
 class ServiceSpec(Section):
-    """How clients outside the cluster reach the gateway."""
+    """The Service through which clients outside the cluster reach the gateway."""
 
     type: Literal["NodePort", "LoadBalancer", "ClusterIP"] = "NodePort"
     """Service type: NodePort opens a port on every node, LoadBalancer uses the cluster's load
@@ -82,7 +82,7 @@ class KubernetesSpec(Section):
     """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
     the image that you tested."""
     service: ServiceSpec = Field(default_factory=ServiceSpec)
-    """How clients outside the cluster reach the gateway."""
+    """The Service through which clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
     """Time limit for a new replica to become ready, in seconds: pull its image, find a node and
     load its model. Afterwards the update fails, and the previous replicas keep serving."""
@@ -93,4 +93,4 @@ class KubernetesSpec(Section):
     metrics_namespace: KubernetesName = "monitoring"
     """Namespace whose Pods may read the metrics of the berths."""
     gpu: GpuNodeSpec = Field(default_factory=GpuNodeSpec)
-    """How berths with `compute: gpu` are scheduled."""
+    """Scheduling of berths with `compute: gpu`."""

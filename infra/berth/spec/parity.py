@@ -1,4 +1,4 @@
-"""What may differ between two stacks that are otherwise identical."""
+"""Comparing two stacks: the other stack, and the keys that may differ."""
 
 from typing import Annotated
 

@@ -40,7 +40,7 @@ class ExceptionSpec(Section):
 
 
 class PolicySpec(Section):
-    """How Berth applies the security baseline."""
+    """Settings of the security baseline."""
 
     exceptions: list[ExceptionSpec] = Field(default=[], max_length=100)
     """Accepted exceptions."""
