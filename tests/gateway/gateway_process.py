@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import httpx
 from tests.repository import REPOSITORY
 
 KEY = "key of default"
+GENERATED_ID = re.compile("[0-9a-f]{16}-[0-9a-f]+")
+"""Request IDs that the gateway generates."""
 _DEADLINE_SECONDS = 20.0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.gateway.fake_berth import FakeBerth, Handler, RecordedRequest, respond_ok
 from tests.gateway.gateway_process import (
+    GENERATED_ID,
     KEY,
     GatewayProcess,
     build_client,
@@ -103,7 +104,7 @@ def test_rejections_equal_those_of_public_port(
     assert public.status_code in (401, 404, 405)
     response = authorize(live_gateway, path, method=method, keys=keys)
     assert summarize(response) == summarize(public)
-    assert len(response.headers["x-request-id"]) == 32
+    assert GENERATED_ID.fullmatch(response.headers["x-request-id"])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_allowed_inference_request_gets_200_with_headers(
 
 def test_invalid_request_id_is_replaced(live_gateway: GatewayProcess) -> None:
     headers = authorize(live_gateway, headers={"x-request-id": "a b" * 100}).headers
-    assert len(headers["x-request-id"]) == 32
+    assert GENERATED_ID.fullmatch(headers["x-request-id"])
     assert headers["x-berth-return-x-request-id"] == headers["x-request-id"]
 
 
