@@ -8,7 +8,7 @@ _PROJECT_VARIABLE = "BERTH_PROJECT"
 
 
 class ProjectError(RuntimeError):
-    """There is no project to work in; the message states where it was looked for."""
+    """No project contains the working directory. The message states where Berth searched."""
 
 
 def find_project(start: Path | None = None) -> Path:
@@ -38,3 +38,13 @@ def program_project() -> Path:
     """
     named = os.environ.get(_PROJECT_VARIABLE)
     return Path(named) if named else find_project()
+
+
+def version_directory(root: Path, model: str, version: str, path: str | None) -> Path:
+    """Return the directory of a model version.
+
+    Args:
+        root: Directory of the project.
+        path: `path` from the specification. Defaults to `models/<model>/<version>`.
+    """
+    return (root / (path or f"models/{model}/{version}")).resolve()

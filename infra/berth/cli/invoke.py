@@ -3,7 +3,6 @@
 import importlib
 import json
 import sys
-from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -53,8 +52,13 @@ def invoke(
             f"Stack '{name}' has no model '{model}'. Models: {', '.join(outputs['models'])}."
         )
     from berth.operations.invoke import invoke as send
+    from berth.operations.invoke import read_example
 
-    request = _read_request(source) if source else _read_example(root, name, model, version)
+    if source is not None:
+        request = _read_request(source)
+    else:
+        any_version = version or next(iter(outputs["models"][model]["versions"]))
+        request = read_example(root, name, model, any_version)
     response = send(outputs, model, request, version=version, client=client)
     say(f"HTTP {response.status}" + (f", version {response.version}" if response.version else ""))
     show(response.body, as_json, lambda: json.dumps(response.body))
@@ -62,7 +66,7 @@ def invoke(
 
 
 def _import_slow_modules() -> None:
-    for module in ("httpx", "berth.cli.stacks", "berth.operations.lifecycle"):
+    for module in ("httpx", "berth_protocol.model_card", "berth.operations.invoke"):
         importlib.import_module(module)
 
 
@@ -71,11 +75,3 @@ def _read_request(source: IO[bytes]) -> Any:
         return json.load(source)
     except ValueError as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
-
-
-def _read_example(root: Path, name: str, model: str, version: str | None) -> dict[str, Any]:
-    from berth.cli.stacks import load_spec
-    from berth.operations.lifecycle import example_request
-
-    spec = load_spec(root, name)
-    return example_request(root, spec, model, version or next(iter(spec.models[model].versions)))

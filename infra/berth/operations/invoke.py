@@ -1,15 +1,19 @@
 """`berth invoke`: one inference request through the gateway, as a client sends it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from berth.errors import OperationError
+from berth.project import version_directory
 from berth_protocol.headers import API_KEY, VERSION
 from berth_protocol.paths import infer_path
 
 _TIMEOUT_SECONDS = 60.0
+_CUSTOM_PATH = re.compile(r"\bpath\b")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,21 @@ def invoke(
     except ValueError:
         body = {"error": response.content.decode(errors="replace")}
     return Response(response.status_code, response.headers.get(VERSION), body)
+
+
+def read_example(root: Path, stack: str, model: str, version: str) -> dict[str, Any]:
+    """Return the example in the card of a model version."""
+    from berth_protocol.model_card import read_card
+
+    file = root / f"Pulumi.{stack}.yaml"
+    path = None
+    # Loading the specification takes longer than the rest of the command.
+    if not file.exists() or _CUSTOM_PATH.search(file.read_text()):
+        from berth.spec import load_file
+
+        entry = load_file(file).models[model].versions.get(version)
+        path = entry.path if entry else None
+    return dict(read_card(version_directory(root, model, version, path)).example)
 
 
 def get_api_key(outputs: Mapping[str, Any], client: str | None) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from berth.errors import OperationError
-from berth.operations.invoke import Response, invoke
+from berth.operations.invoke import Response, invoke, read_example
 from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
-from berth.spec import HostingSpec, version_directory
-from berth_protocol.model_card import read_card
+from berth.spec import HostingSpec
 from berth_protocol.paths import infer_path
 
 _FIRST_CALL_SECONDS = 15.0
@@ -45,13 +44,6 @@ def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:
     return [*(["--yes"] if yes else []), *exclude(parts)]
 
 
-def example_request(root: Path, spec: HostingSpec, model: str, version: str) -> dict[str, Any]:
-    """Return the example in the card of a model version."""
-    entry = spec.models[model].versions.get(version)
-    directory = version_directory(root, model, version, entry.path if entry else None)
-    return dict(read_card(directory).example)
-
-
 def first_call(
     root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack: str, command: str
 ) -> str:
@@ -61,7 +53,7 @@ def first_call(
         command: The command that the user runs Berth with.
     """
     model, entry = next(iter(spec.models.items()))
-    request = example_request(root, spec, model, next(iter(entry.traffic)))
+    request = read_example(root, stack, model, next(iter(entry.traffic)))
     response = _invoke_with_retries(outputs, model, request)
     key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
     return "\n".join(

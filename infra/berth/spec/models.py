@@ -1,11 +1,11 @@
 """Models: the deployed versions, which of them are exposed, and how traffic is split."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from berth.project import version_directory as version_directory
 from berth.spec.errors import Problem, build_rule_error, raise_problems
 from berth.spec.fields import (
     CpuQuantity,
@@ -17,16 +17,6 @@ from berth.spec.fields import (
     Version,
     VersionName,
 )
-
-
-def version_directory(root: Path, model: str, version: str, path: str | None) -> Path:
-    """Return the directory of a model version.
-
-    Args:
-        root: Directory of the project.
-        path: `path` from the specification. Defaults to `models/<model>/<version>`.
-    """
-    return (root / (path or f"models/{model}/{version}")).resolve()
 
 
 class VersionSpec(Section):
