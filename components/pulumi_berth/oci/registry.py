@@ -148,10 +148,12 @@ class Repository:
     @property
     def _client(self) -> OrasRegistry:
         host = self.name.partition("/")[0]
-        client = OrasRegistry(hostname=host, insecure=self.plain_http)
         if login := ecr_login(host):
+            # ECR accepts the password in each request and issues no tokens.
+            client = OrasRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
             client.auth.set_basic_auth(*login)
         else:
+            client = OrasRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
         return client
 
