@@ -170,9 +170,13 @@ def test_missing_credentials_and_region_are_reported(aws: Emulation, tmp_path: P
 
 @pytest.fixture(scope="module")
 def project(
-    aws: Emulation, tmp_path_factory: pytest.TempPathFactory
+    aws: Emulation, backend: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
-    """A Pulumi project whose stack was created with the two printed commands in a shell."""
+    """A Pulumi project whose stack was created with the two printed commands in a shell.
+
+    `backend` comes first, in any order of the tests, because it is the first run in its Region.
+    """
+    assert backend
     folder = tmp_path_factory.mktemp("kept")
     (folder / "Pulumi.yaml").write_text("name: kept\nruntime: python\n")
     (folder / "__main__.py").write_text(
