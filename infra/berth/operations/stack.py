@@ -15,6 +15,7 @@ from berth.errors import OperationError
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
 from berth.operations.update import Update
+from pulumi_berth.files import replace_atomically
 
 # The error in which Pulumi's self-managed backends name the holder of a stack's lock.
 _LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
@@ -138,7 +139,11 @@ class Stack:
         arguments += ["--page-size", _UPDATES_KEPT, "--page", "1"]
         if show_secrets:
             arguments.append("--show-secrets")
+        tracked = self.config_file.read_bytes() if self.config_file.exists() else None
         entries = json.loads(self._run_quietly(*arguments) or "[]")
+        # Pulumi writes a salt into the tracked file to decrypt secrets, and has no option for it.
+        if tracked is not None and self.config_file.read_bytes() != tracked:
+            replace_atomically(self.config_file, tracked, mode=0o644)
         return [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
 
     def _policies(self) -> list[str]:
