@@ -143,7 +143,7 @@ def test_push_with_other_content_is_rejected_for_an_existing_version(
     rejected = stack.berth(
         "data", "push", str(tmp_path / "source-1"), target, "--version", "1", "--plain-http", code=1
     )
-    assert "give these a new version" in rejected.stderr
+    assert "Use a new version" in rejected.stderr
 
 
 def test_missing_version_is_reported_before_anything_changes(

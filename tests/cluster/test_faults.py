@@ -153,7 +153,7 @@ def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
 ) -> None:
     (report,) = _find_reports(failed_update, "digits-2")
     assert "model.onnx" in report
-    assert "sha256" in report
+    assert "checksum mismatch" in report
     assert failed_update.responses["digits"] == "1"
 
 
