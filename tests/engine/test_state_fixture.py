@@ -13,11 +13,17 @@ from tests.engine.project import Project
 
 
 @pytest.fixture(scope="module")
-def project(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project at another path whose stack has the state of the fixture and no process."""
-    path = tmp_path_factory.mktemp("state") / "state.json"
-    path.write_text(FIXTURE.read_text().replace(PROJECT_ROOT, str(project.root)))
+def project(project: Project) -> Project:
+    """A project at another path with an empty stack."""
     project.pulumi("stack", "init", "local")
+    return project
+
+
+@pytest.fixture
+def imported(project: Project, tmp_path: Path) -> Project:
+    """The project whose stack has the state of the fixture and no process."""
+    path = tmp_path / "state.json"
+    path.write_text(FIXTURE.read_text().replace(PROJECT_ROOT, str(project.root)))
     project.pulumi("stack", "import", "--file", str(path))
     return project
 
@@ -29,25 +35,22 @@ def test_fixture_contains_no_path_of_a_machine() -> None:
     assert "project:///" not in text
 
 
-def test_imported_state_is_refreshed_updated_and_destroyed(project: Project) -> None:
-    refreshed = project.pulumi("refresh", "--yes")
+def test_imported_state_is_refreshed_updated_and_destroyed(imported: Project) -> None:
+    refreshed = imported.pulumi("refresh", "--yes")
     assert "updated" in refreshed.stdout
-    assert project.json("status")["gateway"] == "stopped"
+    assert imported.json("status")["gateway"] == "stopped"
 
-    key = project.key()
-    project.berth("up", "--yes")
-    assert project.json("invoke", "digits")["model_name"] == "digits"
-    assert project.key() == key
-    project.berth("preview", "--expect-no-changes")
+    key = imported.key()
+    imported.berth("up", "--yes")
+    assert imported.json("invoke", "digits")["model_name"] == "digits"
+    assert imported.key() == key
+    imported.berth("preview", "--expect-no-changes")
 
-    project.berth("destroy", "--yes")
-    assert project.find_processes() == []
-    assert not project.run_dir.path.exists()
+    imported.berth("destroy", "--yes")
+    assert imported.find_processes() == []
+    assert not imported.run_dir.path.exists()
 
 
-def test_imported_state_is_destroyed_without_an_update(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    path.write_text(FIXTURE.read_text().replace(PROJECT_ROOT, str(project.root)))
-    project.pulumi("stack", "import", "--file", str(path))
-    project.berth("destroy", "--yes")
-    assert not project.run_dir.path.exists()
+def test_imported_state_is_destroyed_without_an_update(imported: Project) -> None:
+    imported.berth("destroy", "--yes")
+    assert not imported.run_dir.path.exists()
