@@ -110,14 +110,14 @@ def test_installation_from_git_is_pinned_to_its_commit(
     ("origin", "pin"),
     [
         (None, "berth==9.9"),
-        ('{"url": "file:///src", "dir_info": {}}', "berth==9.9"),
+        ('{"url": "file:///src", "dir_info": {}}', "berth @ file:///src"),
         (
             '{"url": "https://example.com/berth", "vcs_info": {"vcs": "git", "commit_id": "c0"}}',
             "berth @ git+https://example.com/berth@c0",
         ),
     ],
 )
-def test_pin_names_the_installed_version(
+def test_pin_names_the_source_of_the_installed_version(
     monkeypatch: pytest.MonkeyPatch, origin: str | None, pin: str
 ) -> None:
     class Package:

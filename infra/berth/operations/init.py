@@ -65,16 +65,21 @@ def _fill_in(project: Path, name: str) -> None:
 
 
 def find_pin() -> str:
-    """Return the requirement that installs the running version of Berth."""
+    """Return the requirement that installs the running version of Berth.
+
+    A version alone would be looked up on a package index, where another project may have the name.
+    """
     try:
         package = distribution("berth")
     except PackageNotFoundError:
         return _read_template_pin()
     origin = json.loads(package.read_text("direct_url.json") or "{}")
+    if not origin:
+        return f"berth=={package.version}"
     source = origin.get("vcs_info")
     if source:
         return f"berth @ {source['vcs']}+{origin['url']}@{source['commit_id']}"
-    return f"berth=={package.version}"
+    return f"berth @ {origin['url']}"
 
 
 def _read_template_pin() -> str:
