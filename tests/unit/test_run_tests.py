@@ -7,6 +7,7 @@ import pytest
 
 from berth.engine import Engine
 from berth.operations import testing
+from tests.repository import REPOSITORY
 
 TEST = """\
 import os
@@ -45,7 +46,7 @@ def test_named_tests_run_alone(log: Path) -> None:
 
 
 def test_missing_test_is_a_usage_error(log: Path) -> None:
-    assert testing.run_tests(log.parent, ["no-such-test"]) == pytest.ExitCode.USAGE_ERROR
+    assert testing.run_tests(log.parent, ["tests/no-such-test"]) == pytest.ExitCode.USAGE_ERROR
 
 
 @pytest.mark.parametrize(
@@ -53,13 +54,15 @@ def test_missing_test_is_a_usage_error(log: Path) -> None:
     [
         ([], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]),
         (["--quick"], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "--quick"]),
+        (["-k", "x"], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "-k", "x"]),
         (["tests/unit"], ["tests/unit"]),
+        (["tests/unit/test_docs.py::test_x"], ["tests/unit/test_docs.py::test_x"]),
         (["-n0"], ["-n0"]),
     ],
 )
 def test_tests_run_in_parallel_unless_named(arguments: list[str], expected: list[str]) -> None:
-    assert testing.build_arguments(arguments, cpus=2) == expected
+    assert testing.build_arguments(REPOSITORY, arguments, cpus=2) == expected
 
 
 def test_number_of_processes_is_limited() -> None:
-    assert testing.build_arguments([], cpus=64)[1] == "8"
+    assert testing.build_arguments(REPOSITORY, [], cpus=64)[1] == "8"

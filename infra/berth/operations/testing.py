@@ -37,7 +37,7 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
         raise OperationError("pytest is not installed. Run './berth test' in a checkout of Berth.")
     engine = ensure_engine(lambda message: click.echo(message, err=True))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *build_arguments(arguments, os.cpu_count() or 1)],
+        [sys.executable, "-m", "pytest", *build_arguments(root, arguments, os.cpu_count() or 1)],
         cwd=root,
         env={**os.environ, "PATH": engine.search_path()},
     )
@@ -49,9 +49,10 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
     return process.returncode
 
 
-def build_arguments(arguments: Sequence[str], cpus: int) -> list[str]:
+def build_arguments(root: Path, arguments: Sequence[str], cpus: int) -> list[str]:
     """Return pytest's arguments: in parallel, unless the caller names tests or processes."""
-    if any(not argument.startswith("-") or argument.startswith("-n") for argument in arguments):
+    names_tests = any("/" in argument or (root / argument).exists() for argument in arguments)
+    if names_tests or any(argument.startswith("-n") for argument in arguments):
         return list(arguments)
     processes = min(_MOST_PROCESSES, _PROCESSES_PER_CPU * cpus)
     return ["-n", str(processes), *_DISTRIBUTE, *arguments]
