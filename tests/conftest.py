@@ -30,17 +30,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group tests by module, put long ones first, and repeat a failure among real parts once.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Assign each test to a group, and repeat a failure among real parts once.
 
     The summary lists every repeated test (RERUN). A slow machine therefore does not fail the run.
     An error response to a client is a defect however rare it is, and is never repeated.
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-        if _directory(item) in _REAL_PARTS:
-            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+    if _directory(item) in _REAL_PARTS:
+        item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long tests first, and leave slow ones out of a quick run."""
     items.sort(key=_priority)
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]

@@ -29,6 +29,8 @@ def cluster() -> Iterator[Cluster]:
     state_dir = Path(f"/tmp/berth-test-cluster-{number}")
     name, net = f"berth-test{number}", f"10.{118 + number}"
     try:
+        if state_dir.exists():  # An earlier run of these tests was killed.
+            Cluster(state_dir, registry="", node="").stop()
         started = start_cluster(state_dir, "--kwok", "--gpus", "2", name=name, net=net)
     except AssertionError as error:
         pytest.skip(f"the cluster cannot start on this machine: {str(error)[-2000:]}")
