@@ -5,8 +5,11 @@ process, one after the other.
 """
 
 import os
+from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster.stacks import cluster, hosted
 from tests.engine.project import ErrorResponseError
@@ -20,6 +23,8 @@ os.environ["PYTHONPATH"] = PACKAGES
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
 _REAL_PARTS = ("cluster", "aws", "parity", "engine")
+# The modules of tests/cluster and tests/parity that share the stack of the fixture `hosted`.
+_HOSTED = ("test_up", "test_network", "test_traffic", "test_same_responses")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,12 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Assign each test to a group, and repeat a failure among real parts once.
+    """Repeat a failure among real parts once, because its cause may be a slow machine.
 
-    The summary lists every repeated test (RERUN). A slow machine therefore does not fail the run.
-    An error response to a client is a defect however rare it is, and is never repeated.
+    The summary lists every repeated test (RERUN). An error response to a client is a defect however
+    rare it is, and is never repeated.
     """
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
     if _directory(item) in _REAL_PARTS:
         item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
 
@@ -51,12 +55,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
 
 
-def _group(item: pytest.Item) -> str:
-    """Tests of one group run in one process: those of a module, or those of a shared cluster."""
-    fixtures = getattr(item, "fixturenames", ())
-    if "hosted" in fixtures:
-        return "hosted"
-    return "cluster" if _directory(item) == "cluster" else item.path.stem
+class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives all tests of a group to one process: those of a module, or those of one cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = PurePosixPath(nodeid.partition("::")[0])
+        if path.parent.name not in ("cluster", "parity"):
+            return str(path)
+        return "hosted" if path.stem in _HOSTED else "cluster"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Return the scheduler of `berth test`.
+
+    pytest-xdist's own `--dist loadgroup` has no effect with pytest 9.2, which no longer reads the
+    group from the node ID.
+    """
+    return _GroupScheduling(config, log)
 
 
 def _directory(item: pytest.Item) -> str:

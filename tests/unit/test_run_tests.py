@@ -52,9 +52,9 @@ def test_missing_test_is_a_usage_error(log: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]),
-        (["--quick"], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "--quick"]),
-        (["-k", "x"], ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "-k", "x"]),
+        ([], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder"]),
+        (["--quick"], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "--quick"]),
+        (["-k", "x"], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "-k", "x"]),
         (["tests/unit"], ["tests/unit"]),
         (["tests/unit/test_docs.py::test_x"], ["tests/unit/test_docs.py::test_x"]),
         (["-n0"], ["-n0"]),

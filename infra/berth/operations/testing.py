@@ -17,8 +17,8 @@ from berth.errors import OperationError
 # 2 CPUs, whole suite: docs/measurements/tests.md.
 _PROCESSES_PER_CPU = 2
 _MOST_PROCESSES = 8
-# All tests of a module run in one process, in the order that tests/conftest.py gives the modules.
-_DISTRIBUTE = ("--dist", "loadgroup", "--no-loadscope-reorder")
+# tests/conftest.py groups the tests, and starts the groups in the order of collection.
+_DISTRIBUTE = ("--dist", "loadscope", "--no-loadscope-reorder")
 
 
 def run_tests(root: Path, arguments: Sequence[str]) -> int:
