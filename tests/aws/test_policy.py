@@ -50,7 +50,7 @@ def test_engine_starts_the_pack_through_the_installed_script(
     name, calls = "pulumi-analyzer-policy-berth", tmp_path / "calls"
     installed = Path(sys.executable).parent / name
     wrapper = tmp_path / name
-    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {installed} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\necho "$(pwd) $@" >> {calls}\nexec {installed} "$@"\n')
     wrapper.chmod(0o755)
     _set_exceptions(program)
     output = program.pulumi("preview", *_PACK, code=1, programs=tmp_path).stdout
