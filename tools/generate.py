@@ -1,5 +1,6 @@
 """Write the generated documents: `python -m tools.generate`. A test checks them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from berth.operations.graph import document_stack
@@ -8,7 +9,7 @@ from berth.spec.schema import schema_text
 from berth_policy.document import build_page
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = {
+DOCUMENTS: dict[str, Callable[[], str]] = {
     "docs/reference/pulumi-stack.schema.json": schema_text,
     # For editors of new projects.
     "infra/berth/project_template/pulumi-stack.schema.json": schema_text,

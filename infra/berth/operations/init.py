@@ -67,7 +67,7 @@ def _fill_in(project: Path, name: str) -> None:
 def find_pin() -> str:
     """Return the requirement that installs the running version of Berth.
 
-    A version alone would be looked up on a package index, where another project may have the name.
+    A package index may serve another project under this name, so a version is not enough.
     """
     try:
         package = distribution("berth")
