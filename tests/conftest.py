@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick",
         action="store_true",
-        help="Run only tests that need no engine, cluster or cloud, and take less than 2 s each.",
+        help="Run only tests that need no engine, cluster or cloud and are not marked slow.",
     )
 
 
