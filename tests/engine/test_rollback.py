@@ -131,5 +131,5 @@ def test_rollback_reports_another_program_and_runs_it_on_request(up: Project) ->
 
 
 def _program(up: Project) -> str:
-    """Return the output that tells which program ran last."""
+    """Return the output that names the program of the latest update."""
     return up.pulumi("stack", "output", "program").stdout.strip()
