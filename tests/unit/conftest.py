@@ -2,15 +2,30 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _loop_of_module() -> Iterator[asyncio.AbstractEventLoop]:
+    """Give fixtures of a module an event loop, which Pulumi's mocks use and do not create."""
+    with _current_loop() as loop:
+        yield loop
+
+
 @pytest.fixture(autouse=True)
-def _own_event_loop() -> Iterator[None]:
-    """Give each test its own event loop: Pulumi's mocks use the current one and create none."""
+def _loop_of_test(_loop_of_module: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Give each test its own event loop, whatever earlier tests did to theirs."""
+    with _current_loop():
+        yield
+    asyncio.set_event_loop(_loop_of_module)
+
+
+@contextmanager
+def _current_loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    yield
+    yield loop
     asyncio.set_event_loop(None)
     loop.close()
