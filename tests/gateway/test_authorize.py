@@ -12,6 +12,7 @@ from tests.gateway.fake_berth import FakeBerth, Handler, RecordedRequest, respon
 from tests.gateway.gateway_process import (
     GENERATED_ID,
     KEY,
+    NO_TLS,
     GatewayProcess,
     build_client,
     build_config,
@@ -57,6 +58,7 @@ def authorize(
             *(("x-api-key", key) for key in keys),
         ],
         timeout=20,
+        verify=NO_TLS,
     )
 
 
@@ -96,13 +98,16 @@ def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
 )
 @pytest.mark.parametrize("keys", [(KEY,), (), ("wrong",), (KEY, KEY)])
 def test_rejections_equal_those_of_public_port(
-    live_gateway: GatewayProcess, method: str, path: str, keys: tuple[str, ...]
+    shared_gateway: GatewayProcess, method: str, path: str, keys: tuple[str, ...]
 ) -> None:
     public = httpx.request(
-        method, live_gateway.url + path, headers=[("x-api-key", key) for key in keys]
+        method,
+        shared_gateway.url + path,
+        headers=[("x-api-key", key) for key in keys],
+        verify=NO_TLS,
     )
     assert public.status_code in (401, 404, 405)
-    response = authorize(live_gateway, path, method=method, keys=keys)
+    response = authorize(shared_gateway, path, method=method, keys=keys)
     assert summarize(response) == summarize(public)
     assert GENERATED_ID.fullmatch(response.headers["x-request-id"])
 
@@ -134,18 +139,18 @@ def test_allowed_inference_request_gets_200_with_headers(
     assert berth_1.requests == []
 
 
-def test_invalid_request_id_is_replaced(live_gateway: GatewayProcess) -> None:
-    headers = authorize(live_gateway, headers={"x-request-id": "a b" * 100}).headers
+def test_invalid_request_id_is_replaced(shared_gateway: GatewayProcess) -> None:
+    headers = authorize(shared_gateway, headers={"x-request-id": "a b" * 100}).headers
     assert GENERATED_ID.fullmatch(headers["x-request-id"])
     assert headers["x-berth-return-x-request-id"] == headers["x-request-id"]
 
 
-def test_only_inference_requests_are_authorize(live_gateway: GatewayProcess) -> None:
+def test_only_inference_requests_are_authorize(shared_gateway: GatewayProcess) -> None:
     for uri in ("/v2", "/v2/models/digits", "/v2/models/digits/versions/1/ready"):
-        response = authorize(live_gateway, uri, method="GET")
+        response = authorize(shared_gateway, uri, method="GET")
         assert response.status_code == 404
         assert "Only inference requests" in response.json()["error"]
-    assert authorize(live_gateway, "/v2/health/ready", method="GET", keys=()).status_code == 401
+    assert authorize(shared_gateway, "/v2/health/ready", method="GET", keys=()).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -177,12 +182,12 @@ def test_only_inference_requests_are_authorize(live_gateway: GatewayProcess) -> 
     ],
 )
 def test_missing_or_invalid_forwarded_headers_get_400(
-    live_gateway: GatewayProcess, headers: list[tuple[str, Any]], message: str
+    shared_gateway: GatewayProcess, headers: list[tuple[str, Any]], message: str
 ) -> None:
-    url = f"http://127.0.0.1:{live_gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
+    url = f"http://127.0.0.1:{shared_gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
     sent = [(name.encode(), value if isinstance(value, bytes) else value.encode())
             for name, value in headers]  # fmt: skip
-    response = httpx.get(url, headers=[*sent, (b"x-api-key", KEY.encode())])
+    response = httpx.get(url, headers=[*sent, (b"x-api-key", KEY.encode())], verify=NO_TLS)
     assert response.status_code == 400
     assert message in response.json()["error"]
     assert "ratelimit-limit" not in response.headers

@@ -176,6 +176,7 @@ def test_invalid_quota_file_is_logged_and_gateway_starts(
     assert "Cannot read quota counters; starting at zero" in gateway.read_log()
 
 
+@pytest.mark.slow
 def test_failed_save_of_counters_is_retried(
     gateway: GatewayProcess, content: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from tests.gateway.gateway_process import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 BURST, QUOTA = 7, 10
 

@@ -10,6 +10,7 @@ import pytest
 from tests.gateway.fake_berth import FakeBerth
 from tests.gateway.gateway_process import (
     GENERATED_ID,
+    NO_TLS,
     GatewayProcess,
     build_client,
     build_config,
@@ -45,8 +46,8 @@ def get_error(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
-def test_health_checks_need_no_api_key(live_gateway: GatewayProcess, path: str) -> None:
-    with live_gateway.client(key=None) as http:
+def test_health_checks_need_no_api_key(shared_gateway: GatewayProcess, path: str) -> None:
+    with shared_gateway.client(key=None) as http:
         assert http.get(path).status_code == 200
         assert http.head(path).status_code == 200
         rejected = http.post(path)
@@ -60,10 +61,13 @@ def test_health_checks_need_no_api_key(live_gateway: GatewayProcess, path: str) 
 )
 @pytest.mark.parametrize("keys", [[], ["wrong"], [""], ["key of default", "key of default"]])
 def test_request_without_one_valid_key_gets_401(
-    live_gateway: GatewayProcess, method: str, path: str, keys: list[str]
+    shared_gateway: GatewayProcess, method: str, path: str, keys: list[str]
 ) -> None:
     response = httpx.request(
-        method, live_gateway.url + path, headers=[("x-api-key", key) for key in keys]
+        method,
+        shared_gateway.url + path,
+        headers=[("x-api-key", key) for key in keys],
+        verify=NO_TLS,
     )
     assert response.status_code == 401
     assert response.headers["www-authenticate"].startswith("ApiKey ")
@@ -79,8 +83,8 @@ def test_every_key_of_client_is_accepted(live_gateway: GatewayProcess) -> None:
             assert http.get("/v2").status_code == 200
 
 
-def test_server_metadata_lists_name_version_and_extensions(live_gateway: GatewayProcess) -> None:
-    with live_gateway.client() as http:
+def test_server_metadata_lists_name_version_and_extensions(shared_gateway: GatewayProcess) -> None:
+    with shared_gateway.client() as http:
         content = http.get("/v2").json()
     assert content["name"] == "berth"
     assert content["version"]
@@ -166,9 +170,9 @@ def test_model_is_ready_if_every_exposed_version_is_ready(
     ],
 )
 def test_unknown_path_model_or_version_gets_404(
-    live_gateway: GatewayProcess, path: str, message: str
+    shared_gateway: GatewayProcess, path: str, message: str
 ) -> None:
-    with live_gateway.client() as http:
+    with shared_gateway.client() as http:
         response = http.get(path)
     assert response.status_code == 404
     assert message in get_error(response)
@@ -197,9 +201,9 @@ def test_unexposed_version_gets_404_and_is_not_listed(
     ],
 )
 def test_unsupported_method_gets_405_with_allow_header(
-    live_gateway: GatewayProcess, method: str, path: str, allow: str
+    shared_gateway: GatewayProcess, method: str, path: str, allow: str
 ) -> None:
-    with live_gateway.client() as http:
+    with shared_gateway.client() as http:
         response = http.request(method, path)
     assert response.status_code == 405
     assert response.headers["allow"] == allow
@@ -227,9 +231,9 @@ def test_chunked_body_has_same_size_limit(live_gateway: GatewayProcess, berth_1:
     assert berth_1.requests[0].headers["content-length"] == "100000"
 
 
-def test_inference_request_without_body_gets_411(live_gateway: GatewayProcess) -> None:
+def test_inference_request_without_body_gets_411(shared_gateway: GatewayProcess) -> None:
     assert send_raw(
-        live_gateway, b"POST /v2/models/digits/infer HTTP/1.1\r\n" + HEADERS
+        shared_gateway, b"POST /v2/models/digits/infer HTTP/1.1\r\n" + HEADERS
     ).startswith(b"411 ")
 
 
@@ -264,12 +268,12 @@ HEADERS = b"host: x\r\nx-api-key: key of default\r\nconnection: close\r\n\r\n"
     ],
 )  # fmt: skip
 def test_malformed_request_gets_4xx_and_gateway_continues(
-    live_gateway: GatewayProcess, request_bytes: bytes, status: bytes
+    shared_gateway: GatewayProcess, request_bytes: bytes, status: bytes
 ) -> None:
-    response = send_raw(live_gateway, request_bytes)
+    response = send_raw(shared_gateway, request_bytes)
     assert response.startswith(status), response
     assert list(json.loads(response.split(b"\r\n\r\n", 1)[1])) == ["error"]
-    with live_gateway.client() as http:
+    with shared_gateway.client() as http:
         assert http.get("/v2").status_code == 200
 
 

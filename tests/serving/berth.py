@@ -178,7 +178,9 @@ class Berth:
 
     def create_client(self) -> httpx.Client:
         """Return a client with its own connections."""
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=_WAIT_SECONDS)
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=_WAIT_SECONDS, verify=False
+        )
 
     def connect(self) -> socket.socket:
         """Return a new connection."""

@@ -116,6 +116,7 @@ def test_sigterm_under_load_fails_no_request(echo_model: Path, log: Path) -> Non
         assert messages.count("Request completed") == sum(responses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_request_beyond_grace_period_gets_503(
     slow_model: Path, log: Path, held: HeldRuns, workers: str
@@ -148,6 +149,7 @@ def _run_two_workers(model: Path, log: Path) -> Iterator[Berth]:
         yield berth
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced(echo_model: Path, log: Path) -> None:
     with _run_two_workers(echo_model, log) as berth:
         victim = _find_workers(berth)[0]
@@ -171,6 +173,7 @@ def test_metrics_of_workers_are_merged(echo_model: Path, log: Path) -> None:
         assert berth.metric("berth_model_info") == 1
 
 
+@pytest.mark.slow
 def test_workers_exit_with_killed_supervisor(echo_model: Path, log: Path) -> None:
     """Otherwise they would keep the port from the berth that replaces this one."""
     with _run_two_workers(echo_model, log) as berth:

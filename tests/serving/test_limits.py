@@ -151,6 +151,7 @@ def test_health_check_responds_during_long_run(slow_model: Path, log: Path, held
         assert request.result().status_code == 200
 
 
+@pytest.mark.slow
 def test_model_slower_than_estimated_leaves_event_loop(tmp_path: Path, log: Path) -> None:
     """The run time of this model depends on the value of its input, not on its size."""
     model = write_slow_model(tmp_path / "model", size=64)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from berth.operations.graph import (
@@ -95,6 +96,7 @@ def test_names_are_escaped_and_shortened() -> None:
     assert "and 2 more" in text
 
 
+@pytest.mark.slow
 def test_datasets_are_nodes(tmp_path: Path) -> None:
     content = yaml.safe_load((REPOSITORY / "Pulumi.dev.yaml").read_text())
     content["config"]["berth:data"]["datasets"] = {"prices": {"version": "7", "models": ["digits"]}}
@@ -103,6 +105,7 @@ def test_datasets_are_nodes(tmp_path: Path) -> None:
     assert "prices" in draw_stack(file)
 
 
+@pytest.mark.slow
 def test_page_with_the_graph_of_prod_is_current() -> None:
     page = (REPOSITORY / "docs" / "explanation" / "prod-stack.md").read_text()
     assert page == document_stack(REPOSITORY / "Pulumi.prod.yaml"), "run `python -m tools.generate`"

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -44,7 +45,16 @@ def test_readme_table_matches_card(directory: Path) -> None:
         assert f"{name} {value:.4f}" in row
 
 
-@pytest.mark.parametrize("recipe", make.RECIPES, ids=lambda r: f"{r.name}-{r.version}")
+def _recipes() -> list[Any]:
+    """Return each recipe as a parameter. The text model predicts for 8 s."""
+    slow = {"docstring-origin": pytest.mark.slow}
+    return [
+        pytest.param(recipe, marks=slow.get(recipe.name, ()), id=f"{recipe.name}-{recipe.version}")
+        for recipe in make.RECIPES
+    ]
+
+
+@pytest.mark.parametrize("recipe", _recipes())
 def test_metrics_match_predictions_of_committed_model(recipe: make.Recipe) -> None:
     """Measure the metrics of model.onnx on the held-out rows, without training."""
     directory = MODELS / recipe.name / recipe.version

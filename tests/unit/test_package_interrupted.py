@@ -33,6 +33,7 @@ def _run(*arguments: str) -> int:
     return subprocess.run(command, cwd=REPOSITORY, timeout=120, check=False).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["card", "publish", "sync"])
 def test_killed_process_leaves_no_version(moment: str, tmp_path: Path) -> None:
     assert _run(str(tmp_path), moment) == -signal.SIGKILL

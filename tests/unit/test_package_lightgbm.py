@@ -94,6 +94,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_packaged_model_gives_same_predictions_at_thresholds(model: str, tmp_path: Path) -> None:
     train, rows = MODELS[model]
@@ -181,6 +182,7 @@ def _pickled(_: bytes) -> bytes:
     return pickle.dumps(_regressor(*DIABETES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

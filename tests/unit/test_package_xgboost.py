@@ -98,6 +98,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_packaged_model_gives_same_predictions_at_thresholds(model: str, tmp_path: Path) -> None:
     train, rows = MODELS[model]
@@ -186,6 +187,7 @@ def _pickled(_: bytes) -> bytes:
     return pickle.dumps(xgboost.XGBRegressor(n_estimators=2).fit(*DIABETES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["json", "ubj"])
 @pytest.mark.parametrize(
     ("damage", "message"),

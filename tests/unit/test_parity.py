@@ -36,6 +36,7 @@ def _edit(folder: Path, stack: str, change: Callable[[Any], None]) -> None:
         YAML().dump(content, stream)
 
 
+@pytest.mark.slow
 def test_dev_and_prod_have_no_differences() -> None:
     assert compare_stacks(REPOSITORY, "dev", "prod") == []
 
@@ -47,6 +48,7 @@ def _change_structure(config: Any) -> None:
     config["berth:encryption"]["rotation_days"] = 90
 
 
+@pytest.mark.slow
 def test_differences_are_listed_by_resource(stacks: Path) -> None:
     _edit(stacks, "prod", _change_structure)
     by_key = {
@@ -69,11 +71,13 @@ def _change_sizes(config: Any) -> None:
     config.pop("berth:budget")
 
 
+@pytest.mark.slow
 def test_values_that_may_differ_are_ignored(stacks: Path) -> None:
     _edit(stacks, "prod", _change_sizes)
     assert compare_stacks(stacks, "dev", "prod") == []
 
 
+@pytest.mark.slow
 def test_invalid_configuration_is_reported(stacks: Path) -> None:
     _edit(stacks, "prod", lambda config: config["berth:cluster"].update(version="latest"))
     with pytest.raises(OperationError, match=r"Pulumi.prod.yaml:\d+: berth:cluster.version"):

@@ -89,6 +89,7 @@ _dev_paths = st.sampled_from(_paths(_DEV))
 
 @settings(parent=_SETTINGS, max_examples=200)
 @given(path=_dev_paths, value=_values)
+@pytest.mark.slow
 def test_any_value_at_any_path_is_accepted_or_reported(
     tmp_path: Path, path: tuple[Any, ...], value: Any
 ) -> None:

@@ -197,6 +197,7 @@ def test_changed_lock_file_installs_again(project: Project) -> None:
     assert project.run().stderr == ""
 
 
+@pytest.mark.slow
 def test_package_and_test_commands_install_their_own_lock_files(project: Project) -> None:
     project.run()
     assert "requirements-package.lock" in project.run("package").stderr
@@ -206,6 +207,7 @@ def test_package_and_test_commands_install_their_own_lock_files(project: Project
         assert project.run(command).stderr == ""
 
 
+@pytest.mark.slow
 def test_failed_install_is_reported_and_repeated(project: Project) -> None:
     project.run()
     project.lock(f"no-such-package-at-all==1 --hash=sha256:{'0' * 64}")
@@ -229,6 +231,7 @@ def test_changed_package_content_is_rejected(project: Project) -> None:
     assert "HASHES" in result.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_install_creates_the_environment_again(project: Project) -> None:
     project.run()
     with socket.create_server(("127.0.0.1", 0)) as index:

@@ -36,10 +36,12 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
     if importlib.util.find_spec("pytest") is None:
         raise OperationError("pytest is not installed. Run './berth test' in a checkout of Berth.")
     engine = ensure_engine(lambda message: click.echo(message, err=True))
+    # The tests start hundreds of Python processes, which would compile every module again.
+    environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *build_arguments(root, arguments, os.cpu_count() or 1)],
         cwd=root,
-        env={**os.environ, "PATH": engine.search_path()},
+        env={**environment, "PATH": engine.search_path()},
     )
     with process:
         while process.poll() is None:
