@@ -5,7 +5,7 @@ process, one after the other.
 """
 
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -45,13 +45,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the tests with real parts in a quick run, in each of its processes."""
+    with_real_parts = collection_path.is_dir() and collection_path.name in _REAL_PARTS
+    return True if with_real_parts and config.getoption("--quick") else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put long tests first, and leave slow ones out of a quick run."""
     items.sort(key=_priority)
     if config.getoption("--quick"):
-        slow = [item for item in items if _is_slow(item)]
-        items[:] = [item for item in items if not _is_slow(item)]
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
 
 
@@ -81,7 +87,3 @@ def _directory(item: pytest.Item) -> str:
 def _priority(item: pytest.Item) -> int:
     directory = _directory(item)
     return _REAL_PARTS.index(directory) if directory in _REAL_PARTS else len(_REAL_PARTS)
-
-
-def _is_slow(item: pytest.Item) -> bool:
-    return _directory(item) in _REAL_PARTS or item.get_closest_marker("slow") is not None

@@ -169,7 +169,7 @@ def test_version_on_path_is_read_again_only_after_a_change(
     for _ in range(3):
         assert ensure_engine(messages.append) == Engine(path, "3.170.0")
     assert calls.read_text() == "x\n"
-    program.write_text(program.read_text().replace("170", "1710"))
+    program.write_text(program.read_text().replace("v3.170.0", "v3.1710.0"))
     assert ensure_engine(messages.append) == Engine(path, "3.1710.0")
     assert calls.read_text() == "x\nx\n"
     (tmp_path / "cache" / "berth" / "engine-versions.json").write_text("[broken")

@@ -53,7 +53,10 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
 
 def build_arguments(root: Path, arguments: Sequence[str], cpus: int) -> list[str]:
     """Return pytest's arguments: in parallel, unless the caller names tests or processes."""
-    names_tests = any("/" in argument or (root / argument).exists() for argument in arguments)
+    names_tests = any(
+        not argument.startswith("-") and ("/" in argument or (root / argument).exists())
+        for argument in arguments
+    )
     if names_tests or any(argument.startswith("-n") for argument in arguments):
         return list(arguments)
     processes = min(_MOST_PROCESSES, _PROCESSES_PER_CPU * cpus)
