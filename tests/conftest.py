@@ -5,7 +5,7 @@ process, one after the other.
 """
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import pytest
@@ -22,8 +22,10 @@ os.environ["PYTHONPATH"] = PACKAGES
 
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
-_REAL_PARTS = ("cluster", "aws", "parity", "engine")
-# The modules of tests/cluster and tests/parity that share the stack of the fixture `hosted`.
+_REAL_PARTS = ("cluster", "parity", "aws", "engine")
+# These modules outside tests/cluster use the cluster too.
+_ON_CLUSTER = ("parity/test_same_responses.py", "aws/test_stacks.py")
+# These modules share the stack of the fixture `hosted`, which runs until the end.
 _HOSTED = ("test_up", "test_network", "test_traffic", "test_same_responses")
 
 
@@ -62,13 +64,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives all tests of a group to one process: those of a module, or those of one cluster."""
+    """Gives all tests of a group to one process: those of a module, or those of the cluster.
+
+    One cluster, because two on a machine with 2 CPUs make the probes of both fail.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = PurePosixPath(nodeid.partition("::")[0])
-        if path.parent.name not in ("cluster", "parity"):
-            return str(path)
-        return "hosted" if path.stem in _HOSTED else "cluster"
+        return "cluster" if _is_on_cluster(path) else str(path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -84,6 +87,11 @@ def _directory(item: pytest.Item) -> str:
     return item.path.parent.name
 
 
-def _priority(item: pytest.Item) -> int:
+def _is_on_cluster(path: PurePath) -> bool:
+    return path.parent.name == "cluster" or "/".join(path.parts[-2:]) in _ON_CLUSTER
+
+
+def _priority(item: pytest.Item) -> tuple[int, int]:
     directory = _directory(item)
-    return _REAL_PARTS.index(directory) if directory in _REAL_PARTS else len(_REAL_PARTS)
+    rank = _REAL_PARTS.index(directory) if directory in _REAL_PARTS else len(_REAL_PARTS)
+    return (0, item.path.stem in _HOSTED) if _is_on_cluster(item.path) else (1, rank)
