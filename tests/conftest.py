@@ -5,7 +5,7 @@ process, one after the other.
 """
 
 import os
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -23,8 +23,6 @@ os.environ["PYTHONPATH"] = PACKAGES
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
 _REAL_PARTS = ("cluster", "parity", "aws", "engine")
-# These modules outside tests/cluster use the cluster too.
-_ON_CLUSTER = ("parity/test_same_responses.py", "aws/test_stacks.py")
 # These modules share the stack of the fixture `hosted`, which runs until the end.
 _HOSTED = ("test_up", "test_network", "test_traffic", "test_same_responses")
 
@@ -64,14 +62,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives all tests of a group to one process: those of a module, or those of the cluster.
+    """Gives all tests of a group to one process: those of a module, or those of a stack.
 
-    One cluster, because two on a machine with 2 CPUs make the probes of both fail.
+    The other tests of the cluster are one group, because they need most of a small machine.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = PurePosixPath(nodeid.partition("::")[0])
-        return "cluster" if _is_on_cluster(path) else str(path)
+        if path.parent.name not in ("cluster", "parity"):
+            return str(path)
+        return "hosted" if path.stem in _HOSTED else "cluster"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -87,11 +87,10 @@ def _directory(item: pytest.Item) -> str:
     return item.path.parent.name
 
 
-def _is_on_cluster(path: PurePath) -> bool:
-    return path.parent.name == "cluster" or "/".join(path.parts[-2:]) in _ON_CLUSTER
-
-
-def _priority(item: pytest.Item) -> tuple[int, int]:
-    directory = _directory(item)
-    rank = _REAL_PARTS.index(directory) if directory in _REAL_PARTS else len(_REAL_PARTS)
-    return (0, item.path.stem in _HOSTED) if _is_on_cluster(item.path) else (1, rank)
+def _priority(item: pytest.Item) -> int:
+    """Return a number that sorts the longest groups of tests first."""
+    order = ("test_stacks", *_REAL_PARTS)
+    return min(
+        order.index(name) if name in order else len(order)
+        for name in (item.path.stem, _directory(item))
+    )

@@ -13,7 +13,8 @@ from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 from tests.repository import REPOSITORY
 
-_NODE_PORTS = {"dev": 31080, "prod": 31081}
+# In the range from which Kubernetes chooses no port for other Services.
+_NODE_PORTS = {"dev": 30080, "prod": 30081}
 _AUTOSCALER = "autoscaler:substitute"
 _SMALL_RESOURCES = {"cpu": "50m", "memory": "192Mi"}
 

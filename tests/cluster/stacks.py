@@ -1,4 +1,4 @@
-"""Fixtures: one cluster per test process, and one stack on it that most tests share."""
+"""Fixtures: one cluster for all test processes, and one stack on it that most tests share."""
 
 import copy
 import json
@@ -12,30 +12,48 @@ import pytest
 from ruamel.yaml import YAML
 
 from berth_protocol.model_card import read_card
+from pulumi_berth.files import acquire_lock
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Load, Project
 
 NAMESPACE = "hosted"
 """Namespace of the stack of fixture `hosted`."""
+# Not in pytest's directory: the path of a socket is limited to 107 characters.
+_STATE_DIR = Path("/tmp/berth-test-cluster")
+_NET = "10.118"
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The cluster of this test process."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster, which the first process that needs it starts, and the last one stops."""
     if reason := find_missing_requirement():
         pytest.skip(reason)
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    # Not in pytest's directory: the path of a socket is limited to 107 characters.
-    state_dir = Path(f"/tmp/berth-test-cluster-{number}")
-    name, net = f"berth-test{number}", f"10.{118 + number}"
-    try:
-        if state_dir.exists():  # An earlier run of these tests was killed.
-            Cluster(state_dir, registry="", node="").stop()
-        started = start_cluster(state_dir, "--kwok", "--gpus", "2", name=name, net=net)
-    except AssertionError as error:
-        pytest.skip(f"the cluster cannot start on this machine: {str(error)[-2000:]}")
-    yield started
-    started.stop()
+    # pytest gives each process its own directory in that of the run.
+    run = tmp_path_factory.getbasetemp()
+    users = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "cluster-users"
+    users.mkdir(exist_ok=True)
+    user = users / str(os.getpid())
+    with acquire_lock(users.with_suffix(".lock")):
+        try:
+            running = _join_cluster() if any(users.iterdir()) else _start_cluster()
+        except AssertionError as error:
+            pytest.skip(f"the cluster cannot start on this machine: {str(error)[-2000:]}")
+        user.touch()
+    yield running
+    with acquire_lock(users.with_suffix(".lock")):
+        user.unlink()
+        if not any(users.iterdir()):
+            running.stop()
+
+
+def _start_cluster() -> Cluster:
+    if _STATE_DIR.exists():  # An earlier run of these tests was killed.
+        _join_cluster().stop()
+    return start_cluster(_STATE_DIR, "--kwok", "--gpus", "2", name="berth-test", net=_NET)
+
+
+def _join_cluster() -> Cluster:
+    return Cluster(_STATE_DIR, registry=f"{_NET}.0.2:5000", node=f"{_NET}.0.2")
 
 
 def build_stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, Any]:

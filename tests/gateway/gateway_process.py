@@ -25,6 +25,7 @@ GENERATED_ID = re.compile("[0-9a-f]{16}-[0-9a-f]+")
 NO_TLS = False
 """Argument `verify` of httpx: to load the CA certificates takes 29 ms of CPU time."""
 _DEADLINE_SECONDS = 20.0
+_RETURNED_PORTS: set[int] = set()
 
 
 def build_config(**changes: Any) -> dict[str, Any]:
@@ -205,11 +206,17 @@ class GatewayProcess:
 
 
 def find_free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that no program listens on."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports of 127.0.0.1 that no program listens on, and that no earlier call returned."""
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            candidate = socket.create_server(("127.0.0.1", 0))
+            port = candidate.getsockname()[1]
+            if port in _RETURNED_PORTS:
+                candidate.close()
+                continue
+            _RETURNED_PORTS.add(port)
+            sockets.append(candidate)
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:

@@ -52,12 +52,12 @@ def test_missing_test_is_a_usage_error(log: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder"]),
-        (["--quick"], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "--quick"]),
-        (["-k", "x"], ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "-k", "x"]),
+        ([], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]),
+        (["--quick"], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "--quick"]),
+        (["-k", "x"], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-k", "x"]),
         (
             ["--junitxml=/a/b"],
-            ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "--junitxml=/a/b"],
+            ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "--junitxml=/a/b"],
         ),
         (["tests/unit"], ["tests/unit"]),
         (["tests/unit/test_docs.py::test_x"], ["tests/unit/test_docs.py::test_x"]),
