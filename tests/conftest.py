@@ -24,7 +24,7 @@ os.environ["PYTHONPATH"] = PACKAGES
 # the machine. They also take longest and therefore start first.
 _REAL_PARTS = ("cluster", "parity", "aws", "engine")
 # These modules share the stack of the fixture `hosted`, which runs until the end.
-_HOSTED = ("test_up", "test_network", "test_traffic", "test_same_responses")
+_HOSTED = ("test_up", "test_network", "test_traffic", "test_shared_limits", "test_same_responses")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ import lzma
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ PACKAGES = (
     "tzdata",
     "zlib1g",
 )
+# The Valkey server and its libraries that the base does not have. Debian 12 has it in backports.
+VALKEY_PACKAGES = (
+    "libatomic1",
+    "libcap2",
+    "libgcrypt20",
+    "libgpg-error0",
+    "libjemalloc2",
+    "liblz4-1",
+    "liblzf1",
+    "libsystemd0",
+    "libzstd1",
+    "valkey-server",
+    "valkey-tools",
+)
 # The latest version on PyPI is one version behind the CPU package in requirements.txt.
 _ONNXRUNTIME_GPU = "1.31.1"
 _INDEXES = (
@@ -51,6 +66,7 @@ _INDEXES = (
     ("debian", f"{SUITE}-updates"),
     ("debian-security", f"{SUITE}-security"),
 )
+_BACKPORTS = ("debian", f"{SUITE}-backports")
 
 _SERVER = ["uvicorn", "uvloop", "httptools", "msgspec", "orjson", "prometheus_client"]
 _SERVING = [
@@ -66,7 +82,7 @@ RUNTIMES: dict[str, tuple[list[str], list[str]]] = {
     "serving-cpu": (_SERVING, ["onnxruntime"]),
     # Its extras contain the NVIDIA libraries that it was built for.
     "serving-cuda": ([*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"], []),
-    "gateway": ([*_SERVER, "aiohttp"], []),
+    "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey"], []),
 }
 # There are no CUDA wheels of onnxruntime for arm64.
 _ONLY_AMD64 = ("serving-cuda",)
@@ -74,25 +90,32 @@ _ONLY_AMD64 = ("serving-cuda",)
 _TIMEOUT_SECONDS = 120
 
 
-def lock_debian() -> dict[str, Any]:
+def lock_debian(packages: Sequence[str], indexes: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return the latest version of each package for each architecture."""
     return {
         "suite": SUITE,
         "snapshot": datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
-        "packages": {architecture: _find_latest(architecture) for architecture in PLATFORMS},
+        "packages": {
+            architecture: _find_latest(architecture, packages, indexes)
+            for architecture in PLATFORMS
+        },
     }
 
 
-def _find_latest(architecture: str) -> list[dict[str, Any]]:
+def _find_latest(
+    architecture: str, packages: Sequence[str], indexes: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
     latest: dict[str, dict[str, Any]] = {}
-    for archive, suite in _INDEXES:
+    for archive, suite in indexes:
         url = f"{MIRROR}/{archive}/dists/{suite}/main/binary-{architecture}/Packages.xz"
         response = httpx.get(url, timeout=_TIMEOUT_SECONDS, follow_redirects=True)
         index = lzma.decompress(response.raise_for_status().content)
         for package in Packages.iter_paragraphs(index, use_apt_pkg=False):
             name = package["Package"]
-            if name not in PACKAGES:
+            if name not in packages:
                 continue
+            if suite.endswith("-backports") and name in latest:
+                continue  # Debian's security team supports the other version.
             if name in latest and Version(package["Version"]) <= Version(latest[name]["version"]):
                 continue
             latest[name] = {
@@ -103,7 +126,7 @@ def _find_latest(architecture: str) -> list[dict[str, Any]]:
                 "size": int(package["Size"]),
                 "sha256": package["SHA256"],
             }
-    return [latest[name] for name in sorted(PACKAGES)]
+    return [latest[name] for name in sorted(packages)]
 
 
 def lock_wheels() -> dict[str, dict[str, list[dict[str, str]]]]:
@@ -155,7 +178,12 @@ def _resolve(names: list[str], architecture: str, *options: str) -> list[dict[st
 
 def main() -> int:
     """Write all lock files."""
-    for name, content in (("base", lock_debian()), ("wheels", lock_wheels())):
+    locks = {
+        "base": lock_debian(PACKAGES, _INDEXES),
+        "valkey": lock_debian(VALKEY_PACKAGES, [*_INDEXES, _BACKPORTS]),
+        "wheels": lock_wheels(),
+    }
+    for name, content in locks.items():
         path = ROOT / "components/pulumi_berth/images" / f"{name}.lock.json"
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(path.relative_to(ROOT))

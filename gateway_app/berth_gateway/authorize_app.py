@@ -10,20 +10,16 @@ from urllib.parse import unquote
 import httptools
 
 from berth_gateway.error_responses import respond_to_errors
-from berth_gateway.limits.peers import DIFFERENT_CONFIG
 from berth_gateway.public_app import PublicApp
 from berth_gateway.request_context import (
     RequestContext,
     send_body_part,
-    send_error,
     start_response,
 )
-from berth_protocol.asgi import RawHeaders, Receive, Scope, Send
+from berth_protocol.asgi import Receive, Scope, Send
 from berth_protocol.errors import RequestError
 from berth_protocol.headers import (
-    API_KEY,
     CLIENT,
-    CONFIG_DIGEST,
     FORWARDED_METHOD,
     FORWARDED_URI,
     REQUEST_ID,
@@ -31,11 +27,8 @@ from berth_protocol.headers import (
 )
 from berth_protocol.paths import Operation, infer_path, parse_path
 
-_API_KEY = API_KEY.encode()
-_CONFIG_DIGEST = CONFIG_DIGEST.encode()
 _FORWARDED_METHOD = FORWARDED_METHOD.encode()
 _FORWARDED_URI = FORWARDED_URI.encode()
-_HEADERS_FOR_OWNER = (_API_KEY, _FORWARDED_METHOD, _FORWARDED_URI)
 _METHOD = re.compile(rb"[!-~]{1,32}")
 
 
@@ -44,8 +37,6 @@ class AuthorizeApp:
 
     The ingress controller adds the headers of a 200 to the request: the request ID, the client's
     name, and as `x-berth-return-<name>` the headers that the berth returns to the client.
-
-    If several gateways share limits, the client's owner authorizes the request.
     """
 
     def __init__(self, gateway: PublicApp) -> None:
@@ -54,43 +45,6 @@ class AuthorizeApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to the ingress controller."""
         context = RequestContext.from_scope(scope, receive, send)
-        client = self._find_client(context)
-        if client is not None:
-            headers = self._build_owner_headers(context)
-            response = await self._gateway.limiter.authorize_at_owner(client, headers)
-            if response is not None:
-                await start_response(context, response.status, response.headers)
-                await send_body_part(context, response.body, is_last=True)
-                return
-        await self._authorize(context)
-
-    async def authorize_for_peer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a peer with the limits of this gateway, if the configurations are equal."""
-        context = RequestContext.from_scope(scope, receive, send)
-        if (_CONFIG_DIGEST, self._config_digest()) not in context.headers:
-            await send_error(
-                context, DIFFERENT_CONFIG, "The gateway has a different configuration."
-            )
-            return
-        await self._authorize(context)
-
-    def _config_digest(self) -> bytes:
-        return self._gateway.configs.active.config_sha256.encode()
-
-    def _find_client(self, context: RequestContext) -> str | None:
-        keys = context.header_values(_API_KEY)
-        if len(keys) != 1:
-            return None
-        client = self._gateway.configs.active.find_client(keys[0])
-        return None if client is None else client.name
-
-    def _build_owner_headers(self, context: RequestContext) -> RawHeaders:
-        headers = [header for header in context.headers if header[0] in _HEADERS_FOR_OWNER]
-        headers.append((REQUEST_ID.encode(), context.request_id.encode()))
-        headers.append((_CONFIG_DIGEST, self._config_digest()))
-        return headers
-
-    async def _authorize(self, context: RequestContext) -> None:
         context.response_headers[REQUEST_ID] = context.request_id
         await respond_to_errors(context, self._respond(context))
         if context.status == 200:

@@ -26,8 +26,8 @@ class Metrics:
         authorized: Inference requests that the ingress controller forwards, by client and model.
             Their outcome is not known to the gateway.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
-        peer_updates: Usage updates to peers, by outcome: `sent` or `failed`.
-        peers: Peers that respond.
+        limits_shared: 1 while Valkey decides about limits, otherwise 0.
+        own_decisions: Decisions of this gateway alone, because Valkey was unreachable.
     """
 
     def __init__(self) -> None:
@@ -66,11 +66,14 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
-        self.peers = Gauge("berth_gateway_peers", "Peers that respond", registry=self._registry)
-        self.peer_updates = Counter(
-            "berth_gateway_peer_updates_total",
-            "Usage updates to peers",
-            ("outcome",),
+        self.limits_shared = Gauge(
+            "berth_gateway_limits_shared",
+            "1 while Valkey decides about limits",
+            registry=self._registry,
+        )
+        self.own_decisions = Counter(
+            "berth_gateway_own_limit_decisions_total",
+            "Decisions about limits without Valkey, because it was unreachable",
             registry=self._registry,
         )
 

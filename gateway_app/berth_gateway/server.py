@@ -15,9 +15,8 @@ from berth_gateway.active_config import ConfigStore
 from berth_gateway.admin_app import AdminApp
 from berth_gateway.authorize_app import AuthorizeApp
 from berth_gateway.config import ConfigError
-from berth_gateway.limits.limiter import MemoryLimiter
-from berth_gateway.limits.peer_app import PeerApp
-from berth_gateway.limits.peers import PeerLimiter
+from berth_gateway.limits.limiter import Limiter, MemoryLimiter
+from berth_gateway.limits.valkey_limiter import ValkeyLimiter
 from berth_gateway.metrics import Metrics
 from berth_gateway.public_app import PublicApp
 from berth_gateway.settings import Settings, read_settings
@@ -55,7 +54,6 @@ def run(environment: Mapping[str, str]) -> int:
         "public": (settings.host, settings.port),
         "authorize": (settings.host, settings.authorize_port),
         "admin": (settings.admin_host, settings.admin_port),
-        "peer": (settings.host, settings.peer_port),
     }
     sockets: dict[str, socket.socket] = {}
     for name, (host, port) in listeners.items():
@@ -80,7 +78,7 @@ async def _serve(
     settings: Settings, configs: ConfigStore, sockets: Mapping[str, socket.socket]
 ) -> None:
     metrics = Metrics()
-    limiter = _create_limiter(settings, configs, metrics)
+    limiter = _create_limiter(settings, metrics)
 
     def on_reload(is_applied: bool) -> None:
         metrics.reloads.labels("applied" if is_applied else "rejected").inc()
@@ -98,17 +96,12 @@ async def _serve(
             metrics,
             access_log=_LOG.isEnabledFor(logging.INFO),
         )
-        authorize = AuthorizeApp(gateway)
-        apps: dict[str, App] = {"public": gateway, "authorize": authorize}
+        apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
         servers = {
             name: HttpServer(server_config(app)) for name, app in apps.items() if name in sockets
         }
         _handle_signals(settings, configs, gateway, [*servers.values()])
         async with contextlib.AsyncExitStack() as stack:
-            if isinstance(limiter, PeerLimiter):
-                peer_app = PeerApp(limiter.sharing, authorize.authorize_for_peer)
-                await stack.enter_async_context(_serve_in_background(peer_app, sockets["peer"]))
-                metrics.peers.set_function(limiter.peers.count_responding)
             await stack.enter_async_context(limiter)
             await stack.enter_async_context(
                 _serve_in_background(AdminApp(gateway), sockets["admin"])
@@ -125,16 +118,17 @@ async def _serve(
             )
 
 
-def _create_limiter(settings: Settings, configs: ConfigStore, metrics: Metrics) -> MemoryLimiter:
-    quota_file = settings.state_dir / "quotas.json"
-    if settings.peer_port is None:
-        return MemoryLimiter(quota_file)
-    return PeerLimiter(
-        quota_file,
-        settings.peers,
-        settings.peer_port,
-        find_client=lambda name: configs.active.clients.get(name),
-        updates=metrics.peer_updates,
+def _create_limiter(settings: Settings, metrics: Metrics) -> Limiter:
+    own = MemoryLimiter(settings.state_dir / "quotas.json")
+    if settings.valkey is None:
+        return own
+    return ValkeyLimiter(
+        settings.valkey,
+        settings.valkey_prefix,
+        settings.when_unreachable,
+        own,
+        is_shared=metrics.limits_shared,
+        own_decisions=metrics.own_decisions,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from berth_gateway.limits.valkey_address import ValkeyAddress, parse_valkey_url
+from berth_gateway.limits.valkey_limiter import WhenUnreachable
 from berth_protocol.environment import (
     LOG_LEVELS,
     PORT,
@@ -13,9 +15,10 @@ from berth_protocol.environment import (
     directory,
     number,
     one_of,
+    token_file,
 )
 
-_HOST = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+_PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +36,10 @@ class Settings:
         state_dir: Directory that keeps the quota counters across restarts.
         token_file: File with the token that berths require. None sends no token.
         grace_seconds: Maximum time from SIGTERM to exit, in seconds.
-        peers: Names or addresses of the gateways that serve the same clients. They can include
-            this gateway.
-        peer_port: TCP port for peers, on `host` and on the peers. None if there are no peers.
+        valkey: Valkey server that keeps the limits of several gateways. None if this gateway keeps
+            them itself.
+        valkey_prefix: First part of the keys in Valkey. Gateways with the same prefix share limits.
+        when_unreachable: What the gateway does while it cannot reach Valkey.
         log_level: One of LOG_LEVELS. The access log needs `info`.
     """
 
@@ -49,8 +53,9 @@ class Settings:
     state_dir: Path
     token_file: Path | None
     grace_seconds: float
-    peers: tuple[str, ...]
-    peer_port: int | None
+    valkey: ValkeyAddress | None
+    valkey_prefix: str
+    when_unreachable: WhenUnreachable
     log_level: str
 
 
@@ -61,7 +66,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         SettingError: If a variable is missing or invalid.
     """
     read = EnvironmentReader(environment, "GATEWAY_").read
-    peers = read("PEERS", "", _hosts)
     return Settings(
         host=read("HOST", "127.0.0.1", str),
         port=read("PORT", None, PORT),
@@ -73,8 +77,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         state_dir=read("STATE_DIR", None, _writable_directory),
         token_file=read("TOKEN_FILE", "", _optional_path),
         grace_seconds=read("GRACE_SECONDS", "30", number(0.1, 3600)),
-        peers=peers,
-        peer_port=read("PEER_PORT", None, PORT) if peers else None,
+        valkey=read("VALKEY_URL_FILE", "", _optional_valkey),
+        valkey_prefix=read("VALKEY_PREFIX", "berth", _prefix),
+        when_unreachable=read("VALKEY_UNREACHABLE", WhenUnreachable.OWN_LIMITS, _when_unreachable),
         log_level=read("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
     )
 
@@ -94,8 +99,22 @@ def _writable_directory(text: str) -> Path:
     return path
 
 
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(text.split(",")) if text else ()
-    if not all(_HOST.fullmatch(host) for host in hosts):
-        raise ValueError("must be host names or addresses, separated by commas without spaces")
-    return hosts
+def _optional_valkey(text: str) -> ValkeyAddress | None:
+    """Parse the path of a file with a URL. The URL may contain a password."""
+    url = token_file(text)
+    if url is None:
+        return None
+    try:
+        return parse_valkey_url(url.decode())
+    except ValueError as error:
+        raise ValueError(f"the URL in this file {error}") from None
+
+
+def _prefix(text: str) -> str:
+    if not _PREFIX.fullmatch(text):
+        raise ValueError("must contain 1 to 128 letters, digits, '.', '_', ':' or '-'")
+    return text
+
+
+def _when_unreachable(text: str) -> WhenUnreachable:
+    return WhenUnreachable(one_of(tuple(WhenUnreachable))(text))

@@ -21,9 +21,6 @@ SHADOW = "x-berth-shadow"
 CLIENT = "x-berth-client"
 """The name of the client that the API key belongs to."""
 
-CONFIG_DIGEST = "x-berth-config"
-"""The digest of the gateway configuration, between gateways that share limits."""
-
 RATE_LIMIT = "ratelimit-limit"
 RATE_LIMIT_REMAINING = "ratelimit-remaining"
 RATE_LIMIT_RESET = "ratelimit-reset"

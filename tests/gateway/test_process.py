@@ -31,10 +31,20 @@ def build_digits_config(berth: FakeBerth) -> dict[str, Any]:
         ({"GATEWAY_AUTHORIZE_PORT": "0"}, "GATEWAY_AUTHORIZE_PORT='0': must be a whole number"),
         ({"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "Cannot listen on 192.0.2.1:"),
         ({"GATEWAY_WATCH_SECONDS": "-1"}, "GATEWAY_WATCH_SECONDS='-1': must be a number"),
-        ({"GATEWAY_PEERS": "gateway"}, "GATEWAY_PEER_PORT is not set"),
-        ({"GATEWAY_PEERS": "a..b"}, "GATEWAY_PEERS='a..b': must be host names or addresses"),
-        ({"GATEWAY_PEERS": "::1,gateway.x"}, "GATEWAY_PEER_PORT is not set"),
-        ({"GATEWAY_PEERS": "gateway, x"}, "GATEWAY_PEERS='gateway, x': must be host names"),
+        (
+            {"GATEWAY_VALKEY_URL_FILE": "/nowhere"},
+            "GATEWAY_VALKEY_URL_FILE='/nowhere': cannot be read: No such file",
+        ),
+        (
+            {"GATEWAY_VALKEY_URL_FILE": "/proc/sys/kernel/ostype"},
+            "GATEWAY_VALKEY_URL_FILE='/proc/sys/kernel/ostype': the URL in this file must be "
+            "valkey://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or valkeys:// for TLS",
+        ),
+        ({"GATEWAY_VALKEY_PREFIX": "a b"}, "GATEWAY_VALKEY_PREFIX='a b': must contain 1 to 128"),
+        (
+            {"GATEWAY_VALKEY_UNREACHABLE": "reject"},
+            "GATEWAY_VALKEY_UNREACHABLE='reject': must be one of own-limits, no-limits",
+        ),
         (
             {"GATEWAY_CONFIG": "/nowhere/gateway.json"},
             "/nowhere/gateway.json: Cannot read the gateway configuration: No such file",

@@ -142,8 +142,6 @@ def test_every_variable_of_the_programs_is_in_the_reference(tmp_path: Path) -> N
         GATEWAY_PORT="1",
         GATEWAY_ADMIN_PORT="2",
         GATEWAY_AUTHORIZE_PORT="3",
-        GATEWAY_PEERS="gateway",
-        GATEWAY_PEER_PORT="4",
     )
     Settings.read(environment)
     read_settings(environment)

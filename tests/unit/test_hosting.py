@@ -64,6 +64,7 @@ def _declare(folder: Path, weight: int) -> Resources:
             images=HostingImages(
                 serving=dict.fromkeys(_VERSIONS, "registry/x@sha256:0"),
                 gateway="registry/gateway@sha256:0",
+                valkey="registry/valkey@sha256:0",
                 dataset_mounts={"digits": [], "breast-cancer": []},
             ),
             keys=client_keys(spec.gateway.clients),
@@ -102,7 +103,7 @@ def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
         for (kind, _), inputs in declared.items()
         if kind == "Deployment"
     ]
-    assert len(pods) == 5
+    assert len(pods) == 6
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -116,7 +117,7 @@ def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
 
 def test_all_service_accounts_have_the_pull_secret(declared: Resources) -> None:
     accounts = [inputs for (kind, _), inputs in declared.items() if kind == "ServiceAccount"]
-    assert len(accounts) == 5
+    assert len(accounts) == 6
     assert all(account["imagePullSecrets"] == [{"name": "registry-login"}] for account in accounts)
 
 

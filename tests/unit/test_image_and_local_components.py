@@ -12,6 +12,7 @@ from pulumi_berth.images.base_image import HardenedBaseImage
 from pulumi_berth.images.dataset_image import DatasetImage
 from pulumi_berth.images.gateway_image import GatewayImage
 from pulumi_berth.images.serving_image import ServingImage
+from pulumi_berth.images.valkey_image import ValkeyImage
 from pulumi_berth.local.berth import LocalBerth
 from pulumi_berth.local.gateway import LocalGateway
 
@@ -28,6 +29,7 @@ _REFERENCE = f"registry.example.com/berth/base@sha256:{'0' * 64}"
 _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     HardenedBaseImage: {"runtime": "serving-cuda", "settings": _SETTINGS},
     GatewayImage: {"settings": _SETTINGS},
+    ValkeyImage: {"settings": _SETTINGS},
     ServingImage: {
         "model": "digits", "version": "1", "modelDir": "/models/digits/1", "digest": "sha256:0",
         "base": _REFERENCE, "settings": _SETTINGS,

@@ -15,6 +15,7 @@ from pulumi_berth.kubernetes.gateway_route import GatewayRoute
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace
 from pulumi_berth.kubernetes.model_route import ModelRoute
 from pulumi_berth.kubernetes.traefik import Traefik
+from pulumi_berth.kubernetes.valkey import Valkey
 
 _SERVING = {
     "workers": 1.0, "threads": 1.0, "intraOpThreads": 1.0, "maxBatch": 8.0, "queue": 16.0,
@@ -37,6 +38,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     Gateway: {
         "namespace": "hosting", "image": "registry.example.com/gateway@sha256:0", "replicas": 2.0,
         "callers": [{"app": "traefik"}], "metricsNamespace": "monitoring",
+        "limits": {"valkeyUrl": "valkey://:password@valkey.example.com:6380", "prefix": "berth"},
         "config": {"max_body_bytes": 1000.0, "timeout_seconds": 30.0, "clients": [], "models": {}},
     },
     GatewayRoute: {
@@ -48,6 +50,10 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
         "filters": [],
         "plan": {"model": "digits", "splitBackends": {"1": {"name": "digits-1", "port": 8080.0}},
                  "traffic": {"1": 100.0}, "versionBackends": {}},
+    },
+    Valkey: {
+        "namespace": "hosting", "image": "registry.example.com/valkey@sha256:0",
+        "callers": [{"app": "gateway"}], "storageClass": "fast", "storageGib": 2.0,
     },
     HostingNamespace: {"namespace": "hosting", "stack": "dev"},
     Traefik: {
@@ -73,7 +79,8 @@ class _Engine(mocks.Mocks):
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         self.resources[args.typ.rpartition(":")[2], args.name] = args.inputs
-        return f"{args.name}-id", args.inputs
+        outputs = {"key": "password"} if args.typ.endswith(":ApiKey") else {}
+        return f"{args.name}-id", args.inputs | outputs
 
 
 def _construct(component: type[pulumi.ComponentResource]) -> dict[tuple[str, str], Any]:

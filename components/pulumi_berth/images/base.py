@@ -22,10 +22,23 @@ _DROPPED = re.compile(
     r"|usr/lib/python3\.11/(ensurepip|idlelib|lib2to3|pydoc_data|tkinter|turtledemo|unittest|venv"
     r"|distutils|test|config-3\.11-[^/]*|__phello__)/|.*/__pycache__/"
 )
-_KEPT = re.compile(r"usr/bin/python3\.11$|etc/os-release$")
+_KEPT = re.compile(r"usr/bin/(python3\.11|valkey-server|valkey-check-rdb)$|etc/os-release$")
 
 _PASSWD = f"root:x:0:0:root:/:/nonexistent\nberth:x:{USER}:{USER}:berth:/:/nonexistent\n"
 _GROUP = f"root:x:0:\nberth:x:{USER}:\n"
+
+
+def packages_tree(packages: Sequence[Package]) -> Tree:
+    """Return the files that packages add to an image."""
+    tree: Tree = {}
+    for package in packages:
+        for package_path, entry in package.files.items():
+            path = _merge(package_path)
+            if _KEPT.match(path) or not _DROPPED.match(path):
+                tree[path] = entry
+        name = Parser().parsestr(package.control)["Package"]
+        tree[f"var/lib/dpkg/status.d/{name}"] = text_file(package.control)
+    return tree
 
 
 def base_tree(packages: Sequence[Package]) -> Tree:
@@ -43,13 +56,7 @@ def base_tree(packages: Sequence[Package]) -> Tree:
         "sys": directory(EXECUTABLE),
         "dev": directory(EXECUTABLE),
     }
-    for package in packages:
-        for package_path, entry in package.files.items():
-            path = _merge(package_path)
-            if _KEPT.match(path) or not _DROPPED.match(path):
-                tree[path] = entry
-        name = Parser().parsestr(package.control)["Package"]
-        tree[f"var/lib/dpkg/status.d/{name}"] = text_file(package.control)
+    tree |= packages_tree(packages)
     tree["etc/ssl/certs/ca-certificates.crt"] = _bundle_certificates(tree)
     tree |= {
         name: symlink(f"usr/{name}") for name in _MERGED if _has_directory(tree, f"usr/{name}")

@@ -15,6 +15,7 @@ class LayerKind(StrEnum):
     """The content of a layer."""
 
     BASE = "base"
+    VALKEY = "valkey"
     RUNTIME = "runtime"
     PROGRAM = "program"
     MODEL = "model"

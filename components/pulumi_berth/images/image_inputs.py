@@ -85,6 +85,8 @@ def _layer(inputs: Mapping[str, Any], layer: Mapping[str, Any], architecture: st
     match LayerKind(layer["kind"]):
         case LayerKind.BASE:
             return layers.base_layer(architecture, inputs["mirrors"])
+        case LayerKind.VALKEY:
+            return layers.valkey_layer(architecture, inputs["mirrors"])
         case LayerKind.RUNTIME:
             return layers.runtime_layer(name, architecture)
         case LayerKind.PROGRAM:

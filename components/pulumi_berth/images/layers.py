@@ -12,8 +12,8 @@ from pulumi_berth.datasets.artifact import dataset_tree
 from pulumi_berth.datasets.bucket_dataset import BucketDataset
 from pulumi_berth.files import acquire_lock, cache_directory, open_replacement
 from pulumi_berth.images import base, debian, wheels
-from pulumi_berth.images.base import USER, base_tree
-from pulumi_berth.images.debian import unpack
+from pulumi_berth.images.base import USER, base_tree, packages_tree
+from pulumi_berth.images.debian import Package, unpack
 from pulumi_berth.images.packages import fetch_package, read_lock
 from pulumi_berth.images.wheels import LIBRARIES as LIBRARIES
 from pulumi_berth.images.wheels import fetch_wheels, libraries_tree, read_wheel_lock
@@ -25,6 +25,7 @@ from pulumi_berth.oci.tree import Tree, read_tree
 from pulumi_berth.program_source import PROGRAM_PACKAGES, package_directory, program_digest
 
 BASE_LOCK = package_directory("pulumi_berth.images") / "base.lock.json"
+VALKEY_LOCK = package_directory("pulumi_berth.images") / "valkey.lock.json"
 WHEEL_LOCK = package_directory("pulumi_berth.images") / "wheels.lock.json"
 
 PROGRAMS = "opt/berth/app"
@@ -37,6 +38,11 @@ USER_AND_GROUP = f"{USER}:{USER}"
 def base_digest() -> str:
     """Return the digest of the base layer's inputs: the list of Debian packages and the recipe."""
     return _digest(json.loads(BASE_LOCK.read_text())["packages"], base, debian)
+
+
+def valkey_digest() -> str:
+    """Return the digest of the Valkey layer's inputs: the Debian packages and the recipe."""
+    return _digest(json.loads(VALKEY_LOCK.read_text())["packages"], base, debian)
 
 
 def runtime_digest(runtime: str) -> str:
@@ -53,15 +59,28 @@ def _digest(inputs: object, *recipe: ModuleType) -> str:
 
 def base_layer(architecture: str, mirrors: Sequence[str]) -> Layer:
     """Build the layer with Debian's Python. `mirrors` replaces Debian's own servers."""
-    lock = read_lock(BASE_LOCK)
-    packages = lock.packages[architecture]
+    return _cached(
+        "base",
+        [base_digest(), architecture],
+        lambda: base_tree(_fetch_packages(BASE_LOCK, architecture, mirrors)),
+    )
 
-    def build() -> Tree:
-        return base_tree(
-            [unpack(package.path, fetch_package(lock, package, mirrors)) for package in packages]
-        )
 
-    return _cached("base", [base_digest(), architecture], build)
+def valkey_layer(architecture: str, mirrors: Sequence[str]) -> Layer:
+    """Build the layer with Debian's Valkey server, for the base layer."""
+    return _cached(
+        "valkey",
+        [valkey_digest(), architecture],
+        lambda: packages_tree(_fetch_packages(VALKEY_LOCK, architecture, mirrors)),
+    )
+
+
+def _fetch_packages(path: Path, architecture: str, mirrors: Sequence[str]) -> list[Package]:
+    lock = read_lock(path)
+    return [
+        unpack(package.path, fetch_package(lock, package, mirrors))
+        for package in lock.packages[architecture]
+    ]
 
 
 def runtime_layer(runtime: str, architecture: str) -> Layer:

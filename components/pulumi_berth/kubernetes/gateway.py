@@ -11,6 +11,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_gateway.config import convert_config, encode_config
+from berth_gateway.limits.valkey_address import parse_valkey_url
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
@@ -32,14 +33,31 @@ from pulumi_berth.kubernetes.objects import (
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
 METRICS_PORT = 9090
-PEER_PORT = 8082
 DEPLOYMENT = "gateway"
 SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-of": PART_OF}
-_PEERS = "gateway-peers"
 _CONFIG_DIRECTORY = "/etc/gateway"
+_URL_FILE = "valkey-url"
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLimits:
+    """Where the gateway's pods keep the clients' limits together.
+
+    Attributes:
+        valkey_url: URL of a Valkey server, see `berth_gateway.limits.valkey_address`. A secret.
+        prefix: First part of the keys. It differs between stacks that use the same server.
+        pods: Labels of the server's pods. None if the server is outside the namespace.
+        when_unreachable: `own-limits` or `no-limits`, see
+            `berth_gateway.limits.valkey_limiter.WhenUnreachable`. Defaults to `own-limits`.
+    """
+
+    valkey_url: pulumi.Input[str]
+    prefix: str
+    pods: Mapping[str, str] | None = None
+    when_unreachable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +68,18 @@ class GatewayArgs:
         namespace: Namespace of the stack.
         image: Image of the gateway program.
         config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
+        limits: Where the pods keep the clients' limits.
         callers: Labels of the pods that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
-        replicas: Number of pods. They share the clients' limits.
+        replicas: Number of pods.
     """
 
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     config: pulumi.Input[Mapping[str, Any]]
+    limits: SharedLimits
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     pull_secret: str | None = None
@@ -97,7 +117,7 @@ class Gateway(pulumi.ComponentResource):
             # are ready before the old pods and the old Secret are deleted.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={"gateway.json": config_json},
+            string_data={"gateway.json": config_json, _URL_FILE: args.limits.valkey_url},
             opts=child_opts,
         )
         account = ServiceAccount(
@@ -120,18 +140,6 @@ class Gateway(pulumi.ComponentResource):
             },
             opts=child_opts,
         )
-        peers = Service(
-            f"{name}-peers",
-            metadata=build_metadata(args.namespace, _PEERS, labels, SKIP_AWAIT),
-            spec={
-                "selector": SELECTOR_LABELS,
-                "cluster_ip": "None",
-                # A starting gateway queries its peers before it is ready.
-                "publish_not_ready_addresses": True,
-                "ports": [{"name": "peer", "port": PEER_PORT, "target_port": "peer"}],
-            },
-            opts=child_opts,
-        )
         deployment = Deployment(
             name,
             metadata=metadata,
@@ -144,7 +152,7 @@ class Gateway(pulumi.ComponentResource):
                     "spec": _build_pod(args, account.metadata.name, config.metadata.name),
                 },
             },
-            opts=limit_ready_time(_READY_SECONDS, after=[service, peers], opts=child_opts),
+            opts=limit_ready_time(_READY_SECONDS, after=[service], opts=child_opts),
         )
         PodDisruptionBudget(
             name,
@@ -171,8 +179,9 @@ def _build_pod(
         "GATEWAY_CONFIG": f"{_CONFIG_DIRECTORY}/gateway.json",
         "GATEWAY_STATE_DIR": "/tmp",  # noqa: S108
         "GATEWAY_GRACE_SECONDS": str(_GRACE_SECONDS),
-        "GATEWAY_PEERS": _PEERS,
-        "GATEWAY_PEER_PORT": str(PEER_PORT),
+        "GATEWAY_VALKEY_URL_FILE": f"{_CONFIG_DIRECTORY}/{_URL_FILE}",
+        "GATEWAY_VALKEY_PREFIX": args.limits.prefix,
+        "GATEWAY_VALKEY_UNREACHABLE": args.limits.when_unreachable or "own-limits",
     }
     container = {
         "name": "gateway",
@@ -181,7 +190,6 @@ def _build_pod(
             {"name": "public", "container_port": PUBLIC_PORT},
             {"name": "authorize", "container_port": AUTHORIZE_PORT},
             {"name": "metrics", "container_port": METRICS_PORT},
-            {"name": "peer", "container_port": PEER_PORT},
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {
@@ -206,10 +214,14 @@ def _build_pod(
 
 
 def _build_policy(args: GatewayArgs) -> dict[str, Any]:
-    """Allow requests from the callers, metrics scrapes, peers, requests to berths, and DNS."""
+    """Allow requests from the callers, metrics scrapes, requests to berths, Valkey and DNS."""
     callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
     berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
-    gateways = {"pod_selector": {"match_labels": SELECTOR_LABELS}}
+    limits = args.limits
+    valkey_port = pulumi.Output.unsecret(
+        pulumi.Output.from_input(limits.valkey_url).apply(lambda url: parse_valkey_url(url).port)
+    )
+    servers = [{"pod_selector": {"match_labels": dict(limits.pods)}}] if limits.pods else None
     return {
         "pod_selector": {"match_labels": SELECTOR_LABELS},
         "policy_types": ["Ingress", "Egress"],
@@ -225,11 +237,13 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
                 "from_": [select_namespace(args.metrics_namespace)],
                 "ports": [{"port": "metrics", "protocol": "TCP"}],
             },
-            {"from_": [gateways], "ports": [{"port": "peer", "protocol": "TCP"}]},
         ],
         "egress": [
             DNS_EGRESS,
             {"to": [berths], "ports": [{"port": BERTH_PORT, "protocol": "TCP"}]},
-            {"to": [gateways], "ports": [{"port": PEER_PORT, "protocol": "TCP"}]},
+            {
+                **({"to": servers} if servers else {}),
+                "ports": [{"port": valkey_port, "protocol": "TCP"}],
+            },
         ],
     }

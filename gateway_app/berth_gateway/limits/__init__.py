@@ -1,5 +1,5 @@
-"""Limits of clients: rate limits and quotas, for one gateway or for several that share them.
+"""Limits of clients: rate limits and quotas, of one gateway or of all gateways together.
 
-The other modules of the gateway use only `limiter` and `limit_decision`. Gateways that share limits
-do so through `peers`, `sharing` and `peer_app`.
+The other modules of the gateway use only `limiter` and `limit_decision`. One gateway keeps its
+limits in memory; several share them in Valkey (`valkey_limiter`).
 """

@@ -1,9 +1,9 @@
 """The decision of a limit about one request, and its response headers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
-from berth_protocol.asgi import RawHeaders
 from berth_protocol.headers import (
     RATE_LIMIT,
     RATE_LIMIT_REMAINING,
@@ -32,20 +32,9 @@ class LimitDecision:
     retry_after_seconds: int
     resets_at: datetime | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class OwnerResponse:
-    """The complete response of another gateway, which enforces a client's limits.
-
-    Attributes:
-        status: HTTP status.
-        headers: Response headers.
-        body: Response body.
-    """
-
-    status: int
-    headers: RawHeaders
-    body: bytes
+    def allow(self) -> Self:
+        """Return the same decision for a request that passes anyway."""
+        return replace(self, is_allowed=True, retry_after_seconds=0)
 
 
 def build_rate_limit_headers(decision: LimitDecision) -> dict[str, str]:

@@ -9,14 +9,22 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from berth_gateway.config import Client
-from berth_gateway.limits.limit_decision import LimitDecision, OwnerResponse
+from berth_gateway.limits.limit_decision import LimitDecision
 from berth_gateway.limits.quota import Quotas, read_counters, save_counters
 from berth_gateway.limits.token_bucket import TokenBuckets
-from berth_protocol.asgi import RawHeaders
 
 
 class Limiter(Protocol):
-    """Applies the limits of all clients."""
+    """Applies the limits of all clients while the context manager is active."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
     async def take_token(self, client: Client) -> LimitDecision:
         """Count a request against the client's rate limit, if it is allowed."""
@@ -26,16 +34,6 @@ class Limiter(Protocol):
 
         Returns:
             None if the client has no quota.
-        """
-
-    async def authorize_at_owner(self, client: str, headers: RawHeaders) -> OwnerResponse | None:
-        """Let the gateway that owns a client authorize a request.
-
-        Args:
-            headers: Headers of the authorization request.
-
-        Returns:
-            None if this gateway must authorize the request itself.
         """
 
     def keep_only(self, clients: Container[str]) -> None:
@@ -83,14 +81,6 @@ class MemoryLimiter:
         if client.quota is None:
             return None
         return self.quotas.consume(client.name, client.quota)
-
-    async def authorize_at_owner(
-        self,
-        client: str,  # noqa: ARG002
-        headers: RawHeaders,  # noqa: ARG002
-    ) -> OwnerResponse | None:
-        """Return None: the only gateway owns all clients."""
-        return None
 
     def keep_only(self, clients: Container[str]) -> None:
         """Forget the rate limits of all other clients."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,10 +30,6 @@ class QuotaCounter(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     start: datetime
     used: int
 
-    def is_same_period(self, other: "QuotaCounter") -> bool:
-        """Return whether both counters count the same period."""
-        return (self.period, self.start) == (other.period, other.start)
-
     def has_ended(self, now: datetime) -> bool:
         """Return whether the period has ended."""
         return now >= get_period_bounds(self.period, self.start)[1]
@@ -45,9 +41,6 @@ class Quotas:
     The counter of a removed client is kept until its period ends. Removing and adding a client
     does not give it a second quota.
 
-    The requests that this gateway allowed are also counted separately: gateways that serve the
-    same clients report them to each other, and each adds the requests of the others.
-
     Args:
         clock: Returns the time in UTC.
         counters: Counters from the file.
@@ -56,67 +49,47 @@ class Quotas:
     def __init__(self, clock: Callable[[], datetime], counters: Mapping[str, QuotaCounter]) -> None:
         self._clock = clock
         self._counters = dict(counters)
-        self._local: dict[str, QuotaCounter] = {}
-        self._changed_clients: set[str] = set()
         self._has_unsaved = False
 
     def consume(self, client: str, quota: Quota) -> LimitDecision:
         """Count one request, if the quota allows it."""
+        used = self.get_counter(client, quota).used
+        is_allowed = used < quota.requests
+        return self.record(client, quota, used + is_allowed, is_allowed=is_allowed)
+
+    def record(self, client: str, quota: Quota, used: int, *, is_allowed: bool) -> LimitDecision:
+        """Set the counter after a decision, and describe the decision."""
         now = self._clock()
-        start, end = get_period_bounds(quota.period, now)
-        counter = _get_or_reset(self._counters, client, quota.period, start)
-        is_allowed = counter.used < quota.requests
-        if is_allowed:
-            counter.used += 1
-            _get_or_reset(self._local, client, quota.period, start).used += 1
-            self._changed_clients.add(client)
-            self._has_unsaved = True
+        _, end = get_period_bounds(quota.period, now)
+        self.get_counter(client, quota).used = used
+        self._has_unsaved |= is_allowed
         seconds_left = -int((now - end) // timedelta(seconds=1))
         return LimitDecision(
             is_allowed=is_allowed,
             limit=quota.requests,
-            remaining=max(0, quota.requests - counter.used),
+            remaining=max(0, quota.requests - used),
             reset_seconds=seconds_left,
             retry_after_seconds=0 if is_allowed else max(1, seconds_left),
             resets_at=end,
         )
 
-    def add(self, client: str, usage: QuotaCounter) -> bool:
-        """Add requests that another gateway allowed.
-
-        Returns:
-            False, without a change, if the period of `usage` is not current on this clock, or if
-            the client's quota has a different period in this gateway's configuration.
-        """
-        if not self._can_count(client, usage):
-            return False
-        _get_or_reset(self._counters, client, usage.period, usage.start).used += usage.used
-        self._has_unsaved = True
-        return True
-
-    def raise_to(self, client: str, minimum: QuotaCounter) -> None:
-        """Raise the client's counter to `minimum.used`, if `add` would accept its period."""
-        if self._can_count(client, minimum):
-            counter = _get_or_reset(self._counters, client, minimum.period, minimum.start)
-            counter.used = max(counter.used, minimum.used)
-            self._has_unsaved = True
+    def get_counter(self, client: str, quota: Quota) -> QuotaCounter:
+        """Return the client's counter of the current period, which starts at 0."""
+        start, _ = get_period_bounds(quota.period, self._clock())
+        counter = self._counters.get(client)
+        if counter is None or (counter.period, counter.start) != (quota.period, start):
+            counter = QuotaCounter(period=quota.period, start=start, used=0)
+            self._counters[client] = counter
+        return counter
 
     def get_current(self) -> dict[str, QuotaCounter]:
         """Return a copy of each counter whose period has not ended, by client."""
-        return self._copy_current(self._counters, self._counters)
-
-    def get_local(self, clients: Iterable[str] | None = None) -> dict[str, QuotaCounter]:
-        """Return the part of `get_current` that this gateway allowed.
-
-        Args:
-            clients: Clients to return. Defaults to all.
-        """
-        return self._copy_current(self._local, self._local if clients is None else clients)
-
-    def pop_changed_clients(self) -> set[str]:
-        """Return the clients whose local counter increased since the last call."""
-        changed, self._changed_clients = self._changed_clients, set()
-        return changed
+        now = self._clock()
+        return {
+            name: msgspec.structs.replace(counter)
+            for name, counter in self._counters.items()
+            if not counter.has_ended(now)
+        }
 
     def get_used(self) -> dict[str, int]:
         """Return the requests in each period that has not ended, by client."""
@@ -128,36 +101,11 @@ class Quotas:
             return None
         self._has_unsaved = False
         self._counters = self.get_current()
-        self._local = self.get_local()
         return self.get_current()
 
     def mark_unsaved(self) -> None:
         """Let `pop_unsaved` return the counters again, because they could not be saved."""
         self._has_unsaved = True
-
-    def _copy_current(
-        self, counters: Mapping[str, QuotaCounter], clients: Iterable[str]
-    ) -> dict[str, QuotaCounter]:
-        now = self._clock()
-        existing = ((name, counters[name]) for name in clients if name in counters)
-        return {name: msgspec.structs.replace(c) for name, c in existing if not c.has_ended(now)}
-
-    def _can_count(self, client: str, usage: QuotaCounter) -> bool:
-        now = self._clock()
-        counter = self._counters.get(client)
-        if usage.start > now or usage.has_ended(now):
-            return False
-        return counter is None or counter.is_same_period(usage) or counter.has_ended(now)
-
-
-def _get_or_reset(
-    counters: dict[str, QuotaCounter], client: str, period: Period, start: datetime
-) -> QuotaCounter:
-    """Return the client's counter of a period. Replace a counter of another period."""
-    counter = counters.get(client)
-    if counter is None or (counter.period, counter.start) != (period, start):
-        counter = counters[client] = QuotaCounter(period=period, start=start, used=0)
-    return counter
 
 
 def get_period_bounds(period: Period, moment: datetime) -> tuple[datetime, datetime]:

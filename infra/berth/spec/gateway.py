@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from berth.spec.fields import Name, Section, Text
+from berth.spec.fields import KubernetesName, Name, Section, Text
 
 ENCRYPTED = "<encrypted-not-readable-here>"
 """The value of a secret in a file, where only its ciphertext is available. It is a valid key."""
@@ -12,6 +12,15 @@ ENCRYPTED = "<encrypted-not-readable-here>"
 ApiKeyText = Annotated[
     str,
     Text(r"[!-~]{20,128}", "20 to 128 printable ASCII characters without spaces"),
+]
+
+
+ValkeyUrlText = Annotated[
+    str,
+    Text(
+        r"valkeys?:\/\/([^\s\/?#@]*@)?[^\s\/?#@]+(\/[0-9]{1,5})?|<encrypted-not-readable-here>",
+        "valkey://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or valkeys:// for TLS",
+    ),
 ]
 
 
@@ -38,6 +47,23 @@ class ClientSpec(Section):
     config set --secret --path 'berth:gateway.clients.<client>.key'`."""
 
 
+class LimitsSpec(Section):
+    """Where the gateways of a cluster keep the clients' limits: in a Valkey server."""
+
+    valkey_url: ValkeyUrlText | None = Field(default=None, repr=False)
+    """URL of an existing server with its password, a Pulumi secret. By default, Berth runs a server
+    in the namespace. Set it with `pulumi config set --secret --path
+    'berth:gateway.limits.valkey_url'`."""
+    when_unreachable: Literal["own-limits", "no-limits"] = "own-limits"
+    """What a gateway does while it cannot reach the server: apply the limits to its own requests,
+    or let all requests pass. No request fails."""
+    storage_class: KubernetesName | None = None
+    """StorageClass of a volume for the data of Berth's server. By default, the server keeps its
+    data until its pod is deleted. The gateways then restore the quotas."""
+    storage_gib: int = Field(default=1, ge=1, le=1024)
+    """Size of the volume, in GiB."""
+
+
 class GatewaySpec(Section):
     """The entry point of a stack: clients, API keys, rate limits and request limits."""
 
@@ -48,6 +74,9 @@ class GatewaySpec(Section):
         json_schema_extra={"default": {"default": {}}},
     )
     """Clients by name. Defaults to one client named `default` with the default limits."""
+    limits: LimitsSpec = Field(default_factory=LimitsSpec)
+    """Where several gateways keep the clients' limits. The only gateway of platform local keeps
+    them itself."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
     """Maximum size of a request body, in bytes. The gateway rejects larger bodies with 413."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)

@@ -7,6 +7,7 @@ from typing import Any
 
 from berth.spec.document import NAMESPACE, Document, file_name, read_document
 from berth.spec.errors import Path, Problem
+from berth.spec.gateway import ENCRYPTED
 from berth.spec.hosting import HostingSpec
 from berth.spec.may_differ import copy_values
 from berth.spec.validation import validate_document
@@ -63,7 +64,7 @@ def load_config(stack: str) -> HostingSpec:
         if text != "":  # Ignore a key without a value.
             document.sections[name] = _decode(text)
     if "gateway" not in document.hidden:
-        document.problems += [_plaintext_key(path) for path in _client_keys(document)]
+        document.problems += [_plaintext_secret(path) for path in _secret_paths(document)]
     return validate_document(document)
 
 
@@ -75,8 +76,11 @@ def _decode(text: str) -> Any:
         return text
 
 
-def _client_keys(document: Document) -> Iterator[Path]:
-    """Return the paths of the API keys in the configuration."""
+def _secret_paths(document: Document) -> Iterator[Path]:
+    """Return the paths of the values that must be secrets: API keys, and a URL with a password."""
+    url = document.value(("gateway", "limits", "valkey_url"))
+    if isinstance(url, str) and ("@" in url or url == ENCRYPTED):
+        yield ("gateway", "limits", "valkey_url")
     clients = document.value(("gateway", "clients"))
     for name, client in clients.items() if isinstance(clients, dict) else ():
         if isinstance(client, dict) and client.get("key") is not None:
@@ -84,19 +88,23 @@ def _client_keys(document: Document) -> Iterator[Path]:
 
 
 def _misplaced_secrets(document: Document) -> Iterator[Problem]:
-    keys = set(_client_keys(document))
-    for path in document.secrets - keys:
+    expected = set(_secret_paths(document))
+    for path in document.secrets - expected:
         yield Problem(
-            path, "is a secret; only a client's key may be a secret, so use a plain value", False
+            path,
+            "is a secret; only a client's key and gateway.limits.valkey_url may be secrets, so use "
+            "a plain value",
+            False,
         )
-    for path in keys - document.secrets:
-        yield _plaintext_key(path)
+    for path in expected - document.secrets:
+        yield _plaintext_secret(path)
 
 
-def _plaintext_key(path: Path) -> Problem:
+def _plaintext_secret(path: Path) -> Problem:
+    kind = "password" if path[-1] == "valkey_url" else "key"
     return Problem(
         path,
-        "is in plaintext; remove it, choose another key, and set it with "
-        f"`pulumi config set --secret --path 'berth:gateway.clients.{path[2]}.key'`",
+        f"is in plaintext; remove it, choose another {kind}, and set it with "
+        f"`pulumi config set --secret --path 'berth:{'.'.join(map(str, path))}'`",
         False,
     )

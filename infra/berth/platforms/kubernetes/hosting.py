@@ -14,7 +14,7 @@ from berth_protocol.model_card import digest
 from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
-from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs
+from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
@@ -22,6 +22,8 @@ from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
 from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
+from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
+from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,13 @@ class HostingImages:
     Attributes:
         serving: Serving image of each (model, version).
         gateway: Image of the gateway.
+        valkey: Image of the server that keeps limits. None if the stack uses an existing server.
         dataset_mounts: Dataset mounts of each model.
     """
 
     serving: Mapping[tuple[str, str], pulumi.Input[str]]
     gateway: pulumi.Input[str]
+    valkey: pulumi.Input[str] | None
     dataset_mounts: Mapping[str, Sequence[DatasetMount]]
 
 
@@ -93,6 +97,9 @@ def declare_hosting(
                 {version: berth.url for version, berth in berths.items()},
                 splits_traffic=False,
             ),
+            limits=_declare_limits(
+                spec, hosting_namespace, images, stack=stack, opts=opts, prefix=prefix
+            ),
             callers=[TRAEFIK_LABELS],
             metrics_namespace=spec.kubernetes.metrics_namespace,
             pull_secret=spec.registry.pull_secret,
@@ -139,6 +146,44 @@ def declare_hosting(
             opts,
         )
     return Hosting(berths=berths, traefik=traefik, namespace=hosting_namespace)
+
+
+def _declare_limits(
+    spec: HostingSpec,
+    namespace: HostingNamespace,
+    images: HostingImages,
+    *,
+    stack: str,
+    opts: pulumi.ResourceOptions,
+    prefix: str,
+) -> SharedLimits:
+    """Declare the server that keeps the limits of this cluster, unless the stack has one."""
+    limits = spec.gateway.limits
+    if images.valkey is None:
+        assert limits.valkey_url is not None
+        return SharedLimits(
+            valkey_url=pulumi.Output.secret(limits.valkey_url),
+            prefix=f"berth:{prefix}{stack}",
+            when_unreachable=limits.when_unreachable,
+        )
+    valkey = Valkey(
+        f"{prefix}valkey",
+        ValkeyArgs(
+            namespace=namespace.name,
+            image=images.valkey,
+            callers=[GATEWAY_LABELS],
+            storage_class=limits.storage_class,
+            storage_gib=limits.storage_gib,
+            pull_secret=spec.registry.pull_secret,
+        ),
+        opts,
+    )
+    return SharedLimits(
+        valkey_url=valkey.url,
+        prefix="berth",
+        pods=VALKEY_LABELS,
+        when_unreachable=limits.when_unreachable,
+    )
 
 
 def _declare_berths(

@@ -1,4 +1,4 @@
-"""The images of a stack in a cluster: one per model version, and one for the gateway."""
+"""The images of a stack in a cluster: one per model version, the gateway's, and Valkey's."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageA
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs
 from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
+from pulumi_berth.images.valkey_image import ValkeyImage, ValkeyImageArgs
 
 
 def build_images(
@@ -53,7 +54,7 @@ def build_images(
                 serving[model, version] = f"{settings.registry}/{model}@{entry.image}"
                 continue
             model_dir = version_directory(root, model, version, entry.path)
-            image = ServingImage(
+            serving_image = ServingImage(
                 f"{model}-{version}",
                 ServingImageArgs(
                     model=model,
@@ -65,15 +66,20 @@ def build_images(
                 ),
                 opts,
             )
-            serving[model, version] = image.reference
-            reports[f"{model}-{version}"] = image.report
+            serving[model, version] = serving_image.reference
+            reports[f"{model}-{version}"] = serving_image.report
     gateway = GatewayImage(
         "gateway", GatewayImageArgs(settings=settings, base=spec.images.base), opts
     )
     reports["gateway"] = gateway.report
+    valkey = None
+    if spec.gateway.limits.valkey_url is None:
+        image = ValkeyImage("valkey", ValkeyImageArgs(settings=settings), opts)
+        valkey, reports["valkey"] = image.reference, image.report
     images = HostingImages(
         serving=serving,
         gateway=gateway.reference,
+        valkey=valkey,
         dataset_mounts=create_dataset_mounts(spec, settings, default_bucket),
     )
     return images, reports

@@ -1,0 +1,244 @@
+"""Limits that several gateways share: Valkey decides about each request, in one script."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Container
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import Counter, Gauge
+from valkey.asyncio import BlockingConnectionPool, SSLConnection, Valkey
+from valkey.backoff import NoBackoff
+from valkey.exceptions import ValkeyError
+from valkey.retry import Retry
+
+from berth_gateway.config import Client
+from berth_gateway.limits.limit_decision import LimitDecision
+from berth_gateway.limits.limiter import MemoryLimiter
+from berth_gateway.limits.quota import QuotaCounter, get_period_bounds
+from berth_gateway.limits.valkey_address import ValkeyAddress
+from berth_gateway.limits.valkey_scripts import DECIDE, RAISE
+
+# A decision takes less than a millisecond. Clients must not notice that Valkey hangs.
+_TIMEOUT_SECONDS = 0.25
+_RETRY_SECONDS = 0.5
+_MAX_CONNECTIONS = 64
+# Longest wait for a connection that other decisions use.
+_POOL_SECONDS = 1
+# Counters outlive their period a little, for gateways whose clock is late.
+_KEPT_SECONDS = 3600
+_LOG = logging.getLogger("gateway")
+
+
+class WhenUnreachable(StrEnum):
+    """What a gateway does while it cannot reach Valkey. No request fails because of it."""
+
+    OWN_LIMITS = "own-limits"
+    """Apply each client's limits to the requests of this gateway alone."""
+    NO_LIMITS = "no-limits"
+    """Let all requests pass, and count them."""
+
+
+class ValkeyLimiter:
+    """Keeps the limits in Valkey, for all gateways with the same address and prefix.
+
+    While Valkey is unreachable, the gateway decides by itself and continues from what Valkey last
+    said. When Valkey responds again, the gateway adds what it counted, and restores counters that
+    Valkey has lost.
+
+    Args:
+        prefix: First part of all keys. It differs between stacks that share a Valkey server.
+        own: Limits for the time in which Valkey is unreachable.
+        is_shared: Set to 1 while Valkey decides, otherwise to 0.
+        own_decisions: Counts what this gateway decided by itself.
+    """
+
+    def __init__(
+        self,
+        address: ValkeyAddress,
+        prefix: str,
+        when_unreachable: WhenUnreachable,
+        own: MemoryLimiter,
+        *,
+        is_shared: Gauge,
+        own_decisions: Counter,
+    ) -> None:
+        self._address = address
+        self._prefix = prefix
+        self._when_unreachable = when_unreachable
+        self._own = own
+        self._is_shared = is_shared
+        self._own_decisions = own_decisions
+        self._valkey = _create_client(address)
+        self._decide = self._valkey.register_script(DECIDE)
+        self._raise = self._valkey.register_script(RAISE)
+        self._is_lost = asyncio.Event()
+        # Requests that this gateway allowed and Valkey does not know of, by key of their counter.
+        self._unreported: dict[str, int] = {}
+        self._reconnecting: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._own.__aenter__()
+        try:
+            await self._report()
+        except (ValkeyError, OSError) as error:
+            self._lose(error)
+        else:
+            self._is_shared.set(1)
+        self._reconnecting = asyncio.create_task(self._reconnect())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reconnecting
+        if self._unreported:
+            with contextlib.suppress(ValkeyError, OSError):
+                await self._report()
+        await self._valkey.aclose()
+        await self._own.__aexit__(exc_type, exc, traceback)
+
+    async def take_token(self, client: Client) -> LimitDecision:
+        """Count a request against the client's rate limit, if it is allowed."""
+        bucket = f"{self._prefix}:{{{client.name}}}:bucket"
+        answer = await self._ask([bucket, ""], [client.rate_per_second, client.burst, 0, 0])
+        if answer is not None:
+            is_allowed, remaining, reset_seconds, retry_after_seconds = answer[:4]
+            self._own.buckets.set_tokens(client, remaining)
+            return LimitDecision(
+                is_allowed=bool(is_allowed),
+                limit=client.burst,
+                remaining=remaining,
+                reset_seconds=reset_seconds,
+                retry_after_seconds=retry_after_seconds,
+            )
+        decision = await self._own.take_token(client)
+        return decision if self._applies_own_limits else decision.allow()
+
+    async def consume_quota(self, client: Client) -> LimitDecision | None:
+        """Count an inference request against the client's quota, if it is allowed."""
+        if client.quota is None:
+            return None
+        quotas = self._own.quotas
+        counter = quotas.get_counter(client.name, client.quota)
+        key, expiry = self._describe(client.name, counter)
+        answer = await self._ask(["", key], [0, 0, client.quota.requests, expiry])
+        if answer is not None:
+            is_allowed, used = answer[4:]
+            return quotas.record(client.name, client.quota, used, is_allowed=bool(is_allowed))
+        if self._applies_own_limits:
+            decision = quotas.consume(client.name, client.quota)
+        else:
+            decision = quotas.record(client.name, client.quota, counter.used + 1, is_allowed=True)
+        if decision.is_allowed:
+            self._unreported[key] = self._unreported.get(key, 0) + 1
+        return decision
+
+    def keep_only(self, clients: Container[str]) -> None:
+        """Forget the rate limits of all other clients. Valkey forgets them once they are full."""
+        self._own.keep_only(clients)
+
+    def get_quota_used(self) -> dict[str, int]:
+        """Return the requests counted in the current period, by client, as last known."""
+        return self._own.get_quota_used()
+
+    @property
+    def _applies_own_limits(self) -> bool:
+        return self._when_unreachable is WhenUnreachable.OWN_LIMITS
+
+    def _describe(self, client: str, counter: QuotaCounter) -> tuple[str, int]:
+        """Return the key of a counter, and the Unix time when it expires."""
+        # Valkey's cluster mode keeps keys with the same text in braces together.
+        key = f"{self._prefix}:{{{client}}}:{counter.period}:{counter.start:%Y-%m-%dT%H}"
+        _, end = get_period_bounds(counter.period, counter.start)
+        return key, int(end.timestamp()) + _KEPT_SECONDS
+
+    async def _ask(self, keys: list[str], arguments: list[float]) -> list[int] | None:
+        """Let Valkey decide. Return None if this gateway must."""
+        if not self._is_lost.is_set():
+            try:
+                answer: list[int] = await self._decide(keys, arguments)
+            except (ValkeyError, OSError) as error:
+                self._lose(error)
+            else:
+                return answer
+        self._own_decisions.inc()
+        return None
+
+    def _lose(self, error: Exception) -> None:
+        if self._is_lost.is_set():
+            return  # Other requests have found out before.
+        self._is_lost.set()
+        self._is_shared.set(0)
+        _LOG.error(
+            "Valkey at %s is unreachable; %s: %s",
+            self._address,
+            "applying the limits to the requests of this gateway"
+            if self._applies_own_limits
+            else "letting all requests pass",
+            error,
+        )
+
+    async def _reconnect(self) -> None:
+        """Report to Valkey whenever it is lost, until it responds."""
+        while True:
+            await self._is_lost.wait()
+            await asyncio.sleep(_RETRY_SECONDS)
+            with contextlib.suppress(ValkeyError, OSError):
+                await self._report()
+                while self._unreported:  # Requests that were counted in the meantime.
+                    await self._report()
+                self._is_lost.clear()
+                self._is_shared.set(1)
+                _LOG.info("Valkey at %s responds again; limits are shared", self._address)
+
+    async def _report(self) -> None:
+        """Tell Valkey what this gateway knows of all quotas, and counted by itself.
+
+        Raises:
+            ValkeyError: If Valkey does not respond, or rejects the password.
+            OSError: If the connection fails.
+        """
+        await self._valkey.ping()
+        unreported, self._unreported = self._unreported, {}
+        for client, counter in self._own.quotas.get_current().items():
+            key, expiry = self._describe(client, counter)
+            added = unreported.pop(key, 0)
+            try:
+                await self._raise([key], [counter.used - added, added, expiry])
+            except (ValkeyError, OSError):
+                unreported[key] = added
+                for key, added in unreported.items():
+                    self._unreported[key] = self._unreported.get(key, 0) + added
+                raise
+
+
+def _create_client(address: ValkeyAddress) -> Valkey:
+    tls: dict[str, Any] = (
+        {"connection_class": SSLConnection, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        if address.uses_tls
+        else {}
+    )
+    pool = BlockingConnectionPool(
+        max_connections=_MAX_CONNECTIONS,
+        timeout=_POOL_SECONDS,
+        host=address.host,
+        port=address.port,
+        db=address.database,
+        username=address.user,
+        password=address.password,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        # A repeated decision would count a request twice.
+        retry=Retry(NoBackoff(), 0),
+        **tls,
+    )
+    return Valkey(connection_pool=pool)
