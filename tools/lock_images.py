@@ -82,7 +82,8 @@ RUNTIMES: dict[str, tuple[list[str], list[str]]] = {
     "serving-cpu": (_SERVING, ["onnxruntime"]),
     # Its extras contain the NVIDIA libraries that it was built for.
     "serving-cuda": ([*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"], []),
-    "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey"], []),
+    # Python before 3.11.3 needs async-timeout, and Debian 12 has 3.11.2. pip assumes the latest.
+    "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey", "async-timeout"], []),
 }
 # There are no CUDA wheels of onnxruntime for arm64.
 _ONLY_AMD64 = ("serving-cuda",)
