@@ -54,25 +54,32 @@ class Admission:
             RequestError: 401, 404, 405 or 429.
         """
         client = _authenticate(active, context)
-        context.client = client.name
-        decision = await self._limiter.take_token(client)
-        self._apply_limit(
-            context,
-            "rate_limit",
-            decision,
-            f"Client '{client.name}' exceeded its rate limit. "
-            f"Retry after {decision.retry_after_seconds} s.",
-        )
-        if route is None:
-            raise RequestError(
-                404, f"Path not found. Send inference requests to POST {infer_path('{model}')}."
-            )
-        check_method(route, context.method)
-        if route.operation is Operation.SERVER_METADATA:
-            return AdmittedRequest(client=client, route=route, model=None)
-        model = _find_exposed_model(active.config, route)
-        context.model = route.model
-        return AdmittedRequest(client=client, route=route, model=model)
+        self._apply_rate_limit(context, client, await self._limiter.take_token(client))
+        return _resolve(active, context, client, route)
+
+    async def admit_and_count(
+        self, active: ActiveConfig, context: RequestContext, route: Route | None
+    ) -> AdmittedRequest:
+        """Do what `admit` and, for an inference request, `consume_quota` do, in one decision.
+
+        Raises:
+            RequestError: 401, 404, 405 or 429.
+        """
+        client = _authenticate(active, context)
+        try:
+            request, error = _resolve(active, context, client, route), None
+        except RequestError as caught:
+            request, error = None, caught
+        if request is None or request.route.operation is not Operation.INFER:
+            decision, quota_decision = await self._limiter.take_token(client), None
+        else:
+            decision, quota_decision = await self._limiter.take_token_and_quota(client)
+        self._apply_rate_limit(context, client, decision)
+        if request is None:
+            assert error is not None
+            raise error
+        self._apply_quota(context, client, quota_decision)
+        return request
 
     async def consume_quota(self, context: RequestContext, client: Client) -> None:
         """Count an inference request that is forwarded to a berth against the client's quota.
@@ -80,7 +87,22 @@ class Admission:
         Raises:
             RequestError: 429 if the quota is used up.
         """
-        decision = await self._limiter.consume_quota(client)
+        self._apply_quota(context, client, await self._limiter.consume_quota(client))
+
+    def _apply_rate_limit(
+        self, context: RequestContext, client: Client, decision: LimitDecision
+    ) -> None:
+        self._apply_limit(
+            context,
+            "rate_limit",
+            decision,
+            f"Client '{client.name}' exceeded its rate limit. "
+            f"Retry after {decision.retry_after_seconds} s.",
+        )
+
+    def _apply_quota(
+        self, context: RequestContext, client: Client, decision: LimitDecision | None
+    ) -> None:
         if decision is not None and client.quota is not None and not decision.is_allowed:
             self._apply_limit(
                 context,
@@ -125,7 +147,28 @@ def _authenticate(active: ActiveConfig, context: RequestContext) -> Client:
             else f"API key missing. Send your key in the {API_KEY} header."
         )
         raise RequestError(401, message, {"www-authenticate": 'ApiKey realm="berth"'})
+    context.client = client.name
     return client
+
+
+def _resolve(
+    active: ActiveConfig, context: RequestContext, client: Client, route: Route | None
+) -> AdmittedRequest:
+    """Return what a client requests.
+
+    Raises:
+        RequestError: 404 or 405.
+    """
+    if route is None:
+        raise RequestError(
+            404, f"Path not found. Send inference requests to POST {infer_path('{model}')}."
+        )
+    check_method(route, context.method)
+    if route.operation is Operation.SERVER_METADATA:
+        return AdmittedRequest(client=client, route=route, model=None)
+    model = _find_exposed_model(active.config, route)
+    context.model = route.model
+    return AdmittedRequest(client=client, route=route, model=model)
 
 
 def _find_exposed_model(config: GatewayConfig, route: Route) -> Model:

@@ -58,7 +58,7 @@ class AuthorizeApp:
         context.method = get_forwarded_method(context)
         context.path = get_forwarded_path(context)
         admission = self._gateway.admission
-        request = await admission.admit(
+        request = await admission.admit_and_count(
             self._gateway.configs.active, context, parse_path(context.path)
         )
         if request.route.operation is not Operation.INFER:
@@ -67,7 +67,6 @@ class AuthorizeApp:
                 404,
                 "Only inference requests can be authorized. Route other requests to the gateway.",
             )
-        await admission.consume_quota(context, request.client)
         returned_headers = context.response_headers
         context.response_headers = {
             REQUEST_ID: context.request_id,

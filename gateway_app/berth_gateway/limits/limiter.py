@@ -36,6 +36,15 @@ class Limiter(Protocol):
             None if the client has no quota.
         """
 
+    async def take_token_and_quota(
+        self, client: Client
+    ) -> tuple[LimitDecision, LimitDecision | None]:
+        """Do both. Count nothing against the quota if the rate limit rejects the request.
+
+        Returns:
+            The decisions. The second is None if it was not made.
+        """
+
     def keep_only(self, clients: Container[str]) -> None:
         """Forget the rate limits of all other clients."""
 
@@ -81,6 +90,13 @@ class MemoryLimiter:
         if client.quota is None:
             return None
         return self.quotas.consume(client.name, client.quota)
+
+    async def take_token_and_quota(
+        self, client: Client
+    ) -> tuple[LimitDecision, LimitDecision | None]:
+        """Do both. Count nothing against the quota if the rate limit rejects the request."""
+        decision = await self.take_token(client)
+        return decision, await self.consume_quota(client) if decision.is_allowed else None
 
     def keep_only(self, clients: Container[str]) -> None:
         """Forget the rate limits of all other clients."""

@@ -14,7 +14,7 @@ from valkey.backoff import NoBackoff
 from valkey.exceptions import ValkeyError
 from valkey.retry import Retry
 
-from berth_gateway.config import Client
+from berth_gateway.config import Client, Quota
 from berth_gateway.limits.limit_decision import LimitDecision
 from berth_gateway.limits.limiter import MemoryLimiter
 from berth_gateway.limits.quota import QuotaCounter, get_period_bounds
@@ -108,37 +108,54 @@ class ValkeyLimiter:
 
     async def take_token(self, client: Client) -> LimitDecision:
         """Count a request against the client's rate limit, if it is allowed."""
-        bucket = f"{self._prefix}:{{{client.name}}}:bucket"
-        answer = await self._ask([bucket, ""], [client.rate_per_second, client.burst, 0, 0])
-        if answer is not None:
-            is_allowed, remaining, reset_seconds, retry_after_seconds = answer[:4]
-            self._own.buckets.set_tokens(client, remaining)
-            return LimitDecision(
-                is_allowed=bool(is_allowed),
-                limit=client.burst,
-                remaining=remaining,
-                reset_seconds=reset_seconds,
-                retry_after_seconds=retry_after_seconds,
-            )
-        decision = await self._own.take_token(client)
-        return decision if self._applies_own_limits else decision.allow()
+        answer = await self._ask(client, with_token=True)
+        return await self._take_token(client, answer)
 
     async def consume_quota(self, client: Client) -> LimitDecision | None:
         """Count an inference request against the client's quota, if it is allowed."""
         if client.quota is None:
             return None
+        answer = await self._ask(client, client.quota)
+        return self._consume_quota(client, client.quota, answer)
+
+    async def take_token_and_quota(
+        self, client: Client
+    ) -> tuple[LimitDecision, LimitDecision | None]:
+        """Do both. Count nothing against the quota if the rate limit rejects the request."""
+        answer = await self._ask(client, client.quota, with_token=True)
+        decision = await self._take_token(client, answer)
+        if client.quota is None or not decision.is_allowed:
+            return decision, None
+        return decision, self._consume_quota(client, client.quota, answer)
+
+    async def _take_token(self, client: Client, answer: list[int] | None) -> LimitDecision:
+        if answer is None:
+            decision = await self._own.take_token(client)
+            return decision if self._applies_own_limits else decision.allow()
+        is_allowed, remaining, reset_seconds, retry_after_seconds = answer[:4]
+        self._own.buckets.set_tokens(client, remaining)
+        return LimitDecision(
+            is_allowed=bool(is_allowed),
+            limit=client.burst,
+            remaining=remaining,
+            reset_seconds=reset_seconds,
+            retry_after_seconds=retry_after_seconds,
+        )
+
+    def _consume_quota(
+        self, client: Client, quota: Quota, answer: list[int] | None
+    ) -> LimitDecision:
         quotas = self._own.quotas
-        counter = quotas.get_counter(client.name, client.quota)
-        key, expiry = self._describe(client.name, counter)
-        answer = await self._ask(["", key], [0, 0, client.quota.requests, expiry])
         if answer is not None:
             is_allowed, used = answer[4:]
-            return quotas.record(client.name, client.quota, used, is_allowed=bool(is_allowed))
+            return quotas.record(client.name, quota, used, is_allowed=bool(is_allowed))
+        counter = quotas.get_counter(client.name, quota)
         if self._applies_own_limits:
-            decision = quotas.consume(client.name, client.quota)
+            decision = quotas.consume(client.name, quota)
         else:
-            decision = quotas.record(client.name, client.quota, counter.used + 1, is_allowed=True)
+            decision = quotas.record(client.name, quota, counter.used + 1, is_allowed=True)
         if decision.is_allowed:
+            key, _ = self._describe(client.name, counter)
             self._unreported[key] = self._unreported.get(key, 0) + 1
         return decision
 
@@ -161,11 +178,21 @@ class ValkeyLimiter:
         _, end = get_period_bounds(counter.period, counter.start)
         return key, int(end.timestamp()) + _KEPT_SECONDS
 
-    async def _ask(self, keys: list[str], arguments: list[float]) -> list[int] | None:
-        """Let Valkey decide. Return None if this gateway must."""
+    async def _ask(
+        self, client: Client, quota: Quota | None = None, *, with_token: bool = False
+    ) -> list[int] | None:
+        """Let Valkey decide. Return the answer of the script, or None if this gateway must."""
+        bucket = f"{self._prefix}:{{{client.name}}}:bucket" if with_token else ""
+        counter, expiry = "", 0
+        if quota is not None:
+            own = self._own.quotas.get_counter(client.name, quota)
+            counter, expiry = self._describe(client.name, own)
         if not self._is_lost.is_set():
             try:
-                answer: list[int] = await self._decide(keys, arguments)
+                answer: list[int] = await self._decide(
+                    [bucket, counter],
+                    [client.rate_per_second, client.burst, quota.requests if quota else 0, expiry],
+                )
             except (ValkeyError, OSError) as error:
                 self._lose(error)
             else:
