@@ -1,5 +1,6 @@
 """Failures are repaired, invalid input changes nothing, and other processes are not signalled."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
+import psutil
 import pytest
 
 from pulumi_berth.local.supervisord import RUN_DIR_VARIABLE
@@ -122,7 +124,12 @@ def test_up_after_interrupted_up_converges(up: Project, moment: str) -> None:
         _wait_for_lock(up)
     else:
         wait_for(lambda: set(up.pids()) - names)
+    # The engine gives each plugin a process group of its own.
+    plugins = psutil.Process(interrupted.pid).children(recursive=True)
     os.killpg(interrupted.pid, signal.SIGKILL)
+    for plugin in plugins:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            plugin.kill()
     interrupted.communicate()
     assert _responds(up)
 
