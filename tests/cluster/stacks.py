@@ -79,6 +79,7 @@ def build_stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[s
                 "default": {"rate_per_second": 100000, "burst": 100000},
                 "slow": {"rate_per_second": 1, "burst": 5},
                 "few": {"quota": {"requests": 3, "period": "month"}},
+                "counted": {"quota": {"requests": 5, "period": "month"}},
             }
         },
         "kubernetes": {

@@ -101,7 +101,7 @@ def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
     pods = [
         inputs["spec"]["template"]["spec"]
         for (kind, _), inputs in declared.items()
-        if kind == "Deployment"
+        if kind in ("Deployment", "StatefulSet")
     ]
     assert len(pods) == 6
     for pod in pods:

@@ -90,7 +90,8 @@ def test_unknown_key_suggests_similar_key(tmp_path: Path) -> None:
 
     assert problem == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
-        "max_body_bytes? Known keys: clients, max_body_bytes, timeout_seconds"
+        "max_body_bytes? Known keys: clients, limits, max_body_bytes, "
+        "timeout_seconds"
     )
 
 
@@ -294,8 +295,30 @@ def test_secret_outside_client_key_is_rejected(tmp_path: Path) -> None:
 
     assert lines[0] == (
         "Pulumi.local.yaml:7: berth:gateway.timeout_seconds: is a secret; "
-        "only a client's key may be a secret, so use a plain value"
+        "only a client's key and gateway.limits.valkey_url may be secrets, so use a plain value"
     )
+
+
+def test_encrypted_url_of_valkey_is_accepted_without_decryption(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {limits: {valkey_url: {secure: v1:abc:def}}}\n"
+
+    assert load(tmp_path, text).gateway.limits.valkey_url == ENCRYPTED
+
+
+def test_url_of_valkey_without_password_may_be_plaintext(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {limits: {valkey_url: 'valkey://limits:6379/1'}}\n"
+
+    assert load(tmp_path, text).gateway.limits.valkey_url == "valkey://limits:6379/1"
+
+
+def test_password_of_valkey_in_plaintext_is_rejected_and_not_shown(tmp_path: Path) -> None:
+    text = SMALLEST + "  berth:gateway: {limits: {valkey_url: 'valkeys://:hush@limits'}}\n"
+
+    assert problems(tmp_path, text) == [
+        "Pulumi.local.yaml:7: berth:gateway.limits.valkey_url: is in plaintext; remove it, choose "
+        "another password, and set it with `pulumi config set --secret --path "
+        "'berth:gateway.limits.valkey_url'`"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -312,6 +335,8 @@ def test_secret_outside_client_key_is_rejected(tmp_path: Path) -> None:
         "{clients: {a: {quota: {period: SECRET}}}}",
         "{clients: SECRET}",
         "{client: {a: {key: SECRET}}}",
+        "{limits: {valkey_url: 'redis://:SECRET@limits'}}",
+        "{limits: {valkey_url: 'valkey://:SECRET@limits?x'}}",
         "[SECRET]",
         "SECRET",
     ],

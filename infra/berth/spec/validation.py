@@ -57,8 +57,10 @@ def _format(document: Document, line: int | None, problem: Problem) -> str:
 def _format_value(document: Document, path: Path) -> str:
     """Return the value at `path` and a space, or an empty text if it may contain a secret."""
     value = document.value(path)
-    may_contain_key = path[0] == "gateway" and (len(path) == 1 or path[1] == "clients")
-    if not isinstance(value, int | float) and (may_contain_key or path[0] in document.hidden):
+    may_contain_secret = path[0] == "gateway" and (
+        len(path) == 1 or path[1] in ("clients", "limits")
+    )
+    if not isinstance(value, int | float) and (may_contain_secret or path[0] in document.hidden):
         return ""
     if any(secret[: len(path)] == path for secret in document.secrets):
         return ""
