@@ -3,7 +3,7 @@
     python -m benchmarks.limits
 
 Each gateway receives authorization requests of one client with a rate limit and a quota, which all
-gateways count together: two calls of Valkey per request. Loopback only; about 40 seconds.
+gateways count together: one call of Valkey per request. Loopback only; about 40 seconds.
 
 Gateways, Valkey and the load share the CPUs of the machine. The CPU time of each tells what it does
 on a CPU of its own: the columns `per gateway CPU` and `per Valkey CPU`.

@@ -27,7 +27,7 @@ class Metrics:
             Their outcome is not known to the gateway.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
         limits_shared: 1 while Valkey decides about limits, otherwise 0.
-        own_decisions: Decisions of this gateway alone, because Valkey was unreachable.
+        own_decisions: Decisions that this gateway made by itself, because Valkey was unreachable.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import NAMESPACE
-from tests.engine.project import Project
+
+pytestmark = pytest.mark.usefixtures("hosted")
 
 _CONNECT = """
 import socket, sys
@@ -55,9 +56,8 @@ def _build_client_pod(
     ],
 )  # fmt: skip
 def test_only_gateway_and_metrics_scraper_reach_a_berth(
-    hosted: Project, cluster: Cluster, namespace: str, labels: dict[str, str], is_connected: bool
+    cluster: Cluster, namespace: str, labels: dict[str, str], is_connected: bool
 ) -> None:
-    assert hosted.stack == "hosted"
     address, image = _find_berth(cluster)
     output = _try_to_connect(cluster, namespace, image, address, 8080, labels)
     assert output.startswith("connected") is is_connected, output
@@ -72,9 +72,8 @@ def test_only_gateway_and_metrics_scraper_reach_a_berth(
     ],
 )  # fmt: skip
 def test_only_gateway_reaches_valkey(
-    hosted: Project, cluster: Cluster, namespace: str, labels: dict[str, str]
+    cluster: Cluster, namespace: str, labels: dict[str, str]
 ) -> None:
-    assert hosted.stack == "hosted"
     _, image = _find_berth(cluster)
     (pod,) = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=valkey")["items"]
     output = _try_to_connect(cluster, namespace, image, pod["status"]["podIP"], 6379, labels)

@@ -36,7 +36,7 @@ class WhenUnreachable(StrEnum):
     """What a gateway does while it cannot reach Valkey. No request fails because of it."""
 
     OWN_LIMITS = "own-limits"
-    """Apply each client's limits to the requests of this gateway alone."""
+    """Apply each client's limits, counting only the requests of this gateway."""
     NO_LIMITS = "no-limits"
     """Let all requests pass, and count them."""
 
@@ -241,7 +241,7 @@ class ValkeyLimiter:
             added = unreported.pop(key, 0)
             try:
                 await self._raise([key], [counter.used - added, added, expiry])
-            except (ValkeyError, OSError):
+            except BaseException:  # Also if the gateway stops: it then reports once more.
                 unreported[key] = added
                 for key, added in unreported.items():
                     self._unreported[key] = self._unreported.get(key, 0) + added
