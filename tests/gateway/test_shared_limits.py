@@ -1,6 +1,7 @@
 """Gateways that share their limits in Valkey, while gateways and Valkey come and go."""
 
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -125,6 +126,7 @@ def test_limit_stays_exact_when_gateways_and_valkey_are_killed(
     assert count_allowed(third, 2, key) == 2
     second.kill()
     fourth = start_gateway()
+    wait_until_shared(fourth)
     assert count_allowed(fourth, 20, key) == allowed - 6
     assert count_allowed(third, 5, key) == 0
 
@@ -192,6 +194,19 @@ def test_hanging_valkey_delays_requests_only_briefly(
     valkey.resume()
     wait_until_shared(gateway)
     assert "responds again" in gateway.read_log()
+
+
+def test_starting_gateway_waits_for_slow_valkey(
+    start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
+) -> None:
+    assert count_allowed(start_gateway(), 6) == 6
+    valkey.pause()
+    resume = threading.Timer(2, valkey.resume)
+    resume.start()
+    try:
+        assert count_allowed(start_gateway(), 20) == QUOTA - 6
+    finally:
+        resume.join()
 
 
 def test_gateway_starts_without_valkey(
