@@ -45,6 +45,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print why a test was repeated: its failure is not in the list of failures."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"{report.nodeid} ({report.when}) was repeated", sep="_")
+        terminalreporter.line(report.longreprtext)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import the tests with real parts in a quick run, in each of its processes."""
     with_real_parts = collection_path.is_dir() and collection_path.name in _REAL_PARTS

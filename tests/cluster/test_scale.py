@@ -97,6 +97,7 @@ def test_node_drain_respects_the_disruption_budget(stack: Project, cluster: Clus
 
 def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) -> None:
     load = create_load(stack)
+    load.pause_seconds = 0
     with load.running(clients=8):
         poll(lambda: _count_ready(cluster) > 2, seconds=180)
         # The autoscaler's replica count is not a change of the stack.
