@@ -145,7 +145,7 @@ def main() -> None:
     print("| gateways | limits in | requests/s | per gateway CPU | per Valkey CPU |")
     print("|--:|---|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as directory:
-        valkey = ValkeyServer(Path(directory))
+        valkey = ValkeyServer(Path(directory), fsync="everysec")
         valkey.start()
         try:
             _print_row(1, "memory", measure_gateways(1, None))

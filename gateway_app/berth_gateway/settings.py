@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from berth_gateway.limits.valkey_address import ValkeyAddress, parse_valkey_url
-from berth_gateway.limits.valkey_limiter import WhenUnreachable
+from berth_gateway.limits.valkey_address import (
+    ValkeyAddress,
+    WhenUnreachable,
+    parse_valkey_url,
+)
 from berth_protocol.environment import (
     LOG_LEVELS,
     PORT,

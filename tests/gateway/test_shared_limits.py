@@ -1,5 +1,6 @@
 """Gateways that share their limits in Valkey, while gateways and Valkey come and go."""
 
+import re
 import shutil
 import threading
 import time
@@ -99,6 +100,15 @@ def wait_until_shared(*gateways: GatewayProcess) -> None:
     wait_until(lambda: all(map(is_shared, gateways)), "limits shared")
 
 
+def wait_until_restart_is_noticed(*gateways: GatewayProcess) -> None:
+    wait_until(
+        lambda: all(
+            re.search("has restarted|responds again", each.read_log()) for each in gateways
+        ),
+        "the restart of Valkey to be noticed",
+    )
+
+
 @pytest.mark.parametrize(("key", "allowed"), [(KEY, BURST), (COUNTED, QUOTA)])
 def test_three_gateways_together_allow_limit_of_one(
     start_gateway: Callable[..., GatewayProcess], key: str, allowed: int
@@ -122,6 +132,7 @@ def test_limit_stays_exact_when_gateways_and_valkey_are_killed(
     assert count_allowed(second, 2, key) == 2
     valkey.kill()
     valkey.start()
+    wait_until_restart_is_noticed(second, third)
     wait_until_shared(second, third)
     assert count_allowed(third, 2, key) == 2
     second.kill()
@@ -165,6 +176,19 @@ def test_gateways_restore_quota_that_valkey_lost(
     valkey.start()
     wait_until_shared(gateway)
     assert count_allowed(start_gateway(), 20) == QUOTA - 5
+
+
+def test_gateway_without_requests_restores_what_a_restarted_valkey_lost(
+    start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
+) -> None:
+    gateway = start_gateway()
+    assert count_allowed(gateway, 4) == 4
+    valkey.kill()
+    valkey.lose_data()
+    valkey.start()
+    wait_until_restart_is_noticed(gateway)
+    gateway.kill()
+    assert count_allowed(start_gateway(), 20) == QUOTA - 4
 
 
 def test_without_valkey_each_gateway_continues_from_last_known_limits(

@@ -22,9 +22,15 @@ PASSWORD = "valkey-password"
 
 @dataclass
 class ValkeyServer:
-    """One server, whose data in `directory` survives a restart."""
+    """One server, whose data in `directory` survives a restart.
+
+    Attributes:
+        fsync: `always`, so that a killed server has every decision that it answered, or `everysec`,
+            as in a cluster, where a slow disk can lose the last two seconds.
+    """
 
     directory: Path
+    fsync: str = "always"
     port: int = field(default_factory=lambda: find_free_ports(1)[0])
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -41,7 +47,7 @@ class ValkeyServer:
         """Start, and wait until the server accepts connections."""
         settings = {
             "port": str(self.port), "bind": "127.0.0.1", "dir": str(self.directory),
-            "appendonly": "yes", "save": "", "requirepass": PASSWORD,
+            "appendonly": "yes", "appendfsync": self.fsync, "save": "", "requirepass": PASSWORD,
         }  # fmt: skip
         options = [item for name, value in settings.items() for item in (f"--{name}", value)]
         with (self.directory / "log").open("ab") as log:

@@ -1,10 +1,20 @@
-"""The address of a Valkey server, as a URL."""
+"""The address of a Valkey server, as a URL, and what applies while it is unreachable."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
 _PORT = 6379
 _USAGE = "must be valkey://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or valkeys:// for TLS"
+
+
+class WhenUnreachable(StrEnum):
+    """What a gateway does while it cannot reach Valkey. No request fails because of it."""
+
+    OWN_LIMITS = "own-limits"
+    """Apply each client's limits, counting only the requests of this gateway."""
+    NO_LIMITS = "no-limits"
+    """Let all requests pass, and count them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Container
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from berth_gateway.config import Client, Quota
 from berth_gateway.limits.limit_decision import LimitDecision
 from berth_gateway.limits.limiter import MemoryLimiter
 from berth_gateway.limits.quota import QuotaCounter, get_period_bounds
-from berth_gateway.limits.valkey_address import ValkeyAddress
+from berth_gateway.limits.valkey_address import ValkeyAddress, WhenUnreachable
 from berth_gateway.limits.valkey_scripts import DECIDE, RAISE
 
 # A decision takes less than a millisecond, but a busy machine may stop a process for much longer:
@@ -28,6 +27,8 @@ _TIMEOUT_SECONDS = 1
 # A gateway that starts knows no counts yet, so it gives a slow server several chances.
 _START_ATTEMPTS = 3
 _RETRY_SECONDS = 0.5
+# A restarted server may have lost its last decisions. The gateways notice that within this time.
+_CHECK_SECONDS = 1
 _MAX_CONNECTIONS = 64
 # Longest wait for a connection that other decisions use.
 _POOL_SECONDS = 1
@@ -36,21 +37,12 @@ _KEPT_SECONDS = 3600
 _LOG = logging.getLogger("gateway")
 
 
-class WhenUnreachable(StrEnum):
-    """What a gateway does while it cannot reach Valkey. No request fails because of it."""
-
-    OWN_LIMITS = "own-limits"
-    """Apply each client's limits, counting only the requests of this gateway."""
-    NO_LIMITS = "no-limits"
-    """Let all requests pass, and count them."""
-
-
 class ValkeyLimiter:
     """Keeps the limits in Valkey, for all gateways with the same address and prefix.
 
     While Valkey is unreachable, the gateway decides by itself and continues from what Valkey last
-    said. When Valkey responds again, the gateway adds what it counted, and restores counters that
-    Valkey has lost.
+    said. When Valkey responds again, the gateway adds what it counted. After every restart of
+    Valkey, the gateway restores what Valkey has lost of the quotas.
 
     Args:
         prefix: First part of all keys. It differs between stacks that share a Valkey server.
@@ -81,7 +73,8 @@ class ValkeyLimiter:
         self._is_lost = asyncio.Event()
         # Requests that this gateway allowed and Valkey does not know of, by key of their counter.
         self._unreported: dict[str, int] = {}
-        self._reconnecting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._server_run = ""
 
     async def __aenter__(self) -> Self:
         await self._own.__aenter__()
@@ -91,7 +84,7 @@ class ValkeyLimiter:
             self._lose(error)
         else:
             self._is_shared.set(1)
-        self._reconnecting = asyncio.create_task(self._reconnect())
+        self._watching = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(
@@ -100,10 +93,10 @@ class ValkeyLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._reconnecting
+                await self._watching
         if self._unreported:
             with contextlib.suppress(ValkeyError, OSError):
                 await self._report()
@@ -228,18 +221,35 @@ class ValkeyLimiter:
             else:
                 return
 
-    async def _reconnect(self) -> None:
-        """Report to Valkey whenever it is lost, until it responds."""
+    async def _watch(self) -> None:
+        """Report to Valkey whenever it was lost or has restarted."""
         while True:
-            await self._is_lost.wait()
-            await asyncio.sleep(_RETRY_SECONDS)
-            with contextlib.suppress(ValkeyError, OSError):
-                await self._report()
-                while self._unreported:  # Requests that were counted in the meantime.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_lost.wait(), _CHECK_SECONDS)
+            if self._is_lost.is_set():
+                await self._reconnect()
+                continue
+            try:
+                if await self._read_server_run() != self._server_run:
                     await self._report()
-                self._is_lost.clear()
-                self._is_shared.set(1)
-                _LOG.info("Valkey at %s responds again; limits are shared", self._address)
+                    _LOG.info("Valkey at %s has restarted; quotas are restored", self._address)
+            except (ValkeyError, OSError) as error:
+                self._lose(error)
+
+    async def _reconnect(self) -> None:
+        """Report to Valkey, if it responds, and let it decide again."""
+        await asyncio.sleep(_RETRY_SECONDS)
+        with contextlib.suppress(ValkeyError, OSError):
+            await self._report()
+            while self._unreported:  # Requests that were counted in the meantime.
+                await self._report()
+            self._is_lost.clear()
+            self._is_shared.set(1)
+            _LOG.info("Valkey at %s responds again; limits are shared", self._address)
+
+    async def _read_server_run(self) -> str:
+        """Return an ID that differs after each start of Valkey."""
+        return str((await self._valkey.info("server"))["run_id"])
 
     async def _report(self) -> None:
         """Tell Valkey what this gateway knows of all quotas, and counted by itself.
@@ -248,7 +258,7 @@ class ValkeyLimiter:
             ValkeyError: If Valkey does not respond, or rejects the password.
             OSError: If the connection fails.
         """
-        await self._valkey.ping()
+        server_run = await self._read_server_run()
         unreported, self._unreported = self._unreported, {}
         for client, counter in self._own.quotas.get_current().items():
             key, expiry = self._describe(client, counter)
@@ -260,6 +270,7 @@ class ValkeyLimiter:
                 for key, added in unreported.items():
                     self._unreported[key] = self._unreported.get(key, 0) + added
                 raise
+        self._server_run = server_run
 
 
 def _create_client(address: ValkeyAddress) -> Valkey:
