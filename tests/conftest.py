@@ -23,8 +23,12 @@ os.environ["PYTHONPATH"] = PACKAGES
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
 _REAL_PARTS = ("cluster", "parity", "aws", "engine")
-# These modules share the stack of the fixture `hosted`, which runs until the end.
-_HOSTED = ("test_up", "test_network", "test_traffic", "test_shared_limits", "test_same_responses")
+# All but the last of these modules share the stack of the fixture `hosted`, which runs until the
+# end. The last balances the two groups.
+_HOSTED = (
+    *("test_up", "test_network", "test_traffic", "test_shared_limits", "test_same_responses"),
+    "test_components",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ from berth.operations.graph import document_stack
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text
 from berth_policy.document import build_page
+from tools.component_reference import build_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS: dict[str, Callable[[], str]] = {
@@ -22,8 +23,9 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
 
 def main() -> None:
     """Write every generated document."""
-    for path, text in DOCUMENTS.items():
-        (ROOT / path).write_text(text())
+    documents = {path: build() for path, build in DOCUMENTS.items()} | build_files()
+    for path, text in documents.items():
+        (ROOT / path).write_text(text)
 
 
 if __name__ == "__main__":

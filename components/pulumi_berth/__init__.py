@@ -1,1 +1,112 @@
-"""Pulumi components for hosting trained models: one serving container per model version."""
+"""Pulumi components for hosting trained models: one serving container per model version.
+
+The names below are the public interface, described in docs/components. Other modules may change.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from berth_gateway.limits.valkey_address import WhenUnreachable
+    from pulumi_berth.aws.logs import LogSettings
+    from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, RegistryReader
+    from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
+    from pulumi_berth.hosted_models import (
+        ClientArgs,
+        ClientQuotaArgs,
+        HostedModelArgs,
+        HostedVersionArgs,
+        QuotaPeriod,
+        ReplicaArgs,
+        ResourceArgs,
+    )
+    from pulumi_berth.images.built_image import ImageSettings, Severity
+    from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
+    from pulumi_berth.kubernetes.berth import KubernetesBerth, KubernetesBerthArgs
+    from pulumi_berth.kubernetes.berth_plan import GpuPlacement
+    from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+    from pulumi_berth.kubernetes.hosting import (
+        HostingLimitsArgs,
+        HostingServiceArgs,
+        KubernetesHosting,
+        KubernetesHostingArgs,
+    )
+    from pulumi_berth.kubernetes.traefik import ServiceType
+    from pulumi_berth.local.hosting import LocalHosting, LocalHostingArgs
+    from pulumi_berth.serving_settings import ServingSettings
+
+_MODULES = {
+    "berth_gateway.limits.valkey_address": ["WhenUnreachable"],
+    "pulumi_berth.aws.logs": ["LogSettings"],
+    "pulumi_berth.aws.model_registry": ["ModelRegistry", "ModelRegistryArgs", "RegistryReader"],
+    "pulumi_berth.aws.network": ["NatMode", "Network", "NetworkArgs"],
+    "pulumi_berth.hosted_models": [
+        "ClientArgs",
+        "ClientQuotaArgs",
+        "HostedModelArgs",
+        "HostedVersionArgs",
+        "QuotaPeriod",
+        "ReplicaArgs",
+        "ResourceArgs",
+    ],
+    "pulumi_berth.images.built_image": ["ImageSettings", "Severity"],
+    "pulumi_berth.images.serving_image": ["ServingImage", "ServingImageArgs"],
+    "pulumi_berth.kubernetes.berth": ["KubernetesBerth", "KubernetesBerthArgs"],
+    "pulumi_berth.kubernetes.berth_plan": ["GpuPlacement"],
+    "pulumi_berth.kubernetes.dataset_mount": ["DatasetMount"],
+    "pulumi_berth.kubernetes.hosting": [
+        "HostingLimitsArgs",
+        "HostingServiceArgs",
+        "KubernetesHosting",
+        "KubernetesHostingArgs",
+    ],
+    "pulumi_berth.kubernetes.traefik": ["ServiceType"],
+    "pulumi_berth.local.hosting": ["LocalHosting", "LocalHostingArgs"],
+    "pulumi_berth.serving_settings": ["ServingSettings"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ClientArgs",
+    "ClientQuotaArgs",
+    "DatasetMount",
+    "GpuPlacement",
+    "HostedModelArgs",
+    "HostedVersionArgs",
+    "HostingLimitsArgs",
+    "HostingServiceArgs",
+    "ImageSettings",
+    "KubernetesBerth",
+    "KubernetesBerthArgs",
+    "KubernetesHosting",
+    "KubernetesHostingArgs",
+    "LocalHosting",
+    "LocalHostingArgs",
+    "LogSettings",
+    "ModelRegistry",
+    "ModelRegistryArgs",
+    "NatMode",
+    "Network",
+    "NetworkArgs",
+    "QuotaPeriod",
+    "RegistryReader",
+    "ReplicaArgs",
+    "ResourceArgs",
+    "ServiceType",
+    "ServingImage",
+    "ServingImageArgs",
+    "ServingSettings",
+    "Severity",
+    "WhenUnreachable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is used: the SDKs of all platforms together take seconds to import."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULE_OF])

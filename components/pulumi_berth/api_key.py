@@ -1,10 +1,12 @@
 """API keys: a client's key to the gateway, generated once and kept as a Pulumi secret."""
 
 import hashlib
+from collections.abc import Mapping
 
 import pulumi
 from pulumi.dynamic import Resource
 
+from pulumi_berth.hosted_models import ClientArgs
 from pulumi_berth.providers import ApiKeyProvider
 
 
@@ -40,3 +42,22 @@ class ApiKey(Resource, module="berth", name="ApiKey"):
                 opts, pulumi.ResourceOptions(additional_secret_outputs=["key"])
             ),
         )
+
+
+def create_client_keys(
+    clients: Mapping[str, ClientArgs],
+    *,
+    opts: pulumi.ResourceOptions | None = None,
+    prefix: str = "",
+) -> dict[str, pulumi.Output[str]]:
+    """Return each client's key as a secret: the given key, or a generated one.
+
+    Args:
+        prefix: Prefix of the logical resource names.
+    """
+    return {
+        name: pulumi.Output.secret(client.key)
+        if client.key is not None
+        else ApiKey(f"{prefix}{name}", client=name, opts=opts).key
+        for name, client in clients.items()
+    }

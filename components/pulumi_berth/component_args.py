@@ -12,6 +12,19 @@ import pulumi
 Args = TypeVar("Args")
 
 
+class ArgumentError(ValueError):
+    """Arguments of a component are invalid.
+
+    Attributes:
+        problems: The path of each invalid argument, such as `models.digits.traffic`, and the
+            reason.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"{path}: {reason}" for path, reason in problems))
+        self.problems = list(problems)
+
+
 def parse_args(args_type: type[Args], args: Args | Mapping[str, Any]) -> Args:
     """Return a component's arguments as an `args_type`.
 

@@ -5,25 +5,49 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSettings:
-    """Limits and session options of one berth: see docs/reference/environment-variables.md.
+    """Limits and session options of the serving program in each berth."""
 
-    Each field becomes the environment variable `BERTH_<FIELD>` of the serving program. Times are in
-    seconds, sizes in bytes, batches in rows, the queue in requests.
-    """
+    workers: int | None = None
+    """Worker processes. Each loads the whole model into memory. Defaults to 1."""
+    threads: int | None = None
+    """Requests that each worker runs at the same time. Defaults to 4."""
+    intra_op_threads: int | None = None
+    """Threads that run one request. Defaults to 1."""
+    max_batch: int | None = None
+    """Maximum number of rows in a request. Defaults to 1024."""
+    queue: int | None = None
+    """Maximum number of queued requests in each worker. Defaults to 256."""
+    deadline_seconds: float | None = None
+    """Time limit from a request's arrival to its response, in seconds. Defaults to 30."""
+    batch_size: int | None = None
+    """Maximum number of rows of queued requests that run as one batch. Defaults to 1, which turns
+    batching off."""
+    max_body_bytes: int | None = None
+    """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
+    grace_seconds: float | None = None
+    """Time limit for in-flight requests to finish at shutdown, in seconds. Defaults to 30."""
 
-    workers: int
-    threads: int
-    intra_op_threads: int
-    max_batch: int
-    queue: int
-    deadline_seconds: float
-    batch_size: int
-    max_body_bytes: int
-    grace_seconds: float
+    def with_defaults(self) -> dict[str, float]:
+        """Return the value of each field."""
+        own = {name: value for name, value in asdict(self).items() if value is not None}
+        return _DEFAULTS | own
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables of the serving program."""
+        """Return the environment variables of the serving program, `BERTH_<FIELD>`."""
         return {
-            f"BERTH_{key.upper()}": f"{value:g}" if isinstance(value, float) else str(value)
-            for key, value in asdict(self).items()
+            f"BERTH_{name.upper()}": f"{value:g}" if isinstance(value, float) else str(value)
+            for name, value in self.with_defaults().items()
         }
+
+
+_DEFAULTS: dict[str, float] = {
+    "workers": 1,
+    "threads": 4,
+    "intra_op_threads": 1,
+    "max_batch": 1024,
+    "queue": 256,
+    "deadline_seconds": 30.0,
+    "batch_size": 1,
+    "max_body_bytes": 10 * 1024 * 1024,
+    "grace_seconds": 30.0,
+}

@@ -1,6 +1,13 @@
-"""Values that pass through Pulumi's engine, which stores every number as a float."""
+"""Values of arguments: defaults, and the floats as which Pulumi's engine stores all numbers."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def default_to(value: T | None, default: T) -> T:
+    """Return `value`, or `default` if it is None."""
+    return default if value is None else value
 
 
 def restore_integers(value: Any) -> Any:

@@ -43,6 +43,7 @@ def _configure(
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": f"aws-{name}",
             "controller_image": cluster.traefik_image,
+            "controller_replicas": 1,
             "ready_timeout_seconds": 240,
             "service": {"node_port": _NODE_PORTS[name]},
         }
@@ -50,6 +51,7 @@ def _configure(
             "url": f"{cluster.registry}/berth-{name}",
             "plain_http": True,
         }
+        config["berth:gateway"]["replicas"] = 1
         config["berth:cluster"]["autoscaler_image"] = autoscaler
         for model in config["berth:models"].values():
             # Small enough for a laptop. Only the number of replicas and their resources change.

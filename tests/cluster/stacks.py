@@ -56,10 +56,14 @@ def _join_cluster() -> Cluster:
     return Cluster(_STATE_DIR, registry=f"{_NET}.0.2:5000", node=f"{_NET}.0.2")
 
 
-def build_stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[str, Any]:
+def build_stack_file(
+    cluster: Cluster, namespace: str, *, replicas: int = 1, **changes: Any
+) -> dict[str, Any]:
     """Return the configuration of a small stack on the cluster.
 
     Args:
+        replicas: Pods of the gateway and of the ingress controller. Several stacks with two of each
+            need more than the two CPUs that a node may have.
         changes: Sections that replace those of the small stack.
     """
     small = {"cpu": "100m", "memory": "192Mi"}
@@ -75,17 +79,19 @@ def build_stack_file(cluster: Cluster, namespace: str, **changes: Any) -> dict[s
         },
         "registry": {"url": f"{cluster.registry}/berth", "plain_http": True},
         "gateway": {
+            "replicas": replicas,
             "clients": {
                 "default": {"rate_per_second": 100000, "burst": 100000},
                 "slow": {"rate_per_second": 1, "burst": 5},
                 "few": {"quota": {"requests": 3, "period": "month"}},
                 "counted": {"quota": {"requests": 5, "period": "month"}},
-            }
+            },
         },
         "kubernetes": {
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": namespace,
             "controller_image": cluster.traefik_image,
+            "controller_replicas": replicas,
             "ready_timeout_seconds": 60,
         },
     }
@@ -139,7 +145,7 @@ def hosted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     After the tests, the stack is destroyed and must leave no resource. Stacks of single modules
     end with the cluster.
     """
-    content = build_stack_file(cluster, NAMESPACE)
+    content = build_stack_file(cluster, NAMESPACE, replicas=2)
     project = create_project(tmp_path_factory.mktemp("hosted"), "hosted", content)
     project.berth("up", "--yes")
     yield project

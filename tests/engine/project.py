@@ -230,7 +230,7 @@ class Load:
     headers: dict[str, str]
     path: str
     body: bytes
-    pause_seconds: float = 0.005
+    pause_seconds: float = 0.02
     statuses: "Counter[str]" = field(default_factory=Counter)
     versions: "Counter[str]" = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)

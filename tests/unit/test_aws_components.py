@@ -9,8 +9,6 @@ import pulumi
 import pytest
 from pulumi.errors import InputPropertyError
 from pulumi.provider.experimental.analyzer import Analyzer
-from pulumi.provider.experimental.component import ComponentProvider
-from pulumi.runtime import mocks
 
 import pulumi_berth.aws
 from pulumi_berth.aws.api_gateway import ApiGateway
@@ -19,6 +17,7 @@ from pulumi_berth.aws.logs import ApiGatewayLogs
 from pulumi_berth.aws.model_registry import ModelRegistry
 from pulumi_berth.aws.network import Network
 from pulumi_berth.aws.node_pool import NodePool
+from tests.unit.component_host import Resources, construct
 
 _LOGS = {"pathPrefix": "/berth/dev", "days": 14.0, "key": "arn:key"}
 _QUOTA = {"requests": 1000.0, "period": "day"}
@@ -54,40 +53,14 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
 }  # fmt: skip
 
 
-class _Engine(mocks.Mocks):
-    """An engine that records the inputs of each resource."""
-
-    def __init__(self) -> None:
-        self.resources: dict[tuple[str, str], Any] = {}
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        raise NotImplementedError(args.token)
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
-        self.resources[args.typ.rpartition(":")[2], args.name] = args.inputs
-        outputs = {
-            "arn": f"arn:{args.name}",
-            "name": args.name,
-            "invokeUrl": "https://api.example.com/v2",
-            "latestVersion": 1,
-            "resources": [{"autoscalingGroups": [{"name": "group"}]}],
-        }
-        return f"{args.name}-id", {**outputs, **args.inputs}
+_OUTPUTS = {
+    "invokeUrl": "https://api.example.com/v2", "latestVersion": 1,
+    "resources": [{"autoscalingGroups": [{"name": "group"}]}],
+}  # fmt: skip
 
 
-def _construct(component: type[pulumi.ComponentResource]) -> dict[tuple[str, str], Any]:
-    """Construct a component through Pulumi's component provider. Return its resources."""
-    engine = _Engine()
-    mocks.set_mocks(engine)
-    provider = ComponentProvider([component], "berth")
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
-    def construct() -> Any:
-        provider.construct("x", f"berth:index:{component.__name__}", _INPUTS[component])
-        return None
-
-    construct()
-    return engine.resources
+def _construct(component: type[pulumi.ComponentResource]) -> Resources:
+    return construct(component, _INPUTS[component], _OUTPUTS)
 
 
 def _components() -> list[type[pulumi.ComponentResource]]:

@@ -1,53 +1,61 @@
 """Tests of the plans of berths and of routes, which are plain data."""
 
-from typing import Literal
-
 import pytest
 
-from pulumi_berth.kubernetes.berth_plan import BerthPlan, get_berth_name, plan_replicas
+from pulumi_berth.hosted_models import HostedModelArgs, HostedVersionArgs, ReplicaArgs
+from pulumi_berth.kubernetes.berth_plan import build_berth_plan, get_berth_name, plan_replicas
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules, build_service_ref
 
 _FILTER = {"type": "ExtensionRef"}
 
 
+def _model(replicas: ReplicaArgs, *, traffic: int, cold: bool = False) -> HostedModelArgs:
+    """Return a model whose version 1 has the rest of the traffic."""
+    versions = {
+        "1": HostedVersionArgs(directory="/models/digits/1"),
+        "2": HostedVersionArgs(directory="/models/digits/2", cold_standby=cold),
+    }
+    split = {"1": 100 - traffic, "2": traffic}
+    return HostedModelArgs(versions=versions, traffic=split, replicas=replicas)
+
+
 @pytest.mark.parametrize(
-    ("min_replicas", "max_replicas", "is_in_use", "standby", "expected"),
+    ("lowest", "highest", "traffic", "cold", "expected"),
     [
-        (2, 5, True, "warm", (2, 5)),
-        (0, 3, True, "warm", (1, 3)),  # A version in use has at least one replica.
-        (2, 5, False, "warm", (2, 2)),  # An unused version needs no autoscaler.
-        (2, 5, False, "cold", (0, 0)),
-        (0, 3, False, "warm", (0, 0)),
+        (2, 5, 10, False, (2, 5)),
+        (0, 3, 10, False, (1, 3)),  # A version in use has at least one replica.
+        (2, 5, 0, False, (2, 2)),  # An unused version needs no autoscaler.
+        (2, 5, 0, True, (0, 0)),
+        (0, 3, 0, False, (0, 0)),
     ],
 )
 def test_planned_replicas_depend_on_use_and_standby(
-    min_replicas: int,
-    max_replicas: int,
-    is_in_use: bool,
-    standby: Literal["warm", "cold"],
-    expected: tuple[int, int],
+    lowest: int, highest: int, traffic: int, cold: bool, expected: tuple[int, int]
 ) -> None:
-    replicas = plan_replicas(
-        min_replicas=min_replicas,
-        max_replicas=max_replicas,
-        is_in_use=is_in_use,
-        standby=standby,
-    )
-    assert replicas == expected
+    model = _model(ReplicaArgs(min=lowest, max=highest), traffic=traffic, cold=cold)
+    replicas = plan_replicas(model, "2")
+    assert (replicas.min, replicas.max) == expected
+
+
+def test_autoscaler_ignores_pod_metrics_that_the_cluster_does_not_serve() -> None:
+    model = _model(ReplicaArgs(target_in_flight=8), traffic=10)
+    assert plan_replicas(model, "1").target_in_flight is None
+    assert plan_replicas(model, "1", has_pod_metrics=True).target_in_flight == 8
 
 
 @pytest.mark.parametrize(
-    ("min_replicas", "max_replicas", "is_autoscaled"), [(1, 1, False), (1, 2, True)]
+    ("replicas", "is_autoscaled"),
+    [(ReplicaArgs(), False), (ReplicaArgs(min=2), False), (ReplicaArgs(max=2), True)],
 )
 def test_berth_is_autoscaled_if_replicas_are_a_range(
-    min_replicas: int, max_replicas: int, is_autoscaled: bool
+    replicas: ReplicaArgs, is_autoscaled: bool
 ) -> None:
-    plan = BerthPlan(
-        min_replicas=min_replicas, max_replicas=max_replicas, target_cpu_percent=70,
-        target_in_flight=None,
-        cpu="1", memory="1Gi", gpus=0,
-    )  # fmt: skip
-    assert plan.is_autoscaled is is_autoscaled
+    assert build_berth_plan(replicas, None).is_autoscaled is is_autoscaled
+
+
+def test_minimum_above_maximum_is_rejected() -> None:
+    with pytest.raises(ValueError, match="min is 3 and max is 2"):
+        build_berth_plan(ReplicaArgs(min=3, max=2), None)
 
 
 def test_berth_name_replaces_dots() -> None:

@@ -113,6 +113,7 @@ def test_scripts_exist(wheel: zipfile.ZipFile) -> None:
     assert scripts == {
         "berth": "berth.cli.main:main",
         "pulumi-analyzer-policy-berth": "berth_policy.analyzer:main",
+        "pulumi-resource-berth": "pulumi_berth.plugin:run",
     }
     for target in scripts.values():
         module = target.partition(":")[0].replace(".", "/")

@@ -12,12 +12,15 @@ import click
 import pytest
 import yaml
 
+import pulumi_berth
 from berth.cli.main import main
 from berth_policy.rules import RULES
 from tests.repository import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-TYPES = ("tutorials", "how-to", "reference", "explanation", "measurements")
+TYPES = ("tutorials", "how-to", "components", "reference", "explanation", "measurements")
+REGISTRY_PAGES = (DOCS / "_index.md", DOCS / "installation-configuration.md")
+"""Pages in the form of the Pulumi Registry: https://github.com/pulumi/registry."""
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
@@ -43,6 +46,11 @@ def test_relative_links_and_anchors_resolve(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_page_begins_with_its_only_main_heading(page: Path) -> None:
     headings = re.findall(r"^# .+", _without_code(page.read_text()), re.MULTILINE)
+    if page in REGISTRY_PAGES:  # The Pulumi Registry shows the title of the front matter.
+        front_matter = page.read_text().split("---\n")[1]
+        assert yaml.safe_load(front_matter).keys() == {"title", "meta_desc", "layout"}
+        assert headings == []
+        return
     assert page.read_text().startswith("# ")
     assert len(headings) == 1
 
@@ -53,6 +61,9 @@ def test_every_page_is_in_the_directory_of_its_type_and_in_the_index() -> None:
     }
     for page in DOCS.rglob("*.md"):
         if page.name == "index.md":
+            continue
+        if page in REGISTRY_PAGES:
+            assert page.resolve() in linked
             continue
         assert page.parent.parent == DOCS
         assert page.parent.name in TYPES
@@ -122,6 +133,9 @@ def test_python_examples_parse_and_import_existing_names(page: Path) -> None:
         for node in ast.walk(tree):
             module = node.module if isinstance(node, ast.ImportFrom) else None
             if module is None or not module.startswith(("berth", "pulumi_berth")):
+                continue
+            if module == "pulumi_berth":
+                assert {alias.name for alias in node.names} <= set(pulumi_berth.__all__)  # type: ignore[attr-defined]
                 continue
             found = find_spec(module)
             assert found is not None, f"{page.name} imports the unknown module {module}"

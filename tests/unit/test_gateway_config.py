@@ -11,7 +11,7 @@ import msgspec
 import pulumi
 import pytest
 
-from berth.platforms.gateway_config import build_gateway_config, declare_gateway_config
+from berth.platforms.hosted_models import build_clients, build_models
 from berth.spec import HostingSpec, load_file
 from berth_gateway.config import (
     Client,
@@ -22,6 +22,13 @@ from berth_gateway.config import (
     encode_config,
     parse_config,
 )
+from pulumi_berth.gateway_config import build_gateway_config, declare_gateway_config
+from pulumi_berth.hosted_models import HostedModelArgs, HostedVersionArgs, resolve_clients
+from pulumi_berth.images.built_image import Severity
+from pulumi_berth.kubernetes.berth_plan import build_berth_plan
+from pulumi_berth.kubernetes.hosting import DEFAULT_CONTROLLER_IMAGE, DEFAULT_METRICS_NAMESPACE
+from pulumi_berth.serving_settings import ServingSettings
+from tests.repository import REPOSITORY
 
 _STACK = """\
 config:
@@ -38,6 +45,11 @@ config:
       partner: {rate_per_second: 50, burst: 100, quota: {requests: 10000, period: day}}
       batch: {rate_per_second: 0.5, burst: 1}
 """
+_DEFAULTS = """\
+config:
+  berth:platform: local
+  berth:models: {digits: {versions: {"1": {}}}}
+"""
 DIGESTS = {"partner": "1" * 64, "batch": "2" * 64}
 URLS = {("digits", version): f"http://127.0.0.1:4100{version}" for version in ("1", "2", "3")}
 
@@ -49,9 +61,43 @@ def spec(tmp_path: Path) -> HostingSpec:
     return load_file(path)
 
 
+def build_config(spec: HostingSpec, *, splits_traffic: bool) -> GatewayConfig:
+    return build_gateway_config(
+        build_models(spec, REPOSITORY),
+        build_clients(spec),
+        DIGESTS,
+        URLS,
+        max_body_bytes=spec.gateway.max_body_bytes,
+        timeout_seconds=spec.gateway.timeout_seconds,
+        splits_traffic=splits_traffic,
+    )
+
+
 @pytest.fixture
 def config(spec: HostingSpec) -> GatewayConfig:
-    return build_gateway_config(spec, DIGESTS, URLS, splits_traffic=True)
+    return build_config(spec, splits_traffic=True)
+
+
+def test_defaults_of_components_equal_those_of_the_specification(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(_DEFAULTS)
+    spec = load_file(path)
+    models = {"digits": HostedModelArgs(versions={"1": HostedVersionArgs(directory="digits/1")})}
+    urls, digests = {("digits", "1"): "http://127.0.0.1:1"}, {"default": "1" * 64}
+    given = build_gateway_config(
+        build_models(spec, REPOSITORY), build_clients(spec), digests, urls,
+        max_body_bytes=spec.gateway.max_body_bytes, timeout_seconds=spec.gateway.timeout_seconds,
+        splits_traffic=True,
+    )  # fmt: skip
+    clients = resolve_clients(None)
+    assert build_gateway_config(models, clients, digests, urls, splits_traffic=True) == given
+    (model,) = build_models(spec, REPOSITORY).values()
+    assert model.serving is not None
+    assert ServingSettings().environment() == model.serving.environment()
+    assert build_berth_plan(None, None) == build_berth_plan(model.replicas, model.resources)
+    assert Severity(spec.images.scan.fail_on) is Severity.HIGH
+    assert spec.kubernetes.controller_image == DEFAULT_CONTROLLER_IMAGE
+    assert spec.kubernetes.metrics_namespace == DEFAULT_METRICS_NAMESPACE
 
 
 def test_configuration_contains_limits_clients_and_models(config: GatewayConfig) -> None:
@@ -82,7 +128,7 @@ def test_configuration_contains_limits_clients_and_models(config: GatewayConfig)
 def test_configuration_behind_ingress_controller_does_not_contain_weights(
     spec: HostingSpec,
 ) -> None:
-    config = build_gateway_config(spec, DIGESTS, URLS, splits_traffic=False)
+    config = build_config(spec, splits_traffic=False)
     assert config.models["digits"].traffic == {"1": 100}
     assert config.models["digits"].shadow is None
 
@@ -106,9 +152,12 @@ def test_whole_numbers_survive_the_floats_of_pulumi(config: GatewayConfig) -> No
 async def test_declared_configuration_contains_key_digests_and_no_keys(spec: HostingSpec) -> None:
     keys = {name: f"key-of-{name}" for name in DIGESTS}
     output = declare_gateway_config(
-        spec,
+        build_models(spec, REPOSITORY),
+        build_clients(spec),
         {name: pulumi.Output.secret(key) for name, key in keys.items()},
         {version: pulumi.Output.from_input(url) for version, url in URLS.items()},
+        max_body_bytes=None,
+        timeout_seconds=None,
         splits_traffic=True,
     )
     config = await output.future()

@@ -8,9 +8,15 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.hosting import HostingImages, declare_hosting
+from berth.platforms.kubernetes.hosting import (
+    build_hosted_models,
+    build_hosting_args,
+    build_image_settings,
+)
 from berth.spec import load_file
+from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.kubernetes.hosting import declare_hosting
+from pulumi_berth.kubernetes.hosting_images import HostingImages
 from tests.repository import REPOSITORY
 
 _STACK = """\
@@ -57,19 +63,31 @@ def _declare(folder: Path, weight: int) -> Resources:
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
     def declare() -> pulumi.Output[Any]:
-        hosting = declare_hosting(
+        settings = build_image_settings(spec, "registry.example.com/berth")
+        args = build_hosting_args(
             spec,
-            stack="x",
+            build_hosted_models(
+                spec,
+                REPOSITORY,
+                registry="registry.example.com/berth",
+                mounts={"digits": [], "breast-cancer": []},
+            ),
+            settings,
             namespace="berth",
+            limits_prefix="berth:x",
+            has_pod_metrics=False,
+        )
+        assert args.clients is not None
+        hosting = declare_hosting(
+            args,
+            owner="x",
             images=HostingImages(
                 serving=dict.fromkeys(_VERSIONS, "registry/x@sha256:0"),
                 gateway="registry/gateway@sha256:0",
                 valkey="registry/valkey@sha256:0",
-                dataset_mounts={"digits": [], "breast-cancer": []},
+                reports={},
             ),
-            keys=client_keys(spec.gateway.clients),
-            root=REPOSITORY,
-            has_pod_metrics=False,
+            keys=create_client_keys(args.clients),
             opts=pulumi.ResourceOptions(),
         )  # fmt: skip
         return pulumi.Output.all(hosting.traefik.gateway)

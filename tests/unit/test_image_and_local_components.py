@@ -5,8 +5,6 @@ from typing import Any
 import pulumi
 import pytest
 from pulumi.provider.experimental.analyzer import Analyzer
-from pulumi.provider.experimental.component import ComponentProvider
-from pulumi.runtime import mocks
 
 from pulumi_berth.images.base_image import HardenedBaseImage
 from pulumi_berth.images.dataset_image import DatasetImage
@@ -15,11 +13,11 @@ from pulumi_berth.images.serving_image import ServingImage
 from pulumi_berth.images.valkey_image import ValkeyImage
 from pulumi_berth.local.berth import LocalBerth
 from pulumi_berth.local.gateway import LocalGateway
+from tests.repository import REPOSITORY
+from tests.unit.component_host import Resources, construct
 
-_SETTINGS = {
-    "registry": "registry.example.com/berth", "plainHttp": False, "architectures": ["amd64"],
-    "scanCommand": [], "failOn": "high", "ignoreUnfixed": False, "debianMirrors": [],
-}  # fmt: skip
+_DIGITS = REPOSITORY / "models" / "digits" / "1"
+_SETTINGS = {"registry": "registry.example.com/berth", "failOn": "never"}
 _SERVING = {
     "workers": 1.0, "threads": 1.0, "intraOpThreads": 1.0, "maxBatch": 8.0, "queue": 16.0,
     "deadlineSeconds": 10.0, "batchSize": 1.0, "maxBodyBytes": 1000.0, "graceSeconds": 30.0,
@@ -31,8 +29,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     GatewayImage: {"settings": _SETTINGS},
     ValkeyImage: {"settings": _SETTINGS},
     ServingImage: {
-        "model": "digits", "version": "1", "modelDir": "/models/digits/1", "digest": "sha256:0",
-        "base": _REFERENCE, "settings": _SETTINGS,
+        "model": "digits", "version": "1", "modelDir": str(_DIGITS), "settings": _SETTINGS,
     },
     DatasetImage: {
         "settings": _SETTINGS,
@@ -52,34 +49,11 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
 }  # fmt: skip
 
 
-class _Engine(mocks.Mocks):
-    """An engine that records the inputs of each resource."""
-
-    def __init__(self) -> None:
-        self.resources: dict[tuple[str, str], Any] = {}
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        raise NotImplementedError(args.token)
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
-        self.resources[args.typ, args.name] = args.inputs
-        outputs = {"reference": _REFERENCE, "admin_listener_port": 2.0}
-        return f"{args.name}-id", {**args.inputs, **outputs}
+_OUTPUTS = {"reference": _REFERENCE, "admin_listener_port": 2.0}
 
 
-def _construct(component: type[pulumi.ComponentResource]) -> dict[tuple[str, str], Any]:
-    """Construct a component through Pulumi's component provider. Return its resources."""
-    engine = _Engine()
-    mocks.set_mocks(engine)
-    provider = ComponentProvider([component], "berth")
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
-    def construct() -> Any:
-        provider.construct("x", f"berth:index:{component.__name__}", _INPUTS[component])
-        return None
-
-    construct()
-    return engine.resources
+def _construct(component: type[pulumi.ComponentResource]) -> Resources:
+    return construct(component, _INPUTS[component], _OUTPUTS)
 
 
 @pytest.mark.parametrize("component", _INPUTS, ids=lambda component: component.__name__)
@@ -93,13 +67,13 @@ def test_component_host_constructs_component(component: type[pulumi.ComponentRes
 
 
 def test_runtime_from_text_sets_cuda_libraries_and_repository() -> None:
-    inputs = _construct(HardenedBaseImage)["pulumi-python:dynamic/berth:BuiltImage", "x"]
+    inputs = _construct(HardenedBaseImage)["BuiltImage", "x"]
     assert inputs["repository"] == "registry.example.com/berth/base-serving-cuda"
     assert "LD_LIBRARY_PATH" in inputs["run"]["environment"]
     assert [layer["kind"] for layer in inputs["layers"]] == ["base", "runtime"]
 
 
 def test_serving_settings_from_dictionary_become_environment() -> None:
-    inputs = _construct(LocalBerth)["pulumi-python:dynamic/berth:BerthProcess", "x"]
+    inputs = _construct(LocalBerth)["BerthProcess", "x"]
     assert inputs["environment"]["BERTH_MAX_BATCH"] == "8"
     assert inputs["environment"]["BERTH_GRACE_SECONDS"] == "30"

@@ -4,8 +4,6 @@ from typing import Any
 
 import pulumi
 import pytest
-from pulumi.provider.experimental.component import ComponentProvider
-from pulumi.runtime import mocks
 
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import KubernetesBerth, KubernetesBerthArgs
@@ -16,20 +14,18 @@ from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace
 from pulumi_berth.kubernetes.model_route import ModelRoute
 from pulumi_berth.kubernetes.traefik import Traefik
 from pulumi_berth.kubernetes.valkey import Valkey
+from tests.unit.component_host import Resources, construct
 
 _SERVING = {
     "workers": 1.0, "threads": 1.0, "intraOpThreads": 1.0, "maxBatch": 8.0, "queue": 16.0,
     "deadlineSeconds": 10.0, "batchSize": 1.0, "maxBodyBytes": 1000.0, "graceSeconds": 30.0,
 }  # fmt: skip
-_PLAN = {
-    "minReplicas": 1.0, "maxReplicas": 3.0, "targetCpuPercent": 70.0, "cpu": "1",
-    "memory": "1Gi", "gpus": 1.0,
-}  # fmt: skip
 # The inputs of each component, as a program in YAML writes them.
 _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     KubernetesBerth: {
         "namespace": "hosting", "model": "digits", "version": "1", "digest": "sha256:0",
-        "image": "registry.example.com/digits@sha256:0", "plan": _PLAN, "serving": _SERVING,
+        "image": "registry.example.com/digits@sha256:0", "serving": _SERVING,
+        "replicas": {"min": 1.0, "max": 3.0}, "resources": {"memory": "1Gi", "gpus": 1.0},
         "priority": "exposed", "callers": [{"app": "gateway"}], "metricsNamespace": "monitoring",
         "readySeconds": 60.0,
         "gpu": {"taint": "gpu", "nodeSelector": {"pool": "gpu"}},
@@ -68,34 +64,11 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
 }  # fmt: skip
 
 
-class _Engine(mocks.Mocks):
-    """An engine that records the inputs of each resource."""
-
-    def __init__(self) -> None:
-        self.resources: dict[tuple[str, str], Any] = {}
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        raise NotImplementedError(args.token)
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
-        self.resources[args.typ.rpartition(":")[2], args.name] = args.inputs
-        outputs = {"key": "password"} if args.typ.endswith(":ApiKey") else {}
-        return f"{args.name}-id", args.inputs | outputs
+_OUTPUTS = {"key": "password"}
 
 
-def _construct(component: type[pulumi.ComponentResource]) -> dict[tuple[str, str], Any]:
-    """Construct a component through Pulumi's component provider. Return its resources."""
-    engine = _Engine()
-    mocks.set_mocks(engine)
-    provider = ComponentProvider([component], "berth")
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
-    def construct() -> Any:
-        provider.construct("x", f"berth:index:{component.__name__}", _INPUTS[component])
-        return None
-
-    construct()
-    return engine.resources
+def _construct(component: type[pulumi.ComponentResource]) -> Resources:
+    return construct(component, _INPUTS[component], _OUTPUTS)
 
 
 @pytest.mark.parametrize("component", _INPUTS, ids=lambda component: component.__name__)

@@ -17,18 +17,16 @@ _API_GATEWAY_POLICY = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPush
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """Settings of a log group.
-
-    Attributes:
-        path_prefix: Prefix of the group's name, such as `/berth/dev`.
-        days: Retention in days. CloudWatch allows 1, 3, 5, 7, 14, 30, 60, 90 and higher values
-            (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html).
-        key: ARN of the KMS key that encrypts the logs.
-    """
+    """Settings of a log group."""
 
     path_prefix: str
+    """Prefix of the group's name, such as `/berth/dev`."""
     days: int
+    """Retention in days. CloudWatch allows 1, 3, 5, 7, 14, 30, 60, 90 and higher values
+    (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html).
+    """
     key: pulumi.Input[str]
+    """ARN of the KMS key that encrypts the logs."""
 
 
 def create_log_group(

@@ -10,6 +10,7 @@ from pulumi_aws import ecr
 
 from pulumi_berth.aws.iam_roles import node_role_prefix
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.values import default_to
 
 # Permissions to pull an image:
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-pull.html
@@ -29,49 +30,43 @@ _UNLIMITED = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryReader:
-    """Another account that pulls images: the nodes of its stacks, and additional roles.
-
-    Attributes:
-        account: Account ID.
-        roles: Names of additional roles, such as the role that runs updates there.
-    """
+    """Another account that pulls images: the nodes of its stacks, and additional roles."""
 
     account: str
+    """Account ID."""
     roles: Sequence[str] | None = None
+    """Names of additional roles, such as the role that runs updates there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRegistryArgs:
-    """Arguments for `ModelRegistry`.
-
-    Attributes:
-        name_prefix: First part of each repository's name, such as `berth-dev`.
-        repositories: Second part of the names: one per model and one per other image.
-        key: ARN of the KMS key that encrypts images.
-        keep_images: Number of images without a release tag to keep in each repository.
-        keep_untagged_days: Days to keep an image without a tag.
-        readers: Other accounts that can pull. Roles of this account need only their own policies.
-        protect: Prevent Pulumi from deleting the registry, and AWS from deleting a repository with
-            images.
-    """
+    """Arguments for `ModelRegistry`."""
 
     name_prefix: str
+    """First part of each repository's name, such as `berth-dev`."""
     repositories: Sequence[str]
+    """Second part of the names: one per model and one per other image."""
     key: pulumi.Input[str]
-    keep_images: int
-    keep_untagged_days: int
+    """ARN of the KMS key that encrypts images."""
+    keep_images: int | None = None
+    """Images without a release tag to keep in each repository. Defaults to 50."""
+    keep_untagged_days: int | None = None
+    """Days to keep an image without a tag. Defaults to 14."""
     readers: Sequence[RegistryReader] | None = None
-    protect: bool | None = False
+    """Other accounts that can pull. Roles of this account need only their own policies."""
+    protect: bool | None = None
+    """If true, Pulumi does not delete the repositories, and AWS does not delete a repository with
+    images. Defaults to false."""
 
 
 class ModelRegistry(pulumi.ComponentResource):
-    """One ECR repository per image, with immutable tags and a scan at each push.
+    """Amazon ECR: one repository per image, encrypted, with immutable tags and a scan at each push.
 
-    Attributes:
-        names: Names of the repositories, in the order of the arguments.
+    Images that a stack has run are kept, so that every release can be restored.
     """
 
     names: list[pulumi.Output[str]]
+    """Names of the repositories, in the order of the arguments."""
 
     def __init__(
         self, name: str, args: ModelRegistryArgs, opts: pulumi.ResourceOptions | None = None
@@ -81,7 +76,8 @@ class ModelRegistry(pulumi.ComponentResource):
         child_opts = pulumi.ResourceOptions(parent=self)
         rules = json.dumps(
             build_lifecycle_policy(
-                keep_images=args.keep_images, keep_untagged_days=args.keep_untagged_days
+                keep_images=default_to(args.keep_images, 50),
+                keep_untagged_days=default_to(args.keep_untagged_days, 14),
             )
         )
         self.names = []

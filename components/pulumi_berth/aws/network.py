@@ -13,6 +13,7 @@ from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.aws.subnet_plan import ZoneSubnets, subnet_plan
 from pulumi_berth.aws.vpc_endpoints import VpcEndpoints, VpcEndpointsArgs
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.values import default_to
 
 _ANY_ADDRESS = "0.0.0.0/0"
 
@@ -26,45 +27,40 @@ class NatMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """Arguments for `Network`.
-
-    Attributes:
-        stack_name: Name of the stack. It is part of the `Name` tags.
-        region: Region of the VPC, such as `eu-central-1`.
-        account: Account ID.
-        cidr: Address range of the VPC, /16 or smaller; see `subnet_plan`.
-        zones: Names of 1 to 7 Availability Zones.
-        nat: `single` for one NAT gateway, or `per_zone` for one in each zone. Each is billed per
-            hour. A single gateway fails with its zone.
-        interface_endpoints: AWS services to reach without leaving AWS's network, such as `ecr.api`.
-        flow_log: Settings of the flow log.
-    """
+    """Arguments for `Network`."""
 
     stack_name: str
+    """Name of the stack. It is part of the `Name` tags."""
     region: str
+    """Region of the VPC, such as `eu-central-1`."""
     account: pulumi.Input[str]
+    """Account ID."""
     cidr: str
-    zones: list[str]
-    nat: NatMode
-    interface_endpoints: Sequence[str]
+    """Address range of the VPC, /16 or smaller, such as `10.20.0.0/16`."""
+    zones: Sequence[str]
+    """Names of 1 to 7 Availability Zones, such as `eu-central-1a`."""
     flow_log: LogSettings
+    """Settings of the flow log."""
+    nat: NatMode | None = None
+    """`single` for one NAT gateway, or `per_zone` for one in each zone. Each is billed per hour. A
+    single gateway fails with its zone. Defaults to `single`."""
+    interface_endpoints: Sequence[str] | None = None
+    """AWS services to reach without leaving AWS's network, such as `ecr.api`. Defaults to none."""
 
 
 class Network(pulumi.ComponentResource):
-    """A VPC with a private and a public subnet in each zone.
+    """A VPC with a private and a public subnet in each zone, and a flow log.
 
     Nodes are in the private subnets. They reach the internet through NAT gateways in the public
     subnets, and AWS services through VPC endpoints.
-
-    Attributes:
-        vpc_id: ID of the VPC.
-        private_subnet_ids: One ID per zone. Known after the subnets have their routes.
-        public_subnet_ids: One ID per zone.
     """
 
     vpc_id: pulumi.Output[str]
+    """ID of the VPC."""
     private_subnet_ids: pulumi.Output[list[str]]
+    """One ID per zone. Known after the subnets have their routes."""
     public_subnet_ids: pulumi.Output[list[str]]
+    """One ID per zone."""
 
     def __init__(
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
@@ -74,7 +70,7 @@ class Network(pulumi.ComponentResource):
         self._name = name
         self._stack_name = args.stack_name
         self._child_opts = pulumi.ResourceOptions(parent=self)
-        plan = subnet_plan(args.cidr, args.zones)
+        plan = subnet_plan(args.cidr, list(args.zones))
         self._vpc = ec2.Vpc(
             name,
             cidr_block=args.cidr,
@@ -88,7 +84,7 @@ class Network(pulumi.ComponentResource):
         self._create_flow_log(args)
         self._associations: list[ec2.RouteTableAssociation] = []
         public = self._create_public_subnets(plan)
-        nat_gateways = self._create_nat_gateways(plan, public, args.nat)
+        nat_gateways = self._create_nat_gateways(plan, public, default_to(args.nat, NatMode.SINGLE))
         private, tables = self._create_private_subnets(plan, nat_gateways)
         VpcEndpoints(
             name,
@@ -100,7 +96,7 @@ class Network(pulumi.ComponentResource):
                 cidr=args.cidr,
                 subnet_ids=[subnet.id for subnet in private],
                 route_table_ids=[table.id for table in tables],
-                services=args.interface_endpoints,
+                services=list(args.interface_endpoints or ()),
             ),
             self._child_opts,
         )

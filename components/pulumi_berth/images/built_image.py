@@ -1,5 +1,6 @@
 """BuiltImage: an image that is built, pushed and checked, as one resource."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -9,6 +10,7 @@ from pulumi.dynamic import Resource
 
 from pulumi_berth.program_source import program_digest
 from pulumi_berth.providers import BuiltImageProvider
+from pulumi_berth.values import default_to
 
 
 class LayerKind(StrEnum):
@@ -23,27 +25,36 @@ class LayerKind(StrEnum):
     BUCKET_DATASET = "bucket-dataset"
 
 
+class Severity(StrEnum):
+    """Lowest severity of a finding that rejects an image."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """How all images of a stack are built.
+    """How images are built and checked, and where they are pushed."""
 
-    Attributes:
-        registry: Registry and path prefix of all repositories.
-        plain_http: True for a registry without TLS.
-        architectures: CPU architectures, `amd64` or `arm64`.
-        scan_command: See `pulumi_berth.images.scan.Scan`.
-        fail_on: See `pulumi_berth.images.scan.Scan`.
-        ignore_unfixed: See `pulumi_berth.images.scan.Scan`.
-        debian_mirrors: Mirrors of Debian packages. If empty, Debian's own servers.
-    """
-
-    registry: str
-    plain_http: bool
-    architectures: list[str]
-    scan_command: list[str]
-    fail_on: str
-    ignore_unfixed: bool
-    debian_mirrors: list[str]
+    registry: pulumi.Input[str]
+    """Registry and path prefix of all repositories, such as `registry.example.com/team`."""
+    plain_http: bool | None = None
+    """True for a registry without TLS. Defaults to false."""
+    architectures: Sequence[str] | None = None
+    """CPU architectures, `amd64` or `arm64`. Defaults to `amd64`."""
+    scan_command: Sequence[str] | None = None
+    """Vulnerability scanner and its arguments, where `{image}` is the image. Defaults to an
+    installed scanner, which the report names."""
+    fail_on: Severity | None = None
+    """Lowest severity of a finding that rejects an image. Defaults to `high`."""
+    ignore_unfixed: bool | None = None
+    """True to ignore findings without a fix. Defaults to false."""
+    debian_mirrors: Sequence[str] | None = None
+    """Mirrors of Debian packages. Defaults to Debian's servers. Every package is checked against a
+    pinned SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +120,18 @@ class BuiltImage(Resource, module="berth", name="BuiltImage"):
             BuiltImageProvider(),
             name,
             {
-                "repository": f"{settings.registry}/{repository}",
-                "plain_http": settings.plain_http,
+                "repository": pulumi.Output.concat(settings.registry, "/", repository),
+                "plain_http": default_to(settings.plain_http, False),
                 "base": base or "",
                 "layers": [asdict(layer) for layer in layers],
-                "architectures": settings.architectures,
+                "architectures": list(settings.architectures or ["amd64"]),
                 "run": asdict(run),
                 "annotations": annotations or {},
-                "mirrors": settings.debian_mirrors,
+                "mirrors": list(settings.debian_mirrors or ()),
                 "scan": {
-                    "command": settings.scan_command,
-                    "fail_on": settings.fail_on,
-                    "ignore_unfixed": settings.ignore_unfixed,
+                    "command": list(settings.scan_command or ()),
+                    "fail_on": default_to(settings.fail_on, Severity.HIGH).value,
+                    "ignore_unfixed": default_to(settings.ignore_unfixed, False),
                 },
                 "reference": None,
                 "digest": None,

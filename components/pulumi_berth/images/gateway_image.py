@@ -46,13 +46,13 @@ class GatewayImage(pulumi.ComponentResource):
             child_opts,
         )
         labels = {
-            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.title": "gateway",
             "org.opencontainers.image.description": "Berth gateway: API keys, rate limits, quotas",
         }
         image = BuiltImage(
             name,
             settings=args.settings,
-            repository=name,
+            repository="gateway",
             base=base.reference,
             layers=[program_layer("berth_gateway")],
             run=ImageRun(entrypoint=["/usr/bin/python3", "-m", "berth_gateway"], labels=labels),

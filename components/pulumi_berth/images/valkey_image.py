@@ -44,13 +44,13 @@ class ValkeyImage(pulumi.ComponentResource):
         super().__init__("berth:images:ValkeyImage", name, None, opts)
         args = parse_args(ValkeyImageArgs, args)
         labels = {
-            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.title": "valkey",
             "org.opencontainers.image.description": "Valkey server for the limits of gateways",
         }
         image = BuiltImage(
             name,
             settings=args.settings,
-            repository=name,
+            repository="valkey",
             base=None,
             layers=[
                 ImageLayer(kind=LayerKind.BASE, digest=layers.base_digest()),

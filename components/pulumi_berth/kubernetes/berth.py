@@ -13,7 +13,13 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.component_args import parse_args
-from pulumi_berth.kubernetes.berth_plan import BerthPlan, GpuPlacement, get_berth_name
+from pulumi_berth.hosted_models import ReplicaArgs, ResourceArgs
+from pulumi_berth.kubernetes.berth_plan import (
+    BerthPlan,
+    GpuPlacement,
+    build_berth_plan,
+    get_berth_name,
+)
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
@@ -29,6 +35,7 @@ from pulumi_berth.kubernetes.objects import (
     select_namespace,
 )
 from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
 # A change of a Service reaches every node and the ingress controller in about a second. A
@@ -36,60 +43,61 @@ HTTP_PORT = 8080
 _PRE_STOP_SECONDS = 5
 # The program needs this long after its grace period to close files and exit.
 _EXIT_SECONDS = 5
+_READY_SECONDS = 300
 _GPU_PROVIDERS = "CUDAExecutionProvider,CPUExecutionProvider"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesBerthArgs:
-    """Arguments for `KubernetesBerth`.
-
-    Attributes:
-        namespace: Namespace of the stack.
-        model: Model name, as in the model card.
-        version: Model version, as in the model card.
-        digest: Digest of the model card, `sha256:<hex>`.
-        image: Serving image, `registry/name@sha256:...`.
-        plan: Replicas and the resources of each replica.
-        serving: Limits and session options.
-        priority: Name of the PriorityClass.
-        callers: Labels of the pods in the namespace that may send requests to the berth.
-        metrics_namespace: Namespace whose pods may read the metrics.
-        ready_seconds: Time limit for a new replica to become ready, in seconds.
-        gpu: Placement of pods with GPUs. Defaults to the taint `nvidia.com/gpu`.
-        datasets: Datasets that the model reads at `/data/<name>`.
-        pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
-            without a Secret.
-    """
+    """Arguments for `KubernetesBerth`."""
 
     namespace: pulumi.Input[str]
+    """Namespace of the berth."""
     model: str
+    """Model name, as in the model card."""
     version: str
-    digest: str
+    """Model version, as in the model card."""
     image: pulumi.Input[str]
-    plan: BerthPlan
-    serving: ServingSettings
-    priority: pulumi.Input[str]
-    callers: Sequence[Mapping[str, str]]
-    metrics_namespace: str
-    ready_seconds: int
+    """Serving image, `registry/name@sha256:...`."""
+    replicas: ReplicaArgs | None = None
+    """Number of replicas."""
+    resources: ResourceArgs | None = None
+    """Resources of each replica."""
+    serving: ServingSettings | None = None
+    """Limits and session options of the serving program."""
+    digest: pulumi.Input[str] | None = None
+    """Digest of the model version, `sha256:<hex>`, for the annotation `berth/digest`."""
+    priority: pulumi.Input[str] | None = None
+    """Name of the PriorityClass. Defaults to the cluster's default."""
+    callers: Sequence[Mapping[str, str]] | None = None
+    """Labels of the pods in the namespace that may send requests to the berth. Defaults to
+    none."""
+    metrics_namespace: pulumi.Input[str] | None = None
+    """Namespace whose pods may read the metrics. Defaults to none."""
+    ready_seconds: int | None = None
+    """Time limit for a new replica to become ready, in seconds. Defaults to 300."""
     gpu: GpuPlacement | None = None
+    """Placement of pods with GPUs."""
     datasets: Sequence[DatasetMount] | None = None
-    pull_secret: str | None = None
+    """Datasets that the model reads at `/data/<name>`."""
+    pull_secret: pulumi.Input[str] | None = None
+    """Secret with which the nodes pull images. By default, the nodes can pull images without
+    one."""
 
 
 class KubernetesBerth(pulumi.ComponentResource):
-    """One model version: its pods, Service, autoscaler, disruption budget, identity and the
-    policy that lists its callers.
+    """One model version in a cluster: its pods, Service, autoscaler, disruption budget, identity
+    and the policy that lists its callers.
 
-    Attributes:
-        service: Name of the Service.
-        url: URL of the berth inside the cluster.
-        image: Serving image that the berth runs.
+    The pods meet Pod Security `restricted` and accept requests only from the callers.
     """
 
     service: pulumi.Output[str]
+    """Name of the Service."""
     url: pulumi.Output[str]
+    """URL of the berth inside the cluster."""
     image: pulumi.Output[str]
+    """Serving image that the berth runs."""
 
     def __init__(
         self, name: str, args: KubernetesBerthArgs, opts: pulumi.ResourceOptions | None = None
@@ -103,7 +111,12 @@ class KubernetesBerth(pulumi.ComponentResource):
             **build_labels("berth", berth_name, model=args.model, version=args.version),
             "app.kubernetes.io/version": args.version,
         }
-        annotations = {"berth/digest": args.digest, "berth/image": args.image}
+        plan = build_berth_plan(args.replicas, args.resources)
+        ready_seconds = default_to(args.ready_seconds, _READY_SECONDS)
+        annotations = {
+            **({"berth/digest": args.digest} if args.digest is not None else {}),
+            "berth/image": args.image,
+        }
         metadata = build_metadata(args.namespace, berth_name, pod_labels)
         account = ServiceAccount(
             name,
@@ -134,21 +147,21 @@ class KubernetesBerth(pulumi.ComponentResource):
             metadata=build_metadata(args.namespace, berth_name, pod_labels, annotations),
             spec={
                 # Omit replicas: a fixed count would override the autoscaler.
-                **({} if args.plan.is_autoscaled else {"replicas": args.plan.min_replicas}),
+                **({} if plan.is_autoscaled else {"replicas": plan.min_replicas}),
                 "selector": {"match_labels": selector},
-                **build_rolling_update(args.ready_seconds),
+                **build_rolling_update(ready_seconds),
                 "template": {
                     "metadata": {"labels": pod_labels, "annotations": annotations},
-                    "spec": _build_pod(args, selector, account.metadata.name),
+                    "spec": _build_pod(args, plan, selector, account.metadata.name),
                 },
             },
-            opts=limit_ready_time(args.ready_seconds, after=[service], opts=child_opts),
+            opts=limit_ready_time(ready_seconds, after=[service], opts=child_opts),
         )
-        if args.plan.is_autoscaled:
+        if plan.is_autoscaled:
             HorizontalPodAutoscaler(
                 name,
                 metadata=metadata,
-                spec=_build_autoscaler(args.plan, berth_name),
+                spec=_build_autoscaler(plan, berth_name),
                 opts=pulumi.ResourceOptions.merge(
                     child_opts, pulumi.ResourceOptions(depends_on=[deployment])
                 ),
@@ -174,16 +187,24 @@ class KubernetesBerth(pulumi.ComponentResource):
 
 
 def _build_pod(
-    args: KubernetesBerthArgs, selector: Mapping[str, str], account: pulumi.Input[str]
+    args: KubernetesBerthArgs,
+    plan: BerthPlan,
+    selector: Mapping[str, str],
+    account: pulumi.Input[str],
 ) -> dict[str, Any]:
-    plan = args.plan
+    ready_seconds = default_to(args.ready_seconds, _READY_SECONDS)
     datasets = args.datasets or ()
-    grace_period = _PRE_STOP_SECONDS + args.serving.grace_seconds + _EXIT_SECONDS
+    serving = args.serving or ServingSettings()
+    grace_seconds = serving.with_defaults()["grace_seconds"]
+    grace_period = _PRE_STOP_SECONDS + grace_seconds + _EXIT_SECONDS
     environment = {
-        **args.serving.environment(),
+        **serving.environment(),
         "BERTH_PORT": str(HTTP_PORT),
         **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
+    priority: dict[str, Any] = {}
+    if args.priority is not None:
+        priority["priority_class_name"] = args.priority
     amounts = {"cpu": plan.cpu, "memory": plan.memory}
     gpus = {"nvidia.com/gpu": str(plan.gpus)} if plan.gpus else {}
     container = {
@@ -193,7 +214,7 @@ def _build_pod(
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {"requests": {**amounts, **gpus}, "limits": {**amounts, **gpus}},
         # Loading the model and the first run may be slow; later probes respond within seconds.
-        "startup_probe": _build_health_probe(READY, period=1, failures=args.ready_seconds),
+        "startup_probe": _build_health_probe(READY, period=1, failures=ready_seconds),
         "readiness_probe": _build_health_probe(READY, period=2, failures=2),
         "liveness_probe": _build_health_probe(LIVE, period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
@@ -204,7 +225,7 @@ def _build_pod(
         init_containers=[dataset.build_init_container() for dataset in datasets],
         volumes=[dataset.build_volume() for dataset in datasets],
         service_account=account,
-        priority_class_name=args.priority,
+        **priority,
         termination_grace_period_seconds=int(grace_period),
         topology_spread_constraints=build_topology_spread(
             selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
@@ -219,24 +240,24 @@ def _build_health_probe(path: str, *, period: int, failures: int) -> dict[str, A
 
 def _place_on_gpu_node(gpu: GpuPlacement) -> dict[str, Any]:
     return {
-        "tolerations": [{"key": gpu.taint, "operator": "Exists"}],
-        "node_selector": dict(gpu.node_selector),
+        "tolerations": [{"key": gpu.taint or "nvidia.com/gpu", "operator": "Exists"}],
+        "node_selector": dict(gpu.node_selector or {}),
         **({"runtime_class_name": gpu.runtime_class} if gpu.runtime_class else {}),
     }
 
 
 def _build_policy(args: KubernetesBerthArgs, selector: Mapping[str, str]) -> dict[str, Any]:
     """Allow requests from the callers and from the metrics namespace, and DNS queries."""
-    callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
+    peers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers or ()]
+    if args.metrics_namespace is not None:
+        peers.append(select_namespace(args.metrics_namespace))
     return {
         "pod_selector": {"match_labels": dict(selector)},
         "policy_types": ["Ingress", "Egress"],
-        "ingress": [
-            {
-                "from_": [*callers, select_namespace(args.metrics_namespace)],
-                "ports": [{"port": "http", "protocol": "TCP"}],
-            }
-        ],
+        # A rule without peers would admit everyone.
+        "ingress": [{"from_": peers, "ports": [{"port": "http", "protocol": "TCP"}]}]
+        if peers
+        else [],
         "egress": [DNS_EGRESS],
     }
 

@@ -1,23 +1,23 @@
 """The plan of a berth: its replicas and the resources of each replica, as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
+
+from pulumi_berth.component_args import ArgumentError
+from pulumi_berth.hosted_models import HostedModelArgs, ReplicaArgs, ResourceArgs, find_exposed
+from pulumi_berth.values import default_to
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPlacement:
-    """Rules that place a pod with GPUs on a GPU node.
+    """Rules that place a pod with GPUs on a GPU node."""
 
-    Attributes:
-        taint: Key of the taint that the pod tolerates.
-        node_selector: Labels that the node must have.
-        runtime_class: RuntimeClass of the pod. Defaults to the cluster's default.
-    """
-
-    taint: str = "nvidia.com/gpu"
-    node_selector: Mapping[str, str] = field(default_factory=dict)
+    taint: str | None = None
+    """Key of the taint that the pod tolerates. Defaults to `nvidia.com/gpu`."""
+    node_selector: Mapping[str, str] | None = None
+    """Labels that the node must have."""
     runtime_class: str | None = None
+    """RuntimeClass of the pod. Defaults to the cluster's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +54,52 @@ def get_berth_name(model: str, version: str) -> str:
     return f"{model}-{version}".replace(".", "-")
 
 
+def is_in_use(model: HostedModelArgs, version: str) -> bool:
+    """Return whether the version receives client requests or shadow traffic."""
+    return version in find_exposed(model) or version == model.shadow
+
+
 def plan_replicas(
-    *, min_replicas: int, max_replicas: int, is_in_use: bool, standby: Literal["warm", "cold"]
-) -> tuple[int, int]:
-    """Return the number of replicas without load and under the highest load.
+    model: HostedModelArgs, version: str, *, has_pod_metrics: bool = False
+) -> ReplicaArgs:
+    """Return the replicas of one version.
 
     A version that receives client requests or shadow traffic has at least one replica. An unused
-    version keeps `min_replicas` if it is warm, and none if it is cold.
+    version keeps the minimum, or has no replica if it is a cold standby.
+
+    Args:
+        has_pod_metrics: Whether the cluster serves metrics of pods. An autoscaler that waits for a
+            missing metric never removes replicas.
     """
-    if is_in_use:
-        return max(min_replicas, 1), max(max_replicas, 1)
-    standby_replicas = min_replicas if standby == "warm" else 0
-    return standby_replicas, standby_replicas
+    replicas = model.replicas or ReplicaArgs()
+    lowest = default_to(replicas.min, 1)
+    highest = default_to(replicas.max, lowest)
+    if is_in_use(model, version):
+        lowest, highest = max(lowest, 1), max(highest, 1)
+    else:
+        lowest = highest = 0 if model.versions[version].cold_standby else lowest
+    target_in_flight = replicas.target_in_flight if has_pod_metrics else None
+    return replace(replicas, min=lowest, max=highest, target_in_flight=target_in_flight)
+
+
+def build_berth_plan(replicas: ReplicaArgs | None, resources: ResourceArgs | None) -> BerthPlan:
+    """Return the plan that the arguments and their defaults describe.
+
+    Raises:
+        ArgumentError: If the minimum number of replicas exceeds the maximum.
+    """
+    replicas, resources = replicas or ReplicaArgs(), resources or ResourceArgs()
+    lowest = default_to(replicas.min, 1)
+    highest = default_to(replicas.max, lowest)
+    if not 0 <= lowest <= highest:
+        problem = f"min is {lowest} and max is {highest}; use 0 <= min <= max"
+        raise ArgumentError([("replicas", problem)])
+    return BerthPlan(
+        min_replicas=lowest,
+        max_replicas=highest,
+        target_cpu_percent=default_to(replicas.target_cpu_percent, 70),
+        target_in_flight=replicas.target_in_flight,
+        cpu=default_to(resources.cpu, "1"),
+        memory=default_to(resources.memory, "512Mi"),
+        gpus=default_to(resources.gpus, 0),
+    )

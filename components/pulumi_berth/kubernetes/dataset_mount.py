@@ -13,21 +13,18 @@ _LIMITS = {"cpu": "1", "memory": "256Mi"}
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetMount:
-    """One dataset version, mounted at `/data/<name>`.
-
-    Attributes:
-        name: Name of the dataset.
-        image: Image that contains the dataset. With a claim, the image that only verifies it.
-        claim: PersistentVolumeClaim that contains the dataset. None if the image contains it.
-        sub_path: Directory of the dataset in the claim. Defaults to the root of the claim.
-        digest: Expected digest of the manifest in the claim. If None, any digest is accepted.
-    """
+    """One dataset version, mounted at `/data/<name>`."""
 
     name: str
+    """Name of the dataset."""
     image: pulumi.Input[str]
+    """Image that contains the dataset. With a claim, the image that only verifies it."""
     claim: str | None = None
-    sub_path: str = ""
+    """PersistentVolumeClaim that contains the dataset. By default, the image contains it."""
+    sub_path: str | None = None
+    """Directory of the dataset in the claim. Defaults to the root of the claim."""
     digest: str | None = None
+    """Expected digest of the manifest in the claim. By default, any digest is accepted."""
 
     @property
     def _volume_name(self) -> str:

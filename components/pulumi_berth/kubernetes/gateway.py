@@ -11,7 +11,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_gateway.config import convert_config, encode_config
-from berth_gateway.limits.valkey_address import parse_valkey_url
+from berth_gateway.limits.valkey_address import WhenUnreachable, parse_valkey_url
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
@@ -29,6 +29,7 @@ from pulumi_berth.kubernetes.objects import (
     limit_ready_time,
     select_namespace,
 )
+from pulumi_berth.values import default_to
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
@@ -50,14 +51,14 @@ class SharedLimits:
         valkey_url: URL of a Valkey server, see `berth_gateway.limits.valkey_address`. A secret.
         prefix: First part of the keys. It differs between stacks that use the same server.
         pods: Labels of the server's pods. None if the server is outside the namespace.
-        when_unreachable: `own-limits` or `no-limits`, see
-            `berth_gateway.limits.valkey_limiter.WhenUnreachable`. Defaults to `own-limits`.
+        when_unreachable: What a gateway does while it cannot reach the server. Defaults to
+            `own-limits`.
     """
 
     valkey_url: pulumi.Input[str]
     prefix: str
     pods: Mapping[str, str] | None = None
-    when_unreachable: str | None = None
+    when_unreachable: WhenUnreachable | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class GatewayArgs:
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
-        replicas: Number of pods.
+        replicas: Number of pods. Defaults to 2.
     """
 
     namespace: pulumi.Input[str]
@@ -83,7 +84,7 @@ class GatewayArgs:
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: str
     pull_secret: str | None = None
-    replicas: int = 2
+    replicas: int | None = None
 
 
 class Gateway(pulumi.ComponentResource):
@@ -144,7 +145,7 @@ class Gateway(pulumi.ComponentResource):
             name,
             metadata=metadata,
             spec={
-                "replicas": args.replicas,
+                "replicas": default_to(args.replicas, 2),
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {

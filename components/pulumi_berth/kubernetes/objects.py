@@ -141,12 +141,12 @@ def build_topology_spread(
     ]
 
 
-def add_pull_secret(secret: str | None) -> dict[str, Any]:
+def add_pull_secret(secret: pulumi.Input[str] | None) -> dict[str, Any]:
     """Return the ServiceAccount field with which its pods pull images through `secret`."""
-    return {"image_pull_secrets": [{"name": secret}]} if secret else {}
+    return {"image_pull_secrets": [{"name": secret}]} if secret is not None else {}
 
 
-def select_namespace(name: str) -> dict[str, Any]:
+def select_namespace(name: pulumi.Input[str]) -> dict[str, Any]:
     """Return a NetworkPolicy peer: every pod of the namespace `name`."""
     return {"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": name}}}
 

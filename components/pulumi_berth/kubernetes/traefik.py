@@ -89,10 +89,10 @@ class TraefikArgs:
 
     namespace: pulumi.Input[str]
     namespace_name: str
-    image: str
+    image: pulumi.Input[str]
     service_type: ServiceType
     node_port: int | None
-    tls_secret: str | None
+    tls_secret: pulumi.Input[str] | None
     timeout_seconds: float
     metrics_namespace: str
     pull_secret: str | None = None

@@ -77,6 +77,9 @@ class GatewaySpec(Section):
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
     """Where several gateways keep the clients' limits. The only gateway of platform local keeps
     them itself."""
+    replicas: int = Field(default=2, ge=1, le=100)
+    """Pods of the gateway in a cluster. With one, requests fail while its node drains. Platform
+    local runs one process."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
     """Maximum size of a request body, in bytes. The gateway rejects larger bodies with 413."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)

@@ -81,6 +81,8 @@ class KubernetesSpec(Section):
     controller_image: Image = "docker.io/library/traefik:v3.6.0"
     """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
     the image that you tested."""
+    controller_replicas: int = Field(default=2, ge=1, le=100)
+    """Pods of Traefik. With one, requests fail while its node drains."""
     service: ServiceSpec = Field(default_factory=ServiceSpec)
     """The Service through which clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)

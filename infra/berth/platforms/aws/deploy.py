@@ -25,18 +25,15 @@ from berth.platforms.aws.regions import (
     region_outputs,
 )
 from berth.platforms.aws.storage import create_data_layer, create_registry
-from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.berth_args import build_image_settings
 from berth.platforms.kubernetes.cluster import CRD_SOURCES, get_api_host, get_cluster_access
+from berth.platforms.kubernetes.deploy import build_outputs, declare_cluster_stack
 from berth.platforms.kubernetes.endpoint import build_endpoint
-from berth.platforms.kubernetes.hosting import Hosting, build_models_output, declare_hosting
-from berth.platforms.kubernetes.images import build_images
-from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
+from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
 
 # Node port of the in-cluster gateway if the specification sets none.
 _DEFAULT_NODE_PORT = 30080
@@ -52,28 +49,20 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
 
     data = create_data_layer(spec, account, keys)
     registry = create_registry(spec, account, keys)
-    images, reports = build_images(
-        spec,
-        build_image_settings(spec, registry.path),
-        root,
-        pulumi.ResourceOptions(depends_on=registry.ready),
-        default_bucket=dataset_bucket(spec, stack, account.number, account.region),
-    )
-    client = client_keys(spec.gateway.clients)
-    hosted = declare_hosting(
+    parts = declare_cluster_stack(
         _through_nodes(spec),
         stack=stack,
-        namespace=spec.kubernetes.namespace,
-        images=images,
-        keys=client,
         root=root,
+        registry=registry.path,
         has_pod_metrics=False,
         opts=pulumi.ResourceOptions(provider=cluster),
+        image_opts=pulumi.ResourceOptions(depends_on=registry.ready),
+        default_bucket=dataset_bucket(spec, stack, account.number, account.region),
     )
     ClusterAutoscaler(
         "autoscaler",
         ClusterAutoscalerArgs(
-            namespace=hosted.namespace.name,
+            namespace=parts.hosting.namespace.name,
             cluster_name=nodes.cluster.cluster_name,
             region=account.region,
             image=spec.cluster.autoscaler_image or _autoscaler_image(spec.cluster.version),
@@ -88,24 +77,16 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     own = None if spec.edge.cdn is None else ApiKey("edge_secret", client="edge").key
     secret = read_edge_secret(spec, others) if own is None else own
     shared_host = create_shared_host(spec, account, load_balancer)
-    api = create_api(spec, account, keys, load_balancer, client, secret, shared_host)
+    api = create_api(spec, account, keys, load_balancer, parts.keys, secret, shared_host)
     url = api.url if own is None else create_edge(spec, account, keys, api, own).url
     create_observability(
         spec, account, keys, nodes, load_balancer, api, repositories=registry.repositories
     )
-    sites = {
-        name: deploy_site(name, spec, stack=stack, images=images, keys=client, root=root)
-        for name in spec.edge.sites
-    }
     return {
-        "endpoint": _endpoint(spec, hosted, url, root),
+        "endpoint": _endpoint(spec, parts.hosting, url, root),
         "public_url": url,
-        "namespace": hosted.namespace.name,
-        "api_keys": pulumi.Output.secret(client),
-        "images": reports,
         "data_bucket": data.bucket_name,
-        "models": build_models_output(spec, hosted, root),
-        **({"sites": sites} if sites else {}),
+        **build_outputs(spec, parts, root),
         **region_outputs(spec, account, others, secret),
     }
 
@@ -141,7 +122,7 @@ def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
 
 
 def _endpoint(
-    spec: HostingSpec, hosted: Hosting, public: pulumi.Output[str], root: Path
+    spec: HostingSpec, hosted: KubernetesHostingParts, public: pulumi.Output[str], root: Path
 ) -> pulumi.Output[str]:
     """Return the address of the gateway. With emulated AWS only the cluster responds."""
     if spec.kubernetes.kubeconfig is not None:

@@ -82,7 +82,7 @@ def _find_version(
             repository=bucket.name,
             digest=digest,
         )
-    repository = Repository(name=path, plain_http=settings.plain_http)
+    repository = Repository(name=path, plain_http=bool(settings.plain_http))
     digest = _check_digest(
         name, entry, lambda: repository.digest_of(entry.version), f"oci://{path}"
     )

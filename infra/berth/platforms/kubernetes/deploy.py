@@ -1,22 +1,44 @@
 """Deploy a stack to a Kubernetes cluster."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes import Provider
 
-from berth.platforms.keys import client_keys
-from berth.platforms.kubernetes.berth_args import build_image_settings
-from berth.platforms.kubernetes.cluster import (
-    get_cluster_access,
-    require_cluster,
-)
+from berth.platforms.hosted_models import build_clients
+from berth.platforms.kubernetes.cluster import get_cluster_access, require_cluster
+from berth.platforms.kubernetes.datasets import create_dataset_mounts
 from berth.platforms.kubernetes.endpoint import build_endpoint
-from berth.platforms.kubernetes.hosting import build_models_output, declare_hosting
-from berth.platforms.kubernetes.images import build_images
-from berth.platforms.kubernetes.sites import deploy_site
+from berth.platforms.kubernetes.hosting import (
+    build_hosted_models,
+    build_hosting_args,
+    build_image_settings,
+    build_models_output,
+)
+from berth.platforms.kubernetes.sites import deploy_sites
 from berth.spec import HostingSpec
+from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.kubernetes.hosting import KubernetesHostingParts, declare_hosting
+from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterStack:
+    """What a stack consists of in its cluster and in its edge sites.
+
+    Attributes:
+        hosting: Parts of the stack's own cluster.
+        images: Images that the cluster and the sites run.
+        keys: API key of each client.
+        sites: Stack output about each site.
+    """
+
+    hosting: KubernetesHostingParts
+    images: HostingImages
+    keys: dict[str, pulumi.Output[str]]
+    sites: dict[str, Any]
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
@@ -25,27 +47,71 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     facts = require_cluster(access)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     assert spec.registry.url is not None  # The specification's rules require it here.
-    images, reports = build_images(spec, build_image_settings(spec, spec.registry.url), root)
-    keys = client_keys(spec.gateway.clients)
-    hosting = declare_hosting(
+    parts = declare_cluster_stack(
         spec,
         stack=stack,
-        namespace=spec.kubernetes.namespace,
-        images=images,
-        keys=keys,
         root=root,
+        registry=spec.registry.url,
         has_pod_metrics=facts.has_pod_metrics,
         opts=pulumi.ResourceOptions(provider=provider),
     )
-    sites = {
-        name: deploy_site(name, spec, stack=stack, images=images, keys=keys, root=root)
-        for name in spec.edge.sites
-    }
     return {
-        "endpoint": build_endpoint(spec, facts.host, hosting.traefik),
-        "namespace": hosting.namespace.name,
-        "api_keys": pulumi.Output.secret(keys),
-        "images": reports,
-        "models": build_models_output(spec, hosting, root),
-        **({"sites": sites} if sites else {}),
+        "endpoint": build_endpoint(spec, facts.host, parts.hosting.traefik),
+        **build_outputs(spec, parts, root),
+    }
+
+
+def declare_cluster_stack(
+    spec: HostingSpec,
+    *,
+    stack: str,
+    root: Path,
+    registry: str,
+    has_pod_metrics: bool,
+    opts: pulumi.ResourceOptions,
+    image_opts: pulumi.ResourceOptions | None = None,
+    default_bucket: str | None = None,
+) -> ClusterStack:
+    """Declare the images, the API keys, and what the cluster and the edge sites host.
+
+    Args:
+        registry: Registry and path of the images.
+        has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
+        opts: Options that contain the cluster's provider.
+        image_opts: Options of the images.
+        default_bucket: Bucket of the datasets that have no `source`, each below its name.
+    """
+    settings = build_image_settings(spec, registry)
+    mounts = create_dataset_mounts(spec, settings, default_bucket)
+    models = build_hosted_models(spec, root, registry=registry, mounts=mounts)
+    images = create_images(
+        models,
+        settings,
+        base=spec.images.base,
+        base_gpu=spec.images.base_gpu,
+        has_own_valkey=spec.gateway.limits.valkey_url is None,
+        opts=image_opts,
+    )
+    keys = create_client_keys(build_clients(spec))
+    args = build_hosting_args(
+        spec,
+        models,
+        settings,
+        namespace=spec.kubernetes.namespace,
+        limits_prefix=f"berth:{stack}",
+        has_pod_metrics=has_pod_metrics,
+    )
+    hosting = declare_hosting(args, owner=stack, images=images, keys=keys, opts=opts)
+    sites = deploy_sites(spec, args, stack=stack, images=images, keys=keys, root=root)
+    return ClusterStack(hosting=hosting, images=images, keys=keys, sites=sites)
+
+
+def build_outputs(spec: HostingSpec, parts: ClusterStack, root: Path) -> dict[str, Any]:
+    """Return the outputs that every stack with a cluster has."""
+    return {
+        "namespace": parts.hosting.namespace.name,
+        "api_keys": pulumi.Output.secret(parts.keys),
+        "images": parts.images.reports,
+        "models": build_models_output(spec, parts.hosting, root),
+        **({"sites": parts.sites} if parts.sites else {}),
     }

@@ -1,6 +1,7 @@
 """Edge sites: other clusters of a stack that run some of its models from the same images."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,12 @@ from pulumi_kubernetes import Provider
 
 from berth.platforms.kubernetes.cluster import get_api_host, get_cluster_access, require_cluster
 from berth.platforms.kubernetes.endpoint import build_endpoint
-from berth.platforms.kubernetes.hosting import HostingImages, declare_hosting
 from berth.platforms.stack_context import SkippedPart
-from berth.spec import HostingSpec, SiteSpec, SpecError
+from berth.spec import HostingSpec, SpecError
+from pulumi_berth.kubernetes.hosting import KubernetesHostingArgs, declare_hosting
+from pulumi_berth.kubernetes.hosting_images import HostingImages
 
 _TYPE = "berth:kubernetes:EdgeSite"
-
-
-def build_site_spec(spec: HostingSpec, site: SiteSpec) -> HostingSpec:
-    """Return the specification of a site: its models and namespace; limits and clients are kept."""
-    return spec.model_copy(
-        update={
-            "models": {name: spec.models[name] for name in site.models},
-            "kubernetes": spec.kubernetes.model_copy(update={"namespace": site.namespace}),
-        }
-    )
 
 
 def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
@@ -39,29 +31,53 @@ def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     return skipped
 
 
-def deploy_site(
-    name: str,
+def deploy_sites(
     spec: HostingSpec,
+    args: KubernetesHostingArgs,
     *,
     stack: str,
     images: HostingImages,
     keys: Mapping[str, pulumi.Output[str]],
     root: Path,
 ) -> dict[str, Any]:
-    """Declare one site as children of one component. Return the stack output about the site."""
+    """Declare each site as children of one component. Return the stack output about each site.
+
+    Args:
+        args: What the stack's own cluster hosts. Limits and clients of the sites are the same.
+    """
+    return {
+        name: _deploy_site(name, spec, args, stack=stack, images=images, keys=keys, root=root)
+        for name in spec.edge.sites
+    }
+
+
+def _deploy_site(
+    name: str,
+    spec: HostingSpec,
+    args: KubernetesHostingArgs,
+    *,
+    stack: str,
+    images: HostingImages,
+    keys: Mapping[str, pulumi.Output[str]],
+    root: Path,
+) -> dict[str, Any]:
     site = spec.edge.sites[name]
     access = get_cluster_access(site.kubeconfig, site.context, root)
     provider = Provider(f"{name}-cluster", kubeconfig=access.kubeconfig, context=access.context)
     parent = pulumi.ComponentResource(_TYPE, name, None, pulumi.ResourceOptions())
+    assert args.limits is not None  # `build_hosting_args` sets it.
     hosting = declare_hosting(
-        build_site_spec(spec, site),
-        stack=stack,
-        namespace=site.namespace,
+        replace(
+            args,
+            namespace=site.namespace,
+            models={model: args.models[model] for model in site.models},
+            limits=replace(args.limits, prefix=f"berth:{name}-{stack}"),
+            # Do not query the site here: an unreachable site would stop the whole stack.
+            has_pod_metrics=False,
+        ),
+        owner=stack,
         images=images,
         keys=keys,
-        root=root,
-        # Do not query the site here: an unreachable site would stop the whole stack.
-        has_pod_metrics=False,
         opts=pulumi.ResourceOptions(parent=parent, provider=provider),
         prefix=f"{name}-",
     )

@@ -1,0 +1,191 @@
+"""Models and clients of a hosting stack: arguments of `LocalHosting` and `KubernetesHosting`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pulumi
+
+from berth_protocol.model_card import CARD_FILE
+from pulumi_berth.component_args import ArgumentError
+from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.serving_settings import ServingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedVersionArgs:
+    """A deployed version of a model. It runs in its own berth."""
+
+    directory: str
+    """Directory of the packaged version, with `model.yaml` and the files that it lists. A relative
+    path starts at the working directory of the program."""
+    exposed: bool | None = None
+    """If true, clients can call the version by name. By default, a version is exposed while it has
+    traffic."""
+    image: pulumi.Input[str] | None = None
+    """Serving image to run, `registry/name@sha256:...`. By default, it is built from `directory`.
+    `LocalHosting` uses no image."""
+    cold_standby: bool | None = None
+    """If true, the version has no replica while it receives no requests. By default, it keeps
+    `replicas.min`. `LocalHosting` keeps every version running."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaArgs:
+    """Number of replicas of each berth. `LocalHosting` runs one process per berth instead."""
+
+    min: int | None = None
+    """Minimum number of replicas. Defaults to 1."""
+    max: int | None = None
+    """Maximum number of replicas. Defaults to `min`."""
+    target_cpu_percent: int | None = None
+    """CPU utilization that the autoscaler maintains, in percent of `resources.cpu`. Defaults to
+    70."""
+    target_in_flight: int | None = None
+    """Running and queued requests per replica that the autoscaler also maintains. The cluster must
+    serve that metric. By default, the autoscaler uses only CPU utilization."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceArgs:
+    """Resources of each replica, as both request and limit. `LocalHosting` sets no limits."""
+
+    cpu: str | None = None
+    """CPU cores, as a Kubernetes quantity. Defaults to `1`."""
+    memory: str | None = None
+    """Memory, as a Kubernetes quantity. Defaults to `512Mi`."""
+    gpus: int | None = None
+    """GPUs. Defaults to 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedModelArgs:
+    """A model: its deployed versions and how its traffic is split."""
+
+    versions: Mapping[str, HostedVersionArgs]
+    """Deployed versions by name."""
+    traffic: Mapping[str, int] | None = None
+    """Percentage of the requests without a version that each version receives. The percentages add
+    up to 100. A single version receives all requests by default."""
+    shadow: str | None = None
+    """Version without traffic that receives duplicates of requests. Its responses are discarded."""
+    serving: ServingSettings | None = None
+    """Limits and session options of the serving program."""
+    replicas: ReplicaArgs | None = None
+    """Number of replicas of each berth."""
+    resources: ResourceArgs | None = None
+    """Resources of each replica."""
+    datasets: Sequence[DatasetMount] | None = None
+    """Datasets that the model reads at `/data/<name>`. `LocalHosting` mounts none."""
+
+
+class QuotaPeriod(StrEnum):
+    """A calendar period in UTC. A week begins on Monday."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientQuotaArgs:
+    """A limit on requests per calendar period."""
+
+    requests: int
+    """Requests per period. The gateway rejects further requests with 429 until the next period."""
+    period: QuotaPeriod | None = None
+    """Calendar period. Defaults to `day`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientArgs:
+    """A client of the gateway: its API key and its limits."""
+
+    rate_per_second: float | None = None
+    """Sustained requests per second. The gateway rejects further requests with 429. Defaults to
+    50."""
+    burst: int | None = None
+    """Requests that may arrive at once after a pause. Defaults to 100."""
+    quota: ClientQuotaArgs | None = None
+    """Limit on requests per calendar period. Defaults to no limit."""
+    key: pulumi.Input[str] | None = None
+    """API key of 20 to 128 printable ASCII characters, a secret. By default, one is generated."""
+
+
+def resolve_clients(clients: Mapping[str, ClientArgs] | None) -> Mapping[str, ClientArgs]:
+    """Return the clients by name. By default, there is one with the default limits."""
+    return {"default": ClientArgs()} if clients is None else clients
+
+
+def find_traffic(model: HostedModelArgs) -> dict[str, int]:
+    """Return the percentage of the requests that each version receives."""
+    if model.traffic is None and len(model.versions) == 1:
+        return dict.fromkeys(model.versions, 100)
+    return dict(model.traffic or {})
+
+
+def find_exposed(model: HostedModelArgs) -> list[str]:
+    """Return the versions that clients can call by name."""
+    traffic = find_traffic(model)
+    return [
+        version
+        for version, entry in model.versions.items()
+        if (traffic.get(version, 0) > 0 if entry.exposed is None else entry.exposed)
+    ]
+
+
+def find_model_dir(directory: str) -> Path:
+    """Return the absolute path of a version's directory."""
+    return Path(directory).resolve()
+
+
+def find_model_dir_problem(directory: str) -> str | None:
+    """Return why a directory is not that of a packaged version, or None."""
+    model_dir = find_model_dir(directory)
+    if (model_dir / CARD_FILE).is_file():
+        return None
+    return (
+        f"{model_dir} contains no {CARD_FILE}; correct the path, or package the model with 'berth "
+        "package'"
+    )
+
+
+def check_models(models: Mapping[str, HostedModelArgs]) -> None:
+    """Check that the traffic of each model is complete and consistent, and that its files exist.
+
+    Raises:
+        ArgumentError: With all problems.
+    """
+    problems = [
+        (f"models.{name}.{path}", reason)
+        for name, model in models.items()
+        for path, reason in _find_problems(model)
+    ]
+    if problems:
+        raise ArgumentError(problems)
+
+
+def _find_problems(model: HostedModelArgs) -> Iterator[tuple[str, str]]:
+    known = f"known versions: {', '.join(model.versions)}"
+    traffic = find_traffic(model)
+    for version in traffic:
+        if version not in model.versions:
+            yield f"traffic.{version}", f"is set for an unknown version; {known}"
+    if sum(traffic.values()) != 100 or min(traffic.values()) < 0:
+        shares = ", ".join(f"{version}: {percent}" for version, percent in traffic.items())
+        yield "traffic", f"is {shares or 'missing'}; set percentages that add up to 100; {known}"
+    if model.shadow is not None and (
+        model.shadow not in model.versions or traffic.get(model.shadow)
+    ):
+        yield "shadow", f"is {model.shadow}; use a version of the model without traffic; {known}"
+    for version, entry in model.versions.items():
+        if entry.exposed is False and traffic.get(version):
+            yield (
+                f"versions.{version}.exposed",
+                "is false, but the version has traffic; expose it or move its traffic to another "
+                "version",
+            )
+        if problem := find_model_dir_problem(entry.directory):
+            yield f"versions.{version}.directory", problem

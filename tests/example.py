@@ -1,0 +1,144 @@
+"""The programs in examples/, as a stranger runs them: in an own folder, with Berth installed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.repository import REPOSITORY
+
+LANGUAGES = ("python", "yaml")
+_SOURCES = ("infra", "components", "protocol", "serving_app", "gateway_app", "data_app", "policy")
+_FILES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+_TIMEOUT_SECONDS = 600
+
+
+def install_berth(directory: Path) -> dict[str, str]:
+    """Install Berth from its wheel. Return the environment variables that activate it.
+
+    Its requirements are those of the test's own environment.
+    """
+    source, target = directory / "source", directory / "installed"
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in _SOURCES:  # A copy, because setuptools writes into the source tree.
+        shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
+    for name in _FILES:
+        shutil.copy2(REPOSITORY / name, source / name)
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*command, "--quiet", "--target", target, source], check=True, capture_output=True
+    )
+    shutil.rmtree(source)
+    python = Path(sys.executable).parent
+    return {
+        "PATH": os.pathsep.join((str(target / "bin"), str(python), os.environ["PATH"])),
+        "PYTHONPATH": str(target),
+    }
+
+
+@dataclass
+class Example:
+    """A copy of an example, and its stack `test`.
+
+    Attributes:
+        directory: Directory of the program.
+        environment: Environment variables of Pulumi.
+    """
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        language: str,
+        directory: Path,
+        environment: Mapping[str, str],
+        **config: str,
+    ) -> "Example":
+        """Copy examples/NAME/LANGUAGE to a new directory and create its stack.
+
+        Args:
+            config: Configuration of the program.
+        """
+        shutil.copytree(REPOSITORY / "examples" / name / language, directory)
+        (directory / "state").mkdir()
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PULUMI_", "AWS_", "http", "HTTP"))
+        }
+        example = cls(
+            directory,
+            {
+                **inherited,
+                "PULUMI_BACKEND_URL": f"file://{directory / 'state'}",
+                "PULUMI_CONFIG_PASSPHRASE": "test",
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+                **environment,
+            },
+        )
+        example.pulumi("stack", "init", "test")
+        for key, value in config.items():
+            example.pulumi("config", "set", key, value)
+        return example
+
+    def pulumi(self, *arguments: str, fails: bool = False) -> str:
+        """Run `pulumi ARGUMENTS`, check whether it fails, and return its standard output."""
+        result = subprocess.run(
+            ["pulumi", "--non-interactive", *arguments],
+            cwd=self.directory,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert (result.returncode != 0) == fails, result.stdout[-6000:] + result.stderr[-6000:]
+        return result.stdout
+
+    def up(self) -> dict[str, Any]:
+        """Preview and deploy. Return the outputs, with plaintext secrets."""
+        self.pulumi("up", "--yes")
+        outputs: dict[str, Any] = json.loads(
+            self.pulumi("stack", "output", "--json", "--show-secrets")
+        )
+        return outputs
+
+    def preview(self) -> set[str]:
+        """Preview a new stack. Return `type::name` of the resources below the stack."""
+        steps = json.loads(self.pulumi("preview", "--json"))["steps"]
+        assert {step["op"] for step in steps} <= {"create", "read"}
+        return {step["urn"].split("::", 2)[2] for step in steps if "providers" not in step["urn"]}
+
+    def require_no_changes(self) -> None:
+        """Check that a preview and a refresh find nothing to change."""
+        self.pulumi("preview", "--expect-no-changes")
+        self.pulumi("refresh", "--yes", "--expect-no-changes")
+
+    def replace(self, old: str, new: str) -> None:
+        """Replace a text that occurs once in the program."""
+        files = (self.directory / "Pulumi.yaml", self.directory / "__main__.py")
+        (file,) = (each for each in files if each.exists() and old in each.read_text())
+        assert file.read_text().count(old) == 1
+        file.write_text(file.read_text().replace(old, new))
+
+    def destroy(self) -> None:
+        """Delete every resource."""
+        self.pulumi("destroy", "--yes")
+
+
+def read_config_keys(name: str, language: str) -> set[str]:
+    """Return the keys of an example's configuration."""
+    file = REPOSITORY / "examples" / name / language / "Pulumi.yaml"
+    return set(YAML(typ="safe").load(file.read_text())["config"])
