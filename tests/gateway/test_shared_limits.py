@@ -178,6 +178,7 @@ def test_gateways_restore_quota_that_valkey_lost(
     assert count_allowed(start_gateway(), 20) == QUOTA - 5
 
 
+@pytest.mark.slow
 def test_gateway_without_requests_restores_what_a_restarted_valkey_lost(
     start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
 ) -> None:
@@ -220,6 +221,7 @@ def test_hanging_valkey_delays_requests_only_briefly(
     assert "responds again" in gateway.read_log()
 
 
+@pytest.mark.slow
 def test_starting_gateway_waits_for_slow_valkey(
     start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
 ) -> None:
@@ -233,6 +235,7 @@ def test_starting_gateway_waits_for_slow_valkey(
         resume.join()
 
 
+@pytest.mark.slow
 def test_gateway_starts_without_valkey(
     start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
 ) -> None:
@@ -244,6 +247,7 @@ def test_gateway_starts_without_valkey(
     assert count_allowed(start_gateway(), 20) == QUOTA - 3
 
 
+@pytest.mark.slow
 def test_without_limits_all_requests_pass_and_are_counted(
     start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
 ) -> None:
@@ -257,6 +261,7 @@ def test_without_limits_all_requests_pass_and_are_counted(
     assert count_allowed(start_gateway(), 1) == 0
 
 
+@pytest.mark.slow
 def test_gateways_with_different_prefixes_do_not_share_limits(
     start_gateway: Callable[..., GatewayProcess],
 ) -> None:
@@ -264,6 +269,7 @@ def test_gateways_with_different_prefixes_do_not_share_limits(
     assert [count_allowed(each, 20) for each in gateways] == [QUOTA, QUOTA]
 
 
+@pytest.mark.slow
 def test_wrong_password_is_logged_and_gateway_decides_by_itself(
     start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
 ) -> None:
@@ -275,6 +281,7 @@ def test_wrong_password_is_logged_and_gateway_decides_by_itself(
     assert "wrong-password" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 @pytest.mark.parametrize(("issued_for", "is_connected"), [("localhost", True), ("other", False)])
 def test_certificate_must_be_for_the_host_of_the_url(
@@ -293,6 +300,7 @@ def test_certificate_must_be_for_the_host_of_the_url(
         assert ("certificate verify failed" in gateway.read_log()) != is_connected
 
 
+@pytest.mark.slow
 def test_responses_have_the_same_headers_as_those_of_a_single_gateway(
     start_gateway: Callable[..., GatewayProcess], gateway: GatewayProcess
 ) -> None:

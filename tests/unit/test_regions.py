@@ -14,6 +14,8 @@ from berth.operations.offline_program import declare_resources
 from berth.spec import load_file
 from tests.repository import REPOSITORY
 
+pytestmark = pytest.mark.slow  # Each program imports the SDK of AWS.
+
 _NAME = "regions.example.com"
 
 

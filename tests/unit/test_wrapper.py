@@ -246,6 +246,7 @@ def read_installer(project: Project) -> str:
     return file.read_text().strip()
 
 
+@pytest.mark.slow
 def test_uv_installs_the_packages_and_checks_their_hashes(project: Project, tmp_path: Path) -> None:
     uv = REPOSITORY / ".venv" / "bin" / "uv"
     if not uv.exists():
@@ -261,6 +262,7 @@ def test_uv_installs_the_packages_and_checks_their_hashes(project: Project, tmp_
     assert "HASHES" in result.stderr
 
 
+@pytest.mark.slow
 def test_pip_installs_what_uv_cannot(project: Project, tmp_path: Path) -> None:
     project.run()
     project.lock(project.tiny(6))
@@ -269,6 +271,7 @@ def test_pip_installs_what_uv_cannot(project: Project, tmp_path: Path) -> None:
     assert read_installer(project) == "pip"
 
 
+@pytest.mark.slow
 def test_uv_receives_settings_of_pip(project: Project, tmp_path: Path) -> None:
     project.run()
     project.lock(project.tiny(7))
