@@ -98,10 +98,15 @@ def _directory(item: pytest.Item) -> str:
     return item.path.parent.name
 
 
-def _priority(item: pytest.Item) -> int:
-    """Return a number that sorts the longest groups of tests first."""
+def _priority(item: pytest.Item) -> tuple[int, bool]:
+    """Return what sorts the longest groups of tests first.
+
+    test_sites runs when test_stacks has ended: their stacks together need more CPUs than a small
+    machine has.
+    """
     order = ("test_stacks", *_REAL_PARTS)
-    return min(
+    first = min(
         order.index(name) if name in order else len(order)
         for name in (item.path.stem, _directory(item))
     )
+    return first, item.path.stem == "test_sites"

@@ -33,6 +33,7 @@ def build_files() -> dict[str, str]:
 def _build_page(name: str, resource: Schema, schema: Schema) -> str:
     example = f"examples/{_to_words(name, '-')}"
     yaml = (ROOT / example / "yaml" / "Pulumi.yaml").read_text(encoding="utf-8")
+    yaml = yaml.partition("template:\n")[0]
     python = (ROOT / example / "python" / "__main__.py").read_text(encoding="utf-8")
     lines = [
         f"# {name}",

@@ -49,12 +49,15 @@ class ReplicaArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceArgs:
-    """Resources of each replica, as both request and limit. `LocalHosting` sets no limits."""
+    """Resources of each replica. `LocalHosting` sets no limits."""
 
-    cpu: str | None = None
-    """CPU cores, as a Kubernetes quantity. Defaults to `1`."""
-    memory: str | None = None
-    """Memory, as a Kubernetes quantity. Defaults to `512Mi`."""
+    cpu: pulumi.Input[str] | None = None
+    """CPU cores that are reserved, as a Kubernetes quantity. Defaults to `1`."""
+    cpu_limit: pulumi.Input[str] | None = None
+    """CPU cores that the replica may use while its node has them. Defaults to `cpu`. A higher limit
+    shortens the start."""
+    memory: pulumi.Input[str] | None = None
+    """Memory, as a Kubernetes quantity, as both request and limit. Defaults to `512Mi`."""
     gpus: int | None = None
     """GPUs. Defaults to 0."""
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from tests.aws.emulation import Emulation
 from tests.cluster.cluster import Cluster
+from tests.cluster.stacks import SMALL
 from tests.engine.project import Project
 from tests.repository import REPOSITORY
 
 # In the range from which Kubernetes chooses no port for other Services.
 _NODE_PORTS = {"dev": 30080, "prod": 30081}
 _AUTOSCALER = "autoscaler:substitute"
-_SMALL_RESOURCES = {"cpu": "50m", "memory": "192Mi"}
 
 
 def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
@@ -55,8 +55,8 @@ def _configure(
         config["berth:cluster"]["autoscaler_image"] = autoscaler
         for model in config["berth:models"].values():
             # Small enough for a laptop. Only the number of replicas and their resources change.
-            model["resources"] = _SMALL_RESOURCES
-            model["replicas"]["min"] = 1
+            model["resources"] = SMALL
+            model["replicas"] |= {"min": 1, "max": 1}
 
     return change
 

@@ -18,6 +18,8 @@ from tests.engine.project import Load, Project
 
 NAMESPACE = "hosted"
 """Namespace of the stack of fixture `hosted`."""
+SMALL = {"cpu": "50m", "cpu_limit": "1", "memory": "192Mi"}
+"""Resources of a berth. At its start, it uses more than a second of CPU time."""
 # Not in pytest's directory: the path of a socket is limited to 107 characters.
 _STATE_DIR = Path("/tmp/berth-test-cluster")
 _NET = "10.118"
@@ -66,16 +68,15 @@ def build_stack_file(
             need more than the two CPUs that a node may have.
         changes: Sections that replace those of the small stack.
     """
-    small = {"cpu": "100m", "memory": "192Mi"}
     config: dict[str, Any] = {
         "platform": "kubernetes",
         "models": {
             "digits": {
                 "versions": {"1": {}, "2": {}},
                 "traffic": {"1": 90, "2": 10},
-                "resources": small,
+                "resources": SMALL,
             },
-            "breast-cancer": {"versions": {"1": {}}, "resources": small},
+            "breast-cancer": {"versions": {"1": {}}, "resources": SMALL},
         },
         "registry": {"url": f"{cluster.registry}/berth", "plain_http": True},
         "gateway": {

@@ -10,7 +10,7 @@ import pytest
 from berth_data.manifest import MANIFEST_NAME
 from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import build_stack_file, create_project
+from tests.cluster.stacks import SMALL, build_stack_file, create_project
 from tests.engine.project import Project
 
 _NAMESPACE = "datasets"
@@ -35,9 +35,7 @@ def deployed(
 ) -> Iterator[Project]:
     """A stack with one model, and a claim in its namespace."""
     content = build_stack_file(cluster, _NAMESPACE)
-    content["config"]["berth:models"] = {
-        "digits": {"versions": {"1": {}}, "resources": {"cpu": "50m", "memory": "192Mi"}}
-    }
+    content["config"]["berth:models"] = {"digits": {"versions": {"1": {}}, "resources": SMALL}}
     content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 30
     project = create_project(tmp_path_factory.mktemp("datasets"), "datasets", content)
     project.berth("up", "--yes")

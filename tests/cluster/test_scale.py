@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster, poll
-from tests.cluster.stacks import build_stack_file, create_load, create_project, read_config
+from tests.cluster.stacks import SMALL, build_stack_file, create_load, create_project, read_config
 from tests.engine.project import Project
 
 _NAMESPACE = "scaled"
@@ -31,7 +31,7 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         },
         "breast-cancer": {
             "versions": {"1": {}},
-            "resources": {"cpu": "50m", "memory": "192Mi"},
+            "resources": SMALL,
         },
     }
     project = create_project(tmp_path_factory.mktemp("scaled"), "scaled", content)

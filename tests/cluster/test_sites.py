@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import build_stack_file, create_project
+from tests.cluster.stacks import SMALL, build_stack_file, create_project
 from tests.engine.project import Project, wait_for
 
 _NAMESPACE = "center"
@@ -82,10 +82,8 @@ class Sites:
 def sites(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     kubeconfig_dir = tmp_path_factory.mktemp("sites")
     content = build_stack_file(cluster, _NAMESPACE)
-    resources = {"cpu": "50m", "memory": "192Mi"}
     content["config"]["berth:models"] = {
-        name: {"versions": {"1": {}}, "resources": resources}
-        for name in ("digits", "breast-cancer")
+        name: {"versions": {"1": {}}, "resources": SMALL} for name in ("digits", "breast-cancer")
     }
     yield Sites(
         stack=create_project(tmp_path_factory.mktemp("center"), "center", content),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from berth_protocol.model_card import read_card
 from pulumi_berth.local import supervisord
@@ -116,3 +117,19 @@ def test_example_declares_the_same_in_both_languages(
 def test_examples_have_the_same_configuration_in_both_languages() -> None:
     for example in (REPOSITORY / "examples").iterdir():
         assert read_config_keys(example.name, "yaml") == read_config_keys(example.name, "python")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pulumi_new_creates_a_project_from_an_example(
+    language: str, installed: dict[str, str], tmp_path: Path
+) -> None:
+    source = Example.create("local-hosting", language, tmp_path / "source", installed)
+    target = tmp_path / "shop"
+    source.pulumi(
+        *("new", str(REPOSITORY / "examples" / "local-hosting" / language), "--generate-only"),
+        *("--yes", "--name", "shop", "--dir", str(target)),
+    )
+    project = YAML(typ="safe").load((target / "Pulumi.yaml").read_text())
+    assert project["name"] == "shop"
+    assert "template" not in project
+    assert (target / "__main__.py").exists() == (language == "python")

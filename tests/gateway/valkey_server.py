@@ -25,18 +25,20 @@ class ValkeyServer:
     """One server, whose data in `directory` survives a restart.
 
     Attributes:
+        host: Address that the server listens on.
         fsync: `always`, so that a killed server has every decision that it answered, or `everysec`,
             as in a cluster, where a slow disk can lose the last two seconds.
     """
 
     directory: Path
+    host: str = "127.0.0.1"
     fsync: str = "always"
     port: int = field(default_factory=lambda: find_free_ports(1)[0])
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def url(self) -> str:
-        return f"valkey://:{PASSWORD}@127.0.0.1:{self.port}"
+        return f"valkey://:{PASSWORD}@{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -46,7 +48,7 @@ class ValkeyServer:
     def start(self) -> None:
         """Start, and wait until the server accepts connections."""
         settings = {
-            "port": str(self.port), "bind": "127.0.0.1", "dir": str(self.directory),
+            "port": str(self.port), "bind": self.host, "dir": str(self.directory),
             "appendonly": "yes", "appendfsync": self.fsync, "save": "", "requirepass": PASSWORD,
         }  # fmt: skip
         options = [item for name, value in settings.items() for item in (f"--{name}", value)]
@@ -75,7 +77,7 @@ class ValkeyServer:
 
     def _accepts_connection(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection((self.host, self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
                 # Without a password, a server that has loaded its data answers -NOAUTH.
                 return connection.recv(16).startswith(b"-NOAUTH")

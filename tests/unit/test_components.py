@@ -132,15 +132,41 @@ def test_invalid_models_are_rejected_with_path_and_reason(
 
 def test_outputs_of_other_resources_are_accepted() -> None:
     """Every argument that another resource can provide accepts an output."""
-    hosting = construct(
-        pulumi_berth.KubernetesHosting,
-        _CLUSTER
-        | {
-            "images": {"registry": pulumi.Output.from_input("registry.example.com/other")},
-            "clients": {"default": {"key": pulumi.Output.secret("k" * 24)}},
-            "controllerImage": pulumi.Output.from_input("registry.example.com/traefik:v3.6"),
+
+    def output(value: Any) -> pulumi.Output[Any]:
+        return pulumi.Output.from_input(value)
+
+    mount = {"name": "prices", "image": output("registry.example.com/data"), "claim": output("c")}
+    model = {**_DIGITS, "datasets": [mount], "resources": {"cpu": output("250m")}}
+    inputs = _CLUSTER | {
+        "models": {"digits": model},
+        "images": {"registry": output("registry.example.com/other")},
+        "clients": {"default": {"key": pulumi.Output.secret("k" * 24)}},
+        "controllerImage": output("registry.example.com/traefik:v3.6"),
+        "pullSecret": output("login"),
+        "metricsNamespace": output("metrics"),
+        "limits": {"storageClass": output("disk")},
+        "service": {
+            "nodePort": 31080.0, "tlsSecret": output("tls"),
+            "hostnames": [output("api.example.com")],
         },
-        _OUTPUTS,
-    )
+    }  # fmt: skip
+    hosting = construct(pulumi_berth.KubernetesHosting, inputs, _OUTPUTS)
     assert hosting["BuiltImage", "x-gateway"]["repository"] == "registry.example.com/other/gateway"
     assert not [name for kind, name in hosting if kind == "ApiKey" and name == "x-default"]
+    pod = hosting["Deployment", "x-digits-1"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["requests"]["cpu"] == "250m"
+    assert pod["volumes"][1]["persistentVolumeClaim"]["claimName"] == "c"
+    route = hosting["HTTPRoute", "x-digits"]["spec"]
+    assert route["hostnames"] == ["api.example.com"]
+    (claim,) = hosting["StatefulSet", "x-valkey"]["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["storageClassName"] == "disk"
+    registry = construct(
+        pulumi_berth.ModelRegistry,
+        {
+            "namePrefix": "x", "repositories": ["digits"], "key": output("arn:key"),
+            "readers": [{"account": output("210987654321")}],
+        },
+    )  # fmt: skip
+    policy = registry["RepositoryPolicy", "x-digits"]["policy"]
+    assert "arn:aws:iam::210987654321:root" in policy

@@ -1,7 +1,7 @@
 """ModelRegistry and RegistryReplication: ECR repositories for images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ _UNLIMITED = 100_000
 class RegistryReader:
     """Another account that pulls images: the nodes of its stacks, and additional roles."""
 
-    account: str
+    account: pulumi.Input[str]
     """Account ID."""
     roles: Sequence[str] | None = None
     """Names of additional roles, such as the role that runs updates there."""
@@ -109,31 +109,41 @@ class ModelRegistry(pulumi.ComponentResource):
                 ecr.RepositoryPolicy(
                     f"{name}-{repository_name}",
                     repository=repository.name,
-                    policy=_reader_policy(args.readers),
+                    policy=_declare_reader_policy(args.readers),
                     opts=child_opts,
                 )
             self.names.append(repository.name)
         self.register_outputs({"names": self.names})
 
 
-def _reader_policy(readers: Sequence[RegistryReader]) -> str:
+def _declare_reader_policy(readers: Sequence[RegistryReader]) -> pulumi.Output[str]:
+    roles = [reader.roles or () for reader in readers]
+    return pulumi.Output.all(*(reader.account for reader in readers)).apply(
+        lambda accounts: _build_reader_policy(dict(zip(accounts, roles, strict=True)))
+    )
+
+
+def _build_reader_policy(roles: Mapping[str, Sequence[str]]) -> str:
     """Return the policy for other accounts.
 
     The condition names roles. Without it, every principal that an account lets pull images could
     pull these images.
+
+    Args:
+        roles: Names of additional roles, by account.
     """
     pull = {
         "Sid": "PullByOtherAccounts",
         "Effect": "Allow",
-        "Principal": {"AWS": [f"arn:aws:iam::{reader.account}:root" for reader in readers]},
+        "Principal": {"AWS": [f"arn:aws:iam::{account}:root" for account in roles]},
         "Action": _PULL_ACTIONS,
         "Condition": {
             "ArnLike": {
                 "aws:PrincipalArn": [
-                    f"arn:aws:iam::{reader.account}:role/{role}"
-                    for reader in readers
+                    f"arn:aws:iam::{account}:role/{role}"
+                    for account, names in roles.items()
                     # Roles have an optional path; the console creates some roles with a path.
-                    for name in (node_role_prefix("*") + "*", *(reader.roles or ()))
+                    for name in (node_role_prefix("*") + "*", *names)
                     for role in (name, f"*/{name}")
                 ]
             }

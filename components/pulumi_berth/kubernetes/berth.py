@@ -69,7 +69,7 @@ class KubernetesBerthArgs:
     """Digest of the model version, `sha256:<hex>`, for the annotation `berth/digest`."""
     priority: pulumi.Input[str] | None = None
     """Name of the PriorityClass. Defaults to the cluster's default."""
-    callers: Sequence[Mapping[str, str]] | None = None
+    callers: Sequence[Mapping[str, pulumi.Input[str]]] | None = None
     """Labels of the pods in the namespace that may send requests to the berth. Defaults to
     none."""
     metrics_namespace: pulumi.Input[str] | None = None
@@ -205,14 +205,18 @@ def _build_pod(
     priority: dict[str, Any] = {}
     if args.priority is not None:
         priority["priority_class_name"] = args.priority
-    amounts = {"cpu": plan.cpu, "memory": plan.memory}
-    gpus = {"nvidia.com/gpu": str(plan.gpus)} if plan.gpus else {}
+    amounts: dict[str, pulumi.Input[str]] = {"memory": plan.memory}
+    if plan.gpus:
+        amounts["nvidia.com/gpu"] = str(plan.gpus)
     container = {
         "name": "serving",
         "image": args.image,
         "ports": [{"name": "http", "container_port": HTTP_PORT}],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
-        "resources": {"requests": {**amounts, **gpus}, "limits": {**amounts, **gpus}},
+        "resources": {
+            "requests": {"cpu": plan.cpu, **amounts},
+            "limits": {"cpu": plan.cpu_limit, **amounts},
+        },
         # Loading the model and the first run may be slow; later probes respond within seconds.
         "startup_probe": _build_health_probe(READY, period=1, failures=ready_seconds),
         "readiness_probe": _build_health_probe(READY, period=2, failures=2),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import pulumi
+
 from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.hosted_models import HostedModelArgs, ReplicaArgs, ResourceArgs, find_exposed
 from pulumi_berth.values import default_to
@@ -30,7 +32,8 @@ class BerthPlan:
         target_cpu_percent: CPU utilization that the autoscaler maintains.
         target_in_flight: In-flight requests per pod that the autoscaler also maintains. If None,
             the autoscaler ignores them.
-        cpu: CPU request and limit, as a Kubernetes quantity.
+        cpu: CPU request, as a Kubernetes quantity.
+        cpu_limit: CPU limit, as a Kubernetes quantity.
         memory: Memory request and limit, as a Kubernetes quantity.
         gpus: GPUs of each pod.
     """
@@ -39,8 +42,9 @@ class BerthPlan:
     max_replicas: int
     target_cpu_percent: int
     target_in_flight: int | None
-    cpu: str
-    memory: str
+    cpu: pulumi.Input[str]
+    cpu_limit: pulumi.Input[str]
+    memory: pulumi.Input[str]
     gpus: int
 
     @property
@@ -94,12 +98,14 @@ def build_berth_plan(replicas: ReplicaArgs | None, resources: ResourceArgs | Non
     if not 0 <= lowest <= highest:
         problem = f"min is {lowest} and max is {highest}; use 0 <= min <= max"
         raise ArgumentError([("replicas", problem)])
+    cpu = "1" if resources.cpu is None else resources.cpu
     return BerthPlan(
         min_replicas=lowest,
         max_replicas=highest,
         target_cpu_percent=default_to(replicas.target_cpu_percent, 70),
         target_in_flight=replicas.target_in_flight,
-        cpu=default_to(resources.cpu, "1"),
-        memory=default_to(resources.memory, "512Mi"),
+        cpu=cpu,
+        cpu_limit=cpu if resources.cpu_limit is None else resources.cpu_limit,
+        memory="512Mi" if resources.memory is None else resources.memory,
         gpus=default_to(resources.gpus, 0),
     )

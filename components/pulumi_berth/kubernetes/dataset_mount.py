@@ -19,11 +19,11 @@ class DatasetMount:
     """Name of the dataset."""
     image: pulumi.Input[str]
     """Image that contains the dataset. With a claim, the image that only verifies it."""
-    claim: str | None = None
+    claim: pulumi.Input[str] | None = None
     """PersistentVolumeClaim that contains the dataset. By default, the image contains it."""
     sub_path: str | None = None
     """Directory of the dataset in the claim. Defaults to the root of the claim."""
-    digest: str | None = None
+    digest: pulumi.Input[str] | None = None
     """Expected digest of the manifest in the claim. By default, any digest is accepted."""
 
     @property

@@ -82,8 +82,8 @@ class GatewayArgs:
     config: pulumi.Input[Mapping[str, Any]]
     limits: SharedLimits
     callers: Sequence[Mapping[str, str]]
-    metrics_namespace: str
-    pull_secret: str | None = None
+    metrics_namespace: pulumi.Input[str]
+    pull_secret: pulumi.Input[str] | None = None
     replicas: int | None = None
 
 

@@ -28,7 +28,7 @@ class GatewayRouteArgs:
 
     namespace: pulumi.Input[str]
     parent_gateway: pulumi.Input[str]
-    hostnames: Sequence[str]
+    hostnames: Sequence[pulumi.Input[str]]
     service: pulumi.Input[str]
     port: int
 

@@ -62,7 +62,7 @@ class HostingLimitsArgs:
     when_unreachable: WhenUnreachable | None = None
     """What a gateway does while it cannot reach the server. No request fails. Defaults to
     `own-limits`."""
-    storage_class: str | None = None
+    storage_class: pulumi.Input[str] | None = None
     """StorageClass of a volume for the data of the component's server. By default, the server keeps
     its data until its pod is deleted. The gateways then restore the quotas."""
     storage_gib: int | None = None
@@ -77,7 +77,7 @@ class HostingServiceArgs:
     """Type of the Service. Defaults to `NodePort`."""
     node_port: int | None = None
     """Node port of the Service. By default, the cluster chooses one."""
-    hostnames: Sequence[str] | None = None
+    hostnames: Sequence[pulumi.Input[str]] | None = None
     """Host names that the routes match. Defaults to any host name."""
     tls_secret: pulumi.Input[str] | None = None
     """TLS Secret in the namespace that the ingress controller serves with. Defaults to plain
@@ -116,10 +116,10 @@ class KubernetesHostingArgs:
     """Pods of the gateway. Defaults to 2. With one, requests fail while its node drains."""
     controller_replicas: int | None = None
     """Pods of Traefik. Defaults to 2. With one, requests fail while its node drains."""
-    pull_secret: str | None = None
+    pull_secret: pulumi.Input[str] | None = None
     """Secret in the namespace with which the nodes pull images. By default, the nodes can pull
     images without one."""
-    metrics_namespace: str | None = None
+    metrics_namespace: pulumi.Input[str] | None = None
     """Namespace whose pods may read the metrics. Defaults to `monitoring`."""
     gpu: GpuPlacement | None = None
     """Placement of berths with GPUs."""
@@ -217,7 +217,7 @@ def declare_hosting(
         f"{prefix}namespace", HostingNamespaceArgs(namespace=args.namespace, stack=owner), opts
     )
     berths = _declare_berths(args, namespace, images, opts=opts, prefix=prefix)
-    metrics_namespace = default_to(args.metrics_namespace, DEFAULT_METRICS_NAMESPACE)
+    metrics_namespace = _get_metrics_namespace(args)
     gateway = Gateway(
         f"{prefix}gateway",
         GatewayArgs(
@@ -348,7 +348,7 @@ def _declare_berths(
                 if is_in_use(model, version)
                 else namespace.standby_priority,
                 callers=[TRAEFIK_LABELS, GATEWAY_LABELS],
-                metrics_namespace=default_to(args.metrics_namespace, DEFAULT_METRICS_NAMESPACE),
+                metrics_namespace=_get_metrics_namespace(args),
                 ready_seconds=args.ready_seconds,
                 gpu=args.gpu,
                 datasets=model.datasets,
@@ -359,6 +359,11 @@ def _declare_berths(
         for name, model in args.models.items()
         for version, entry in model.versions.items()
     }
+
+
+def _get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
+    given = args.metrics_namespace
+    return DEFAULT_METRICS_NAMESPACE if given is None else given
 
 
 def _limit_body(serving: ServingSettings, max_body_bytes: int | None) -> ServingSettings:

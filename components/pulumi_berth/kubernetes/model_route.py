@@ -30,7 +30,7 @@ class ModelRouteArgs:
     namespace: pulumi.Input[str]
     plan: RoutePlan
     parent_gateway: pulumi.Input[str]
-    hostnames: Sequence[str]
+    hostnames: Sequence[pulumi.Input[str]]
     filters: Sequence[Mapping[str, Any]]
 
 

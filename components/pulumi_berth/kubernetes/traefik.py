@@ -94,8 +94,8 @@ class TraefikArgs:
     node_port: int | None
     tls_secret: pulumi.Input[str] | None
     timeout_seconds: float
-    metrics_namespace: str
-    pull_secret: str | None = None
+    metrics_namespace: pulumi.Input[str]
+    pull_secret: pulumi.Input[str] | None = None
     replicas: int | None = None
 
 
@@ -178,7 +178,7 @@ class Traefik(pulumi.ComponentResource):
                         "name": "https" if has_tls else "http",
                         "port": 443 if has_tls else 80,
                         "target_port": "web",
-                        **({"node_port": args.node_port} if args.node_port else {}),
+                        **({} if args.node_port is None else {"node_port": args.node_port}),
                     }
                 ],
             },

@@ -62,9 +62,9 @@ class ValkeyArgs:
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     callers: Sequence[Mapping[str, str]]
-    storage_class: str | None = None
+    storage_class: pulumi.Input[str] | None = None
     storage_gib: int | None = None
-    pull_secret: str | None = None
+    pull_secret: pulumi.Input[str] | None = None
 
 
 class Valkey(pulumi.ComponentResource):

@@ -35,7 +35,7 @@ berth = KubernetesBerth(
         image=image.reference,
         callers=[{"app": "shop"}],
         replicas=ReplicaArgs(min=1, max=3),
-        resources=ResourceArgs(cpu="250m", memory="192Mi"),
+        resources=ResourceArgs(cpu="100m", cpu_limit="1", memory="192Mi"),
     ),
 )
 pulumi.export("namespace", namespace.metadata.name)

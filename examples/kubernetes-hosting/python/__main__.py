@@ -28,7 +28,7 @@ hosting = KubernetesHosting(
                     "2": HostedVersionArgs(directory=f"{models}/digits/2"),
                 },
                 traffic={"1": 90, "2": 10},
-                resources=ResourceArgs(cpu="100m", memory="192Mi"),
+                resources=ResourceArgs(cpu="50m", cpu_limit="1", memory="192Mi"),
             ),
         },
         clients={"app": ClientArgs(rate_per_second=100, burst=200)},

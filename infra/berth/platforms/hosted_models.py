@@ -40,7 +40,10 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
         serving=ServingSettings(**model.serving.model_dump()),
         replicas=ReplicaArgs(**model.replicas.model_dump()),
         resources=ResourceArgs(
-            cpu=model.resources.cpu, memory=model.resources.memory, gpus=model.resources.gpu
+            cpu=model.resources.cpu,
+            cpu_limit=model.resources.cpu_limit,
+            memory=model.resources.memory,
+            gpus=model.resources.gpu,
         ),
     )
 

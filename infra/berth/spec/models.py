@@ -16,6 +16,7 @@ from berth.spec.fields import (
     Section,
     Version,
     VersionName,
+    parse_millicores,
 )
 
 
@@ -63,14 +64,27 @@ class ReplicaSpec(Section):
 
 
 class ResourceSpec(Section):
-    """Resources of each replica, as both request and limit. Not enforced on the local platform."""
+    """Resources of each replica. Not enforced on the local platform."""
 
     cpu: CpuQuantity = "1"
-    """CPU cores."""
+    """CPU cores that are reserved for the replica."""
+    cpu_limit: CpuQuantity | None = None
+    """CPU cores that the replica may use while its node has them. Not less than `cpu`, which is the
+    default. A higher limit shortens the start."""
     memory: MemoryQuantity = "512Mi"
-    """Memory."""
+    """Memory, as both request and limit."""
     gpu: int = Field(default=0, ge=0, le=16)
     """GPUs. Defaults to 1 with `compute: gpu`, and to 0 with `compute: cpu`."""
+
+    @model_validator(mode="after")
+    def _check_limit(self) -> "ResourceSpec":
+        if self.cpu_limit is not None and parse_millicores(self.cpu_limit) < parse_millicores(
+            self.cpu
+        ):
+            raise build_rule_error(
+                Problem(("cpu_limit",), f"is less than cpu ({self.cpu}); raise it or lower cpu")
+            )
+        return self
 
 
 class ServingSpec(Section):
