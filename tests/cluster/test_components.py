@@ -43,7 +43,7 @@ def berth(
 def test_berth_gets_its_image_and_namespace_from_other_resources(
     berth: Example, cluster: Cluster
 ) -> None:
-    assert "berth:index:KubernetesBerth::berth" in str(berth.preview())  # With unknown values.
+    assert "berth:kubernetes:Berth::berth" in berth.preview()  # With unknown values.
     namespace = berth.up()["namespace"]
     berth.pulumi("preview", "--expect-no-changes")
     path = f"/api/v1/namespaces/{namespace}/services/digits-1:http/proxy/v2/models/digits"
