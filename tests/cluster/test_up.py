@@ -85,7 +85,8 @@ def test_pods_have_no_token_and_a_read_only_root(hosted: Project, cluster: Clust
         (container,) = spec["containers"]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
-        assert container["resources"]["limits"] == container["resources"]["requests"]
+        limits, requests = container["resources"]["limits"], container["resources"]["requests"]
+        assert (limits, requests["cpu"]) == ({"cpu": "1", "memory": requests["memory"]}, "50m")
         assert "@sha256:" in container["image"]
 
 
