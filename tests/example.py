@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from tests.repository import REPOSITORY
@@ -66,9 +67,15 @@ class Example:
     ) -> "Example":
         """Copy examples/NAME/LANGUAGE to a new directory and create its stack.
 
+        Skip the test if Pulumi's programs for it are missing.
+
         Args:
             config: Configuration of the program.
         """
+        required = ["pulumi-language-yaml"] if language == "yaml" else []
+        required += ["pulumi-resource-kubernetes"] if name.startswith("kubernetes") else []
+        if missing := [program for program in required if shutil.which(program) is None]:
+            pytest.skip(f"not on the PATH: {', '.join(missing)}; {name} in {language} needs it")
         shutil.copytree(REPOSITORY / "examples" / name / language, directory)
         (directory / "state").mkdir()
         inherited = {
