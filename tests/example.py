@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.repository import REPOSITORY
+from tests.repository import REPOSITORY, copy_sources
 
 LANGUAGES = ("python", "yaml")
-_SOURCES = ("infra", "components", "protocol", "serving_app", "gateway_app", "data_app", "policy")
-_FILES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 _TIMEOUT_SECONDS = 600
 
 
@@ -27,11 +25,7 @@ def install_berth(directory: Path) -> dict[str, str]:
     Its requirements are those of the test's own environment.
     """
     source, target = directory / "source", directory / "installed"
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in _SOURCES:  # A copy, because setuptools writes into the source tree.
-        shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
-    for name in _FILES:
-        shutil.copy2(REPOSITORY / name, source / name)
+    copy_sources(source)
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
     subprocess.run(
         [*command, "--quiet", "--target", target, source], check=True, capture_output=True

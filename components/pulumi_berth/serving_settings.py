@@ -1,6 +1,6 @@
 """Settings of the serving program as arguments of components."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class ServingSettings:
         """Return the value of each field."""
         own = {name: value for name, value in asdict(self).items() if value is not None}
         return _DEFAULTS | own
+
+    def limit_body(self, max_body_bytes: int) -> "ServingSettings":
+        """Return the settings with a body size that is not above another limit, in bytes."""
+        own = int(self.with_defaults()["max_body_bytes"])
+        return replace(self, max_body_bytes=min(own, max_body_bytes))
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the serving program, `BERTH_<FIELD>`."""

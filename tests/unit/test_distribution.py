@@ -1,7 +1,6 @@
 """The distribution: what a wheel contains and declares, built as `pip install .` builds it."""
 
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,7 +9,7 @@ from email.parser import Parser
 
 import pytest
 
-from tests.repository import REPOSITORY
+from tests.repository import REPOSITORY, SOURCES, copy_sources
 
 PACKAGES = {
     "berth",
@@ -21,18 +20,13 @@ PACKAGES = {
     "berth_data",
     "berth_policy",
 }
-SOURCES = ("infra", "components", "protocol", "serving_app", "gateway_app", "data_app", "policy")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built from a copy, because setuptools writes into the source tree."""
+    """The wheel."""
     source = tmp_path_factory.mktemp("source")
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in SOURCES:
-        shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy2(REPOSITORY / name, source / name)
+    copy_sources(source)
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     finished = subprocess.run(

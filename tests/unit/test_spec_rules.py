@@ -154,6 +154,10 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ({"models.digits.resources": {"cpu": "10m"}}, "models.digits.resources.cpu: '10m' is not va"),
     ({"models.digits.resources": {"cpu": True}}, "models.digits.resources.cpu: true is not valid"),
     (
+        {"models.digits.resources": {"cpu": "1", "cpu_limit": "500m"}},
+        "models.digits.resources.cpu_limit: '500m' is less than cpu (1); raise it or lower cpu",
+    ),
+    (
         {"models.digits.resources": {"memory": "512M"}},
         "models.digits.resources.memory: '512M' is not valid; use an integer followed by Mi "
         "or Gi, from 64Mi to 1536Gi",

@@ -1,7 +1,7 @@
 """KubernetesHosting: everything that serves models in a cluster."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
@@ -343,7 +343,10 @@ def _declare_berths(
                 image=images.serving[name, version],
                 replicas=plan_replicas(model, version, has_pod_metrics=bool(args.has_pod_metrics)),
                 resources=model.resources,
-                serving=_limit_body(model.serving or ServingSettings(), args.max_body_bytes),
+                # Bodies do not pass through the gateway, so the berth applies its limit too.
+                serving=(model.serving or ServingSettings()).limit_body(
+                    default_to(args.max_body_bytes, DEFAULT_MAX_BODY_BYTES)
+                ),
                 priority=namespace.exposed_priority
                 if is_in_use(model, version)
                 else namespace.standby_priority,
@@ -364,13 +367,6 @@ def _declare_berths(
 def _get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
     given = args.metrics_namespace
     return DEFAULT_METRICS_NAMESPACE if given is None else given
-
-
-def _limit_body(serving: ServingSettings, max_body_bytes: int | None) -> ServingSettings:
-    """Apply the gateway's limit in the berth too: bodies do not pass through the gateway."""
-    own = int(serving.with_defaults()["max_body_bytes"])
-    limit = default_to(max_body_bytes, DEFAULT_MAX_BODY_BYTES)
-    return replace(serving, max_body_bytes=min(own, limit))
 
 
 def _plan_route(

@@ -79,8 +79,10 @@ class LocalHosting(pulumi.ComponentResource):
         self, name: str, args: LocalHostingArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("berth:index:LocalHosting", name, None, opts)
+        args = parse_args(LocalHostingArgs, args)
+        check_models(args.models)
         parts = declare_local_hosting(
-            parse_args(LocalHostingArgs, args),
+            args,
             opts=pulumi.ResourceOptions(parent=self),
             prefix=f"{name}-",
         )
@@ -99,11 +101,7 @@ def declare_local_hosting(
 
     Args:
         prefix: Prefix of the logical resource names.
-
-    Raises:
-        ArgumentError: If the traffic or the directory of a model is invalid.
     """
-    check_models(args.models)
     run_dir = Path(args.run_dir).resolve()
     supervisor = Supervisor(f"{prefix}supervisor", run_dir=run_dir, opts=opts)
     after_supervisor = pulumi.ResourceOptions.merge(

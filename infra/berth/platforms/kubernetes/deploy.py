@@ -17,7 +17,7 @@ from berth.platforms.kubernetes.hosting import (
     build_image_settings,
     build_models_output,
 )
-from berth.platforms.kubernetes.sites import deploy_sites
+from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import create_client_keys
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts, declare_hosting
@@ -102,7 +102,10 @@ def declare_cluster_stack(
         has_pod_metrics=has_pod_metrics,
     )
     hosting = declare_hosting(args, owner=stack, images=images, keys=keys, opts=opts)
-    sites = deploy_sites(spec, args, stack=stack, images=images, keys=keys, root=root)
+    sites = {
+        name: deploy_site(name, spec, args, stack=stack, images=images, keys=keys, root=root)
+        for name in spec.edge.sites
+    }
     return ClusterStack(hosting=hosting, images=images, keys=keys, sites=sites)
 
 

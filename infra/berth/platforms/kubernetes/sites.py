@@ -31,27 +31,7 @@ def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     return skipped
 
 
-def deploy_sites(
-    spec: HostingSpec,
-    args: KubernetesHostingArgs,
-    *,
-    stack: str,
-    images: HostingImages,
-    keys: Mapping[str, pulumi.Output[str]],
-    root: Path,
-) -> dict[str, Any]:
-    """Declare each site as children of one component. Return the stack output about each site.
-
-    Args:
-        args: What the stack's own cluster hosts. Limits and clients of the sites are the same.
-    """
-    return {
-        name: _deploy_site(name, spec, args, stack=stack, images=images, keys=keys, root=root)
-        for name in spec.edge.sites
-    }
-
-
-def _deploy_site(
+def deploy_site(
     name: str,
     spec: HostingSpec,
     args: KubernetesHostingArgs,
@@ -61,6 +41,11 @@ def _deploy_site(
     keys: Mapping[str, pulumi.Output[str]],
     root: Path,
 ) -> dict[str, Any]:
+    """Declare one site as children of one component. Return the stack output about the site.
+
+    Args:
+        args: What the stack's own cluster hosts. Limits and clients of the sites are the same.
+    """
     site = spec.edge.sites[name]
     access = get_cluster_access(site.kubeconfig, site.context, root)
     provider = Provider(f"{name}-cluster", kubeconfig=access.kubeconfig, context=access.context)
