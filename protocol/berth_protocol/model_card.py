@@ -1,12 +1,14 @@
 """The model card: `model.yaml`, next to the files of one model version.
 
 A model version is a directory `<name>/<version>/` that contains `model.yaml` and the files that
-the card lists, including `model.onnx`. The card lists the SHA-256 of every other file. Therefore
-the SHA-256 of the card, called `digest`, identifies the whole version, like the digest of an image
-manifest.
+the card lists, including `model.onnx`. The card lists the SHA-256 of every other file, and a file
+that it does not list makes the version invalid. Therefore the SHA-256 of the card, called `digest`,
+identifies the whole version, like the digest of an image manifest.
 """
 
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import msgspec
 
 CARD_FILE = "model.yaml"
 MODEL_FILE = "model.onnx"
+EXAMPLE_FILE = "example.bin"
 SCHEMA = "berth/model/v1"
 
 
@@ -21,18 +24,23 @@ class CardError(ValueError):
     """A model directory that cannot be served. The message names the file and the fix."""
 
 
-class Tensor(msgspec.Struct, forbid_unknown_fields=True):
+class Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One input or output of a model.
 
     Attributes:
         name: Name of the tensor.
         datatype: Datatype in the Open Inference Protocol.
         shape: Dimensions. -1 is a free dimension; any other number is fixed.
+        optional: Whether a request can omit this input. The model then uses its own default.
+        categories: Values that a categorical input was trained with, in the order of their codes.
+            Empty for other tensors.
     """
 
     name: str
     datatype: str
     shape: list[int]
+    optional: bool = False
+    categories: list[str | int | float | bool] = []
 
 
 class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,8 +63,16 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
         files: Relative path of each file of the version -> `sha256:<64 hex digits>`.
         inputs: Input tensors, in the model's order.
         outputs: Output tensors, in the model's order.
+        has_rows: Whether the first dimension of every input and output counts rows that the model
+            predicts independently of each other. Only then does `max_batch` apply, and only then
+            can requests share a run. None in a card that does not record it: a berth then decides
+            by the shapes.
+        no_rows_reason: Why `has_rows` is False.
         example: An Open Inference Protocol request that the model accepts. A berth runs it at
             startup, and `berth invoke` sends it.
+        example_file: File that contains `example` as a whole request body with binary tensor data,
+            for an example that is too large for the card. Each input of `example` then has the
+            parameter `binary_data_size` instead of `data`. Empty if `example` contains the data.
         source: Origin of the model.
         description: Text for the model's documentation page.
         platform: Platform name in the protocol's model metadata.
@@ -71,6 +87,9 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     outputs: list[Tensor]
     example: dict[str, Any]
     source: Source
+    has_rows: bool | None = None
+    no_rows_reason: str = ""
+    example_file: str = ""
     description: str = ""
     platform: str = "onnx_onnxv1"
     metrics: dict[str, float] = {}
@@ -117,23 +136,82 @@ def file_sha256(path: Path) -> str:
 
 
 def verify_files(directory: Path, card: ModelCard) -> None:
-    """Check that every file that the card lists has the listed SHA-256.
+    """Check that `directory` contains the files that the card lists, and no other file.
 
     Raises:
-        CardError: If a file is missing, is outside `directory` or differs. The message lists all.
+        CardError: If a file is missing, is outside `directory`, is a symbolic link, is not listed,
+            or has another SHA-256 than the listed one. The message lists all.
     """
     root = directory.resolve()
-    problems: list[str] = []
+    problems = list(_find_unlisted_files(root, card))
     for name, expected in card.files.items():
-        path = (directory / name).resolve()
+        path = (root / name).resolve()
         if not path.is_relative_to(root):
             problems.append(f"{name}: is outside the model directory")
         elif not path.is_file():
             problems.append(f"{name}: is missing")
-        elif (actual := file_sha256(path)) != expected:
+        elif path == root / name and (actual := file_sha256(path)) != expected:
             problems.append(f"{name}: is {actual}, expected {expected}")
     if problems:
         raise CardError(
-            f"{directory}: checksum mismatch with {CARD_FILE}: {'; '.join(problems)}."
-            " Restore the packaged files, or package the version again."
+            f"{directory}: the files differ from {CARD_FILE}: {'; '.join(problems)}."
+            " Restore exactly the packaged files, or package the version again."
         )
+
+
+def _find_unlisted_files(root: Path, card: ModelCard) -> Iterator[str]:
+    """Describe each entry below `root` that is neither a directory nor a file of the version."""
+    listed = {CARD_FILE, *card.files}
+    for parent, directories, files in os.walk(root):
+        for entry in sorted([*directories, *files]):
+            path = Path(parent, entry)
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                yield f"{name}: is a symbolic link, which is not allowed"
+            elif entry in files and name not in listed:
+                yield f"{name}: is not listed"
+            elif entry in files and not path.is_file():
+                yield f"{name}: is not a regular file"
+
+
+def example_body(directory: Path, card: ModelCard) -> tuple[bytes, int | None]:
+    """Return the body of the example request, and the length of its JSON header.
+
+    The length is the value of the header Inference-Header-Content-Length. It is None if the body is
+    JSON.
+
+    Raises:
+        CardError: If the example is in a file that cannot be read or is too short.
+    """
+    if not card.example_file:
+        return msgspec.json.encode(card.example), None
+    path = directory / card.example_file
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise CardError(
+            f"{path}: cannot read the example ({error.strerror}). Restore the packaged files."
+        ) from error
+    return body, example_header_length(card, len(body))
+
+
+def example_header_length(card: ModelCard, body_length: int) -> int:
+    """Return the length of the JSON header of the example file, which has `body_length` bytes.
+
+    Raises:
+        CardError: If the file is shorter than the tensors in it.
+    """
+    try:
+        sizes = [entry["parameters"]["binary_data_size"] for entry in card.example["inputs"]]
+        length = body_length - sum(sizes)
+    except (KeyError, TypeError) as error:
+        raise CardError(
+            f"{CARD_FILE}: example: every input needs parameters.binary_data_size, because"
+            f" example_file is set. Package the version again."
+        ) from error
+    if length <= 0:
+        raise CardError(
+            f"{card.example_file}: the file has {body_length} bytes, fewer than its tensors."
+            " Package the version again."
+        )
+    return length

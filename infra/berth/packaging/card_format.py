@@ -15,9 +15,12 @@ _ORDER = (
     "platform",
     "source",
     "metrics",
+    "has_rows",
+    "no_rows_reason",
     "inputs",
     "outputs",
     "files",
+    "example_file",
     "example",
 )
 
@@ -51,13 +54,14 @@ def format_card(card: ModelCard) -> bytes:
     plain: dict[str, Any] = msgspec.to_builtins(card)
     for key in ("inputs", "outputs"):
         plain[key] = [_FlowMap(tensor) for tensor in plain[key]]
-    plain["example"] = {
-        "inputs": [
-            tensor | {"shape": _FlowList(tensor["shape"]), "data": _FlowList(tensor["data"])}
-            for tensor in card.example["inputs"]
-        ]
-    }
+    plain["example"] = {"inputs": [_use_flow(tensor) for tensor in card.example["inputs"]]}
     ordered = {key: plain[key] for key in _ORDER if key in plain}
     return yaml.dump(
         ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, encoding="utf-8"
     )
+
+
+def _use_flow(tensor: dict[str, Any]) -> dict[str, Any]:
+    """Return an input of the example with its lists and mappings in flow style."""
+    styles: dict[type, type] = {list: _FlowList, dict: _FlowMap}
+    return {key: styles.get(type(value), type(value))(value) for key, value in tensor.items()}
