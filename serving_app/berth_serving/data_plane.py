@@ -1,16 +1,22 @@
 """The data plane: runs one model version for every transport."""
 
+import logging
 from collections.abc import Mapping
 
 import onnxruntime
 
 from berth_protocol.messages import ModelMetadata, ServerMetadata
+from berth_protocol.row_independence import TOLERANCE, explain_row_dependence
 from berth_serving import __version__
 from berth_serving.metrics import Metrics
-from berth_serving.model import Model, ModelError, count_elements, count_rows
+from berth_serving.model import Model, count_elements
 from berth_serving.scheduler import Scheduler
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
+
+_LOG = logging.getLogger("berth")
+# TF32 has three decimal digits, and a GPU selects other kernels for other numbers of rows.
+_GPU_TOLERANCE = 1e-2
 
 SERVER_NAME = "berth"
 EXTENSIONS = ["binary_tensor_data"]
@@ -29,7 +35,7 @@ class DataPlane:
         request_count: Number of inference requests so far.
 
     Raises:
-        ModelError: If the model cannot run the example, or cannot batch requests but should.
+        RequestError: If the model cannot run the example.
     """
 
     def __init__(
@@ -39,15 +45,14 @@ class DataPlane:
         labels = (model.card.name, model.card.version)
         self._batch = metrics.batch.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
-        arrays = model.run(example, tuple(model.outputs))
-        if settings.batch_size > 1:
-            _check_batches(model, count_rows(example), arrays)
+        model.run(example, tuple(model.outputs))
+        batch_size = _choose_batch_size(model, settings.batch_size, example)
         self.run_seconds = model.time_run(example)
         self._scheduler = Scheduler(
             model,
             threads=settings.threads,
             queue=settings.queue,
-            batch_size=settings.batch_size,
+            batch_size=batch_size,
             deadline_seconds=settings.deadline_seconds,
             loop_seconds=settings.loop_threshold_ms / 1000,
             seconds_per_element=self.run_seconds / count_elements(example),
@@ -103,10 +108,31 @@ class DataPlane:
         self._inference.observe(seconds)
 
 
-def _check_batches(model: Model, rows: int, arrays: list[Array]) -> None:
-    """Reject a model that does not return one row per input row."""
-    if not model.is_batchable or any(array.shape[0] != rows for array in arrays):
-        raise ModelError(
-            "BERTH_BATCH_SIZE must be 1 for this model: not every input and output has one row per"
-            " row of the request."
+def _choose_batch_size(model: Model, batch_size: int, example: Mapping[str, Array]) -> int:
+    """Return `batch_size`, or 1 if the rows of requests that share a run would be mixed.
+
+    A request without batching is slower, but a response that depends on other clients' requests is
+    wrong. The reason is logged.
+    """
+    if batch_size == 1:
+        return 1
+    reason = model.card.no_rows_reason if model.card.has_rows is False else ""
+    if model.card.has_rows is not False:
+        outputs = tuple(model.outputs)
+        is_cpu = model.providers[0] == "CPUExecutionProvider"
+        reason = explain_row_dependence(
+            lambda feeds: dict(zip(outputs, model.run(feeds, outputs), strict=True)),
+            {name: example[name] for name in model.required_inputs},
+            {name: model.inputs[name].shape for name in model.required_inputs},
+            {name: spec.shape for name, spec in model.outputs.items()},
+            tolerance=TOLERANCE if is_cpu else _GPU_TOLERANCE,
         )
+        if not reason:
+            return batch_size
+    _LOG.warning(
+        "Batching is disabled, although BERTH_BATCH_SIZE is %d: rows that share a run would be"
+        " mixed. Reason: %s",
+        batch_size,
+        reason or "the model card says that the model has no rows",
+    )
+    return 1

@@ -1,7 +1,6 @@
 """One model version: verified files, an ONNX Runtime session, and its runs."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,17 +43,14 @@ class TensorSpec:
         name: Name of the tensor.
         datatype: Its datatype.
         shape: A number for a fixed dimension; a name or None for a free one. Free dimensions with
-            the same name have the same size in a request.
+            the same name can have different sizes, because exporters reuse names.
+        optional: Whether a request can omit this input.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[int | str | None, ...]
-
-    @property
-    def has_rows(self) -> bool:
-        """True if the first dimension is free, so that it can be the rows of a request."""
-        return bool(self.shape) and not isinstance(self.shape[0], int)
+    optional: bool = False
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Return whether a tensor of `shape` has the right rank and fixed dimensions."""
@@ -77,25 +73,38 @@ class Model:
     Attributes:
         card: The model card.
         digest: Digest of the version.
-        inputs: Input name -> its specification, in the model's order.
+        inputs: Input name -> its specification, in the model's order, required ones first.
+        required_inputs: Names of the inputs that every request contains.
         outputs: Output name -> its specification, in the model's order.
-        is_batchable: Whether the first dimension of every input and output is free, so that rows
-            of several requests can run together.
-        batched_inputs: Names of the inputs whose first dimension is free.
-        shared_dims: (dimension, input, axis) of every free dimension whose name occurs more than
-            once.
+        row_inputs: Names of the inputs whose first dimension counts rows. Empty if the card says
+            that the model has no rows.
     """
 
     def __init__(self, card: ModelCard, digest: str, session: onnxruntime.InferenceSession) -> None:
         self.card = card
         self.digest = digest
         self._session = session
-        self.inputs = _match_tensors(session.get_inputs(), card.inputs, "input")
+        optional = {tensor.name for tensor in card.inputs if tensor.optional}
+        self.inputs = _match_tensors(
+            [
+                *session.get_inputs(),
+                # The model file can list more of them: the card lists those that are served.
+                *(node for node in session.get_overridable_initializers() if node.name in optional),
+            ],
+            card.inputs,
+            "input",
+        )
+        self.required_inputs = [name for name in self.inputs if name not in optional]
         self.outputs = _match_tensors(session.get_outputs(), card.outputs, "output")
-        specs = [*self.inputs.values(), *self.outputs.values()]
-        self.is_batchable = all(spec.has_rows for spec in specs)
-        self.batched_inputs = [spec.name for spec in self.inputs.values() if spec.has_rows]
-        self.shared_dims = _find_shared_dims(list(self.inputs.values()))
+        self.row_inputs = [
+            name
+            for name in self.required_inputs
+            if card.has_rows is not False and _is_first_dim_free(self.inputs[name])
+        ]
+
+    def count_rows(self, feeds: Mapping[str, Array]) -> int:
+        """Return the number of rows of a request. Without rows, a request is one."""
+        return len(feeds[self.row_inputs[0]]) if self.row_inputs else 1
 
     @property
     def providers(self) -> list[str]:
@@ -195,8 +204,10 @@ def _match_tensors(
                 f" not define. Convert it to one of: {', '.join(DATATYPES)}."
             )
         shape = tuple(dim if isinstance(dim, int | str) else None for dim in node.shape)
-        spec = specs[node.name] = TensorSpec(node.name, datatype, shape)
-        actual, expected = spec.metadata(), unmatched.pop(node.name, None)
+        expected = unmatched.pop(node.name, None)
+        optional = expected is not None and expected.optional
+        spec = specs[node.name] = TensorSpec(node.name, datatype, shape, optional)
+        actual = spec.metadata()
         if (
             expected is None
             or actual.datatype != expected.datatype
@@ -219,21 +230,8 @@ def _match_tensors(
     return specs
 
 
-def _find_shared_dims(specs: Sequence[TensorSpec]) -> list[tuple[str, str, int]]:
-    dims = [
-        (dim, spec.name, axis)
-        for spec in specs
-        for axis, dim in enumerate(spec.shape)
-        if isinstance(dim, str)
-    ]
-    count = Counter(dim for dim, _, _ in dims)
-    return [entry for entry in dims if count[entry[0]] > 1]
-
-
-def count_rows(feeds: Mapping[str, Array]) -> int:
-    """Return the number of rows of a request: the first dimension of its first input."""
-    first = next(iter(feeds.values()))
-    return int(first.shape[0]) if first.ndim else 1
+def _is_first_dim_free(spec: TensorSpec) -> bool:
+    return bool(spec.shape) and not isinstance(spec.shape[0], int)
 
 
 def count_elements(feeds: Mapping[str, Array]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from berth_protocol.errors import RequestError, overload_error
-from berth_serving.model import Model, count_elements, count_rows
+from berth_serving.model import Model, count_elements
 from berth_serving.tensors import Array
 
 _LOG = logging.getLogger("berth")
@@ -52,7 +52,8 @@ class Scheduler:
     Args:
         threads: Maximum number of runs in threads at the same time.
         queue: Maximum number of queued requests.
-        batch_size: Maximum number of rows in a shared run. 1 disables batching.
+        batch_size: Maximum number of rows in a shared run. 1 disables batching, which is required
+            unless the model predicts rows independently.
         deadline_seconds: Time limit for a request that runs in a thread, from its arrival.
         loop_seconds: Maximum estimated duration of a run in the event loop.
         seconds_per_element: Duration of a warm run per element, from which others are estimated.
@@ -76,7 +77,7 @@ class Scheduler:
         self._model = model
         self._threads = threads
         self._queue_limit = queue
-        self._batch_size = batch_size if model.is_batchable else 1
+        self._batch_size = batch_size
         self._deadline_seconds = deadline_seconds
         self._loop_seconds = loop_seconds
         self._loop_elements = loop_seconds / seconds_per_element
@@ -99,7 +100,7 @@ class Scheduler:
         """
         started = time.perf_counter()
         try:
-            return self._run_timed(feeds, outputs, count_rows(feeds), None)
+            return self._run_timed(feeds, outputs, self._model.count_rows(feeds), None)
         finally:
             self._check_estimate(time.perf_counter() - started)
 
@@ -122,9 +123,14 @@ class Scheduler:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_seconds
-        rows = count_rows(feeds)
-        # If inputs differ in length, one of them is not rows but a table of this request only.
-        is_batchable = self._batch_size > 1 and all(len(array) == rows for array in feeds.values())
+        rows = self._model.count_rows(feeds)
+        # If inputs differ in length, one of them is not rows but a table of this request only. An
+        # optional input has a value for this request only.
+        is_batchable = (
+            self._batch_size > 1
+            and feeds.keys() == set(self._model.row_inputs)
+            and all(len(array) == rows for array in feeds.values())
+        )
         request = _QueuedRequest(feeds, outputs, rows, deadline, loop.create_future(), is_batchable)
         if len(self._running) < self._threads:
             self._start([request])

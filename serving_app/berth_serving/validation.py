@@ -58,26 +58,15 @@ def check_tensor(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
 
 
 def check_sizes(feeds: Mapping[str, Array], model: Model, max_batch: int) -> None:
-    """Check the number of rows, and that dimensions with the same name have the same size.
+    """Check the number of rows of a model that has rows.
 
     Raises:
-        RequestError: 400, if a limit is exceeded or sizes differ.
+        RequestError: 400, if the limit is exceeded.
     """
-    if model.batched_inputs:
-        rows = max(len(feeds[name]) for name in model.batched_inputs)
-        if rows > max_batch:
-            raise RequestError(
-                400,
-                f"The request has {rows} rows; the maximum is {max_batch}."
-                " Split it into several requests.",
-            )
-    sizes: dict[str, tuple[int, str]] = {}
-    for dim, name, axis in model.shared_dims:
-        size = feeds[name].shape[axis]
-        first_size, first_name = sizes.setdefault(dim, (size, name))
-        if first_size != size:
-            raise RequestError(
-                400,
-                f"Dimension {dim!r} is {first_size} in input {first_name!r} and {size} in input"
-                f" {name!r}. Send equal sizes.",
-            )
+    rows = max((len(feeds[name]) for name in model.row_inputs), default=0)
+    if rows > max_batch:
+        raise RequestError(
+            400,
+            f"The request has {rows} rows; the maximum is {max_batch}."
+            " Split it into several requests.",
+        )

@@ -5,15 +5,16 @@ import logging
 import os
 import signal
 import socket
+import sys
 
 import numpy as np
 import onnxruntime
-import orjson
 import uvloop
 
 from berth_protocol.errors import RequestError
 from berth_protocol.http_server import listen, server_config
 from berth_protocol.json_logs import log_event
+from berth_protocol.model_card import CardError, example_body
 from berth_serving import __version__
 from berth_serving.data_plane import DataPlane
 from berth_serving.http.app import App
@@ -73,15 +74,19 @@ def warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
         ModelError: If the model cannot run the example.
     """
     try:
-        return DataPlane(model, settings, metrics, _read_example(model, settings.max_batch))
+        return DataPlane(model, settings, metrics, _read_example(model, settings))
+    except CardError as error:
+        raise ModelError(str(error)) from error
     except RequestError as error:
         raise ModelError(
             f"The model rejects the example in its card: {error} Package the version again."
         ) from error
 
 
-def _read_example(model: Model, max_batch: int) -> dict[str, Array]:
-    return read_request(orjson.dumps(model.card.example), None, model, max_batch).feeds
+def _read_example(model: Model, settings: Settings) -> dict[str, Array]:
+    body, json_length = example_body(settings.model_dir, model.card)
+    # `max_batch` limits clients. It may be smaller than the example.
+    return read_request(body, json_length, model, sys.maxsize).feeds
 
 
 async def _run_server(server: DrainingServer, listener: socket.socket) -> None:

@@ -71,7 +71,7 @@ def test_invalid_request_does_not_fail_batch(model: Path, log: Path) -> None:
 def test_model_that_merges_rows_does_not_mix_requests(tmp_path: Path, log: Path) -> None:
     """The output has one row per distinct row, so a shared run would return too few rows."""
     model = write_model(
-        tmp_path,
+        tmp_path / "model",
         [helper.make_node("Unique", ["x"], ["y"], axis=0, sorted=0)],
         [("x", "FP32", ["n", 1])],
         [("y", "FP32", ["k", 1])],

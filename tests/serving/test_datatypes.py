@@ -48,7 +48,7 @@ def _datatypes() -> list[Any]:
 @pytest.mark.parametrize("datatype", _datatypes())
 def test_datatype_round_trips_in_json_and_binary(datatype: str, tmp_path: Path, log: Path) -> None:
     values = CASES[datatype][1]
-    with run_berth(write_identity_model(tmp_path, datatype, ["n"], values), log) as berth:
+    with run_berth(write_identity_model(tmp_path / "model", datatype, ["n"], values), log) as berth:
         tensor = {"name": "x", "datatype": datatype, "shape": [3]}
         result = berth.infer({"inputs": [{**tensor, "data": values}]}).json()["outputs"][0]
         assert result == {**tensor, "name": "y", "data": result["data"]}
@@ -83,7 +83,7 @@ def test_datatype_round_trips_in_json_and_binary(datatype: str, tmp_path: Path, 
 
 
 def test_nan_and_infinity_are_null_in_json(tmp_path: Path, log: Path) -> None:
-    with run_berth(write_identity_model(tmp_path, "FP32", ["n"], [1.0]), log) as berth:
+    with run_berth(write_identity_model(tmp_path / "model", "FP32", ["n"], [1.0]), log) as berth:
         raw = np.array([np.nan, np.inf, 1.0], np.float32).tobytes()
         tensor = {"name": "x", "datatype": "FP32", "shape": [3]}
         header = json.dumps(
@@ -96,7 +96,7 @@ def test_nan_and_infinity_are_null_in_json(tmp_path: Path, log: Path) -> None:
 
 def test_nested_text_is_read_like_flat_text(tmp_path: Path, log: Path) -> None:
     model = write_model(
-        tmp_path,
+        tmp_path / "model",
         [helper.make_node("Identity", ["x"], ["y"])],
         [("x", "BYTES", ["n", "k"])],
         [("y", "BYTES", ["n", "k"])],

@@ -16,11 +16,14 @@ from berth_serving.tensors import Array
 class _FakeModel:
     """A model whose runs take `seconds` on the fake clock."""
 
-    is_batchable = False
+    row_inputs = ("x",)
 
     def __init__(self) -> None:
         self.now = 0.0
         self.seconds = 0.0
+
+    def count_rows(self, feeds: Mapping[str, Array]) -> int:
+        return len(feeds["x"])
 
     def run(
         self, feeds: Mapping[str, Array], outputs: Sequence[str], _options: Any = None

@@ -133,10 +133,3 @@ def test_unknown_execution_provider_prevents_start(echo_model: Path, log: Path) 
     status, logged = run_until_exit(echo_model, log, execution_providers="NoSuchProvider")
     assert status == 3
     assert "CPUExecutionProvider" in logged
-
-
-def test_batching_of_model_without_rows_prevents_start(tmp_path: Path, log: Path) -> None:
-    model = write_identity_model(tmp_path / "model", "FP32", [2], [1.0, 2.0])
-    status, logged = run_until_exit(model, log, batch_size="4")
-    assert status == 3
-    assert "BERTH_BATCH_SIZE must be 1" in logged

@@ -61,7 +61,7 @@ def read_request(
     Args:
         json_length: With the binary extension, the length of the JSON header in bytes; 0 means
             that the whole body is the model's only input. None if the whole body is JSON.
-        max_batch: Maximum number of rows, for a model whose first dimension is free.
+        max_batch: Maximum number of rows, for a model that has rows.
 
     Raises:
         RequestError: 400, with the field and the expected value.
@@ -119,10 +119,10 @@ def _read_inputs(
             f"{len(binary) - offset} bytes of binary data do not belong to any input."
             " Set binary_data_size on every binary input.",
         )
-    missing = [repr(name) for name in model.inputs if name not in feeds]
+    missing = [repr(name) for name in model.required_inputs if name not in feeds]
     if missing:
         raise RequestError(
-            400, f"Missing inputs: {', '.join(missing)}. Send every input of the model."
+            400, f"Missing inputs: {', '.join(missing)}. Send every required input of the model."
         )
     return feeds
 
@@ -152,13 +152,13 @@ def _read_raw_request(body: bytes, model: Model, max_batch: int) -> ParsedReques
 
     The shape must follow from the model and the length of the body.
     """
-    if len(model.inputs) != 1:
+    if len(model.required_inputs) != 1:
         raise RequestError(
             400,
-            "A raw binary request requires a model with exactly one input; this model has"
-            f" {len(model.inputs)}. Send a JSON header.",
+            "A raw binary request requires a model with exactly one required input; this model has"
+            f" {len(model.required_inputs)}. Send a JSON header.",
         )
-    spec = next(iter(model.inputs.values()))
+    spec = model.inputs[model.required_inputs[0]]
     free = [axis for axis, dim in enumerate(spec.shape) if not isinstance(dim, int)]
     shape = [dim if isinstance(dim, int) else 1 for dim in spec.shape]
     if len(free) == 1 and spec.datatype.size:
