@@ -8,7 +8,7 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -20,6 +20,7 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
+from berth_policy.accounts import read_accounts
 from berth_policy.conversion import convert_resource, convert_stack, is_excluded
 from berth_policy.exceptions import (
     ExceptionsError,
@@ -27,7 +28,7 @@ from berth_policy.exceptions import (
     reject_accepted,
     report_exceptions,
 )
-from berth_policy.rule import Stack, Violation, find_violations
+from berth_policy.rule import Resource, Stack, Violation, find_violations, matches_type
 from berth_policy.rules import RULES
 
 _PAGE = "docs/reference/security-baseline.md"
@@ -38,17 +39,19 @@ _TODAY = datetime.datetime.now(datetime.UTC).date()
 _MANDATORY = [rule for rule in RULES if rule.level == "mandatory"]
 _RESOURCE_RULES = [rule for rule in _MANDATORY if not rule.needs_stack]
 _STACK_RULES = [rule for rule in _MANDATORY if rule.needs_stack]
-_RESOURCE_TYPES = {kind for rule in _RESOURCE_RULES for kind in rule.types}
+_RESOURCE_TYPES = tuple({kind for rule in _RESOURCE_RULES for kind in rule.types})
+_ACCOUNTS = read_accounts(_CONFIG)
 try:
-    _EXCEPTIONS = read_exceptions(_CONFIG, RULES)
+    _EXCEPTIONS = read_exceptions(_CONFIG, RULES, _TODAY)
 except ExceptionsError as error:
     sys.exit(str(error))
 
 
 def _check_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
-    if args.resource_type in _RESOURCE_TYPES and not is_excluded(args.resource_type, args.props):
+    kind = args.resource_type
+    if matches_type(_RESOURCE_TYPES, kind) and not is_excluded(kind, args.props):
         resource = convert_resource(args)
-        _report(find_violations(_RESOURCE_RULES, [resource], Stack(protect=_PROTECT)), report)
+        _report(find_violations(_RESOURCE_RULES, [resource], _build_stack([])), report)
 
 
 def _check_stack(args: StackValidationArgs, report: ReportViolation) -> None:
@@ -65,7 +68,16 @@ def _advise(args: StackValidationArgs, report: ReportViolation) -> None:
 
 
 def _convert(args: StackValidationArgs) -> Stack:
-    return Stack(resources=convert_stack(args.resources), protect=_PROTECT)
+    return _build_stack(convert_stack(args.resources))
+
+
+def _build_stack(resources: Sequence[Resource]) -> Stack:
+    return Stack(
+        resources=resources,
+        protect=_PROTECT,
+        own_accounts=_ACCOUNTS.own,
+        trusted_accounts=_ACCOUNTS.trusted,
+    )
 
 
 def _report(violations: Iterable[Violation], report: ReportViolation) -> None:

@@ -24,9 +24,10 @@ def is_excluded(kind: str, props: Mapping[str, Any]) -> bool:
     """Return whether an update skips a Kubernetes object.
 
     Berth excludes the objects of an unreachable site (`--exclude`). The engine shows such objects
-    without their inputs.
+    without their inputs. A resource with any input is not one of them: a Helm Release, for
+    example, has no `kind`.
     """
-    return kind.startswith("kubernetes:") and "kind" not in props
+    return kind.startswith("kubernetes:") and all(key.startswith("__") for key in props)
 
 
 def convert_stack(resources: Sequence[PolicyResource]) -> list[Resource]:

@@ -4,8 +4,12 @@ import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from berth_policy.rule import Rule, Violation
+
+LONGEST_EXCEPTION = datetime.timedelta(days=365)
+"""An exception ends within a year, so that somebody decides again."""
 
 
 class ExceptionsError(ValueError):
@@ -37,30 +41,52 @@ class PolicyException:
         return self.matches(violation) and today <= self.expires
 
 
-def read_exceptions(config: Mapping[str, str], rules: Iterable[Rule]) -> list[PolicyException]:
+def read_exceptions(
+    config: Mapping[str, str], rules: Iterable[Rule], today: datetime.date
+) -> list[PolicyException]:
     """Read the exceptions from `berth:policy` in a stack's configuration.
 
     Raises:
-        ExceptionsError: If an exception names an unknown rule.
+        ExceptionsError: If an exception is incomplete, names an unknown rule or a rule without
+            exceptions, has no day on which it expires, or expires more than a year after `today`.
     """
+    by_id = {rule.id: rule for rule in rules}
     section = json.loads(config.get("berth:policy", "{}"))
-    exceptions = [
-        PolicyException(
-            rule=entry["rule"],
-            resource=entry["resource"],
-            reason=entry["reason"],
-            expires=datetime.date.fromisoformat(entry["expires"]),
-        )
-        for entry in section.get("exceptions", ())
+    return [
+        _read_exception(f"berth:policy.exceptions[{number}]", entry, by_id, today)
+        for number, entry in enumerate(section.get("exceptions") or ())
     ]
-    ids = sorted(rule.id for rule in rules)
-    for number, exception in enumerate(exceptions):
-        if exception.rule not in ids:
-            raise ExceptionsError(
-                f"berth:policy.exceptions[{number}].rule: '{exception.rule}' is not a rule; "
-                f"known rules: {', '.join(ids)}"
-            )
-    return exceptions
+
+
+def _read_exception(
+    path: str, entry: Mapping[str, Any], rules: Mapping[str, Rule], today: datetime.date
+) -> PolicyException:
+    for key in ("rule", "resource", "reason", "expires"):
+        value = entry.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise ExceptionsError(f"{path}.{key}: is missing; specify it as text")
+    rule = rules.get(entry["rule"])
+    if rule is None:
+        raise ExceptionsError(
+            f"{path}.rule: '{entry['rule']}' is not a rule; known rules: {', '.join(sorted(rules))}"
+        )
+    if not rule.allows_exceptions:
+        raise ExceptionsError(f"{path}.rule: '{rule.id}' has no exceptions. {rule.remedy}")
+    try:
+        expires = datetime.date.fromisoformat(entry["expires"])
+    except ValueError:
+        raise ExceptionsError(
+            f"{path}.expires: '{entry['expires']}' is not a calendar date; use YYYY-MM-DD"
+        ) from None
+    if expires > today + LONGEST_EXCEPTION:
+        latest = (today + LONGEST_EXCEPTION).isoformat()
+        raise ExceptionsError(
+            f"{path}.expires: {expires.isoformat()} is more than a year away; use a date until "
+            f"{latest}, and decide again then"
+        )
+    return PolicyException(
+        rule=rule.id, resource=entry["resource"], reason=entry["reason"], expires=expires
+    )
 
 
 def reject_accepted(

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Literal
 
 Level = Literal["mandatory", "advisory"]
@@ -63,14 +65,19 @@ class Stack:
     Attributes:
         resources: Declared resources.
         protect: Value of `berth:protect`: resources with data must refuse deletion.
+        own_accounts: AWS accounts of the stack (`aws:allowedAccountIds`). Empty if the
+            configuration does not name them.
+        trusted_accounts: Other AWS accounts that the configuration names.
     """
 
     resources: Sequence[Resource] = ()
     protect: bool = False
+    own_accounts: frozenset[str] = frozenset()
+    trusted_accounts: frozenset[str] = frozenset()
 
     def of_type(self, *types: str) -> Iterator[Resource]:
-        """Return the resources of these types."""
-        return (resource for resource in self.resources if resource.type in types)
+        """Return the resources whose type matches one of these patterns."""
+        return (resource for resource in self.resources if matches_type(types, resource.type))
 
     def related(self, target: Resource, kind: str, key: str) -> list[Resource]:
         """Return the resources of type `kind` whose property `key` refers to `target`."""
@@ -90,6 +97,43 @@ def _text_or_none(value: Any) -> Any:
 Check = Callable[[Resource, Stack], Iterable[str]]
 
 
+@lru_cache(maxsize=4096)
+def matches_type(patterns: tuple[str, ...], kind: str) -> bool:
+    """Return whether the type token matches one of the patterns, in which `*` is any text."""
+    return any(fnmatchcase(kind, pattern) for pattern in patterns)
+
+
+def kubernetes_types(*kinds: str) -> tuple[str, ...]:
+    """Return patterns for objects of these kinds, in every API group and version.
+
+    A `CustomResource` names the group in its own way, a `Patch` resource changes an object that
+    another program owns, and a `List` resource contains several objects.
+    """
+    return tuple(f"kubernetes:*:{kind}{form}" for kind in kinds for form in ("", "Patch", "List"))
+
+
+def kubernetes_objects(resource: Resource) -> Iterator[Mapping[str, Any]]:
+    """Return the object, or the objects of a `List` resource."""
+    items = resource.get("items") if resource.type.endswith("List") else None
+    if isinstance(items, Sequence) and not isinstance(items, str):
+        yield from (item for item in items if isinstance(item, Mapping))
+    else:
+        yield resource.props
+
+
+def get_mapping(container: Any, key: str) -> Mapping[str, Any]:
+    """Return the mapping at `key`, or an empty one if it is missing or unknown."""
+    value = container.get(key) if isinstance(container, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def get_list(container: Any, key: str) -> list[Any]:
+    """Return the known items of the list at `key`; of a single value, a list with it."""
+    value = container.get(key) if isinstance(container, Mapping) else None
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    return [item for item in items if item is not UNKNOWN]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """A rule of the security baseline.
@@ -98,11 +142,12 @@ class Rule:
         id: Name in messages and exceptions.
         severity: Impact of a violation.
         level: Enforcement level: mandatory blocks the update, advisory only warns.
-        types: Types of the resources that the rule checks.
+        types: Type tokens, or patterns of them, of the resources that the rule checks.
         needs_stack: The rule also reads other resources, so it runs after all are declared.
         description: Required state, in one sentence.
         remedy: Change that fixes a violation.
         check: Return a message for each violation of a resource, without a final period.
+        allows_exceptions: An exception in the configuration can accept a violation.
     """
 
     id: str
@@ -113,6 +158,11 @@ class Rule:
     description: str
     remedy: str
     check: Check
+    allows_exceptions: bool = True
+
+    def covers(self, kind: str) -> bool:
+        """Return whether the rule checks resources of this type."""
+        return matches_type(self.types, kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +178,12 @@ def find_violations(
     rules: Iterable[Rule], resources: Iterable[Resource], stack: Stack
 ) -> Iterator[Violation]:
     """Check resources of a stack with rules."""
+    rules = list(rules)
     by_type: dict[str, list[Rule]] = {}
-    for rule in rules:
-        for kind in rule.types:
-            by_type.setdefault(kind, []).append(rule)
     for resource in resources:
-        for rule in by_type.get(resource.type, ()):
+        if resource.type not in by_type:
+            by_type[resource.type] = [rule for rule in rules if rule.covers(resource.type)]
+        for rule in by_type[resource.type]:
             for message in rule.check(resource, stack):
                 yield Violation(rule=rule, resource=resource, message=message)
 

@@ -1,5 +1,6 @@
 """The policy pack with the real engine, through the installed program that runs it."""
 
+import datetime
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -34,7 +35,10 @@ def _set_exceptions(program: Program, *exceptions: dict[str, str]) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def _exception(rule: str, resource: str, expires: str = "2999-12-31") -> dict[str, str]:
+_SOON = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)).isoformat()
+
+
+def _exception(rule: str, resource: str, expires: str = _SOON) -> dict[str, str]:
     return {"rule": rule, "resource": resource, "reason": "for this test", "expires": expires}
 
 
@@ -83,13 +87,19 @@ def test_update_creates_no_resource_with_a_violation(program: Program) -> None:
 def test_accepted_violation_passes_and_is_reported(program: Program) -> None:
     _set_exceptions(program, _exception("kms-rotates", "static"), *_OPEN_BUCKET)
     output = program.pulumi("preview", *_PACK).stdout
-    assert "kms-rotates for static applies until 2999-12-31: for this test" in output
+    assert f"kms-rotates for static applies until {_SOON}: for this test" in output
 
 
 def test_expired_exception_accepts_no_violation(program: Program) -> None:
     _set_exceptions(program, _exception("kms-rotates", "static", "2020-01-31"), *_OPEN_BUCKET)
     output = program.pulumi("preview", *_PACK, code=1).stdout
     assert "kms-rotates (medium): static" in output
+
+
+def test_exception_for_more_than_a_year_is_rejected(program: Program) -> None:
+    _set_exceptions(program, _exception("kms-rotates", "static", "2999-12-31"))
+    result = program.pulumi("preview", *_PACK, code=1)
+    assert "2999-12-31 is more than a year away" in result.stdout + result.stderr
 
 
 def test_exception_from_unknown_rule_is_rejected(program: Program) -> None:

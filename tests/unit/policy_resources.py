@@ -184,7 +184,9 @@ COMPLIANT: list[Resource] = [
     resource(ROLE_POLICY, "resource", {"policy": allow(["s3:GetObject"], "arn:aws:s3:::b/*")}),
     resource(ROLE_POLICY, "read-only", {"policy": allow(["ec2:DescribeInstances"], "*")}),
     resource(
-        ROLE_POLICY, "condition", {"policy": allow("a:B", "*", Condition={"StringEquals": {}})}
+        ROLE_POLICY,
+        "condition",
+        {"policy": allow("a:B", "*", Condition={"StringEquals": {"aws:ResourceTag/a": "b"}})},
     ),
     resource(ROLE_POLICY, "later", {"policy": UNKNOWN}),
     resource(ATTACHMENT, "a", {"policyArn": "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"}),
@@ -203,7 +205,12 @@ COMPLIANT: list[Resource] = [
     resource(DOMAIN, "d", {"securityPolicy": "TLS_1_2"}),
     resource(EDGE, "e", valid_distribution),
     deployment(),
-    deployment(lambda pod: pod.update(automountServiceAccountToken=True), name="traefik"),
+    Resource(
+        type=DEPLOYMENT,
+        name="controller",
+        urn=f"urn:pulumi:s::p::berth:kubernetes:Traefik${DEPLOYMENT}::controller",
+        props={"spec": {"template": {"spec": {**POD_SPEC, "automountServiceAccountToken": True}}}},
+    ),
     resource(POD, "p", {"spec": POD_SPEC}),
     namespace,
     resource(
@@ -227,5 +234,10 @@ COMPLIANT_LOG_BUCKET = _log_bucket()
 
 
 def protected_stack(resources: list[Resource]) -> Stack:
-    """Return a stack whose configuration has `berth:protect`."""
-    return Stack(resources=resources, protect=True)
+    """Return a stack whose configuration has `berth:protect` and names two accounts."""
+    return Stack(
+        resources=resources,
+        protect=True,
+        own_accounts=frozenset({"111111111111"}),
+        trusted_accounts=frozenset({"222222222222"}),
+    )

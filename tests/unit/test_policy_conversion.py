@@ -34,6 +34,8 @@ def test_unknown_values_are_converted_at_every_depth() -> None:
     [
         ("kubernetes:core/v1:Namespace", {}, True),
         ("kubernetes:core/v1:Namespace", {"kind": "Namespace"}, False),
+        ("kubernetes:helm.sh/v3:Release", {"chart": "nginx"}, False),
+        ("kubernetes:core/v1:Pod", {"spec": {}}, False),
         ("aws:kms/key:Key", {}, False),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from berth.spec.errors import Problem, build_rule_error
-from berth.spec.fields import Reason, Section, Text
+from berth.spec.fields import Account, Reason, Section, Text
 
 
 def _check_date(value: str) -> str:
@@ -36,7 +36,8 @@ class ExceptionSpec(Section):
     reason: Reason
     """Why the violation is accepted."""
     expires: Day
-    """Last day on which the violation is accepted. The rule applies again on the next day."""
+    """Last day on which the violation is accepted, at most a year from the day of the update. The
+    rule applies again on the next day."""
 
 
 class PolicySpec(Section):
@@ -44,3 +45,6 @@ class PolicySpec(Section):
 
     exceptions: list[ExceptionSpec] = Field(default=[], max_length=100)
     """Accepted exceptions."""
+    trusted_accounts: list[Account] = Field(default=[], max_length=100)
+    """aws: Other accounts whose principals may assume roles or use resources of this stack. Your
+    own accounts are in `aws:allowedAccountIds`."""

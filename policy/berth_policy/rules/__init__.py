@@ -1,13 +1,35 @@
 """All rules of the security baseline, by subject."""
 
-from berth_policy.rules import api, cluster, encryption, identity, network, pods, storage
+from berth_policy.rules import (
+    api,
+    cluster,
+    encryption,
+    exposure,
+    identity,
+    namespaces,
+    network,
+    opaque,
+    pod_security,
+    pods,
+    rbac,
+    secrets,
+    storage,
+    trust,
+)
 
 RULES = (
     *storage.RULES,
     *encryption.RULES,
     *network.RULES,
     *identity.RULES,
+    *trust.RULES,
     *cluster.RULES,
     *api.RULES,
+    *exposure.RULES,
+    *rbac.RULES,
     *pods.RULES,
+    *pod_security.RULES,
+    *namespaces.RULES,
+    *secrets.RULES,
+    *opaque.RULES,
 )

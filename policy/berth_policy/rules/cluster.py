@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from berth_policy.addresses import find_excess
 from berth_policy.rule import UNKNOWN, Resource, Rule, Stack, require_one_of
 
 _CLUSTER = "aws:eks/cluster:Cluster"
@@ -28,8 +29,10 @@ def _check_endpoint(cluster: Resource, _: Stack) -> Iterator[str]:
         return
     # Without addresses, AWS admits every address.
     cidrs = cluster.get("vpcConfig.publicAccessCidrs", ["0.0.0.0/0"])
-    if cidrs is not UNKNOWN and any(str(one) in ("0.0.0.0/0", "::/0") for one in cidrs):
-        yield "its API is open to every address"
+    if cidrs is UNKNOWN:
+        return
+    if excess := find_excess(str(one) for one in cidrs if one is not UNKNOWN):
+        yield f"its API is open to most of the internet: {excess}"
 
 
 def _check_metadata(template: Resource, _: Stack) -> Iterator[str]:
@@ -76,7 +79,8 @@ RULES = (
         id="eks-endpoint-restricted",
         severity="high",
         types=(_CLUSTER,),
-        description="The cluster's API is not open to every address.",
+        description="The cluster's API is not open to most of the internet: at most one IPv4 /8 or "
+        "IPv6 /32 of public addresses.",
         remedy="Remove endpoint_public_access, or set public_access_cidrs "
         "(berth:cluster.public_cidrs).",
         check=_check_endpoint,
