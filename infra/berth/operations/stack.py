@@ -1,24 +1,20 @@
 """One stack of the project, operated through the `pulumi` command."""
 
 import json
-import re
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from berth.errors import OperationError
+from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
 from berth.operations.update import Update
 from pulumi_berth.files import replace_atomically
 
-# The error in which Pulumi's self-managed backends name the holder of a stack's lock.
-_LOCK = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
 _UNKNOWN_STACK = "no stack named"
 _UPDATES_KEPT = "100000"
 
@@ -78,7 +74,9 @@ class Stack:
             *("preview", "--json", *self._policies(), *self._with_config(arguments)),
             *("--stack", self.name),
         )
-        return code, summarize_events(x for x in output.splitlines() if x.startswith("{"))
+        return min(abs(code), 1), summarize_events(
+            x for x in output.splitlines() if x.startswith("{")
+        )
 
     def destroy(self, *arguments: str) -> int:
         """Run `pulumi destroy` and return its exit code."""
@@ -155,23 +153,32 @@ class Stack:
         return [*arguments, "--config-file", str(self.engine_config_file())]
 
     def _run_with_progress(self, *arguments: str) -> int:
-        """Run with Pulumi's own progress. Remove the lock of a process that no longer runs."""
+        """Run with Pulumi's own progress. Remove locks of processes that no longer run.
+
+        Returns:
+            0 or 1. The engine has a status for each kind of failure, and 2 would mean invalid
+            input here.
+        """
         code, errors = self._run(arguments)
-        lock = _LOCK.search(errors)
-        if code and lock:
-            if not _is_stale(lock):
+        locks = find_locks(errors) if code else []
+        for lock in locks:
+            if not is_stale(self.root, self.name, lock):
                 raise OperationError(
-                    f"Stack '{self.name}' is locked by {lock['user']}@{lock['host']} "
-                    f"(PID {lock['pid']}) since {lock['since']}. Nothing was changed. Retry later."
+                    f"Stack '{self.name}' is locked by {lock.user}@{lock.host} (PID {lock.pid}) "
+                    f"since {lock.text}. Nothing was changed. Retry later. If that process has "
+                    f"ended, remove its lock with 'pulumi cancel --stack {self.name}'."
                 )
+        if locks:
+            pids = ", ".join(str(lock.pid) for lock in locks)
             print(
-                f"Removing a stale lock of stack '{self.name}': process {lock['pid']} is not "
-                "running",
+                f"Removing a stale lock of stack '{self.name}': process {pids} is not running",
                 file=sys.stderr,
             )
             self._run_quietly("cancel", "--yes", "--stack", self.name)
+            for lock in locks:
+                forget_process(self.root, self.name, lock.pid)
             code, _ = self._run(arguments)
-        return code
+        return min(abs(code), 1)
 
     def _run(self, arguments: Sequence[str]) -> tuple[int, str]:
         process = subprocess.Popen(
@@ -182,6 +189,7 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
+        record_process(self.root, self.name, process.pid)
         with process:
             assert process.stderr is not None
             try:
@@ -189,6 +197,9 @@ class Stack:
             except KeyboardInterrupt:
                 # Pulumi received the same signal. It finishes the current step and records it.
                 errors = _tee(process.stderr, sys.stderr)
+        if process.returncode >= 0:
+            # An engine that was killed leaves its lock, and the record shows that it ended.
+            forget_process(self.root, self.name, process.pid)
         return process.returncode, errors
 
     def _run_quietly(self, *arguments: str, stdin: str = "") -> str:
@@ -227,21 +238,3 @@ def _tee(source: IO[str], sink: IO[str]) -> str:
         sink.flush()
         lines.append(line)
     return "".join(lines)
-
-
-def _is_stale(lock: re.Match[str]) -> bool:
-    """Return whether the process that took the lock on this machine no longer runs."""
-    if lock["host"] != socket.gethostname():
-        return False
-    # Only needed here, and slow to import.
-    import psutil
-
-    try:
-        process = psutil.Process(int(lock["pid"]))
-        since = datetime.fromisoformat(lock["since"]).timestamp()
-        # A process that started after the lock was taken has only reused the PID.
-        return process.create_time() > since + 1
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
