@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from berth_protocol.datatypes import DATATYPES
+
 CARD_FILE = "model.yaml"
 MODEL_FILE = "model.onnx"
 EXAMPLE_FILE = "example.bin"
@@ -195,6 +197,25 @@ def example_body(directory: Path, card: ModelCard) -> tuple[bytes, int | None]:
     return body, example_header_length(card, len(body))
 
 
+def smallest_request_bytes(card: ModelCard) -> int:
+    """Return the size of the tensors of one row, or of the example of a model without rows.
+
+    It is their size as binary tensor data, in bytes. A body also has a JSON header.
+    """
+    total = 0
+    for entry in card.example.get("inputs", ()):
+        shape, data = entry.get("shape", ()), entry.get("data")
+        if data is None:
+            size = int(entry.get("parameters", {}).get("binary_data_size", 0))
+        elif size := DATATYPES[entry["datatype"]].size if entry["datatype"] in DATATYPES else 0:
+            size *= len(data)
+        else:
+            size = sum(4 + len(str(text).encode()) for text in data)
+        rows = shape[0] if card.has_rows and shape else 1
+        total += size // max(1, rows)
+    return total
+
+
 def example_header_length(card: ModelCard, body_length: int) -> int:
     """Return the length of the JSON header of the example file, which has `body_length` bytes.
 
@@ -202,13 +223,13 @@ def example_header_length(card: ModelCard, body_length: int) -> int:
         CardError: If the file is shorter than the tensors in it.
     """
     try:
-        sizes = [entry["parameters"]["binary_data_size"] for entry in card.example["inputs"]]
-        length = body_length - sum(sizes)
-    except (KeyError, TypeError) as error:
+        sizes = [int(entry["parameters"]["binary_data_size"]) for entry in card.example["inputs"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise CardError(
             f"{CARD_FILE}: example: every input needs parameters.binary_data_size, because"
-            f" example_file is set. Package the version again."
+            " example_file is set. Package the version again."
         ) from error
+    length = body_length - sum(sizes)
     if length <= 0:
         raise CardError(
             f"{card.example_file}: the file has {body_length} bytes, fewer than its tensors."
