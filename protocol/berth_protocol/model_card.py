@@ -146,14 +146,37 @@ def verify_files(directory: Path, card: ModelCard) -> None:
     """
     root = directory.resolve()
     problems = list(_find_unlisted_files(root, card))
+    problems += _find_changed_files(root, card)
+    _raise_problems(directory, problems)
+
+
+def check_listed(directory: Path, card: ModelCard) -> None:
+    """Check that `directory` contains only files that the card lists, without reading them.
+
+    Raises:
+        CardError: If there is another file or a symbolic link, or if a listed file is outside.
+    """
+    problems = list(_find_unlisted_files(directory.resolve(), card))
+    problems += [
+        f"{name}: is outside the model directory"
+        for name in card.files
+        if Path(name).is_absolute() or ".." in Path(name).parts
+    ]
+    _raise_problems(directory, problems)
+
+
+def _find_changed_files(root: Path, card: ModelCard) -> Iterator[str]:
     for name, expected in card.files.items():
         path = (root / name).resolve()
         if not path.is_relative_to(root):
-            problems.append(f"{name}: is outside the model directory")
+            yield f"{name}: is outside the model directory"
         elif not path.is_file():
-            problems.append(f"{name}: is missing")
+            yield f"{name}: is missing"
         elif path == root / name and (actual := file_sha256(path)) != expected:
-            problems.append(f"{name}: is {actual}, expected {expected}")
+            yield f"{name}: is {actual}, expected {expected}"
+
+
+def _raise_problems(directory: Path, problems: list[str]) -> None:
     if problems:
         raise CardError(
             f"{directory}: the files differ from {CARD_FILE}: {'; '.join(problems)}."
