@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from berth_protocol.datatypes import DATATYPES
+
 CARD_FILE = "model.yaml"
 MODEL_FILE = "model.onnx"
 EXAMPLE_FILE = "example.bin"
@@ -144,14 +146,37 @@ def verify_files(directory: Path, card: ModelCard) -> None:
     """
     root = directory.resolve()
     problems = list(_find_unlisted_files(root, card))
+    problems += _find_changed_files(root, card)
+    _raise_problems(directory, problems)
+
+
+def check_listed(directory: Path, card: ModelCard) -> None:
+    """Check that `directory` contains only files that the card lists, without reading them.
+
+    Raises:
+        CardError: If there is another file or a symbolic link, or if a listed file is outside.
+    """
+    problems = list(_find_unlisted_files(directory.resolve(), card))
+    problems += [
+        f"{name}: is outside the model directory"
+        for name in card.files
+        if Path(name).is_absolute() or ".." in Path(name).parts
+    ]
+    _raise_problems(directory, problems)
+
+
+def _find_changed_files(root: Path, card: ModelCard) -> Iterator[str]:
     for name, expected in card.files.items():
         path = (root / name).resolve()
         if not path.is_relative_to(root):
-            problems.append(f"{name}: is outside the model directory")
+            yield f"{name}: is outside the model directory"
         elif not path.is_file():
-            problems.append(f"{name}: is missing")
+            yield f"{name}: is missing"
         elif path == root / name and (actual := file_sha256(path)) != expected:
-            problems.append(f"{name}: is {actual}, expected {expected}")
+            yield f"{name}: is {actual}, expected {expected}"
+
+
+def _raise_problems(directory: Path, problems: list[str]) -> None:
     if problems:
         raise CardError(
             f"{directory}: the files differ from {CARD_FILE}: {'; '.join(problems)}."
@@ -195,6 +220,25 @@ def example_body(directory: Path, card: ModelCard) -> tuple[bytes, int | None]:
     return body, example_header_length(card, len(body))
 
 
+def smallest_request_bytes(card: ModelCard) -> int:
+    """Return the size of the tensors of one row, or of the example of a model without rows.
+
+    It is their size as binary tensor data, in bytes. A body also has a JSON header.
+    """
+    total = 0
+    for entry in card.example.get("inputs", ()):
+        shape, data = entry.get("shape", ()), entry.get("data")
+        if data is None:
+            size = int(entry.get("parameters", {}).get("binary_data_size", 0))
+        elif size := DATATYPES[entry["datatype"]].size if entry["datatype"] in DATATYPES else 0:
+            size *= len(data)
+        else:
+            size = sum(4 + len(str(text).encode()) for text in data)
+        rows = shape[0] if card.has_rows and shape else 1
+        total += size // max(1, rows)
+    return total
+
+
 def example_header_length(card: ModelCard, body_length: int) -> int:
     """Return the length of the JSON header of the example file, which has `body_length` bytes.
 
@@ -202,13 +246,13 @@ def example_header_length(card: ModelCard, body_length: int) -> int:
         CardError: If the file is shorter than the tensors in it.
     """
     try:
-        sizes = [entry["parameters"]["binary_data_size"] for entry in card.example["inputs"]]
-        length = body_length - sum(sizes)
-    except (KeyError, TypeError) as error:
+        sizes = [int(entry["parameters"]["binary_data_size"]) for entry in card.example["inputs"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise CardError(
             f"{CARD_FILE}: example: every input needs parameters.binary_data_size, because"
-            f" example_file is set. Package the version again."
+            " example_file is set. Package the version again."
         ) from error
+    length = body_length - sum(sizes)
     if length <= 0:
         raise CardError(
             f"{card.example_file}: the file has {body_length} bytes, fewer than its tensors."

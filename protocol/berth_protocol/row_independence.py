@@ -32,6 +32,7 @@ def explain_row_dependence(
     outputs: Mapping[str, Dims],
     *,
     tolerance: float = TOLERANCE,
+    trust_sizes: bool = False,
 ) -> str:
     """Return why the rows of `feeds` cannot share a run, or "" if they are independent.
 
@@ -40,8 +41,13 @@ def explain_row_dependence(
         feeds: Valid inputs. If they are one row, or equal rows, a variation of it is the second.
         inputs: Dimensions of each input in `feeds`.
         outputs: Dimensions of each output.
+        trust_sizes: If True, accept an output with a free dimension that no input has. Such a size
+            can depend on all rows, like the width of the widest row, which a run of `feeds` need
+            not show.
     """
-    problem = _check_dims(feeds, inputs, outputs)
+    problem = _check_dims(feeds, inputs)
+    if not problem and not trust_sizes:
+        problem = _check_sizes(inputs, outputs)
     if problem:
         return problem
     problem, rows, together = _run_together(run, feeds)
@@ -58,12 +64,12 @@ def explain_row_dependence(
         except Exception as error:  # A runtime's exceptions have no common base class.
             return f"the model cannot run {label} ({_first_line(error)})"
         for name, array in part.items():
-            if not _is_close(array, together[name][selection], tolerance):
+            if not _is_close(array, together[name], selection, tolerance):
                 return f"output {name!r} differs when {label} run separately"
     return ""
 
 
-def _check_dims(feeds: Arrays, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]) -> str:
+def _check_dims(feeds: Arrays, inputs: Mapping[str, Dims]) -> str:
     counts = {}
     for name, array in feeds.items():
         if not array.ndim:
@@ -76,10 +82,13 @@ def _check_dims(feeds: Arrays, inputs: Mapping[str, Dims], outputs: Mapping[str,
         return f"the first dimensions of the inputs differ ({lengths})" if counts else "no input"
     if not all(counts.values()):
         return "the inputs are empty"
+    return ""
+
+
+def _check_sizes(inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]) -> str:
     known = {dim for dims in inputs.values() for dim in dims[1:] if isinstance(dim, str)}
     for name, dims in outputs.items():
         if any(not isinstance(dim, int) and dim not in known for dim in dims[1:]):
-            # Such as the width of the widest row, or the number of objects found in all rows.
             return f"the size of output {name!r} can depend on all rows of a run: {_format(dims)}"
     return ""
 
@@ -142,16 +151,20 @@ def _describe(selection: Array, count: int) -> str:
     return f"row {first}" if first == last else f"rows {first} to {last}"
 
 
-def _is_close(actual: Array, expected: Array, tolerance: float) -> bool:
-    if actual.shape != expected.shape:
+def _is_close(part: Array, together: Array, selection: Array, tolerance: float) -> bool:
+    """Compare rows that ran separately with the same rows of a run of all rows."""
+    expected = together[selection]
+    if part.shape != expected.shape:
         return False
-    if actual.dtype.kind != "f":
-        return bool(np.array_equal(actual, expected))
-    if actual.dtype == np.float16:
+    if part.dtype.kind != "f":
+        return bool(np.array_equal(part, expected))
+    if part.dtype == np.float16:
         tolerance = max(tolerance, HALF_TOLERANCE)
-    values = expected.astype(np.float64)
+    # A row with small numbers has the rounding errors of the large terms that they are sums of.
+    values = together.astype(np.float64)
     scale = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
-    return bool(np.allclose(actual, values, rtol=0, atol=scale * tolerance, equal_nan=True))
+    atol = scale * tolerance
+    return bool(np.allclose(part, expected, rtol=0, atol=atol, equal_nan=True))
 
 
 def _format(dims: Dims) -> str:

@@ -126,6 +126,7 @@ def _choose_batch_size(model: Model, batch_size: int, example: Mapping[str, Arra
             {name: model.inputs[name].shape for name in model.required_inputs},
             {name: spec.shape for name, spec in model.outputs.items()},
             tolerance=TOLERANCE if is_cpu else _GPU_TOLERANCE,
+            trust_sizes=model.card.has_rows is True,
         )
         if not reason:
             return batch_size

@@ -15,7 +15,9 @@ from pulumi_berth.images.base import USER
 from pulumi_berth.images.build import Image, build
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.layer import write_layer
 from pulumi_berth.oci.registry import Repository, split_reference
+from pulumi_berth.oci.tree import read_tree
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import build_stack_file, create_project, restore_config
 from tests.engine.project import Project, wait_for
@@ -120,13 +122,14 @@ def _push_tampered_image(project: Project, tampered: Path) -> str:
         (tampered / source.name).write_bytes(source.read_bytes())
     model = tampered / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\xff")
+    layer = write_layer(read_tree(tampered, under=layers.MODEL), tampered.with_suffix(".tar.gz"))
     base = project.json("status")["models"]["digits"]["versions"]["1"]["image"]
     name, digest = split_reference(base)
     image = build(
         Image(
             repository=Repository(name=name, plain_http=True), tag="tampered",
             base=f"{name}@{digest}",
-            layers={"amd64": [("model", layers.model_layer(tampered, "tampered"))]},
+            layers={"amd64": [("model", layer)]},
             run=documents.RunConfig(
                 user=f"{USER}:{USER}", environment={}, labels={},
                 entrypoint=["/usr/bin/python3", "-m", "berth_serving"],

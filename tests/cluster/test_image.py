@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from berth_protocol.model_card import digest
 from pulumi_berth.files import cache_directory
 from pulumi_berth.images import layers
 from pulumi_berth.images.base import USER
@@ -128,7 +129,8 @@ def test_images_of_two_versions_differ_only_in_the_model_layer(
     repository = Repository(name=f"{cluster.registry}/test/digits", plain_http=True)
     layer_digests = []
     for version in ("1", "2"):
-        model = layers.model_layer(REPOSITORY / "models" / "digits" / version, version)
+        directory = REPOSITORY / "models" / "digits" / version
+        model = layers.model_layer(directory, digest(directory))
         app = layers.program_layer("berth_serving")
         built = build(
             Image(repository=repository, tag=version, base=base.reference,

@@ -3,19 +3,25 @@
 import io
 import lzma
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from berth_protocol.model_card import CardError, digest
 from pulumi_berth.images.base import USER, base_tree
 from pulumi_berth.images.debian import Package, PackageError, unpack
-from pulumi_berth.images.layers import PROGRAMS, program_layer
+from pulumi_berth.images.layers import MODEL, PROGRAMS, model_layer, program_layer
 from pulumi_berth.images.wheels import LIBRARIES, libraries_tree
-from pulumi_berth.oci.layer import EPOCH, write_layer
+from pulumi_berth.oci.layer import EPOCH, LayerError, write_layer
 from pulumi_berth.oci.tree import Entry, Tree, directory, read_tree, symlink, text_file
 from pulumi_berth.program_source import PROGRAM_PACKAGES
+from tests.repository import REPOSITORY
 
 
 def _tar_xz(
@@ -154,6 +160,100 @@ def test_libraries_omit_tests_scripts_and_type_stubs(tmp_path: Path) -> None:
     }
     assert tree[f"{LIBRARIES}/x/fast.so"].mode == 0o755
     assert _content(tree, f"{LIBRARIES}/y.py") == b"x-1.data/purelib/y.py"
+
+
+def test_link_never_enters_a_layer(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (source / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(LayerError, match="link: cannot be in an image: is a symbolic link"):
+        write_layer(read_tree(source, under="app"), tmp_path / "layer")
+
+
+def test_pipe_does_not_block_a_layer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LayerError, match="not a regular file"):
+        write_layer({"pipe": Entry(mode=0o644, path=tmp_path / "pipe")}, tmp_path / "layer")
+
+
+@pytest.fixture
+def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of a model version, for layers in an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Path(shutil.copytree(REPOSITORY / "models" / "digits" / "1", tmp_path / "1"))
+
+
+def test_model_layer_contains_exactly_the_files_of_the_card(version: Path) -> None:
+    layer = model_layer(version, digest(version))
+    with tarfile.open(layer.path) as tar:
+        files = {member.name: member for member in tar if not member.isdir()}
+        assert set(files) == {f"{MODEL}/model.yaml", f"{MODEL}/model.onnx"}
+        for name, member in files.items():
+            stream = tar.extractfile(member)
+            assert stream is not None
+            assert stream.read() == (version / Path(name).name).read_bytes()
+
+
+def _add_file(version: Path) -> None:
+    (version / "unlisted.txt").write_text("")
+
+
+def _link_model(version: Path) -> None:
+    (version / "model.onnx").rename(version.parent / "elsewhere")
+    (version / "model.onnx").symlink_to(version.parent / "elsewhere")
+
+
+def _change_model(version: Path) -> None:
+    (version / "model.onnx").write_bytes(b"other")
+
+
+def _change_card(version: Path) -> None:
+    with (version / "model.yaml").open("a") as stream:
+        stream.write("# later\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_add_file, r"unlisted\.txt: is not listed"),
+        (_link_model, r"model\.onnx: is a symbolic link"),
+        (_change_model, r"model\.onnx: is sha256:\w+, expected sha256:"),
+        (_change_card, r"model\.yaml: is sha256:\w+, expected sha256:"),
+    ],
+)
+def test_version_that_differs_from_its_digest_has_no_layer(
+    change: Callable[[Path], None], message: str, version: Path
+) -> None:
+    expected = digest(version)
+    change(version)
+    with pytest.raises((CardError, LayerError), match=message):
+        model_layer(version, expected)
+
+
+@pytest.mark.slow
+def test_file_larger_than_the_memory_is_streamed(tmp_path: Path) -> None:
+    """Write a layer with a file of 1 GiB in a process that may allocate 300 MB more."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 30)
+    program = f"""
+import resource
+from pathlib import Path
+from pulumi_berth.oci.layer import write_layer
+from pulumi_berth.oci.tree import Entry
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, used + 300_000_000))
+tree = {{"large": Entry(mode=0o644, path=Path({str(tmp_path / "large")!r}))}}
+print(write_layer(tree, Path({str(tmp_path / "layer")!r})).unpacked)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{1 << 30}\n", done.stderr
 
 
 @pytest.mark.parametrize("program", sorted(PROGRAM_PACKAGES))

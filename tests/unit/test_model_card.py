@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ def version(tmp_path: Path) -> Path:
     return directory
 
 
-def write_card(directory: Path, example: dict[str, object], example_file: str = "") -> None:
+def write_card(directory: Path, example: dict[str, Any], example_file: str = "") -> None:
     names = [MODEL_FILE, "data/weights", *([example_file] if example_file else [])]
     card = ModelCard(
         schema=SCHEMA,
@@ -132,7 +133,7 @@ def test_example_body_is_json_of_card_or_content_of_file(version: Path) -> None:
     ],
 )
 def test_example_file_that_differs_from_card_is_reported(
-    entry: dict[str, object], message: str, version: Path
+    entry: dict[str, Any], message: str, version: Path
 ) -> None:
     (version / "example.bin").write_bytes(b"{...}" + bytes(8))
     write_card(version, {"inputs": [{"name": "x", **entry}]}, "example.bin")

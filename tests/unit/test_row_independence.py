@@ -28,12 +28,14 @@ def explain(
 
 
 def _matmul(x: Array) -> Array:
-    return x @ np.eye(3, dtype=x.dtype)
+    product: Array = x @ np.eye(3, dtype=x.dtype)
+    return product
 
 
 def _quantize(x: Array) -> Array:
     scale = np.abs(x).max() / 127
-    return np.round(x / scale) * scale
+    quantized: Array = np.round(x / scale) * scale
+    return quantized
 
 
 @pytest.mark.parametrize("rows", [X, X[:1], np.ones_like(X), X.astype(np.float16)])
@@ -55,6 +57,12 @@ def test_rows_with_nan_are_accepted() -> None:
 
 def test_difference_of_rounding_is_accepted() -> None:
     assert explain(lambda x: x * np.float32(1 + 1e-7 * len(x)), X) == ""
+
+
+def test_rounding_of_small_number_next_to_large_ones_is_accepted() -> None:
+    small = X.copy()
+    small[1] = 1e-6
+    assert explain(lambda x: x + np.float32(1e-7 * len(x)), small) == ""
 
 
 @pytest.mark.parametrize("rows", [X, X[:2], X[:1], np.ones_like(X)])

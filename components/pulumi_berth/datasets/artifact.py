@@ -71,7 +71,7 @@ def dataset_tree(repository: Repository, digest: str) -> Tree:
     for layer in content["layers"]:
         name = layer["annotations"][TITLE]
         path = repository.blob(layer["digest"])
-        tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, read=path.read_bytes)
+        tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, path=path)
         checksums[name] = layer["digest"].removeprefix("sha256:")
     manifest = json.dumps({"files": checksums}, indent=1, sort_keys=True) + "\n"
     tree[f"{DATA}/{MANIFEST_NAME}"] = text_file(manifest)

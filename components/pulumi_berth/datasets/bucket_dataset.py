@@ -152,7 +152,7 @@ class BucketDataset:
         tree: Tree = {f"{DATA}/{MANIFEST_NAME}": Entry(mode=PLAIN, read=lambda: data)}
         for name, sha256 in files.items():
             path = self._download(client, name, sha256)
-            tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, read=path.read_bytes)
+            tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, path=path)
         return tree
 
     def _transfer(self, names: list[str], transfer: Callable[[str], str], log: Log) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
+from berth_protocol.model_card import CARD_FILE, check_listed, read_card
 from pulumi_berth.datasets.artifact import dataset_tree
 from pulumi_berth.datasets.bucket_dataset import BucketDataset
 from pulumi_berth.files import acquire_lock, cache_directory, open_replacement
@@ -21,7 +22,7 @@ from pulumi_berth.oci import layer as layer_module
 from pulumi_berth.oci import tree as tree_module
 from pulumi_berth.oci.layer import Layer, write_layer
 from pulumi_berth.oci.registry import Repository
-from pulumi_berth.oci.tree import Tree, read_tree
+from pulumi_berth.oci.tree import PLAIN, Entry, Tree, read_tree
 from pulumi_berth.program_source import PROGRAM_PACKAGES, package_directory, program_digest
 
 BASE_LOCK = package_directory("pulumi_berth.images") / "base.lock.json"
@@ -107,8 +108,23 @@ def program_layer(program: str) -> Layer:
 
 
 def model_layer(model_dir: Path, digest: str) -> Layer:
-    """Build the layer with one model version: its card and the files that the card lists."""
-    return _cached("model", digest, lambda: read_tree(model_dir, under=MODEL))
+    """Build the layer with one model version: its card and the files that the card lists.
+
+    Raises:
+        CardError: If the directory contains another file or a symbolic link.
+        LayerError: If a file differs from the card, or the card from `digest`.
+    """
+
+    def build() -> Tree:
+        card = read_card(model_dir)
+        check_listed(model_dir, card)
+        files = {CARD_FILE: digest, **card.files}
+        return {
+            f"{MODEL}/{name}": Entry(mode=PLAIN, path=model_dir / name, digest=expected)
+            for name, expected in files.items()
+        }
+
+    return _cached("model", digest, build)
 
 
 def dataset_layer(repository: Repository, digest: str) -> Layer:

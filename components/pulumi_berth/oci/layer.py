@@ -1,7 +1,10 @@
 """Layers: gzip-compressed tar archives whose bytes depend only on the tree."""
 
+import errno
 import hashlib
 import io
+import os
+import stat
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -37,8 +40,16 @@ class Layer:
     unpacked: int
 
 
+class LayerError(RuntimeError):
+    """A file that cannot be in a layer. The message names the file and the fix."""
+
+
 def write_layer(tree: Tree, path: Path) -> Layer:
-    """Write `tree` to `path`: sorted by name, owned by root, with one fixed time."""
+    """Write `tree` to `path`: sorted by name, owned by root, with one fixed time.
+
+    Raises:
+        LayerError: If a file is a symbolic link, is not a regular file, or differs from its digest.
+    """
     unpacked = 0
     entries = {**{name: directory(EXECUTABLE) for name in implied_directories(tree)}, **tree}
     with (
@@ -67,12 +78,56 @@ def _add(tar: tarfile.TarFile, name: str, entry: Entry) -> int:
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
         return len(data)
+    if entry.path is not None:
+        return _add_file(tar, info, entry.path, entry.digest)
     if entry.target is not None:
         info.type, info.linkname = tarfile.SYMTYPE, entry.target
     else:
         info.type = tarfile.DIRTYPE
     tar.addfile(info)
     return 0
+
+
+def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path, digest: str | None) -> int:
+    """Add a file in blocks. What is written is what is checked, even if the file changes now."""
+    try:
+        # A link could refer to any file of this machine.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise LayerError(
+            f"{path}: cannot be in an image: {reason}. Replace it with a regular file."
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise LayerError(f"{path}: cannot be in an image: it is not a regular file. Remove it.")
+        info.size = status.st_size
+        reader = _HashingReader(file)
+        tar.addfile(info, reader)
+    actual = f"sha256:{reader.hash.hexdigest()}"
+    if digest not in (None, actual):
+        raise LayerError(
+            f"{path}: is {actual}, expected {digest}. Nothing was pushed. Restore the file from "
+            "Git, or package a new version."
+        )
+    return info.size
+
+
+class _HashingReader(io.RawIOBase):
+    """A reader that computes the digest of what was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.hash = hashlib.sha256()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self.hash.update(block)
+        return block
 
 
 class _GzipWriter(io.RawIOBase):

@@ -14,12 +14,17 @@ class Entry:
 
     Attributes:
         mode: Permission bits, including set-uid and set-gid.
-        read: Returns the content of a file. None for links and directories.
+        read: Returns the content of a small file. None for other entries.
+        path: File whose content is copied in blocks, because it can be larger than the memory. None
+            for other entries.
+        digest: Expected `sha256:<hex>` of the content of `path`. If None, any content is accepted.
         target: Target of a symbolic link. None for files and directories.
     """
 
     mode: int
     read: Callable[[], bytes] | None = None
+    path: Path | None = None
+    digest: str | None = None
     target: str | None = None
 
 
@@ -50,7 +55,7 @@ def read_tree(source: Path, *, under: str, pattern: str = "**/*") -> Tree:
     All files get the mode 644: the modes of a checkout differ and would change the digest.
     """
     return {
-        f"{under}/{path.relative_to(source).as_posix()}": Entry(mode=PLAIN, read=path.read_bytes)
+        f"{under}/{path.relative_to(source).as_posix()}": Entry(mode=PLAIN, path=path)
         for path in sorted(source.glob(pattern))
         if path.is_file()
     }

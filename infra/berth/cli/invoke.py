@@ -3,7 +3,7 @@
 import importlib
 import json
 import sys
-from typing import IO, Any
+from typing import IO
 
 import click
 
@@ -51,11 +51,11 @@ def invoke(
         raise OperationError(
             f"Stack '{name}' has no model '{model}'. Models: {', '.join(outputs['models'])}."
         )
+    from berth.operations.invoke import Request, read_example
     from berth.operations.invoke import invoke as send
-    from berth.operations.invoke import read_example
 
     if source is not None:
-        request = _read_request(source)
+        request = Request(_read_json(source))
     else:
         any_version = version or next(iter(outputs["models"][model]["versions"]))
         request = read_example(root, name, model, any_version)
@@ -70,8 +70,10 @@ def _import_slow_modules() -> None:
         importlib.import_module(module)
 
 
-def _read_request(source: IO[bytes]) -> Any:
+def _read_json(source: IO[bytes]) -> bytes:
+    content = source.read()
     try:
-        return json.load(source)
+        json.loads(content)
     except ValueError as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--input") from error
+    return content

@@ -18,12 +18,17 @@ from berth.project import find_project
     "--version", required=True, help="New version name. Existing versions are never overwritten."
 )
 @click.option(
-    "--rows", help="File with sample rows (.npy or .npz), preferably from a held-out set."
+    "--rows", help="File with sample rows or inputs (.npy or .npz), preferably from a held-out set."
 )
 @click.option("--description", default="", help="One or two sentences for the model card.")
 @click.option("--dataset", default="", help="Name of the training data.")
 @click.option(
     "--metric", "metrics", multiple=True, help="Measured metric as NAME=NUMBER. Repeatable."
+)
+@click.option(
+    "--has-rows/--no-rows",
+    default=None,
+    help="Whether the first dimension counts independent rows. Defaults to what runs show.",
 )
 @click.option(
     "--into",
@@ -39,6 +44,7 @@ def package(
     description: str,
     dataset: str,
     metrics: tuple[str, ...],
+    has_rows: bool | None,
     into: Path | None,
     as_json: bool,
 ) -> None:
@@ -60,6 +66,7 @@ def package(
         description=description,
         dataset=dataset,
         metrics=dict(_parse_metric(text) for text in metrics) or None,
+        has_rows=has_rows,
         into=directory,
     )
     for note in result.notes:
@@ -77,10 +84,12 @@ def package(
 
 def _format(document: dict[str, Any]) -> str:
     differences = ", ".join(f"{n} {d:g}" for n, d in document["largest_differences"].items())
+    rows = document["rows_compared"]
+    compared = "the given inputs" if rows is None else f"{rows} rows"
     action = "Created" if document["changed"] else "Unchanged:"
     return (
         f"{action} {document['path']}: {document['digest']}\n"
-        f"Compared predictions for {document['rows_compared']} rows. Largest difference: "
+        f"Compared predictions for {compared}. Largest difference: "
         f"{differences}"
     )
 

@@ -1,6 +1,5 @@
 """`berth invoke`: one inference request through the gateway, as a client sends it."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +8,36 @@ from typing import Any
 
 from berth.errors import OperationError
 from berth.project import version_directory
-from berth_protocol.headers import API_KEY, VERSION
+from berth_protocol.headers import API_KEY, INFERENCE_HEADER_LENGTH, VERSION
 from berth_protocol.paths import infer_path
 
 _TIMEOUT_SECONDS = 60.0
 _CUSTOM_PATH = re.compile(r"\bpath\b")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The body of an inference request.
+
+    Attributes:
+        json_length: With the binary tensor data extension, the length of the JSON header in
+            `content`. None if `content` is JSON.
+        file: File that contains `content`. None if it is in the model card.
+    """
+
+    content: bytes
+    json_length: int | None = None
+    file: Path | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that describe the content."""
+        if self.json_length is None:
+            return {"content-type": "application/json"}
+        return {
+            "content-type": "application/octet-stream",
+            INFERENCE_HEADER_LENGTH: str(self.json_length),
+        }
 
 
 @dataclass(frozen=True)
@@ -28,12 +52,12 @@ class Response:
 def invoke(
     outputs: Mapping[str, Any],
     model: str,
-    request: Mapping[str, Any],
+    request: Request,
     *,
     version: str | None = None,
     client: str | None = None,
 ) -> Response:
-    """Send `request`, an Open Inference Protocol body, to `model` with a client's key.
+    """Send `request` to `model` with a client's key.
 
     Args:
         outputs: The stack's outputs, with secrets in plaintext.
@@ -49,9 +73,8 @@ def invoke(
     try:
         response = httpx.post(
             outputs["endpoint"] + infer_path(model, version),
-            # Not `json=`, which rejects NaN before the gateway can.
-            content=json.dumps(request),
-            headers={"content-type": "application/json", API_KEY: key},
+            content=request.content,
+            headers={**request.headers, API_KEY: key},
             timeout=_TIMEOUT_SECONDS,
         )
     except httpx.HTTPError as error:
@@ -66,9 +89,13 @@ def invoke(
     return Response(response.status_code, response.headers.get(VERSION), body)
 
 
-def read_example(root: Path, stack: str, model: str, version: str) -> dict[str, Any]:
-    """Return the example in the card of a model version."""
-    from berth_protocol.model_card import read_card
+def read_example(root: Path, stack: str, model: str, version: str) -> Request:
+    """Return the example of a model version.
+
+    Raises:
+        OperationError: If its model card or its example cannot be read.
+    """
+    from berth_protocol.model_card import CardError, example_body, read_card
 
     file = root / f"Pulumi.{stack}.yaml"
     path = None
@@ -78,7 +105,14 @@ def read_example(root: Path, stack: str, model: str, version: str) -> dict[str, 
 
         entry = load_file(file).models[model].versions.get(version)
         path = entry.path if entry else None
-    return dict(read_card(version_directory(root, model, version, path)).example)
+    directory = version_directory(root, model, version, path)
+    try:
+        card = read_card(directory)
+        content, json_length = example_body(directory, card)
+    except CardError as error:
+        raise OperationError(str(error)) from error
+    example_file = directory / card.example_file if card.example_file else None
+    return Request(content, json_length, example_file)
 
 
 def get_api_key(outputs: Mapping[str, Any], client: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.errors import OperationError
-from berth.operations.invoke import Response, invoke, read_example
+from berth.operations.invoke import Request, Response, invoke, read_example
 from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec
@@ -16,6 +16,8 @@ from berth_protocol.paths import infer_path
 
 _FIRST_CALL_SECONDS = 15.0
 _RETRY_SECONDS = 0.25
+# A detector returns a megabyte of numbers.
+_SHOWN_CHARACTERS = 2000
 
 
 def up(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
@@ -62,15 +64,33 @@ def first_call(
             f"Serving at {outputs['endpoint']}",
             "",
             f"curl -s {outputs['endpoint']}{infer_path(model)} "
-            f'-H "x-api-key: $({key})" -H "content-type: application/json" '
-            f"-d {shlex.quote(json.dumps(request, separators=(',', ':')))}",
+            f'-H "x-api-key: $({key})" {_format_body(request)}',
             "",
-            json.dumps(response.body),
+            _shorten(json.dumps(response.body)),
         ]
     )
 
 
-def _invoke_with_retries(outputs: dict[str, Any], model: str, request: dict[str, Any]) -> Response:
+def _format_body(request: Request) -> str:
+    """Return curl's options for the body: the body itself, or the file that contains it."""
+    headers = " ".join(
+        f"-H {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()
+    )
+    if request.file is None:
+        return f"{headers} -d {shlex.quote(request.content.decode())}"
+    file = request.file
+    path = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    # `-d` would remove line breaks from the file.
+    return f"{headers} --data-binary {shlex.quote(f'@{path}')}"
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]} … ({len(text)} characters)"
+
+
+def _invoke_with_retries(outputs: dict[str, Any], model: str, request: Request) -> Response:
     """Send the request until it succeeds or 15 s have passed.
 
     A cluster's gateway learns of a route, and its nodes of an address, a moment after creation.

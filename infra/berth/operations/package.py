@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,7 @@ from berth.packaging import compare, runtime
 from berth.packaging.card_format import format_card
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
-from berth.packaging.example import build_request, select_example_rows
+from berth.packaging.example import Example, build_example, select_example_rows
 from berth.packaging.formats import FORMATS, detect_framework
 from berth.packaging.names import check_name, check_version
 from berth.packaging.publish import create_staging_directory, publish
@@ -23,6 +24,7 @@ from berth.packaging.rows import Array, read_rows
 from berth.packaging.source import resolve_source
 from berth_protocol.model_card import (
     CARD_FILE,
+    EXAMPLE_FILE,
     MODEL_FILE,
     SCHEMA,
     ModelCard,
@@ -32,6 +34,10 @@ from berth_protocol.model_card import (
     file_sha256,
     read_card,
 )
+from berth_protocol.row_independence import explain_row_dependence
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 __all__ = ["PackageError", "PackagedModel", "package_model"]
 
@@ -44,7 +50,7 @@ class PackagedModel:
         path: Directory of the version.
         digest: Digest of the version.
         card: Model card.
-        rows: Number of real rows that were compared.
+        rows: Number of real rows that were compared. None if the model has no rows.
         differences: Difference of each output from the framework's predictions.
         changed: False if exactly the same version already existed.
         notes: Messages about what was not packaged.
@@ -53,7 +59,7 @@ class PackagedModel:
     path: Path
     digest: str
     card: ModelCard
-    rows: int
+    rows: int | None
     differences: dict[str, compare.Difference]
     changed: bool
     notes: tuple[str, ...]
@@ -71,6 +77,7 @@ def package_model(
     metrics: Mapping[str, float] | None = None,
     dataset: str = "",
     trained_by: str = "",
+    has_rows: bool | None = None,
 ) -> PackagedModel:
     """Package a model version as `into/<name>/<version>/`.
 
@@ -98,6 +105,10 @@ def package_model(
         metrics: Numbers measured on held-out data. They override those that a function returns.
         dataset: Data that the model was trained on.
         trained_by: Script that trained the model. Defaults to `source` if it refers to a function.
+        has_rows: Whether the first dimension of every input and output counts rows that are
+            independent of each other. Defaults to what running `rows` together and separately
+            shows. True is checked in the same way, except that an output may have a free dimension
+            that no input has.
 
     Raises:
         PackageError: If the model is rejected, or if the version exists and differs. Nothing
@@ -118,7 +129,9 @@ def package_model(
     )
     with create_staging_directory(into) as staging:
         _write_model(conversion, staging)
-        checked = _check(conversion, staging)
+        checked = _check(conversion, staging, has_rows)
+        if checked.example.body is not None:
+            (staging / EXAMPLE_FILE).write_bytes(checked.example.body)
         card = ModelCard(
             schema=SCHEMA,
             name=name,
@@ -126,11 +139,18 @@ def package_model(
             description=description,
             files={
                 file: file_sha256(staging / file)
-                for file in (MODEL_FILE, *sorted(conversion.data_files))
+                for file in (
+                    MODEL_FILE,
+                    *sorted(conversion.data_files),
+                    *([EXAMPLE_FILE] if checked.example.body is not None else []),
+                )
             },
             inputs=checked.inputs,
             outputs=checked.outputs,
-            example=checked.example,
+            has_rows=not checked.no_rows_reason,
+            no_rows_reason=checked.no_rows_reason,
+            example=checked.example.request,
+            example_file=EXAMPLE_FILE if checked.example.body is not None else "",
             source=card_source,
             metrics=_check_metrics(resolved.metrics if metrics is None else metrics),
         )
@@ -145,7 +165,7 @@ def package_model(
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
-        notes=conversion.notes,
+        notes=(*conversion.notes, *checked.notes),
     )
 
 
@@ -153,9 +173,20 @@ def package_model(
 class _CheckResult:
     inputs: list[Tensor]
     outputs: list[Tensor]
-    example: dict[str, object]
-    rows: int
+    no_rows_reason: str
+    example: Example
+    rows: int | None
     differences: dict[str, compare.Difference]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages about what was found out about the model."""
+        if not self.no_rows_reason:
+            return ()
+        return (
+            f"The model has no independent rows: {self.no_rows_reason}. Requests to it are not "
+            "limited by max_batch and never share a run.",
+        )
 
 
 def _convert(model: object, rows: object, framework: str | None) -> Conversion:
@@ -182,7 +213,7 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
                 f"{location}: the external data is outside the model's directory. A version "
                 "contains all of its files, so save the model with its data in the same directory."
             )
-        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,)]:
+        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,), (EXAMPLE_FILE,)]:
             raise PackageError(
                 f"{location}: {parts[0]} is a reserved name. Rename the external data."
             )
@@ -191,35 +222,64 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def _check(conversion: Conversion, staging: Path) -> _CheckResult:
-    """Check the model, compare its predictions and build its example."""
+def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _CheckResult:
+    """Check the model, compare its predictions, find out if it has rows, and build its example."""
     model = staging / MODEL_FILE
     runtime.check_model(model)
     session = runtime.load_session(model)
-    inputs, outputs = runtime.read_signature(session)
+    inputs, outputs = runtime.read_signature(session, conversion.rows)
     feeds = {
         tensor.name: runtime.cast_to_input(tensor, conversion.rows[tensor.name])
         for tensor in inputs
+        if tensor.name in conversion.rows or not tensor.optional
     }
     predictions = runtime.run_model(session, feeds)
     expected = dict(conversion.predictions)
     if expected.keys() != predictions.keys():
         unoptimized = runtime.load_session(model, optimize=False)
         expected = runtime.run_model(unoptimized, feeds) | expected
-    differences = compare.compare(predictions, expected)
-    example_rows = select_example_rows(inputs, feeds)
-    runtime.run_model(session, example_rows)
+    differences = compare.compare(
+        predictions, expected, unoptimized=expected.keys() - conversion.predictions.keys()
+    )
+    required = {tensor.name: feeds[tensor.name] for tensor in inputs if not tensor.optional}
+    reason = _find_no_rows_reason(session, required, has_rows)
+    if reason:
+        selected, rows = feeds, None
+    else:
+        selected, rows = select_example_rows(required), len(next(iter(required.values())))
+    runtime.run_model(session, selected)
     return _CheckResult(
         inputs=inputs,
         outputs=outputs,
-        example=build_request(inputs, example_rows),
-        rows=_count_rows(feeds),
+        no_rows_reason=reason,
+        example=build_example(inputs, selected),
+        rows=rows,
         differences=differences,
     )
 
 
-def _count_rows(feeds: dict[str, Array]) -> int:
-    return max((len(array) for array in feeds.values() if array.ndim), default=1)
+def _find_no_rows_reason(
+    session: "InferenceSession", feeds: dict[str, Array], has_rows: bool | None
+) -> str:
+    """Return why the model has no independent rows, or "" if it has.
+
+    Raises:
+        PackageError: If `has_rows` is True but the rows are not independent.
+    """
+    if has_rows is False:
+        return "it was packaged without rows"
+    reason = explain_row_dependence(
+        lambda rows: runtime.run_model(session, rows),
+        feeds,
+        runtime.read_dims(session.get_inputs()),
+        runtime.read_dims(session.get_outputs()),
+        trust_sizes=has_rows is True,
+    )
+    if reason and has_rows:
+        raise PackageError(
+            f"The model's rows are not independent: {reason}. Package it without --has-rows."
+        )
+    return reason
 
 
 def _check_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

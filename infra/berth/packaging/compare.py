@@ -1,5 +1,6 @@
 """Compares onnxruntime's predictions with the framework's own."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,12 @@ class Difference:
     allowed: float
 
 
-def compare(predictions: dict[str, Array], expected: dict[str, Array]) -> dict[str, Difference]:
+def compare(
+    predictions: dict[str, Array],
+    expected: dict[str, Array],
+    *,
+    unoptimized: Collection[str] = (),
+) -> dict[str, Difference]:
     """Compare `predictions` with the framework's `expected` predictions by output name.
 
     Labels must be equal. Numbers may differ by `TOLERANCE`, multiplied by the largest expected
@@ -39,14 +45,22 @@ def compare(predictions: dict[str, Array], expected: dict[str, Array]) -> dict[s
     large numbers does not raise the limit of others. It is not per number, because the error of a
     small sum of large terms is as large as that of its terms.
 
+    Args:
+        unoptimized: Outputs whose expected predictions are those of the same graph without
+            optimizations. Their limit is that of the largest number of the output: often there is
+            only one row, so that each column has one number.
+
     Raises:
         PackageError: If an output differs. The message contains the row, both predictions and
             their difference.
     """
-    return {name: _compare(name, predictions[name], value) for name, value in expected.items()}
+    return {
+        name: _compare(name, predictions[name], value, by_column=name not in unoptimized)
+        for name, value in expected.items()
+    }
 
 
-def _compare(name: str, prediction: Array, expected: Array) -> Difference:
+def _compare(name: str, prediction: Array, expected: Array, *, by_column: bool) -> Difference:
     if prediction.shape != expected.shape:
         raise PackageError(
             f"output {name!r}: model.onnx returns shape {list(prediction.shape)}, but the "
@@ -61,7 +75,7 @@ def _compare(name: str, prediction: Array, expected: Array) -> Difference:
         )
     actual, wanted = prediction.astype(np.float64), expected.astype(np.float64)
     magnitudes = np.where(np.isfinite(wanted), np.abs(wanted), 0.0)
-    rows = tuple(range(max(1, wanted.ndim - 1))) if wanted.ndim else None
+    rows = tuple(range(max(1, wanted.ndim - 1))) if wanted.ndim and by_column else None
     scale = np.max(magnitudes, axis=rows, keepdims=True, initial=1.0)
     tolerance = HALF_TOLERANCE if prediction.dtype == np.float16 else TOLERANCE
     allowed = np.broadcast_to(scale * tolerance, wanted.shape)

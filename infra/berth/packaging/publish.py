@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from berth.packaging.errors import PackageError
-from berth_protocol.model_card import CARD_FILE, digest
+from berth_protocol.model_card import CARD_FILE, digest, file_sha256
 
 
 @contextmanager
@@ -72,9 +72,10 @@ def _keep_existing(staging: Path, target: Path) -> bool:
     )
 
 
-def _read_files(directory: Path) -> dict[str, bytes]:
+def _read_files(directory: Path) -> dict[str, str]:
+    """Return the checksums of all files, which may be larger than the memory."""
     return {
-        str(path.relative_to(directory)): path.read_bytes()
+        str(path.relative_to(directory)): file_sha256(path)
         for path in directory.rglob("*")
         if path.is_file()
     }

@@ -33,8 +33,10 @@ def read_rows(rows: object) -> Rows:
     if isinstance(rows, str | Path):
         return _read_file(Path(rows))
     if isinstance(rows, Mapping):
-        return {str(name): _to_array(f"rows {name!r}", values) for name, values in rows.items()}
-    return _to_array("rows", rows)
+        return _check_content(
+            {str(name): _to_array(f"rows {name!r}", values) for name, values in rows.items()}
+        )
+    return _check_content(_to_array("rows", rows))
 
 
 def require_single_numeric_array(rows: Rows, framework: str) -> Array:
@@ -49,6 +51,8 @@ def require_single_numeric_array(rows: Rows, framework: str) -> Array:
         )
     if rows.dtype.kind == "O":
         raise PackageError(f"rows: they contain text, but a {framework} model accepts only numbers")
+    if not rows.ndim:
+        raise PackageError("rows: one number is not a row. Pass an array with one row or more.")
     return rows
 
 
@@ -57,9 +61,11 @@ def _read_file(path: Path) -> Rows:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _to_array(str(path), loaded)
+            return _check_content(_to_array(str(path), loaded))
         with loaded:
-            return {name: _to_array(f"{path}: {name}", loaded[name]) for name in loaded.files}
+            return _check_content(
+                {name: _to_array(f"{path}: {name}", loaded[name]) for name in loaded.files}
+            )
     except (OSError, ValueError, EOFError) as error:
         raise PackageError(
             f"{path}: not a .npy or .npz file that can be read without unpickling ({error}). Write "
@@ -67,18 +73,25 @@ def _read_file(path: Path) -> Rows:
         ) from error
 
 
+def _check_content(rows: Rows) -> Rows:
+    """Check that there are values. Some inputs can be empty, such as a decoder's first cache."""
+    arrays = rows if isinstance(rows, dict) else {"rows": rows}
+    if not any(array.size for array in arrays.values()):
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        raise PackageError(
+            f"rows: every array is empty ({shapes or 'no array'}). Pass at least one row."
+        )
+    return rows
+
+
 def _to_array(name: str, values: object) -> Array:
-    """Convert `values` to an array of numbers or of `str` objects with at least one row."""
+    """Convert `values` to an array of numbers or of `str` objects."""
     if hasattr(values, "toarray"):
         raise PackageError(f"{name}: sparse matrices are not supported. Pass rows.toarray().")
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise PackageError(f"{name}: cannot convert the value to an array ({error})") from error
-    if array.ndim == 0 or array.size == 0:
-        raise PackageError(
-            f"{name}: the array has no rows (shape {list(array.shape)}). Pass at least one row."
-        )
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):

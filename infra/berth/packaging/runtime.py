@@ -1,9 +1,11 @@
 """Loads, describes and runs models with onnxruntime, which also runs them in a berth."""
 
 import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from berth.packaging.errors import PackageError
@@ -49,16 +51,20 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {
 def check_model(model: Path) -> None:
     """Check an ONNX file with ONNX's own checker, including its shapes and types.
 
+    A shape that the file declares and that differs from the computed one is not an error, because
+    onnxruntime ignores it. It shows in the comparison if it matters.
+
     Raises:
         PackageError: If the checker rejects the file.
     """
     import onnx
 
     try:
-        onnx.checker.check_model(str(model), full_check=True)
-    except (
-        Exception
-    ) as error:  # It raises ValidationError, InferenceError, DecodeError, OSError, ...
+        try:
+            onnx.checker.check_model(str(model), full_check=True)
+        except onnx.shape_inference.InferenceError:
+            onnx.checker.check_model(str(model))
+    except Exception as error:  # It raises ValidationError, DecodeError, OSError, ...
         raise PackageError(f"ONNX's checker rejected the model: {error}") from error
 
 
@@ -85,16 +91,36 @@ def load_session(model: Path, *, optimize: bool = True) -> "InferenceSession":
         ) from error
 
 
-def read_signature(session: "InferenceSession") -> tuple[list[Tensor], list[Tensor]]:
+# More optional inputs than these are the model's weights: older exporters list them as inputs.
+_MAX_OPTIONAL_INPUTS = 16
+
+
+def read_signature(
+    session: "InferenceSession", given: Collection[str] = ()
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return the inputs and outputs in model card form. A dynamic dimension is -1.
+
+    An input with a default is optional. If the model has more than 16 of them, they are its
+    weights, and only those in `given` are inputs.
 
     Raises:
         PackageError: If one of them is not a tensor, or has a type that the protocol does not have.
     """
+    defaults = session.get_overridable_initializers()
+    optional = [
+        msgspec.structs.replace(_to_tensor("input", value), optional=True)
+        for value in defaults
+        if len(defaults) <= _MAX_OPTIONAL_INPUTS or value.name in given
+    ]
     return (
-        [_to_tensor("input", value) for value in session.get_inputs()],
+        [*(_to_tensor("input", value) for value in session.get_inputs()), *optional],
         [_to_tensor("output", value) for value in session.get_outputs()],
     )
+
+
+def read_dims(values: Iterable[Any]) -> dict[str, tuple[int | str | None, ...]]:
+    """Return the dimensions of a session's inputs or outputs with the names of free ones."""
+    return {value.name: tuple(value.shape) for value in values}
 
 
 def _to_tensor(role: str, value: Any) -> Tensor:

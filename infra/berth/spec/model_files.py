@@ -6,9 +6,17 @@ from pathlib import Path
 from berth.spec.document import read_document
 from berth.spec.errors import Problem, SpecError, format_path
 from berth.spec.hosting import HostingSpec
-from berth.spec.models import ModelSpec, VersionSpec, version_directory
+from berth.spec.models import ModelSpec, version_directory
 from berth.spec.validation import format_problems
-from berth_protocol.model_card import CardError, ModelCard, Tensor, digest, read_card, verify_files
+from berth_protocol.model_card import (
+    CardError,
+    ModelCard,
+    Tensor,
+    digest,
+    read_card,
+    smallest_request_bytes,
+    verify_files,
+)
 
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:
@@ -42,13 +50,19 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
         except CardError as error:
             yield Problem(("models", model, "versions", version), str(error), False)
             continue
-        yield from _check_version(model, version, version_spec, card, directory)
+        yield from _check_version(model, version, spec, card, directory)
     yield from _check_shared_traffic(model, entry, cards)
 
 
 def _check_version(
-    model: str, version: str, version_spec: VersionSpec, card: ModelCard, directory: Path
+    model: str,
+    version: str,
+    spec: HostingSpec,
+    card: ModelCard,
+    directory: Path,
 ) -> Iterator[Problem]:
+    version_spec = spec.models[model].versions[version]
+    yield from _check_body_limits(model, spec, card)
     path = ("models", model, "versions", version)
     if (card.name, card.version) != (model, version):
         yield Problem(
@@ -64,6 +78,24 @@ def _check_version(
             "restore the pinned version, or pin the current digest",
             False,
         )
+
+
+def _check_body_limits(model: str, spec: HostingSpec, card: ModelCard) -> Iterator[Problem]:
+    """Check that a request with one row fits into the limits of gateway and berth."""
+    size = smallest_request_bytes(card)
+    limits: list[tuple[tuple[str, ...], int]] = [
+        (("models", model, "serving", "max_body_bytes"), spec.models[model].serving.max_body_bytes),
+        (("gateway", "max_body_bytes"), spec.gateway.max_body_bytes),
+    ]
+    unit = "one row" if card.has_rows else "the example"
+    for path, limit in limits:
+        if size > limit:
+            yield Problem(
+                path,
+                f"{limit} is too small for a request to {model} {card.version}: {unit} has {size} "
+                f"bytes as binary tensor data; set it to more than {size}",
+                False,
+            )
 
 
 def _check_shared_traffic(

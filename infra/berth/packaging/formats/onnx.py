@@ -1,4 +1,4 @@
-"""ONNX: a model that is packaged unchanged, byte for byte."""
+"""ONNX: a model that is packaged unchanged, byte for byte, unless its IR version is too old."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,12 @@ from berth.packaging.rows import Array, Rows
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+
+# The first IR version with constants that are not inputs, and with optional inputs:
+# https://github.com/onnx/onnx/blob/main/docs/IR.md#optional-inputs
+_FIRST_IR_WITH_CONSTANTS = 4
+_RAISED = "The model's IR version was raised from {} to 4, which changes no prediction."
 
 
 def convert(model: object, rows: Rows) -> Conversion:
@@ -41,6 +47,9 @@ def convert(model: object, rows: Rows) -> Conversion:
     if not proto.graph.node:
         raise PackageError(f"{name}: not an ONNX model, or a model without operators")
 
+    notes: tuple[str, ...] = ()
+    if proto.ir_version < _FIRST_IR_WITH_CONSTANTS and _has_constants(proto):
+        content, notes = _raise_ir_version(proto), (_RAISED.format(proto.ir_version),)
     inputs, predictions = _split_rows(proto, rows, name)
     producer = f"{proto.producer_name} {proto.producer_version}".strip()
     return Conversion(
@@ -51,15 +60,45 @@ def convert(model: object, rows: Rows) -> Conversion:
         framework="onnx",
         framework_version=f"IR {proto.ir_version}",
         converter=producer,
+        notes=notes,
     )
+
+
+def _has_constants(proto: "ModelProto") -> bool:
+    inputs = {value.name for value in proto.graph.input}
+    return any(tensor.name not in inputs for tensor in proto.graph.initializer)
+
+
+def _raise_ir_version(proto: "ModelProto") -> bytes:
+    """Return the same model in IR version 4, whose constants need not be inputs.
+
+    onnxruntime accepts an older model whose constants are not inputs, but ONNX's checker does not.
+    Constants that are inputs remain constants: in IR version 4, they would be optional inputs.
+    """
+    import onnx
+
+    raised = onnx.ModelProto()
+    raised.CopyFrom(proto)
+    raised.ir_version = _FIRST_IR_WITH_CONSTANTS
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    del raised.graph.input[:]
+    raised.graph.input.extend(v for v in proto.graph.input if v.name not in constants)
+    content: bytes = raised.SerializeToString(deterministic=True)
+    return content
 
 
 def _split_rows(
     proto: "ModelProto", rows: Rows, model_name: str
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Split `rows` into rows by input name and predictions by output name."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value.name for value in proto.graph.input if value.name not in constants]
+    constants = {
+        *(tensor.name for tensor in proto.graph.initializer),
+        *(tensor.values.name for tensor in proto.graph.sparse_initializer),
+    }
+    names = [value.name for value in proto.graph.input]
+    inputs = [name for name in names if name not in constants]
+    has_optional = proto.ir_version >= _FIRST_IR_WITH_CONSTANTS
+    optional = [name for name in names if name in constants] if has_optional else []
     outputs = [value.name for value in proto.graph.output]
     if not isinstance(rows, dict):
         if len(inputs) != 1:
@@ -70,7 +109,7 @@ def _split_rows(
             )
         rows = {inputs[0]: rows}
     missing = [name for name in inputs if name not in rows]
-    unknown = [name for name in rows if name not in inputs and name not in outputs]
+    unknown = [name for name in rows if name not in (*inputs, *optional, *outputs)]
     if missing or unknown:
         raise PackageError(
             f"{model_name}: name the rows after the inputs ({', '.join(inputs)}) and, for "
@@ -82,7 +121,7 @@ def _split_rows(
             )
         )
     return (
-        {name: rows[name] for name in inputs},
+        {name: rows[name] for name in (*inputs, *optional) if name in rows},
         {name: rows[name] for name in outputs if name in rows and name not in inputs},
     )
 
