@@ -24,7 +24,7 @@ import uvicorn
 import uvloop
 
 from benchmarks.server import free_ports, server
-from berth_gateway.config import Client, GatewayConfig, Model, Quota, encode_config
+from berth_gateway.config import Client, GatewayConfig, Key, Model, Quota, encode_config
 
 _ROUNDS = 5
 _KEY = "benchmark"
@@ -114,7 +114,7 @@ def _build_config(berth_port: int) -> GatewayConfig:
     url = f"http://127.0.0.1:{berth_port}"
     client = Client(
         name="benchmark",
-        key_sha256=[hashlib.sha256(_KEY.encode()).hexdigest()],
+        keys=[Key(name="default", sha256=hashlib.sha256(_KEY.encode()).hexdigest())],
         rate_per_second=1e6,
         burst=10**6,
         quota=Quota(requests=10**9, period="day"),

@@ -24,7 +24,7 @@ import psutil
 import uvloop
 
 from benchmarks.server import free_ports, server
-from berth_gateway.config import Client, GatewayConfig, Model, Quota, encode_config
+from berth_gateway.config import Client, GatewayConfig, Key, Model, Quota, encode_config
 from tests.gateway.valkey_server import ValkeyServer
 
 _ROUNDS = 3
@@ -95,7 +95,7 @@ def _cpu_seconds(process: psutil.Process | None) -> float:
 def _build_config() -> GatewayConfig:
     client = Client(
         name="benchmark",
-        key_sha256=[hashlib.sha256(_KEY.encode()).hexdigest()],
+        keys=[Key(name="default", sha256=hashlib.sha256(_KEY.encode()).hexdigest())],
         rate_per_second=1e6,
         burst=10**6,
         quota=Quota(requests=10**9, period="day"),

@@ -83,7 +83,7 @@ RUNTIMES: dict[str, tuple[list[str], list[str]]] = {
     # Its extras contain the NVIDIA libraries that it was built for.
     "serving-cuda": ([*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"], []),
     # Python before 3.11.3 needs async-timeout, and Debian 12 has 3.11.2. pip assumes the latest.
-    "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey", "async-timeout"], []),
+    "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey", "async-timeout", "PyJWT[crypto]"], []),
 }
 # There are no CUDA wheels of onnxruntime for arm64.
 _ONLY_AMD64 = ("serving-cuda",)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pulumi_berth.aws.logs import LogSettings
     from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, RegistryReader
     from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
+    from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
     from pulumi_berth.hosted_models import (
         ClientArgs,
         ClientQuotaArgs,
@@ -40,6 +41,7 @@ _MODULES = {
     "pulumi_berth.aws.logs": ["LogSettings"],
     "pulumi_berth.aws.model_registry": ["ModelRegistry", "ModelRegistryArgs", "RegistryReader"],
     "pulumi_berth.aws.network": ["NatMode", "Network", "NetworkArgs"],
+    "pulumi_berth.gateway_clients": ["BlockingArgs", "ClientKeyArgs", "JwtArgs"],
     "pulumi_berth.hosted_models": [
         "ClientArgs",
         "ClientQuotaArgs",
@@ -67,7 +69,9 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "BlockingArgs",
     "ClientArgs",
+    "ClientKeyArgs",
     "ClientQuotaArgs",
     "DatasetMount",
     "GpuPlacement",
@@ -76,6 +80,7 @@ __all__ = [
     "HostingLimitsArgs",
     "HostingServiceArgs",
     "ImageSettings",
+    "JwtArgs",
     "KubernetesBerth",
     "KubernetesBerthArgs",
     "KubernetesHosting",

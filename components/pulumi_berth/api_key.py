@@ -6,8 +6,11 @@ from collections.abc import Mapping
 import pulumi
 from pulumi.dynamic import Resource
 
-from pulumi_berth.hosted_models import ClientArgs
+from pulumi_berth.hosted_models import DEFAULT_KEY, ClientArgs, find_newest_key, resolve_keys
 from pulumi_berth.providers import ApiKeyProvider
+
+ClientKeys = Mapping[str, Mapping[str, pulumi.Output[str]]]
+"""Client -> name of the key -> the key, a secret."""
 
 
 def hash_api_key(key: str) -> str:
@@ -49,15 +52,44 @@ def create_client_keys(
     *,
     opts: pulumi.ResourceOptions | None = None,
     prefix: str = "",
-) -> dict[str, pulumi.Output[str]]:
-    """Return each client's key as a secret: the given key, or a generated one.
+) -> dict[str, dict[str, pulumi.Output[str]]]:
+    """Return each client's keys as secrets: the given keys, and generated ones.
 
     Args:
         prefix: Prefix of the logical resource names.
     """
     return {
-        name: pulumi.Output.secret(client.key)
-        if client.key is not None
-        else ApiKey(f"{prefix}{name}", client=name, opts=opts).key
+        name: {
+            key_name: pulumi.Output.secret(key.key)
+            if key.key is not None
+            else ApiKey(_name_key(prefix + name, key_name), client=name, opts=opts).key
+            for key_name, key in resolve_keys(client).items()
+        }
         for name, client in clients.items()
     }
+
+
+def select_newest_keys(
+    clients: Mapping[str, ClientArgs], keys: ClientKeys
+) -> dict[str, pulumi.Output[str]]:
+    """Return the newest key of each client that has keys."""
+    newest = {name: find_newest_key(client) for name, client in clients.items()}
+    return {name: keys[name][key] for name, key in newest.items() if key is not None}
+
+
+def describe_keys(
+    clients: Mapping[str, ClientArgs], keys: ClientKeys
+) -> dict[str, dict[str, dict[str, pulumi.Output[str] | str | None]]]:
+    """Return each client's keys with their expiry, as a stack output that must be a secret."""
+    return {
+        name: {
+            key_name: {"key": keys[name][key_name], "expires": key.expires}
+            for key_name, key in resolve_keys(client).items()
+        }
+        for name, client in clients.items()
+    }
+
+
+def _name_key(client: str, key: str) -> str:
+    """Return the logical name of a generated key. Names of clients contain no dot."""
+    return client if key == DEFAULT_KEY else f"{client}.{key}"

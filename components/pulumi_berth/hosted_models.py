@@ -9,6 +9,7 @@ import pulumi
 
 from berth_protocol.model_card import CARD_FILE
 from pulumi_berth.component_args import ArgumentError
+from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.serving_settings import ServingSettings
 
@@ -104,7 +105,7 @@ class ClientQuotaArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientArgs:
-    """A client of the gateway: its API key and its limits."""
+    """A client of the gateway: its API keys, its models and its limits."""
 
     rate_per_second: float | None = None
     """Sustained requests per second. The gateway rejects further requests with 429. Defaults to
@@ -114,7 +115,40 @@ class ClientArgs:
     quota: ClientQuotaArgs | None = None
     """Limit on requests per calendar period. Defaults to no limit."""
     key: pulumi.Input[str] | None = None
-    """API key of 20 to 128 printable ASCII characters, a secret. By default, one is generated."""
+    """API key of 20 to 128 printable ASCII characters, a secret. By default, one is generated. It
+    is the key named `default` of `keys`; set only one of the two."""
+    keys: Mapping[str, ClientKeyArgs] | None = None
+    """API keys by name. While a key is replaced, the client has two. Defaults to one key named
+    `default`. Empty if the client identifies itself only by tokens."""
+    models: Sequence[str] | None = None
+    """Models that the client can call. Other models look missing. Defaults to all models."""
+    subjects: Sequence[str] | None = None
+    """Values of the client claim in JSON Web Tokens of this client. Defaults to none."""
+
+
+DEFAULT_KEY = "default"
+"""Name of a client's only key."""
+
+
+def resolve_keys(client: ClientArgs) -> Mapping[str, ClientKeyArgs]:
+    """Return the keys of a client by name."""
+    if client.keys is None:
+        return {DEFAULT_KEY: ClientKeyArgs(key=client.key)}
+    return client.keys
+
+
+def find_newest_key(client: ClientArgs) -> str | None:
+    """Return the name of the key that is valid for the longest time; of several, the last one.
+
+    Returns:
+        None if the client has no key.
+    """
+    keys = resolve_keys(client)
+    newest = None
+    for name, key in keys.items():
+        if newest is None or (key.expires or "9") >= (keys[newest].expires or "9"):
+            newest = name
+    return newest
 
 
 def resolve_clients(clients: Mapping[str, ClientArgs] | None) -> Mapping[str, ClientArgs]:
@@ -153,6 +187,30 @@ def find_model_dir_problem(directory: str) -> str | None:
         f"{model_dir} contains no {CARD_FILE}; correct the path, or package the model with 'berth "
         "package'"
     )
+
+
+def check_clients(
+    clients: Mapping[str, ClientArgs] | None, models: Mapping[str, HostedModelArgs]
+) -> None:
+    """Check that each client can identify itself and that its models exist.
+
+    Raises:
+        ArgumentError: With all problems.
+    """
+    problems: list[tuple[str, str]] = []
+    for name, client in resolve_clients(clients).items():
+        path = f"clients.{name}"
+        if client.key is not None and client.keys is not None:
+            problems.append((f"{path}.key", "is set next to keys; move it to keys.default.key"))
+        if not resolve_keys(client) and not client.subjects:
+            problems.append((f"{path}.keys", "is empty; add a key, or subjects"))
+        problems += [
+            (f"{path}.models", f"contains the unknown model {model}; known: {', '.join(models)}")
+            for model in client.models or ()
+            if model not in models
+        ]
+    if problems:
+        raise ArgumentError(problems)
 
 
 def check_models(models: Mapping[str, HostedModelArgs]) -> None:

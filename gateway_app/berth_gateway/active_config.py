@@ -7,10 +7,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from berth_gateway.config import Client, ConfigError, GatewayConfig, parse_config
+from berth_gateway.config import Client, ConfigError, GatewayConfig, Key, parse_config
 from berth_gateway.traffic import TrafficSplit
 from berth_protocol.environment import token_file as parse_token_file
+
+if TYPE_CHECKING:
+    from berth_gateway.json_web_tokens import TokenVerifier
 
 _LOG = logging.getLogger("gateway")
 
@@ -25,20 +29,24 @@ class ActiveConfig:
         config: Clients, limits and routes.
         config_sha256: SHA-256 (hex) of the file. A platform compares it with the file it wrote.
         clients: Clients by name.
-        clients_by_key: SHA-256 (hex) of an API key -> its client.
+        clients_by_key: SHA-256 (hex) of an API key -> its client, and the key.
         splits: Model -> its traffic split.
         token: Value of the `x-berth-token` header for berths. None sends no token.
+        tokens: Verifies clients' JSON Web Tokens. None if there is no issuer.
     """
 
     config: GatewayConfig
     config_sha256: str
     clients: dict[str, Client]
-    clients_by_key: dict[str, Client]
+    clients_by_key: dict[str, tuple[Client, Key]]
     splits: dict[str, TrafficSplit]
     token: str | None
+    tokens: "TokenVerifier | None"
 
-    def find_client(self, key: bytes) -> Client | None:
+    def find_key(self, key: bytes) -> tuple[Client, Key] | None:
         """Return the client that an API key belongs to, or None if the key is unknown.
+
+        The key may have expired.
 
         The duration of the lookup reveals nothing about other keys: a caller cannot choose the
         digest of its key byte by byte.
@@ -61,6 +69,7 @@ def load_active_config(
     try:
         text = config_file.read_bytes()
         config = parse_config(text)
+        tokens = _create_verifier(config, previous)
     except OSError as error:
         raise ConfigError(
             f"{config_file}: Cannot read the gateway configuration: {error.strerror}."
@@ -78,11 +87,23 @@ def load_active_config(
         config_sha256=hashlib.sha256(text).hexdigest(),
         clients={client.name: client for client in config.clients},
         clients_by_key={
-            digest: client for client in config.clients for digest in client.key_sha256
+            key.sha256: (client, key) for client in config.clients for key in client.keys
         },
         splits=splits,
         token=_read_token(token_file) if token_file is not None else None,
+        tokens=tokens,
     )
+
+
+def _create_verifier(
+    config: GatewayConfig, previous: ActiveConfig | None
+) -> "TokenVerifier | None":
+    if config.jwt is None:
+        return None
+    # Most gateways have no issuer and need no cryptography library.
+    from berth_gateway.json_web_tokens import create_verifier
+
+    return create_verifier(config, previous.tokens if previous is not None else None)
 
 
 def _read_token(path: Path) -> str:

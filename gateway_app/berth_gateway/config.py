@@ -5,6 +5,7 @@ This module imports no server, so that a platform can import it at little cost.
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ Period = Literal["hour", "day", "week", "month"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 _Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s@]+$")]
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class ConfigError(Exception):
@@ -39,22 +42,83 @@ class Quota(_Strict, frozen=True):
     period: Period
 
 
-class Client(_Strict, frozen=True):
-    """A client and its limits.
+class Key(_Strict, frozen=True):
+    """An API key of a client.
 
     Attributes:
-        name: Unique name, used in logs and metrics.
-        key_sha256: SHA-256 (hex) of each API key. A client has several keys during a key rotation.
-        rate_per_second: Steady rate limit, in requests per second.
-        burst: Capacity of the token bucket, in requests.
-        quota: Quota of the client. Defaults to no quota.
+        name: Name of the key, unique for its client.
+        sha256: SHA-256 (hex) of the key. The key itself is not in the configuration.
+        expires: Time from which the key is invalid. Defaults to never.
     """
 
     name: Name
-    key_sha256: Annotated[list[_Sha256], msgspec.Meta(min_length=1)]
+    sha256: _Sha256
+    expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class Client(_Strict, frozen=True):
+    """A client, how it identifies itself, and its limits.
+
+    Attributes:
+        name: Unique name, used in logs and metrics.
+        keys: API keys. A client has several keys during a key rotation.
+        rate_per_second: Steady rate limit, in requests per second.
+        burst: Capacity of the token bucket, in requests.
+        quota: Quota of the client. Defaults to no quota.
+        models: Models that the client can call. Defaults to all models.
+        subjects: Values of the client claim in JSON Web Tokens of this client.
+    """
+
+    name: Name
+    keys: list[Key]
     rate_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
     burst: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     quota: Quota | None = None
+    models: list[Name] | None = None
+    subjects: list[_Text] = []
+
+    def may_call(self, model: str) -> bool:
+        """Return whether the client can call a model."""
+        return self.models is None or model in self.models
+
+
+class Jwt(_Strict, frozen=True):
+    """An issuer of JSON Web Tokens that identify clients.
+
+    Attributes:
+        issuer: Required value of the claim `iss`.
+        audience: Required value of the claim `aud`.
+        client_claim: Claim whose value is one of a client's `subjects`.
+        jwks_url: HTTPS URL of the issuer's public keys. None if `jwks` contains them.
+        jwks: The issuer's public keys, as a JSON Web Key Set. None if `jwks_url` names them.
+    """
+
+    issuer: _Text
+    audience: _Text
+    client_claim: _Text
+    jwks_url: str | None = None
+    jwks: dict[str, Any] | None = None
+
+
+class Blocking(_Strict, frozen=True):
+    """When a client or an address is blocked, and for how long.
+
+    Attributes:
+        rejections: A client is blocked after this many requests above its limits in the window.
+        invalid_keys: An address is blocked after this many requests with invalid keys in the
+            window.
+        window_seconds: Length of the window, in seconds.
+        first_seconds: Duration of the first block, in seconds. Each further block takes twice as
+            long.
+        max_seconds: Longest duration of a block, in seconds. After this time without a block, the
+            next block is a first one again.
+    """
+
+    rejections: Annotated[int, msgspec.Meta(ge=1)]
+    invalid_keys: Annotated[int, msgspec.Meta(ge=1)]
+    window_seconds: _Seconds
+    first_seconds: _Seconds
+    max_seconds: _Seconds
 
 
 class Model(_Strict, frozen=True):
@@ -81,12 +145,16 @@ class GatewayConfig(_Strict, frozen=True):
         timeout_seconds: Time limit for a berth's response, in seconds.
         clients: All clients.
         models: Models by name.
+        jwt: Issuer of JSON Web Tokens. Defaults to none: clients have API keys.
+        blocking: When clients and addresses are blocked. Defaults to never.
     """
 
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)]
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)]
     clients: list[Client]
     models: dict[Name, Model]
+    jwt: Jwt | None = None
+    blocking: Blocking | None = None
 
 
 def encode_config(config: GatewayConfig) -> bytes:
@@ -124,7 +192,7 @@ def convert_config(content: object) -> GatewayConfig:
         raise ConfigError(str(error)) from error
     except RecursionError as error:
         raise ConfigError("The JSON is nested too deeply.") from error
-    _check_clients(config.clients)
+    _check_clients(config)
     for name, model in config.models.items():
         _check_model(f"models.{name}", model)
     return config
@@ -140,22 +208,40 @@ def _restore_integers(value: Any) -> Any:
     return value
 
 
-def _check_clients(clients: list[Client]) -> None:
+def _check_clients(config: GatewayConfig) -> None:
     names: set[str] = set()
     clients_by_key: dict[str, str] = {}
-    for client in clients:
+    clients_by_subject: dict[str, str] = {}
+    for client in config.clients:
         if client.name in names:
             raise ConfigError(
                 f"clients: '{client.name}' is defined twice. Give each client a unique name."
             )
         names.add(client.name)
-        for digest in client.key_sha256:
-            if digest in clients_by_key:
+        if not client.keys and not client.subjects:
+            raise ConfigError(
+                f"clients: '{client.name}' has neither keys nor subjects. Add one of them."
+            )
+        for key in client.keys:
+            other = clients_by_key.setdefault(key.sha256, client.name)
+            if other != client.name or [k.sha256 for k in client.keys].count(key.sha256) > 1:
                 raise ConfigError(
-                    f"clients: '{clients_by_key[digest]}' and '{client.name}' have the same API "
-                    "key. List each key once, for one client."
+                    f"clients: '{other}' and '{client.name}' have the same API key. List each key "
+                    "once, for one client."
                 )
-            clients_by_key[digest] = client.name
+        for subject in client.subjects:
+            if config.jwt is None:
+                raise ConfigError(
+                    f"clients: '{client.name}' has subjects, but jwt is missing. Add the issuer."
+                )
+            other = clients_by_subject.setdefault(subject, client.name)
+            if other != client.name:
+                raise ConfigError(
+                    f"clients: '{other}' and '{client.name}' have the same subject. List each "
+                    "subject once, for one client."
+                )
+    if config.jwt is not None and (config.jwt.jwks_url is None) == (config.jwt.jwks is None):
+        raise ConfigError("jwt: set one of jwks_url and jwks.")
 
 
 def _check_model(field: str, model: Model) -> None:

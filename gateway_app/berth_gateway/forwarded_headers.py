@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 from berth_protocol.asgi import RawHeaders
 from berth_protocol.errors import RequestError
-from berth_protocol.headers import API_KEY, BERTH_PREFIX, REQUEST_ID, TOKEN, VERSION
+from berth_protocol.headers import (
+    API_KEY,
+    AUTHORIZATION,
+    BERTH_PREFIX,
+    REQUEST_ID,
+    TOKEN,
+    VERSION,
+)
 
 _HOP_BY_HOP = frozenset(
     {
@@ -26,6 +33,7 @@ _DROPPED_FROM_REQUEST = _HOP_BY_HOP | {
     b"content-length",
     b"expect",
     API_KEY.encode(),
+    AUTHORIZATION.encode(),
     REQUEST_ID.encode(),
 }
 _BERTH_PREFIX = BERTH_PREFIX.encode()

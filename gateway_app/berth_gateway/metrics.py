@@ -1,12 +1,13 @@
 """Metrics of the gateway, in the Prometheus text format."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from berth_gateway.limits.blocks import BlockList
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.request_context import RequestContext
 from berth_gateway.traffic import ShadowTraffic
@@ -22,7 +23,10 @@ class Metrics:
 
     Attributes:
         in_flight: Requests without a complete response.
-        rejected: Rejected requests, by client and reason: `rate_limit` or `quota`.
+        rejected: Rejected requests, by client and reason: `rate_limit`, `quota`, `blocked` or,
+            without a client, `address_blocked`.
+        client_blocks: Blocks of clients that kept exceeding their limits, by client.
+        address_blocks: Blocks of addresses that kept sending invalid keys.
         authorized: Inference requests that the ingress controller forwards, by client and model.
             Their outcome is not known to the gateway.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
@@ -50,8 +54,19 @@ class Metrics:
         )
         self.rejected = Counter(
             "berth_gateway_rejected_total",
-            "Requests rejected by a rate limit or quota",
+            "Requests rejected by a rate limit, a quota or a block",
             ("client", "reason"),
+            registry=self._registry,
+        )
+        self.client_blocks = Counter(
+            "berth_gateway_client_blocks_total",
+            "Blocks of clients that kept exceeding their limits",
+            ("client",),
+            registry=self._registry,
+        )
+        self.address_blocks = Counter(
+            "berth_gateway_address_blocks_total",
+            "Blocks of addresses that kept sending invalid keys",
             registry=self._registry,
         )
         self.authorized = Counter(
@@ -84,10 +99,18 @@ class Metrics:
         self._seconds.labels(*labels).observe(time.monotonic() - context.started_at)
 
     def observe_at_scrape(
-        self, pool: UpstreamPool, shadow_traffic: ShadowTraffic, limiter: Limiter
+        self,
+        pool: UpstreamPool,
+        shadow_traffic: ShadowTraffic,
+        limiter: Limiter,
+        block_lists: Mapping[str, BlockList],
     ) -> None:
-        """Read the numbers that these objects count themselves, at each scrape."""
-        self._registry.register(_ScrapedMetrics(pool, shadow_traffic, limiter))
+        """Read the numbers that these objects count themselves, at each scrape.
+
+        Args:
+            block_lists: Block list of each kind of subject.
+        """
+        self._registry.register(_ScrapedMetrics(pool, shadow_traffic, limiter, block_lists))
 
     def render(self) -> bytes:
         """Return all metrics as text."""
@@ -95,10 +118,17 @@ class Metrics:
 
 
 class _ScrapedMetrics(Collector):
-    def __init__(self, pool: UpstreamPool, shadow_traffic: ShadowTraffic, limiter: Limiter) -> None:
+    def __init__(
+        self,
+        pool: UpstreamPool,
+        shadow_traffic: ShadowTraffic,
+        limiter: Limiter,
+        block_lists: Mapping[str, BlockList],
+    ) -> None:
         self._pool = pool
         self._shadow_traffic = shadow_traffic
         self._limiter = limiter
+        self._block_lists = block_lists
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
@@ -122,3 +152,9 @@ class _ScrapedMetrics(Collector):
         for client, count in self._limiter.get_quota_used().items():
             quota_used.add_metric((client,), count)
         yield quota_used
+        blocked = GaugeMetricFamily(
+            "berth_gateway_blocked", "Clients and addresses that are blocked now", labels=("kind",)
+        )
+        for kind, block_list in self._block_lists.items():
+            blocked.add_metric((kind,), block_list.count_blocked())
+        yield blocked

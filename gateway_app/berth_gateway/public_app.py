@@ -11,6 +11,7 @@ import msgspec
 from berth_gateway import __version__
 from berth_gateway.active_config import ActiveConfig, ConfigStore
 from berth_gateway.admission import Admission, AdmittedRequest, check_method
+from berth_gateway.authentication import Authenticator
 from berth_gateway.berths import Berths
 from berth_gateway.config import Model
 from berth_gateway.error_responses import respond_to_errors
@@ -52,11 +53,13 @@ class PublicApp:
         metrics: Metrics,
         *,
         access_log: bool,
+        trusts_forwarded_for: bool = False,
     ) -> None:
         self.configs = configs
         self.limiter = limiter
         self.metrics = metrics
-        self.admission = Admission(limiter, metrics.rejected)
+        authenticator = Authenticator(metrics, trusts_forwarded_for=trusts_forwarded_for)
+        self.admission = Admission(limiter, authenticator, metrics)
         self.is_draining = False
         self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
         self._access_log = RequestLog() if access_log else None
@@ -134,7 +137,7 @@ class PublicApp:
         check_content_length(context, max_bytes)
         body = await read_body(context, max_bytes, active.config.timeout_seconds)
         context.request_bytes = len(body)
-        await self.admission.consume_quota(context, request.client)
+        await self.admission.consume_quota(active, context, request.client)
         requested_version = request.route.version
         version = requested_version or active.splits[context.model].next_version()
         shadow = active.config.models[context.model].shadow

@@ -26,6 +26,7 @@ class RequestContext:
         receive: ASGI receive function.
         send: ASGI send function.
         request_id: The client's request ID, or a new one.
+        peer: Address at the other end of the connection: the client, or an ingress controller.
         client: Client name. Empty until the client is authenticated.
         model: Model name. Empty until the model is known to be exposed.
         version: Version that the request is forwarded to. Empty until it is selected.
@@ -43,6 +44,7 @@ class RequestContext:
     receive: Receive
     send: Send
     request_id: str
+    peer: str = ""
     client: str = ""
     model: str = ""
     version: str = ""
@@ -64,6 +66,7 @@ class RequestContext:
             receive=receive,
             send=send,
             request_id=choose_request_id(headers).decode(),
+            peer=(scope.get("client") or ("",))[0],
         )
 
     def header_values(self, name: bytes) -> list[bytes]:

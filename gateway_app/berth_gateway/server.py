@@ -80,14 +80,7 @@ async def _serve(
     metrics = Metrics()
     limiter = _create_limiter(settings, metrics)
 
-    def on_reload(is_applied: bool) -> None:
-        metrics.reloads.labels("applied" if is_applied else "rejected").inc()
-        if is_applied:
-            limiter.keep_only(configs.active.clients)
-
-    configs.on_reload = on_reload
     async with UpstreamPool() as pool, ShadowTraffic(pool) as shadow_traffic:
-        metrics.observe_at_scrape(pool, shadow_traffic, limiter)
         gateway = PublicApp(
             configs,
             pool,
@@ -95,7 +88,26 @@ async def _serve(
             limiter,
             metrics,
             access_log=_LOG.isEnabledFor(logging.INFO),
+            trusts_forwarded_for=settings.trusts_forwarded_for,
         )
+        admission = gateway.admission
+        metrics.observe_at_scrape(
+            pool,
+            shadow_traffic,
+            limiter,
+            {
+                "client": admission.blocked_clients,
+                "address": admission.authenticator.blocked_addresses,
+            },
+        )
+
+        def on_reload(is_applied: bool) -> None:
+            metrics.reloads.labels("applied" if is_applied else "rejected").inc()
+            if is_applied:
+                limiter.keep_only(configs.active.clients)
+                admission.keep_only(configs.active)
+
+        configs.on_reload = on_reload
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
         servers = {
             name: HttpServer(server_config(app)) for name, app in apps.items() if name in sockets

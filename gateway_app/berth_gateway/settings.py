@@ -32,6 +32,8 @@ class Settings:
         host: Address that clients connect to.
         port: TCP port on `host`.
         authorize_port: TCP port on `host` for external authorization. None disables it.
+        trusts_forwarded_for: Whether every caller is an ingress controller that sets
+            X-Forwarded-For to the client's address.
         admin_host: Address for health and metrics.
         admin_port: TCP port on `admin_host`.
         config_file: File with the gateway configuration. SIGHUP reloads it.
@@ -49,6 +51,7 @@ class Settings:
     host: str
     port: int
     authorize_port: int | None
+    trusts_forwarded_for: bool
     admin_host: str
     admin_port: int
     config_file: Path
@@ -73,6 +76,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         host=read("HOST", "127.0.0.1", str),
         port=read("PORT", None, PORT),
         authorize_port=read("AUTHORIZE_PORT", "", _optional_port),
+        trusts_forwarded_for=read("TRUST_FORWARDED_FOR", "0", one_of(("0", "1"))) == "1",
         admin_host=read("ADMIN_HOST", "127.0.0.1", str),
         admin_port=read("ADMIN_PORT", None, PORT),
         config_file=read("CONFIG", None, Path),

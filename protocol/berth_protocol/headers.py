@@ -3,6 +3,9 @@
 API_KEY = "x-api-key"
 """The client's API key."""
 
+AUTHORIZATION = "authorization"
+"""The client's JSON Web Token, after `Bearer`. Berth's programs do not forward this header."""
+
 REQUEST_ID = "x-request-id"
 """Identifies a request in every log. Chosen by the client; otherwise by the first server."""
 
@@ -42,3 +45,4 @@ An ingress controller can add headers to a request but not to its response.
 # The ingress controller sends these when the gateway authorizes a request for it.
 FORWARDED_METHOD = "x-forwarded-method"
 FORWARDED_URI = "x-forwarded-uri"
+FORWARDED_FOR = "x-forwarded-for"

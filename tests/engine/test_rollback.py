@@ -1,8 +1,11 @@
 """A rollback restores the configuration of an earlier update and, on request, its program."""
 
 import subprocess
+from typing import Any
 
+import httpx
 import pytest
+from ruamel.yaml import YAML
 
 from tests.engine.project import Project
 
@@ -89,20 +92,46 @@ def test_rollback_without_confirmation_changes_nothing(up: Project) -> None:
     assert _traffic(up) == {"1": 70, "2": 30}
 
 
-def test_rollback_restores_secret_encrypted(up: Project) -> None:
-    def add_client(config: dict[str, dict[str, dict[str, object]]]) -> None:
-        config["berth:gateway"]["clients"]["partner"] = {"rate_per_second": 1, "burst": 1}
+def test_rollback_keeps_replaced_keys_and_clients_and_says_so(up: Project) -> None:
+    def add_clients(config: dict[str, dict[str, dict[str, object]]]) -> None:
+        clients = config["berth:gateway"]["clients"]
+        clients["partner"] = {"rate_per_second": 1, "burst": 1}
+        clients["gone"] = {"keys": {"a": {}}}
 
-    up.edit(add_client)
+    def replace_clients(config: dict[str, dict[str, dict[str, Any]]]) -> None:
+        clients = config["berth:gateway"]["clients"]
+        clients["partner"]["burst"] = 7
+        del clients["gone"]
+        clients["added"] = {}
+
+    up.edit(add_clients)
     path = ("config", "set", "--secret", "--path", "berth:gateway.clients.partner.key")
     up.pulumi(*path, stdin="the-key-of-the-partner-in-may")
     up.berth("up", "--yes")
+    gone = up.key("gone")
     number = up.json("status")["update"]["number"]
+    up.edit(replace_clients)
     up.pulumi(*path, stdin="the-key-of-the-partner-in-june")
     up.berth("up", "--yes")
+    added = up.key("added")
+    result = up.berth("rollback", "--to", str(number), "--yes")
     assert up.key("partner") == "the-key-of-the-partner-in-june"
-    up.berth("rollback", "--to", str(number), "--yes")
-    assert up.key("partner") == "the-key-of-the-partner-in-may"
+    assert up.key("added") == added
+    statuses = {
+        key: httpx.get(
+            f"{up.json('status')['endpoint']}/v2", headers={"x-api-key": key}
+        ).status_code
+        for key in (up.key("partner"), added, "the-key-of-the-partner-in-may", gone)
+    }
+    assert [*statuses.values()] == [200, 200, 401, 401]
+    for line in (
+        f"Key 'default' of client 'partner' was replaced or removed after update {number}",
+        "Client 'gone' stays removed",
+        "Client 'added' stays",
+    ):
+        assert line in result.stdout + result.stderr
+    clients = YAML().load(up.config_file)["config"]["berth:gateway"]["clients"]
+    assert clients["partner"]["burst"] == 1
     assert "the-key-of" not in up.config_file.read_text()
 
 

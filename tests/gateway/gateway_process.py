@@ -39,11 +39,20 @@ def build_config(**changes: Any) -> dict[str, Any]:
     }
 
 
+def build_key(key: str = KEY, name: str = "default", expires: str | None = None) -> dict[str, Any]:
+    """Return an entry of a client's keys."""
+    return {
+        "name": name,
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "expires": expires,
+    }
+
+
 def build_client(name: str = "default", key: str = KEY, **changes: Any) -> dict[str, Any]:
     """Return a client with very high limits; `changes` replace its fields."""
     return {
         "name": name,
-        "key_sha256": [hashlib.sha256(key.encode()).hexdigest()],
+        "keys": [build_key(key)],
         "rate_per_second": 100_000,
         "burst": 100_000,
         "quota": None,

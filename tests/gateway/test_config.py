@@ -9,9 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth_gateway.config import ConfigError, parse_config
-from tests.gateway.gateway_process import build_client, build_config, build_model
+from tests.gateway.gateway_process import build_client, build_config, build_key, build_model
 
 URL = "http://127.0.0.1:41001"
+JWT = {
+    "issuer": "https://issuer.example",
+    "audience": "berth",
+    "client_claim": "sub",
+    "jwks": {"keys": []},
+}
+BLOCKING = {
+    "rejections": 10,
+    "invalid_keys": 10,
+    "window_seconds": 60,
+    "first_seconds": 10,
+    "max_seconds": 3600,
+}
 
 
 def encode(**changes: Any) -> bytes:
@@ -66,8 +79,29 @@ def test_configuration_without_models_and_clients_is_valid() -> None:
             encode(clients=[build_client("a"), build_client("b")]),
             "'a' and 'b' have the same API key",
         ),
-        (encode(clients=[build_client(key_sha256=["plain key"])]), "key_sha256"),
-        (encode(clients=[build_client(key_sha256=[])]), "key_sha256"),
+        (encode(clients=[build_client(keys=[build_key() | {"sha256": "plain key"}])]), "sha256"),
+        (encode(clients=[build_client(keys=[])]), "neither keys nor subjects"),
+        (encode(clients=[build_client(keys=[build_key(), build_key()])]), "the same API key"),
+        (encode(clients=[build_client(keys=[build_key(expires="2027-01-01")])]), "expires"),
+        (
+            encode(clients=[build_client(keys=[build_key(expires="2027-01-01T00:00:00")])]),
+            "expires",
+        ),
+        (encode(clients=[build_client(subjects=["a"])]), "jwt is missing"),
+        (encode(jwt=JWT | {"jwks": None}), "one of jwks_url and jwks"),
+        (encode(jwt=JWT | {"jwks_url": "https://issuer.example/keys"}), "one of jwks_url and jwks"),
+        (
+            encode(
+                jwt=JWT,
+                clients=[
+                    build_client("a", "1", subjects=["x"]),
+                    build_client("b", "2", subjects=["x"]),
+                ],
+            ),
+            "the same subject",
+        ),
+        (encode(blocking=BLOCKING | {"rejections": 0}), "rejections"),
+        (encode(blocking=BLOCKING | {"first_seconds": 0}), "first_seconds"),
         (encode(clients=[build_client(rate_per_second=0)]), "rate_per_second"),
         (encode(clients=[build_client(burst=0)]), "burst"),
         (encode(clients=[build_client("white space")]), "name"),

@@ -14,6 +14,7 @@ from tests.gateway.gateway_process import (
     GatewayProcess,
     build_client,
     build_config,
+    build_key,
     build_model,
     wait_until,
 )
@@ -76,8 +77,8 @@ def test_request_without_one_valid_key_gets_401(
 
 
 def test_every_key_of_client_is_accepted(live_gateway: GatewayProcess) -> None:
-    digests = [build_client(key="old")["key_sha256"][0], build_client(key="new")["key_sha256"][0]]
-    live_gateway.reload(build_config(clients=[build_client(key_sha256=digests)]))
+    keys = [build_key("old", "old"), build_key("new", "new")]
+    live_gateway.reload(build_config(clients=[build_client(keys=keys)]))
     for key in ("old", "new"):
         with live_gateway.client(key) as http:
             assert http.get("/v2").status_code == 200

@@ -17,7 +17,7 @@ class Clock:
 
 
 def build_client(rate: float, burst: int, name: str = "a") -> Client:
-    return Client(name=name, key_sha256=["0" * 64], rate_per_second=rate, burst=burst)
+    return Client(name=name, keys=[], rate_per_second=rate, burst=burst)
 
 
 def test_burst_is_allowed_and_then_rate() -> None:

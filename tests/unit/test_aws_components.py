@@ -48,7 +48,8 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
         "timeoutSeconds": 29.0, "ratePerSecond": 100.0, "burst": 200.0, "webAclArn": "arn:acl",
         "logs": _LOGS,
         "clients": {"default": {
-            "key": "k" * 24, "ratePerSecond": 5.0, "burst": 7.0, "quota": _QUOTA}},
+            "keys": {"default": "k" * 24, "next": "n" * 24}, "ratePerSecond": 5.0, "burst": 7.0,
+            "quota": _QUOTA}},
     },
 }  # fmt: skip
 

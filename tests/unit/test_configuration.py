@@ -85,6 +85,20 @@ def test_secret_of_removed_client_is_returned_as_secret() -> None:
     assert "old plaintext" not in result.text
 
 
+def test_secret_of_current_file_is_never_written_although_update_had_none() -> None:
+    target = _target(**{"berth:gateway": {"clients": {"own": {"burst": 9, "key": "plaintext"}}}})
+    result = restore_config(FILE, CURRENT, target, frozenset())
+    assert result.text == FILE.replace("burst: 5", "burst: 9")
+
+
+def test_new_text_next_to_secret_is_not_encrypted() -> None:
+    clients = {"own": {"burst": 5, "key": "plaintext", "quota": {"requests": 1, "period": "hour"}}}
+    target = _target(**{"berth:gateway": {"clients": clients}})
+    result = restore_config(FILE, CURRENT, target, SECRET_KEYS)
+    assert result.secrets == {}
+    assert "period: hour" in result.text
+
+
 def test_top_level_scalars_are_compared_as_strings() -> None:
     text = "config:\n  berth:flag: true\n  berth:count: 3\n"
     values = {"berth:flag": "true", "berth:count": "3"}

@@ -11,11 +11,19 @@ import msgspec
 import pulumi
 import pytest
 
-from berth.platforms.hosted_models import build_clients, build_models
+from berth.platforms.hosted_models import (
+    build_blocking,
+    build_clients,
+    build_jwt,
+    build_models,
+)
 from berth.spec import HostingSpec, load_file
 from berth_gateway.config import (
+    Blocking,
     Client,
     GatewayConfig,
+    Jwt,
+    Key,
     Model,
     Quota,
     convert_config,
@@ -23,7 +31,12 @@ from berth_gateway.config import (
     parse_config,
 )
 from pulumi_berth.gateway_config import build_gateway_config, declare_gateway_config
-from pulumi_berth.hosted_models import HostedModelArgs, HostedVersionArgs, resolve_clients
+from pulumi_berth.hosted_models import (
+    HostedModelArgs,
+    HostedVersionArgs,
+    find_newest_key,
+    resolve_clients,
+)
 from pulumi_berth.images.built_image import Severity
 from pulumi_berth.kubernetes.berth_plan import build_berth_plan
 from pulumi_berth.kubernetes.hosting import DEFAULT_CONTROLLER_IMAGE, DEFAULT_METRICS_NAMESPACE
@@ -50,7 +63,10 @@ config:
   berth:platform: local
   berth:models: {digits: {versions: {"1": {}}}}
 """
-DIGESTS = {"partner": "1" * 64, "batch": "2" * 64}
+DIGESTS = {"partner": {"default": "1" * 64}, "batch": {"default": "2" * 64}}
+BLOCKING = Blocking(
+    rejections=1000, invalid_keys=20, window_seconds=60, first_seconds=10, max_seconds=3600
+)
 URLS = {("digits", version): f"http://127.0.0.1:4100{version}" for version in ("1", "2", "3")}
 
 
@@ -69,6 +85,8 @@ def build_config(spec: HostingSpec, *, splits_traffic: bool) -> GatewayConfig:
         URLS,
         max_body_bytes=spec.gateway.max_body_bytes,
         timeout_seconds=spec.gateway.timeout_seconds,
+        jwt=build_jwt(spec, REPOSITORY),
+        blocking=build_blocking(spec),
         splits_traffic=splits_traffic,
     )
 
@@ -83,11 +101,11 @@ def test_defaults_of_components_equal_those_of_the_specification(tmp_path: Path)
     path.write_text(_DEFAULTS)
     spec = load_file(path)
     models = {"digits": HostedModelArgs(versions={"1": HostedVersionArgs(directory="digits/1")})}
-    urls, digests = {("digits", "1"): "http://127.0.0.1:1"}, {"default": "1" * 64}
+    urls, digests = {("digits", "1"): "http://127.0.0.1:1"}, {"default": {"default": "1" * 64}}
     given = build_gateway_config(
         build_models(spec, REPOSITORY), build_clients(spec), digests, urls,
         max_body_bytes=spec.gateway.max_body_bytes, timeout_seconds=spec.gateway.timeout_seconds,
-        splits_traffic=True,
+        blocking=build_blocking(spec), splits_traffic=True,
     )  # fmt: skip
     clients = resolve_clients(None)
     assert build_gateway_config(models, clients, digests, urls, splits_traffic=True) == given
@@ -107,12 +125,17 @@ def test_configuration_contains_limits_clients_and_models(config: GatewayConfig)
         clients=[
             Client(
                 name="partner",
-                key_sha256=[DIGESTS["partner"]],
+                keys=[Key(name="default", sha256="1" * 64)],
                 rate_per_second=50,
                 burst=100,
                 quota=Quota(requests=10000, period="day"),
             ),
-            Client(name="batch", key_sha256=[DIGESTS["batch"]], rate_per_second=0.5, burst=1),
+            Client(
+                name="batch",
+                keys=[Key(name="default", sha256="2" * 64)],
+                rate_per_second=0.5,
+                burst=1,
+            ),
         ],
         models={
             "digits": Model(
@@ -122,6 +145,7 @@ def test_configuration_contains_limits_clients_and_models(config: GatewayConfig)
                 shadow="3",
             )
         },
+        blocking=BLOCKING,
     )
 
 
@@ -154,7 +178,7 @@ async def test_declared_configuration_contains_key_digests_and_no_keys(spec: Hos
     output = declare_gateway_config(
         build_models(spec, REPOSITORY),
         build_clients(spec),
-        {name: pulumi.Output.secret(key) for name, key in keys.items()},
+        {name: {"default": pulumi.Output.secret(key)} for name, key in keys.items()},
         {version: pulumi.Output.from_input(url) for version, url in URLS.items()},
         max_body_bytes=None,
         timeout_seconds=None,
@@ -163,8 +187,8 @@ async def test_declared_configuration_contains_key_digests_and_no_keys(spec: Hos
     config = await output.future()
     assert config is not None
     assert not await output.is_secret()
-    assert [client.key_sha256 for client in convert_config(config).clients] == [
-        [sha256(key.encode()).hexdigest()] for key in keys.values()
+    assert [key.sha256 for client in convert_config(config).clients for key in client.keys] == [
+        sha256(key.encode()).hexdigest() for key in keys.values()
     ]
     assert "key-of" not in json.dumps(config)
 
@@ -175,3 +199,66 @@ def test_importing_configuration_imports_no_server() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     ).stdout
     assert not {"aiohttp", "uvicorn", "uvloop", "prometheus_client"} & set(json.loads(output))
+
+
+_ACCESS = """\
+config:
+  berth:platform: local
+  berth:models: {digits: {versions: {"1": {}}}, iris: {versions: {"1": {}}}}
+  berth:gateway:
+    jwt: {issuer: "https://issuer.example", audience: berth, jwks_file: "keys.json"}
+    blocking: {rejections: 5, max_seconds: 30}
+    clients:
+      rotating:
+        keys: {old: {expires: "2027-03-31"}, next: {}, later: {expires: "2027-04-01T06:00:00Z"}}
+        models: [digits]
+      tokens: {keys: {}, jwt_subjects: [service-7]}
+"""
+
+
+def test_configuration_contains_keys_permissions_issuer_and_blocking(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(_ACCESS)
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    spec = load_file(path)
+    names = ("old", "next", "later")
+    config = build_gateway_config(
+        {"digits": build_models(spec, REPOSITORY)["digits"]},  # An edge site without iris.
+        build_clients(spec),
+        {"rotating": {name: str(i) * 64 for i, name in enumerate(names)}, "tokens": {}},
+        {("digits", "1"): "http://127.0.0.1:1"},
+        jwt=build_jwt(spec, tmp_path),
+        blocking=build_blocking(spec),
+        splits_traffic=True,
+    )
+    assert parse_config(encode_config(config)) == config
+    rotating, tokens = config.clients
+    assert {key.name: key.expires and key.expires.isoformat() for key in rotating.keys} == {
+        "old": "2027-03-31T00:00:00+00:00",
+        "next": None,
+        "later": "2027-04-01T06:00:00+00:00",
+    }
+    assert (rotating.models, tokens.models) == (["digits"], None)
+    assert (tokens.keys, tokens.subjects) == ([], ["service-7"])
+    assert config.jwt == Jwt(
+        issuer="https://issuer.example", audience="berth", client_claim="sub", jwks={"keys": []}
+    )
+    assert config.blocking == Blocking(
+        rejections=5, invalid_keys=20, window_seconds=60, first_seconds=10, max_seconds=30
+    )
+    assert find_newest_key(build_clients(spec)["rotating"]) == "next"
+    assert find_newest_key(build_clients(spec)["tokens"]) is None
+
+
+def test_models_of_client_are_limited_to_those_that_are_hosted(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(_ACCESS.replace("models: [digits]", "models: [digits, iris]"))
+    spec = load_file(path)
+    config = build_gateway_config(
+        {"iris": build_models(spec, REPOSITORY)["iris"]},
+        {"rotating": build_clients(spec)["rotating"]},
+        {"rotating": dict.fromkeys(("old", "next", "later"), "1" * 64)},
+        {("iris", "1"): "http://127.0.0.1:1"},
+        splits_traffic=True,
+    )
+    assert config.clients[0].models == ["iris"]

@@ -73,6 +73,7 @@ def _declare(folder: Path, weight: int) -> Resources:
                 mounts={"digits": [], "breast-cancer": []},
             ),
             settings,
+            root=REPOSITORY,
             namespace="berth",
             limits_prefix="berth:x",
             has_pod_metrics=False,
@@ -203,4 +204,4 @@ def test_changed_weights_change_only_the_model_route(declared: Resources, tmp_pa
 def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:
     text = json.dumps(declared["Secret", "gateway"], default=str)
     assert "key-of-default" not in text
-    assert "key_sha256" in text
+    assert "sha256" in text

@@ -90,7 +90,7 @@ def test_unknown_key_suggests_similar_key(tmp_path: Path) -> None:
 
     assert problem == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
-        "max_body_bytes? Known keys: clients, limits, replicas, max_body_bytes, "
+        "max_body_bytes? Known keys: clients, jwt, blocking, limits, replicas, max_body_bytes, "
         "timeout_seconds"
     )
 
@@ -295,7 +295,7 @@ def test_secret_outside_client_key_is_rejected(tmp_path: Path) -> None:
 
     assert lines[0] == (
         "Pulumi.local.yaml:7: berth:gateway.timeout_seconds: is a secret; "
-        "only a client's key and gateway.limits.valkey_url may be secrets, so use a plain value"
+        "only a client's keys and gateway.limits.valkey_url may be secrets, so use a plain value"
     )
 
 

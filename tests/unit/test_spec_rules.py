@@ -22,6 +22,12 @@ _VERSION = (
     "1 to 16 lowercase letters, digits, dots and hyphens, with a letter or digit at both ends"
 )
 
+_JWT = {
+    "issuer": "https://issuer.example",
+    "audience": "berth",
+    "jwks_url": "https://issuer.example/keys",
+}
+
 LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ({"platform": "azure"}, "platform: 'azure' is not valid; use one of local, kubernetes, aws"),
     ({"platform": ABSENT}, "platform: is missing; set it to one of local, kubernetes, aws"),
@@ -201,6 +207,50 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
         "gateway.clients.default.quota.period: is not valid; use one of hour, day, week, month",
     ),
     (
+        {"gateway.clients.default": {"keys": {}}},
+        "gateway.clients.default.keys: is empty; add a key, or jwt_subjects",
+    ),
+    (
+        {"gateway.clients.default": {"keys": {"A": {}}}},
+        "gateway.clients.default.keys.A: is not a valid name; use 1 to 40 lowercase letters",
+    ),
+    (
+        {"gateway.clients.default": {"keys": {"a": {"expires": "tomorrow"}}}},
+        "gateway.clients.default.keys.a.expires: is not valid; use a date or a UTC time in quotes",
+    ),
+    (
+        {"gateway.clients.default": {"keys": {"a": {"expires": "2027-02-30"}}}},
+        "gateway.clients.default.keys.a.expires: is not a date or time that exists; correct it",
+    ),
+    (
+        {"gateway.clients.default": {"models": ["digitz"]}},
+        "gateway.clients.default.models[0]: is not a model of this stack; known models: ",
+    ),
+    (
+        {"gateway.clients.default": {"jwt_subjects": ["a"]}},
+        "gateway.clients.default.jwt_subjects[0]: is set, but gateway.jwt is missing; add the "
+        "issuer",
+    ),
+    (
+        {
+            "gateway.jwt": _JWT,
+            "gateway.clients": {"a": {"jwt_subjects": ["x"]}, "b": {"jwt_subjects": ["x"]}},
+        },
+        "gateway.clients.b.jwt_subjects[0]: is also a subject of client a; remove one",
+    ),
+    (
+        {"gateway.jwt": _JWT | {"jwks_file": "keys.json"}},
+        "gateway.jwt: must have one of jwks_url and jwks_file; set one of them",
+    ),
+    (
+        {"gateway.jwt": _JWT | {"jwks_url": "http://issuer.example/keys"}},
+        "gateway.jwt.jwks_url: 'http://issuer.example/keys' is not valid; use an HTTPS URL",
+    ),
+    (
+        {"gateway.blocking": {"rejections": 0}},
+        "gateway.blocking.rejections: 0 is not valid; use an integer from 1 to 1000000000",
+    ),
+    (
         {"gateway.max_body_bytes": 10},
         "gateway.max_body_bytes: 10 is not valid; use an integer from 1024 to 1073741824",
     ),
@@ -253,7 +303,7 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
     ({"edge": {"cdn": {}}}, "edge.cdn: applies only to platform aws; remove it"),
     (
         {"edge": {"sites": {"plant": {"kubeconfig": "plant.yaml", "models": ["digit"]}}}},
-        "edge.sites.plant.models[0]: 'digit' is not a model of this stack; known models: digits",
+        "edge.sites.plant.models[0]: 'digit' is not a model of this stack; known models: ",
     ),
     (
         {"data": {"datasets": {"codes": {"version": "1", "models": ["digits"]}}}},
@@ -267,7 +317,7 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
                 }
             }
         },
-        "data.datasets.codes.models[0]: 'other' is not a model of this stack; known models: digits",
+        "data.datasets.codes.models[0]: 'other' is not a model of this stack; known models: ",
     ),
     (
         {"data": {"datasets": {"codes": {"version": 1, "models": ["digits"], "source": "/srv"}}}},

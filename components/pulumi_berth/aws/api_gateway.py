@@ -13,6 +13,7 @@ from pulumi_berth.aws.api_plan import HOST_VARIABLE, LINK_VARIABLE, STAGE, build
 from pulumi_berth.aws.custom_domain import ApiDomain, ApiDomainArgs, HostName, LatencyRouting
 from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.hosted_models import DEFAULT_KEY
 
 _MIN_COMPRESSION_BYTES = 1024
 # One line of JSON per request. Numbers have no quotes, so that metric filters can compare them.
@@ -46,13 +47,13 @@ class ApiClient:
     """A client of the API.
 
     Attributes:
-        key: API key, at least 20 characters, a secret.
+        keys: API keys by name, each at least 20 characters, secrets.
         rate_per_second: Requests per second.
         burst: Requests that can arrive at once.
         quota: Requests in a longer period. Defaults to no quota.
     """
 
-    key: pulumi.Input[str]
+    keys: Mapping[str, pulumi.Input[str]]
     rate_per_second: float
     burst: int
     quota: Quota | None = None
@@ -211,7 +212,7 @@ def _create_client(
     stage: apigateway.Stage,
     opts: pulumi.ResourceOptions,
 ) -> None:
-    """Create a client's API key and usage plan."""
+    """Create a client's usage plan and API keys. API Gateway applies the plan to each key."""
     plan = apigateway.UsagePlan(
         name,
         api_stages=[apigateway.UsagePlanApiStageArgs(api_id=api.id, stage=stage.stage_name)],
@@ -229,14 +230,12 @@ def _create_client(
     secret_value = pulumi.ResourceOptions.merge(
         opts, pulumi.ResourceOptions(additional_secret_outputs=["value"])
     )
-    key = apigateway.ApiKey(
-        name,
-        value=pulumi.Output.secret(client.key),
-        opts=secret_value,
-    )
-    apigateway.UsagePlanKey(
-        name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=secret_value
-    )
+    for key_name, value in client.keys.items():
+        resource = name if key_name == DEFAULT_KEY else f"{name}.{key_name}"
+        key = apigateway.ApiKey(resource, value=pulumi.Output.secret(value), opts=secret_value)
+        apigateway.UsagePlanKey(
+            resource, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=secret_value
+        )
 
 
 def _create_host(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
@@ -72,6 +73,7 @@ class GatewayArgs:
         limits: Where the pods keep the clients' limits.
         callers: Labels of the pods that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
+        jwks_url: URL of the token issuer's keys, which the pods may read. None if there is none.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
         replicas: Number of pods. Defaults to 2.
@@ -83,6 +85,7 @@ class GatewayArgs:
     limits: SharedLimits
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: pulumi.Input[str]
+    jwks_url: str | None = None
     pull_secret: pulumi.Input[str] | None = None
     replicas: int | None = None
 
@@ -175,6 +178,8 @@ def _build_pod(
         "GATEWAY_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_PORT": str(PUBLIC_PORT),
         "GATEWAY_AUTHORIZE_PORT": str(AUTHORIZE_PORT),
+        # The network policy admits only the ingress controller, which sets the client's address.
+        "GATEWAY_TRUST_FORWARDED_FOR": "1",
         "GATEWAY_ADMIN_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_ADMIN_PORT": str(METRICS_PORT),
         "GATEWAY_CONFIG": f"{_CONFIG_DIRECTORY}/gateway.json",
@@ -215,7 +220,7 @@ def _build_pod(
 
 
 def _build_policy(args: GatewayArgs) -> dict[str, Any]:
-    """Allow requests from the callers, metrics scrapes, requests to berths, Valkey and DNS."""
+    """Allow requests from the callers, scrapes, and requests to berths, Valkey, issuer and DNS."""
     callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
     berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
     limits = args.limits
@@ -246,5 +251,13 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
                 **({"to": servers} if servers else {}),
                 "ports": [{"port": valkey_port, "protocol": "TCP"}],
             },
+            *_allow_jwks(args.jwks_url),
         ],
     }
+
+
+def _allow_jwks(url: str | None) -> list[dict[str, Any]]:
+    if url is None:
+        return []
+    # A network policy cannot name a host outside the cluster.
+    return [{"ports": [{"port": urlsplit(url).port or 443, "protocol": "TCP"}]}]

@@ -7,8 +7,9 @@ import pulumi
 
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.api_key import ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
 from pulumi_berth.gateway_config import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -17,6 +18,7 @@ from pulumi_berth.gateway_config import (
 from pulumi_berth.hosted_models import (
     ClientArgs,
     HostedModelArgs,
+    check_clients,
     check_models,
     find_exposed,
     find_model_dir,
@@ -96,6 +98,11 @@ class KubernetesHostingArgs:
     """Registry that the images are pushed to, and how they are built."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
+    jwt: JwtArgs | None = None
+    """Issuer of JSON Web Tokens for clients with `subjects`. Defaults to none: clients have API
+    keys."""
+    blocking: BlockingArgs | None = None
+    """When clients that keep exceeding their limits and addresses that guess keys are blocked."""
     limits: HostingLimitsArgs | None = None
     """Where the clients' limits are kept."""
     service: HostingServiceArgs | None = None
@@ -158,7 +165,7 @@ class KubernetesHosting(pulumi.ComponentResource):
     port: pulumi.Output[int]
     """Port of that Service: the node port for a NodePort Service."""
     api_keys: pulumi.Output[dict[str, str]]
-    """API key of each client, a secret."""
+    """Newest API key of each client, a secret."""
 
     def __init__(
         self, name: str, args: KubernetesHostingArgs, opts: pulumi.ResourceOptions | None = None
@@ -166,6 +173,7 @@ class KubernetesHosting(pulumi.ComponentResource):
         super().__init__("berth:index:KubernetesHosting", name, None, opts)
         args = parse_args(KubernetesHostingArgs, args)
         check_models(args.models)
+        check_clients(args.clients, args.models)
         child_opts, prefix = pulumi.ResourceOptions(parent=self), f"{name}-"
         limits = args.limits or HostingLimitsArgs()
         images = create_images(
@@ -185,7 +193,7 @@ class KubernetesHosting(pulumi.ComponentResource):
         self.namespace = parts.namespace.name
         self.service = parts.traefik.service.metadata.name
         self.port = parts.traefik.port
-        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**keys))
+        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**select_newest_keys(clients, keys)))
         self.register_outputs(
             {
                 "namespace": self.namespace,
@@ -201,7 +209,7 @@ def declare_hosting(
     *,
     owner: str,
     images: HostingImages,
-    keys: Mapping[str, pulumi.Output[str]],
+    keys: ClientKeys,
     opts: pulumi.ResourceOptions,
     prefix: str = "",
 ) -> KubernetesHostingParts:
@@ -209,7 +217,7 @@ def declare_hosting(
 
     Args:
         owner: Stack or component that the namespace belongs to, for its annotation.
-        keys: API key of each client.
+        keys: API keys of each client, by name.
         opts: Options that contain the cluster's provider.
         prefix: Prefix of the logical resource names.
     """
@@ -230,11 +238,14 @@ def declare_hosting(
                 {version: berth.url for version, berth in berths.items()},
                 max_body_bytes=args.max_body_bytes,
                 timeout_seconds=args.timeout_seconds,
+                jwt=args.jwt,
+                blocking=args.blocking,
                 splits_traffic=False,
             ),
             limits=_declare_limits(args, namespace, images, opts=opts, prefix=prefix),
             callers=[TRAEFIK_LABELS],
             metrics_namespace=metrics_namespace,
+            jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
             pull_secret=args.pull_secret,
             replicas=args.gateway_replicas,
         ),

@@ -58,7 +58,7 @@ _GATEWAY_HEADERS = (
     headers.RETURN_PREFIX + headers.RATE_LIMIT_RESET,
 )
 # Headers that a berth must never receive from a client.
-_REMOVED_HEADERS = (headers.API_KEY, headers.TOKEN, headers.SHADOW)
+_REMOVED_HEADERS = (headers.API_KEY, headers.AUTHORIZATION, headers.TOKEN, headers.SHADOW)
 
 
 class ServiceType(enum.StrEnum):
@@ -172,6 +172,13 @@ class Traefik(pulumi.ComponentResource):
             metadata=metadata,
             spec={
                 "type": args.service_type.value,
+                # Keep the client's address, which the gateway blocks if it guesses keys. A node
+                # port must be reachable on every node, so there the address can be a node's.
+                **(
+                    {"external_traffic_policy": "Local"}
+                    if args.service_type is ServiceType.LOAD_BALANCER
+                    else {}
+                ),
                 "selector": SELECTOR_LABELS,
                 "ports": [
                     {

@@ -7,12 +7,14 @@ from pathlib import Path
 import pulumi
 
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.api_key import ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
 from pulumi_berth.gateway_config import declare_gateway_config
 from pulumi_berth.hosted_models import (
     ClientArgs,
     HostedModelArgs,
+    check_clients,
     check_models,
     find_model_dir,
     resolve_clients,
@@ -34,6 +36,11 @@ class LocalHostingArgs:
     """Models by name, as in their model cards."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
+    jwt: JwtArgs | None = None
+    """Issuer of JSON Web Tokens for clients with `subjects`. Defaults to none: clients have API
+    keys."""
+    blocking: BlockingArgs | None = None
+    """When clients that keep exceeding their limits and addresses that guess keys are blocked."""
     gateway_port: int | None = None
     """TCP port on 127.0.0.1 for clients. By default, a free port is selected and kept."""
     admin_port: int | None = None
@@ -52,12 +59,12 @@ class LocalHostingParts:
     Attributes:
         berths: Berth of each (model, version).
         gateway: The entry point.
-        keys: API key of each client.
+        keys: API keys of each client, by name.
     """
 
     berths: Mapping[tuple[str, str], LocalBerth]
     gateway: LocalGateway
-    keys: Mapping[str, pulumi.Output[str]]
+    keys: ClientKeys
 
 
 class LocalHosting(pulumi.ComponentResource):
@@ -73,7 +80,7 @@ class LocalHosting(pulumi.ComponentResource):
     metrics: pulumi.Output[str]
     """URL of the gateway's Prometheus metrics."""
     api_keys: pulumi.Output[dict[str, str]]
-    """API key of each client, a secret."""
+    """Newest API key of each client, a secret."""
 
     def __init__(
         self, name: str, args: LocalHostingArgs, opts: pulumi.ResourceOptions | None = None
@@ -81,6 +88,7 @@ class LocalHosting(pulumi.ComponentResource):
         super().__init__("berth:index:LocalHosting", name, None, opts)
         args = parse_args(LocalHostingArgs, args)
         check_models(args.models)
+        check_clients(args.clients, args.models)
         parts = declare_local_hosting(
             args,
             opts=pulumi.ResourceOptions(parent=self),
@@ -88,7 +96,8 @@ class LocalHosting(pulumi.ComponentResource):
         )
         self.endpoint = parts.gateway.endpoint
         self.metrics = parts.gateway.metrics
-        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**parts.keys))
+        newest = select_newest_keys(resolve_clients(args.clients), parts.keys)
+        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**newest))
         self.register_outputs(
             {"endpoint": self.endpoint, "metrics": self.metrics, "api_keys": self.api_keys}
         )
@@ -136,6 +145,8 @@ def declare_local_hosting(
                 {version: berth.url for version, berth in berths.items()},
                 max_body_bytes=args.max_body_bytes,
                 timeout_seconds=args.timeout_seconds,
+                jwt=args.jwt,
+                blocking=args.blocking,
                 splits_traffic=True,
             ),
             berths=[berth.process for berth in berths.values()],

@@ -28,6 +28,7 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     from berth.engine import ensure_providers
     from berth.errors import OperationError
     from berth.operations import rollback as operation
+    from berth.operations.rollback_keys import describe_kept_keys
     from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
 
@@ -37,6 +38,8 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     update = operation.choose_update(stack.history(show_secrets=True), number)
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
+    for line in describe_kept_keys(stack.config(), update):
+        say(line)
 
     def check(path: Path) -> None:
         spec = load_deployable_spec(root, name, path)

@@ -15,6 +15,9 @@ from ruamel.yaml.comments import CommentedMap
 # A path into the configuration: the key, then the steps under it.
 ConfigPath = tuple[str, ...]
 
+# An encrypted value elsewhere, such as a quota's period, would be rejected.
+_SECRET_FIELDS = ("key", "valkey_url")
+
 
 @dataclass(frozen=True)
 class RestoredConfig:
@@ -61,7 +64,8 @@ def _put(
 ) -> None:
     """Set `node[key]` to `value` without touching equal values."""
     old = node.get(key)
-    if may_be_secret and isinstance(value, str) and (old is None or _is_secure(old)):
+    is_new_secret = may_be_secret and old is None and _can_be_secret(path)
+    if isinstance(value, str) and (_is_secure(old) or is_new_secret):
         # The history records which key contains a secret, but not where. New text under such a
         # key is encrypted rather than written in plaintext.
         if plaintext != value:
@@ -86,6 +90,11 @@ def _put(
             )
     elif not _is_same(old, value) or key not in node:
         node[key] = value
+
+
+def _can_be_secret(path: ConfigPath) -> bool:
+    """Return whether the value at a path can be a secret. In Berth's sections, few can."""
+    return not path[0].startswith("berth:") or path[-1] in _SECRET_FIELDS
 
 
 def _is_secure(node: Any) -> bool:

@@ -115,12 +115,42 @@ def read_example(root: Path, stack: str, model: str, version: str) -> Request:
     return Request(content, json_length, example_file)
 
 
-def get_api_key(outputs: Mapping[str, Any], client: str | None) -> str:
-    """Return the API key of a client. Defaults to 'default', then the first by name."""
-    keys: Mapping[str, str] = outputs["api_keys"]
-    name = client or ("default" if "default" in keys else min(keys))
+def get_api_key(outputs: Mapping[str, Any], client: str | None, key: str | None = None) -> str:
+    """Return an API key of a client.
+
+    Args:
+        client: Client name. Defaults to 'default', then the first by name.
+        key: Name of the key. Defaults to the newest.
+
+    Raises:
+        OperationError: If the client or the key does not exist.
+    """
+    newest: Mapping[str, str] = outputs["api_keys"]
+    if client is None and not newest:
+        raise OperationError("No client of this stack has an API key. Clients send tokens.")
+    name = client or ("default" if "default" in newest else min(newest))
+    # A stack that was deployed by an earlier version of Berth has one key per client.
+    keys = outputs.get("client_keys") or {each: {} for each in newest}
     if name not in keys:
         raise OperationError(
             f"Client '{name}' does not exist in this stack. Clients: {', '.join(keys)}."
         )
-    return keys[name]
+    if key is None and name in newest:
+        return newest[name]
+    if key is None or key not in keys[name]:
+        wanted = "key" if key is None else f"key '{key}'"
+        raise OperationError(
+            f"Client '{name}' has no {wanted}. Keys: {', '.join(keys[name]) or 'none'}."
+        )
+    return str(keys[name][key]["key"])
+
+
+def list_api_keys(outputs: Mapping[str, Any], client: str | None) -> list[tuple[str, str, str]]:
+    """Return the client, the name and the expiry of each key, without the keys."""
+    keys: Mapping[str, Mapping[str, Any]] = outputs.get("client_keys") or {}
+    return [
+        (name, key, f"expires {entry.get('expires') or 'never'}")
+        for name, entries in keys.items()
+        if client in (None, name)
+        for key, entry in entries.items()
+    ]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restore_config
+from berth.operations.rollback_keys import keep_credentials
 from berth.operations.stack import Stack
 from berth.operations.stack_config import remove_unused_salt
 from berth.operations.update import Update
@@ -61,7 +62,9 @@ def choose_update(history: Sequence[Update], number: int | None) -> Update:
 def write_config_of(stack: Stack, update: Update, directory: Path) -> Path:
     """Write the stack's configuration file as of `update` into `directory`, and return it."""
     text = stack.engine_config_file().read_text()
-    restored = restore_config(text, stack.config(), update.config, update.secrets)
+    current = stack.config()
+    target = keep_credentials(current, update)
+    restored = restore_config(text, current, target, update.secrets)
     path = directory / stack.config_file.name
     replace_atomically(path, restored.text)
     for secret_path, value in restored.secrets.items():

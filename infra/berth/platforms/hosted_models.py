@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from berth.errors import OperationError
 from berth.spec import ClientSpec, HostingSpec, ModelSpec, version_directory
+from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
 from pulumi_berth.hosted_models import (
     ClientArgs,
     ClientQuotaArgs,
@@ -14,6 +16,8 @@ from pulumi_berth.hosted_models import (
 )
 from pulumi_berth.serving_settings import ServingSettings
 
+_MAX_KEY_SET_CHARACTERS = 256 << 10
+
 
 def build_models(spec: HostingSpec, root: Path) -> dict[str, HostedModelArgs]:
     """Return the models of a specification. Their images are not set."""
@@ -23,6 +27,42 @@ def build_models(spec: HostingSpec, root: Path) -> dict[str, HostedModelArgs]:
 def build_clients(spec: HostingSpec) -> dict[str, ClientArgs]:
     """Return the clients of a specification."""
     return {name: _build_client(client) for name, client in spec.gateway.clients.items()}
+
+
+def build_jwt(spec: HostingSpec, root: Path) -> JwtArgs | None:
+    """Return the issuer of tokens of a specification, with the content of its key file."""
+    jwt = spec.gateway.jwt
+    if jwt is None:
+        return None
+    return JwtArgs(
+        issuer=jwt.issuer,
+        audience=jwt.audience,
+        client_claim=jwt.client_claim,
+        jwks_url=jwt.jwks_url,
+        jwks=None if jwt.jwks_file is None else _read_key_set(root / jwt.jwks_file),
+    )
+
+
+def build_blocking(spec: HostingSpec) -> BlockingArgs:
+    """Return when clients and addresses are blocked."""
+    return BlockingArgs(**spec.gateway.blocking.model_dump())
+
+
+def _read_key_set(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_KEY_SET_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise OperationError(
+            f"Cannot read gateway.jwt.jwks_file {path}: {reason}. Correct the path."
+        ) from error
+    if len(text) > _MAX_KEY_SET_CHARACTERS:
+        raise OperationError(
+            f"gateway.jwt.jwks_file {path} is longer than {_MAX_KEY_SET_CHARACTERS} characters. "
+            "Store only the issuer's public keys in it."
+        )
+    return text
 
 
 def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
@@ -55,5 +95,16 @@ def _build_client(client: ClientSpec) -> ClientArgs:
             requests=client.quota.requests, period=QuotaPeriod(client.quota.period)
         )
     return ClientArgs(
-        rate_per_second=client.rate_per_second, burst=client.burst, quota=quota, key=client.key
+        rate_per_second=client.rate_per_second,
+        burst=client.burst,
+        quota=quota,
+        key=client.key,
+        keys=None
+        if client.keys is None
+        else {
+            name: ClientKeyArgs(key=key.key, expires=key.expires)
+            for name, key in client.keys.items()
+        },
+        models=client.models,
+        subjects=client.jwt_subjects,
     )

@@ -15,7 +15,15 @@ from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.data import DatasetSpec, DataSpec
 from berth.spec.edge import CdnSpec, DomainSpec, EdgeSpec, LatencyRoutingSpec, SiteSpec
 from berth.spec.errors import SpecError
-from berth.spec.gateway import ENCRYPTED, ClientSpec, GatewaySpec, QuotaSpec
+from berth.spec.gateway import (
+    ENCRYPTED,
+    BlockingSpec,
+    ClientSpec,
+    GatewaySpec,
+    JwtSpec,
+    KeySpec,
+    QuotaSpec,
+)
 from berth.spec.hosting import HostingSpec, LocalSpec
 from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
@@ -34,6 +42,7 @@ from berth.spec.policy import ExceptionSpec, PolicySpec
 __all__ = [
     "ENCRYPTED",
     "ApiSpec",
+    "BlockingSpec",
     "BudgetSpec",
     "CdnSpec",
     "ClientSpec",
@@ -47,6 +56,8 @@ __all__ = [
     "GatewaySpec",
     "HostingSpec",
     "ImageSpec",
+    "JwtSpec",
+    "KeySpec",
     "KubernetesSpec",
     "LatencyRoutingSpec",
     "LocalSpec",

@@ -83,8 +83,14 @@ def _secret_paths(document: Document) -> Iterator[Path]:
         yield ("gateway", "limits", "valkey_url")
     clients = document.value(("gateway", "clients"))
     for name, client in clients.items() if isinstance(clients, dict) else ():
-        if isinstance(client, dict) and client.get("key") is not None:
+        if not isinstance(client, dict):
+            continue
+        if client.get("key") is not None:
             yield ("gateway", "clients", name, "key")
+        keys = client.get("keys")
+        for key_name, key in keys.items() if isinstance(keys, dict) else ():
+            if isinstance(key, dict) and key.get("key") is not None:
+                yield ("gateway", "clients", name, "keys", key_name, "key")
 
 
 def _misplaced_secrets(document: Document) -> Iterator[Problem]:
@@ -92,8 +98,8 @@ def _misplaced_secrets(document: Document) -> Iterator[Problem]:
     for path in document.secrets - expected:
         yield Problem(
             path,
-            "is a secret; only a client's key and gateway.limits.valkey_url may be secrets, so use "
-            "a plain value",
+            "is a secret; only a client's keys and gateway.limits.valkey_url may be secrets, so "
+            "use a plain value",
             False,
         )
     for path in expected - document.secrets:

@@ -30,7 +30,7 @@ config:
 - Unknown keys and values of a wrong type are errors.
 - Berth reports all problems at once. Each line contains the file, line, key, value and what to do.
 - Put version names in quotes if they look like a number that is not an integer (`"1.10"`).
-- The only secret is a client's key. `pulumi config set --secret --path
+- The secrets are clients' keys and the URL of a Valkey server. `pulumi config set --secret --path
   'berth:gateway.clients.default.key'` prompts for it and writes it encrypted. Berth rejects a key
   in plaintext, and no message shows its value.
 - Editors with the YAML language server complete and check the files. The first line of each file
@@ -46,6 +46,7 @@ _ENTRIES = {
     "versions": "version",
     "traffic": "version",
     "clients": "client",
+    "keys": "key",
     "sites": "site",
     "datasets": "dataset",
     "access": "name",

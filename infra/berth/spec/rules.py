@@ -12,6 +12,7 @@ from typing import Any
 from berth.spec.data import DataSpec
 from berth.spec.edge import EdgeSpec
 from berth.spec.errors import Problem
+from berth.spec.gateway import GatewaySpec
 from berth.spec.models import ModelSpec
 
 
@@ -68,4 +69,19 @@ def _check_cdn_stack(edge: EdgeSpec) -> Iterator[Problem]:
         )
 
 
-RULES: tuple[Callable[..., Iterator[Problem]], ...] = (_check_model_names, _check_cdn_stack)
+def _check_client_models(models: dict[str, ModelSpec], gateway: GatewaySpec) -> Iterator[Problem]:
+    """Each model in the `models` of a client is a model of the stack."""
+    for name, client in gateway.clients.items():
+        for index, model in enumerate(client.models or ()):
+            if model not in models:
+                yield Problem(
+                    ("gateway", "clients", name, "models", index),
+                    f"is not a model of this stack; known models: {', '.join(models)}",
+                )
+
+
+RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
+    _check_model_names,
+    _check_client_models,
+    _check_cdn_stack,
+)

@@ -84,13 +84,15 @@ def stack_schema() -> dict[str, Any]:
     # Use draft 7, because some YAML editors do not support a later draft.
     sections = json.loads(json.dumps(sections_schema()).replace("#/$defs/", "#/definitions/"))
     definitions = sections.pop("$defs")
-    definitions["ClientSpec"]["properties"]["key"] = {
-        "description": definitions["ClientSpec"]["properties"]["key"]["description"],
-        "type": "object",
-        "properties": {"secure": {"type": "string", "description": "The encrypted key."}},
-        "required": ["secure"],
-        "additionalProperties": False,
-    }
+    for name in ("ClientSpec", "KeySpec"):
+        properties = definitions[name]["properties"]
+        properties["key"] = {
+            "description": properties["key"]["description"],
+            "type": "object",
+            "properties": {"secure": {"type": "string", "description": "The encrypted key."}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Berth stack configuration",

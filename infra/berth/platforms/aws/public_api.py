@@ -8,6 +8,7 @@ from berth.platforms.aws.account import AwsAccount
 from berth.platforms.aws.foundation import Keys, Nodes, create_edge_logs_key
 from berth.spec import ClientSpec, HostingSpec
 from berth_protocol.paths import LIVE
+from pulumi_berth.api_key import ClientKeys
 from pulumi_berth.aws.api_gateway import (
     ApiClient,
     ApiGateway,
@@ -51,7 +52,7 @@ def create_api(
     account: AwsAccount,
     keys: Keys,
     load_balancer: InternalLoadBalancer,
-    client_keys: Mapping[str, pulumi.Input[str]],
+    client_keys: ClientKeys,
     origin_secret: pulumi.Input[str] | None,
     shared_host: SharedHost | None,
 ) -> ApiGateway:
@@ -141,13 +142,13 @@ def create_edge(
     )
 
 
-def _api_client(client: ClientSpec, key: pulumi.Input[str]) -> ApiClient:
+def _api_client(client: ClientSpec, keys: Mapping[str, pulumi.Input[str]]) -> ApiClient:
     quota = client.quota
     # The specification rejects hourly quotas on aws: API Gateway has none.
     if quota is None or quota.period == "hour":
-        return ApiClient(key=key, rate_per_second=client.rate_per_second, burst=client.burst)
+        return ApiClient(keys=keys, rate_per_second=client.rate_per_second, burst=client.burst)
     return ApiClient(
-        key=key,
+        keys=keys,
         rate_per_second=client.rate_per_second,
         burst=client.burst,
         quota=Quota(requests=quota.requests, period=QuotaPeriod(quota.period)),

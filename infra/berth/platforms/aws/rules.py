@@ -67,7 +67,14 @@ def _other_accounts_registry(registry: RegistrySpec) -> Iterator[Problem]:
 
 def _api_gateway_limits(gateway: GatewaySpec) -> Iterator[Problem]:
     """On aws the gateway stays within the limits of API Gateway: 29 seconds, 10485760 bytes, per
-    client 10000 requests per second and a burst of 5000, and quotas by day, week or month."""
+    client 10000 requests per second and a burst of 5000, quotas by day, week or month, and API keys
+    instead of tokens."""
+    if gateway.jwt is not None:
+        yield Problem(
+            ("gateway", "jwt"),
+            "cannot be used on platform aws, because API Gateway requires an API key; remove it",
+            False,
+        )
     if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
         yield Problem(
             ("gateway", "timeout_seconds"),

@@ -19,7 +19,12 @@ from berth.platforms.kubernetes.hosting import (
 )
 from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
-from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.api_key import (
+    ClientKeys,
+    create_client_keys,
+    describe_keys,
+    select_newest_keys,
+)
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts, declare_hosting
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 
@@ -31,13 +36,13 @@ class ClusterStack:
     Attributes:
         hosting: Parts of the stack's own cluster.
         images: Images that the cluster and the sites run.
-        keys: API key of each client.
+        keys: API keys of each client, by name.
         sites: Stack output about each site.
     """
 
     hosting: KubernetesHostingParts
     images: HostingImages
-    keys: dict[str, pulumi.Output[str]]
+    keys: ClientKeys
     sites: dict[str, Any]
 
 
@@ -97,6 +102,7 @@ def declare_cluster_stack(
         spec,
         models,
         settings,
+        root=root,
         namespace=spec.kubernetes.namespace,
         limits_prefix=f"berth:{stack}",
         has_pod_metrics=has_pod_metrics,
@@ -111,9 +117,11 @@ def declare_cluster_stack(
 
 def build_outputs(spec: HostingSpec, parts: ClusterStack, root: Path) -> dict[str, Any]:
     """Return the outputs that every stack with a cluster has."""
+    clients = build_clients(spec)
     return {
         "namespace": parts.hosting.namespace.name,
-        "api_keys": pulumi.Output.secret(parts.keys),
+        "api_keys": pulumi.Output.secret(select_newest_keys(clients, parts.keys)),
+        "client_keys": pulumi.Output.secret(describe_keys(clients, parts.keys)),
         "images": parts.images.reports,
         "models": build_models_output(spec, parts.hosting, root),
         **({"sites": parts.sites} if parts.sites else {}),

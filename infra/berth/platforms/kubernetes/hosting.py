@@ -5,7 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from berth.platforms.hosted_models import build_clients, build_models
+from berth.platforms.hosted_models import (
+    build_blocking,
+    build_clients,
+    build_jwt,
+    build_models,
+)
 from berth.spec import HostingSpec, version_directory
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
@@ -71,6 +76,7 @@ def build_hosting_args(
     models: Mapping[str, HostedModelArgs],
     settings: ImageSettings,
     *,
+    root: Path,
     namespace: str,
     limits_prefix: str,
     has_pod_metrics: bool,
@@ -79,6 +85,7 @@ def build_hosting_args(
 
     Args:
         models: Models of the cluster. An edge site hosts only some of the stack's models.
+        root: Directory of the project.
         limits_prefix: First part of the keys in a Valkey server that the specification names.
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
     """
@@ -88,6 +95,8 @@ def build_hosting_args(
         models=models,
         images=settings,
         clients=build_clients(spec),
+        jwt=build_jwt(spec, root),
+        blocking=build_blocking(spec),
         limits=HostingLimitsArgs(
             valkey_url=limits.valkey_url,
             prefix=limits_prefix,

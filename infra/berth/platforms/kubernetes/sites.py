@@ -1,6 +1,5 @@
 """Edge sites: other clusters of a stack that run some of its models from the same images."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from berth.platforms.kubernetes.cluster import get_api_host, get_cluster_access,
 from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, SpecError
+from pulumi_berth.api_key import ClientKeys
 from pulumi_berth.kubernetes.hosting import KubernetesHostingArgs, declare_hosting
 from pulumi_berth.kubernetes.hosting_images import HostingImages
 
@@ -38,7 +38,7 @@ def deploy_site(
     *,
     stack: str,
     images: HostingImages,
-    keys: Mapping[str, pulumi.Output[str]],
+    keys: ClientKeys,
     root: Path,
 ) -> dict[str, Any]:
     """Declare one site as children of one component. Return the stack output about the site.

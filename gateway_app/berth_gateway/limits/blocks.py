@@ -1,0 +1,136 @@
+"""Blocks: clients that keep exceeding their limits, and addresses that keep guessing keys."""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from berth_gateway.config import Blocking
+
+MAX_SUBJECTS = 10_000
+"""Clients or addresses with offenses that are remembered. An entry takes about 300 bytes. Above
+this number, the subject whose last offense is the oldest is forgotten."""
+_MAX_CLIENT_ADDRESSES = 64
+"""Addresses remembered per client. A specification has at most 300 clients."""
+_MAX_DOUBLINGS = 32
+# The holder of an IPv6 subscription controls all addresses of its prefix (RFC 6177).
+_IPV6_PREFIX = 64
+
+
+@dataclass
+class _Offenses:
+    """What is remembered about a subject.
+
+    Attributes:
+        count: Offenses in the window.
+        window_start: Start of the window.
+        blocks: Number of blocks in a row, each twice as long as the one before.
+        blocked_until: End of the last block.
+    """
+
+    count: int
+    window_start: float
+    blocks: int = 0
+    blocked_until: float = 0.0
+
+
+class BlockList:
+    """Blocks subjects that commit too many offenses within a window.
+
+    Args:
+        clock: Returns monotonic time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._subjects: OrderedDict[str, _Offenses] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def get_seconds_left(self, subject: str) -> int:
+        """Return the rest of the subject's block, in whole seconds. 0 if it is not blocked."""
+        entry = self._subjects.get(subject)
+        if entry is None:
+            return 0
+        return max(0, math.ceil(entry.blocked_until - self._clock()))
+
+    def record(self, subject: str, threshold: int, blocking: Blocking) -> int:
+        """Count an offense. If it reaches the threshold, block the subject.
+
+        Returns:
+            The duration of the block that starts now, in seconds. 0 if none starts.
+        """
+        now = self._clock()
+        entry = self._subjects.get(subject)
+        if entry is None:
+            entry = self._subjects[subject] = _Offenses(0, now)
+            if len(self._subjects) > MAX_SUBJECTS:
+                self._subjects.popitem(last=False)
+        else:
+            self._subjects.move_to_end(subject)
+        if now - entry.window_start > blocking.window_seconds:
+            entry.count, entry.window_start = 0, now
+        entry.count += 1
+        if entry.count < threshold:
+            return 0
+        if now - entry.blocked_until > blocking.max_seconds:
+            entry.blocks = 0
+        factor = math.ldexp(1, min(entry.blocks, _MAX_DOUBLINGS))
+        seconds = min(blocking.first_seconds * factor, blocking.max_seconds)
+        entry.blocks += 1
+        entry.count, entry.window_start = 0, now + seconds
+        entry.blocked_until = now + seconds
+        return math.ceil(seconds)
+
+    def keep_only(self, subjects: Container[str]) -> None:
+        """Forget all other subjects."""
+        for subject in [each for each in self._subjects if each not in subjects]:
+            del self._subjects[subject]
+
+    def count_blocked(self) -> int:
+        """Return the number of subjects that are blocked now."""
+        now = self._clock()
+        return sum(entry.blocked_until > now for entry in self._subjects.values())
+
+
+class KnownAddresses:
+    """The addresses from which each client has authenticated, the latest ones.
+
+    Many clients can share an address. While the address is blocked because one of its users guesses
+    keys, the clients that are known there are still served.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, OrderedDict[str, None]] = {}
+
+    def add(self, client: str, address: str) -> None:
+        """Remember that a client has authenticated from an address."""
+        known = self._addresses.setdefault(client, OrderedDict())
+        known[address] = None
+        known.move_to_end(address)
+        if len(known) > _MAX_CLIENT_ADDRESSES:
+            known.popitem(last=False)
+
+    def has(self, client: str, address: str) -> bool:
+        """Return whether a client has authenticated from an address."""
+        return address in self._addresses.get(client, ())
+
+    def keep_only(self, clients: Container[str]) -> None:
+        """Forget the addresses of all other clients."""
+        self._addresses = {n: known for n, known in self._addresses.items() if n in clients}
+
+
+def normalize_address(text: str) -> str | None:
+    """Return an IPv4 address, or the /64 prefix of an IPv6 address. None if it is neither."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        network = ipaddress.ip_network((int(address), _IPV6_PREFIX), strict=False)
+        return str(network)
+    return str(address)
