@@ -167,3 +167,28 @@ def test_installed_scanner_gets_severity(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_reference_is_split_into_repository_and_digest(reference: str) -> None:
     assert split_reference(reference) == ("reg.example.com:5000/a/b", f"sha256:{'0' * 64}")
+
+
+def test_required_scanner_that_is_not_installed_rejects_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scan = replace(_scan(), required=True)
+    with pytest.raises(ScanError, match="No scanner is installed to check x, and one is required"):
+        run_scan(scan, "x")
+
+
+@pytest.mark.parametrize("fail_on", ["high", "never"])
+def test_program_missing_inside_a_shell_does_not_pass(fail_on: str) -> None:
+    with pytest.raises(ScanError, match="Could not run the scanner: sh exited with status 127"):
+        run_scan(_scan("sh", "-c", "no-such-scanner {image}", fail_on=fail_on), "x")
+
+
+def test_installed_scanner_that_fails_does_not_pass_when_fail_on_is_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trivy").write_text("#!/bin/sh\necho cannot download the database\nexit 1\n")
+    (tmp_path / "trivy").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ScanError, match="cannot download the database"):
+        run_scan(_scan(fail_on="never"), "x")
