@@ -32,7 +32,11 @@ def _layer(number: int) -> Layer:
 
 
 def test_configuration_extends_base_configuration() -> None:
-    base = json.loads(documents.build_config({}, "amd64", [("base", _layer(1))], _RUN).data)
+    base = documents.BaseConfig(
+        environment={"A": "1", "B": "2"},
+        diff_ids=["id1"],
+        history=[{"created": documents.CREATED, "created_by": "base"}],
+    )
     run = replace(_RUN, environment={"B": "3"})
     whole = json.loads(documents.build_config(base, "amd64", [("app", _layer(2))], run).data)
     assert whole["rootfs"]["diff_ids"] == ["id1", "id2"]
@@ -42,7 +46,7 @@ def test_configuration_extends_base_configuration() -> None:
 
 
 def test_manifest_lists_base_layers_first() -> None:
-    config = documents.build_config({}, "amd64", [], _RUN)
+    config = documents.build_config(documents.BaseConfig(), "amd64", [], _RUN)
     base = [{"mediaType": documents.LAYER, "digest": "sha256:0", "size": 9}]
     manifest = json.loads(documents.build_manifest(base, config, [_layer(1)], {"a": "b"}).data)
     assert [layer["digest"] for layer in manifest["layers"]] == ["sha256:0", "sha256:1"]
