@@ -32,7 +32,11 @@ def _layer(number: int) -> Layer:
 
 
 def test_configuration_extends_base_configuration() -> None:
-    base = json.loads(documents.build_config({}, "amd64", [("base", _layer(1))], _RUN).data)
+    base = documents.BaseConfig(
+        environment={"A": "1", "B": "2"},
+        diff_ids=["id1"],
+        history=[{"created": documents.CREATED, "created_by": "base"}],
+    )
     run = replace(_RUN, environment={"B": "3"})
     whole = json.loads(documents.build_config(base, "amd64", [("app", _layer(2))], run).data)
     assert whole["rootfs"]["diff_ids"] == ["id1", "id2"]
@@ -42,7 +46,7 @@ def test_configuration_extends_base_configuration() -> None:
 
 
 def test_manifest_lists_base_layers_first() -> None:
-    config = documents.build_config({}, "amd64", [], _RUN)
+    config = documents.build_config(documents.BaseConfig(), "amd64", [], _RUN)
     base = [{"mediaType": documents.LAYER, "digest": "sha256:0", "size": 9}]
     manifest = json.loads(documents.build_manifest(base, config, [_layer(1)], {"a": "b"}).data)
     assert [layer["digest"] for layer in manifest["layers"]] == ["sha256:0", "sha256:1"]
@@ -167,3 +171,28 @@ def test_installed_scanner_gets_severity(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_reference_is_split_into_repository_and_digest(reference: str) -> None:
     assert split_reference(reference) == ("reg.example.com:5000/a/b", f"sha256:{'0' * 64}")
+
+
+def test_required_scanner_that_is_not_installed_rejects_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scan = replace(_scan(), required=True)
+    with pytest.raises(ScanError, match="No scanner is installed to check x, and one is required"):
+        run_scan(scan, "x")
+
+
+@pytest.mark.parametrize("fail_on", ["high", "never"])
+def test_program_missing_inside_a_shell_does_not_pass(fail_on: str) -> None:
+    with pytest.raises(ScanError, match="Could not run the scanner: sh exited with status 127"):
+        run_scan(_scan("sh", "-c", "no-such-scanner {image}", fail_on=fail_on), "x")
+
+
+def test_installed_scanner_that_fails_does_not_pass_when_fail_on_is_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trivy").write_text("#!/bin/sh\necho cannot download the database\nexit 1\n")
+    (tmp_path / "trivy").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ScanError, match="cannot download the database"):
+        run_scan(_scan(fail_on="never"), "x")

@@ -3,9 +3,16 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from berth_data.manifest import MANIFEST_NAME, file_sha256
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.descriptor import (
+    Descriptor,
+    RegistryContentError,
+    decode_document,
+    parse_descriptors,
+)
 from pulumi_berth.oci.registry import RegistryError, Repository
 from pulumi_berth.oci.tree import PLAIN, Entry, Tree, text_file
 
@@ -61,21 +68,49 @@ def dataset_tree(repository: Repository, digest: str) -> Tree:
     Raises:
         RegistryError: If the artifact is missing or is not a dataset.
     """
-    content = json.loads(repository.manifest(digest).data)
+    content = decode_document(repository.manifest(digest).data)
     if content.get("artifactType") != ARTIFACT_TYPE:
         raise RegistryError(
             f"{repository.name}@{digest} is not a dataset. Push it with `berth data push`."
         )
+    try:
+        files = _read_files(content)
+    except RegistryContentError as error:
+        raise RegistryError(
+            f"Dataset {repository.name}@{digest} is not valid: {error}. Push it again."
+        ) from error
     tree: Tree = {}
     checksums: dict[str, str] = {}
-    for layer in content["layers"]:
-        name = layer["annotations"][TITLE]
-        path = repository.blob(layer["digest"])
+    for name, descriptor in files.items():
+        path = repository.blob(descriptor.digest, descriptor.size)
         tree[f"{DATA}/{name}"] = Entry(mode=PLAIN, path=path)
-        checksums[name] = layer["digest"].removeprefix("sha256:")
+        checksums[name] = descriptor.digest.removeprefix("sha256:")
     manifest = json.dumps({"files": checksums}, indent=1, sort_keys=True) + "\n"
     tree[f"{DATA}/{MANIFEST_NAME}"] = text_file(manifest)
     return tree
+
+
+def _read_files(content: dict[str, Any]) -> dict[str, Descriptor]:
+    """Return the files of a dataset by their path, which must be inside its directory."""
+    files: dict[str, Descriptor] = {}
+    for entry, descriptor in zip(
+        content.get("layers") or (), parse_descriptors(content, "layers"), strict=True
+    ):
+        annotations = entry.get("annotations")
+        name = annotations.get(TITLE) if isinstance(annotations, dict) else None
+        if not isinstance(name, str) or not _is_relative_path(name) or name in files:
+            raise RegistryContentError(f"{name!r} is not the path of a file inside the dataset")
+        files[name] = descriptor
+    return files
+
+
+def _is_relative_path(name: str) -> bool:
+    """Return whether a path stays inside its directory."""
+    return (
+        bool(name)
+        and "\0" not in name
+        and all(part not in ("", ".", "..") for part in name.split("/"))
+    )
 
 
 def _list_files(directory: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import pulumi
 
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.images import layers
+from pulumi_berth.images.base_environment import BASE_ENVIRONMENT, CUDA_ENVIRONMENT
 from pulumi_berth.images.built_image import (
     BuiltImage,
     ImageLayer,
@@ -23,17 +24,6 @@ class Runtime(StrEnum):
     SERVING_CPU = "serving-cpu"
     SERVING_CUDA = "serving-cuda"
     GATEWAY = "gateway"
-
-
-_ENVIRONMENT = {
-    "PYTHONPATH": f"/{layers.LIBRARIES}:/{layers.PROGRAMS}",
-    "PYTHONDONTWRITEBYTECODE": "1",  # The root file system is read-only.
-    "PYTHONUNBUFFERED": "1",
-    "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime sends telemetry by default.
-}
-# Directories in which NVIDIA's wheels install the libraries that onnxruntime loads.
-_CUDA_LIBRARIES = ("cu13/lib", "cudnn/lib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +80,4 @@ class HardenedBaseImage(pulumi.ComponentResource):
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:
-    if runtime is not Runtime.SERVING_CUDA:
-        return _ENVIRONMENT
-    directories = [f"/{layers.LIBRARIES}/nvidia/{directory}" for directory in _CUDA_LIBRARIES]
-    return _ENVIRONMENT | {"LD_LIBRARY_PATH": ":".join(directories)}
+    return dict(CUDA_ENVIRONMENT if runtime is Runtime.SERVING_CUDA else BASE_ENVIRONMENT)

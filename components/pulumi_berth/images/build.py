@@ -1,23 +1,18 @@
 """Building images: from the layers of an image to its digest in the registry."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pulumi_berth.images.contents import read_contents
+from pulumi_berth.images.base_reader import BaseImage, ImageCheckError, read_base
+from pulumi_berth.images.contents import Contents, LayerError, read_contents
 from pulumi_berth.images.report import build_report, find_defects
 from pulumi_berth.images.sbom import MEDIA_TYPE, build_sbom
 from pulumi_berth.images.scan import Scan, run_scan
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.documents import Document, RunConfig
 from pulumi_berth.oci.layer import Layer
-from pulumi_berth.oci.registry import Repository, split_reference
-
-
-class ImageCheckError(RuntimeError):
-    """An image failed a check and must not be deployed."""
+from pulumi_berth.oci.registry import Repository
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +34,11 @@ class Image:
     layers: Mapping[str, Sequence[tuple[str, Layer]]]
     run: RunConfig
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def uses_plain_http(self) -> bool:
+        """Return whether the base image is in the same registry, and that has no TLS."""
+        host = (self.base or "").partition("/")[0]
+        return self.repository.plain_http and host == self.repository.name.partition("/")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,14 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     manifests: dict[str, Document] = {}
     reports: dict[str, dict[str, Any]] = {}
     for architecture, layers in image.layers.items():
-        base_layers, base_config = _read_base(image, architecture)
+        base = read_base(image.base, architecture, plain_http=image.uses_plain_http())
         added = [layer for _, layer in layers]
-        config = documents.build_config(base_config, architecture, layers, image.run)
+        config = documents.build_config(base.config, architecture, layers, image.run)
+        base_layers = [layer.as_dict() for layer in base.layers]
         manifest = documents.build_manifest(base_layers, config, added, image.annotations)
         manifests[architecture] = manifest
-        paths = [*(_base_blob(image, entry["digest"]) for entry in base_layers)]
-        contents = read_contents([*paths, *(layer.path for layer in added)])
-        compressed = sum(int(entry["size"]) for entry in base_layers)
+        contents = _read_contents(image, base, added)
+        compressed = sum(layer.size for layer in base.layers)
         compressed += sum(layer.size for layer in added)
         report = build_report(contents, {"config": {"User": image.run.user}}, compressed)
         reports[architecture] = asdict(report)
@@ -87,8 +87,8 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
             )
         for layer in added:
             image.repository.push_file(layer.path, layer.digest)
-        for entry, path in zip(base_layers, paths, strict=True):
-            image.repository.push_file(path, entry["digest"])
+        for descriptor, path in zip(base.layers, base.paths, strict=True):
+            image.repository.push_file(path, descriptor.digest)
         image.repository.push_document(config)
         image.repository.push_manifest(manifest)
         name = f"{image.repository.name}@{manifest.digest}"
@@ -101,45 +101,22 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     return PushedImage(digest=whole.digest, reference=reference, scanner=scanner, reports=reports)
 
 
+def _read_contents(image: Image, base: BaseImage, added: Sequence[Layer]) -> Contents:
+    paths = [*base.paths, *(layer.path for layer in added)]
+    diff_ids = [*base.config.diff_ids, *(layer.diff_id for layer in added)]
+    try:
+        return read_contents(paths, diff_ids)
+    except LayerError as error:
+        raise ImageCheckError(
+            f"Image {image.repository.name} failed its checks: {error}. Nothing was pushed. "
+            f"Correct the base image {image.base or ''}.".replace(" .", ".")
+        ) from error
+
+
 def _index_or_manifest(manifests: Mapping[str, Document]) -> Document:
     if len(manifests) == 1:
         return next(iter(manifests.values()))
     return documents.build_index(manifests)
-
-
-def _read_base(image: Image, architecture: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the layer descriptors and the configuration of the base for one architecture."""
-    if image.base is None:
-        return [], {}
-    name, digest = split_reference(image.base)
-    repository = _base_repository(image, name)
-    content = _decode(repository.manifest(digest))
-    if "manifests" in content:
-        digests = {
-            entry["platform"]["architecture"]: entry["digest"] for entry in content["manifests"]
-        }
-        if architecture not in digests:
-            raise ImageCheckError(
-                f"Base image {image.base} does not support {architecture}; it supports "
-                f"{', '.join(digests)}. Use another base image or change images.architectures."
-            )
-        content = _decode(repository.manifest(digests[architecture]))
-    return content["layers"], repository.json_blob(content["config"]["digest"])
-
-
-def _decode(document: Document) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(document.data)
-    return content
-
-
-def _base_repository(image: Image, name: str) -> Repository:
-    is_same_registry = name.partition("/")[0] == image.repository.name.partition("/")[0]
-    return Repository(name=name, plain_http=is_same_registry and image.repository.plain_http)
-
-
-def _base_blob(image: Image, digest: str) -> Path:
-    assert image.base is not None
-    return _base_repository(image, split_reference(image.base)[0]).blob(digest)
 
 
 def _attach_sbom(repository: Repository, manifest: Document, sbom: bytes) -> None:

@@ -52,6 +52,8 @@ class ImageSettings:
     """Lowest severity of a finding that rejects an image. Defaults to `high`."""
     ignore_unfixed: bool | None = None
     """True to ignore findings without a fix. Defaults to false."""
+    require_scanner: bool | None = None
+    """True to reject images if no scanner is installed. Defaults to false."""
     debian_mirrors: Sequence[str] | None = None
     """Mirrors of Debian packages. Defaults to Debian's servers. Every package is checked against a
     pinned SHA-256."""
@@ -132,6 +134,8 @@ class BuiltImage(Resource, module="berth", name="BuiltImage"):
                     "command": list(settings.scan_command or ()),
                     "fail_on": default_to(settings.fail_on, Severity.HIGH).value,
                     "ignore_unfixed": default_to(settings.ignore_unfixed, False),
+                    # Absent by default, so that images that older versions built stay unchanged.
+                    **({"required": True} if settings.require_scanner else {}),
                 },
                 "reference": None,
                 "digest": None,

@@ -1,12 +1,29 @@
 """The contents of an image, read from its layers."""
 
+import gzip
+import hashlib
+import io
 import tarfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
+from typing import IO
+
+from typing_extensions import Buffer
 
 _WHITEOUT = ".wh."
+_GZIP = b"\x1f\x8b"
+# Bounds of a layer, far above Berth's own: its CUDA libraries have 3 GB in 3,000 files.
+_MAX_UNPACKED_BYTES = 128 << 30
+_MAX_MEMBERS = 1_000_000
+_MAX_METADATA_BYTES = 16 << 20
+_READ_BYTES = 1 << 20
+
+
+class LayerError(ValueError):
+    """A layer that is not an archive, is too large, or differs from its digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +66,27 @@ class Contents:
     packages: list[ImagePackage]
 
 
-def read_contents(layers: Iterable[Path]) -> Contents:
-    """Read the combined contents of `layers` (compressed archives, lowest first)."""
+def read_contents(layers: Iterable[Path], diff_ids: Sequence[str] | None = None) -> Contents:
+    """Read the combined contents of `layers` (compressed archives, lowest first).
+
+    Args:
+        diff_ids: Digest of each uncompressed archive, to compare it with.
+
+    Raises:
+        LayerError: If a layer is not an archive, exceeds the bounds, or differs from its digest.
+    """
     files: dict[str, ImageFile] = {}
     metadata: dict[str, str] = {}
-    for layer in layers:
-        with tarfile.open(layer) as tar:
-            for member in tar:
-                path = member.name.removeprefix("./").rstrip("/")
-                if PurePosixPath(path).name.startswith(_WHITEOUT):
-                    _apply_whiteout(files, PurePosixPath(path))
-                    continue
-                files[path] = _describe(member)
-                if member.isfile() and _is_package_metadata(path):
-                    stream = tar.extractfile(member)
-                    assert stream is not None
-                    metadata[path] = stream.read().decode(errors="replace")
+    for number, layer in enumerate(layers):
+        try:
+            digest = _read_layer(layer, files, metadata)
+        except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+            raise LayerError(f"layer {number + 1} is not a readable archive: {error}") from error
+        if diff_ids is not None and digest != diff_ids[number]:
+            raise LayerError(
+                f"layer {number + 1} unpacks to {digest}, but the configuration of the image lists "
+                f"{diff_ids[number]}"
+            )
     packages = [
         package
         for path, text in sorted(metadata.items())
@@ -72,6 +94,66 @@ def read_contents(layers: Iterable[Path]) -> Contents:
         for package in _parse_packages(path, text)
     ]
     return Contents(files, packages)
+
+
+def _read_layer(layer: Path, files: dict[str, ImageFile], metadata: dict[str, str]) -> str:
+    """Add the members of a layer, and return the digest of the uncompressed archive."""
+    with layer.open("rb") as raw:
+        is_gzip = raw.read(2) == _GZIP
+        raw.seek(0)
+        source = gzip.GzipFile(fileobj=raw) if is_gzip else raw
+        stream = _HashingReader(source)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for number, member in enumerate(tar):
+                if number >= _MAX_MEMBERS:
+                    raise LayerError(f"a layer has more than {_MAX_MEMBERS} files")
+                path = member.name.removeprefix("./").rstrip("/")
+                if PurePosixPath(path).name.startswith(_WHITEOUT):
+                    _apply_whiteout(files, PurePosixPath(path))
+                    continue
+                files[path] = _describe(member)
+                if member.isfile() and _is_package_metadata(path):
+                    metadata[path] = _read_metadata(tar, member)
+        # The digest also covers the padding behind the archive.
+        while stream.read(_READ_BYTES):
+            pass
+    return stream.digest()
+
+
+def _read_metadata(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    if member.size > _MAX_METADATA_BYTES:
+        raise LayerError(
+            f"/{member.name} has {member.size} bytes, more than {_MAX_METADATA_BYTES} for the "
+            "description of packages"
+        )
+    stream = tar.extractfile(member)
+    assert stream is not None
+    return stream.read().decode(errors="replace")
+
+
+class _HashingReader(io.RawIOBase):
+    """A reader that computes the digest of what it passes on, up to the bound of a layer."""
+
+    def __init__(self, source: IO[bytes] | gzip.GzipFile) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self._length = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        data = self._source.read(len(view))
+        self._length += len(data)
+        if self._length > _MAX_UNPACKED_BYTES:
+            raise LayerError(f"a layer unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
+        self._hash.update(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 def _describe(member: tarfile.TarInfo) -> ImageFile:

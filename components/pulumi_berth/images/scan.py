@@ -5,12 +5,16 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SCANNERS = ("trivy", "grype")
+"""Programs that are used without a configured command, in this order."""
 NO_SCANNER = "none installed"
 """The name of the scanner in the result if no scanner is installed."""
 
 _TIMEOUT_SECONDS = 900
 _SEVERITIES = ("low", "medium", "high", "critical")
 _SHOWN_CHARACTERS = 2000
+# Exit statuses with which a shell reports that a program is missing or cannot run (POSIX, 2.8.2).
+_NOT_RUN = (126, 127)
 
 
 class ScanError(RuntimeError):
@@ -26,11 +30,13 @@ class Scan:
             scanner.
         fail_on: Lowest severity that rejects an image, or `never`.
         ignore_unfixed: True to ignore findings without a fix.
+        required: True to reject an image that cannot be scanned because no scanner is installed.
     """
 
     command: Sequence[str]
     fail_on: str
     ignore_unfixed: bool
+    required: bool = False
 
 
 def run_scan(scan: Scan, image: str) -> str:
@@ -44,6 +50,11 @@ def run_scan(scan: Scan, image: str) -> str:
     command = [part.replace("{image}", image) for part in scan.command]
     command = command or find_scanner(scan, image)
     if not command:
+        if scan.required:
+            raise ScanError(
+                f"No scanner is installed to check {image}, and one is required. Install "
+                f"{' or '.join(SCANNERS)}, or set images.scan.command."
+            )
         return NO_SCANNER
     try:
         result = subprocess.run(
@@ -58,8 +69,15 @@ def run_scan(scan: Scan, image: str) -> str:
         raise ScanError(
             f"Could not run the scanner: {error}. Set images.scan.command to a working scanner."
         ) from error
+    output = (result.stdout + result.stderr).strip()[-_SHOWN_CHARACTERS:]
+    # Without a severity that fails, an installed scanner exits with another status only on errors.
+    has_failed = scan.fail_on == "never" and not scan.command and result.returncode
+    if has_failed or result.returncode in _NOT_RUN:
+        raise ScanError(
+            f"Could not run the scanner: {command[0]} exited with status {result.returncode}. Set "
+            f"images.scan.command to a working scanner.\n{output}"
+        )
     if result.returncode and scan.fail_on != "never":
-        output = (result.stdout + result.stderr).strip()[-_SHOWN_CHARACTERS:]
         raise ScanError(
             f"{command[0]} rejected {image} (exit status {result.returncode}). Fix the findings "
             f"below, or change images.scan.\n{output}"

@@ -6,7 +6,7 @@ https://github.com/opencontainers/image-spec
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +56,21 @@ class RunConfig:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """What an image takes over from the configuration of its base image.
+
+    Attributes:
+        environment: Environment variables.
+        diff_ids: Digests of the uncompressed layers.
+        history: Descriptions of the layers.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    diff_ids: Sequence[str] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+
+
 def encode_document(media_type: str, content: Mapping[str, Any]) -> Document:
     """Encode `content` so that equal content gives an equal digest."""
     data = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
@@ -67,20 +82,16 @@ EMPTY_CONFIG = encode_document(EMPTY, {})
 
 
 def build_config(
-    base: Mapping[str, Any], architecture: str, layers: Sequence[tuple[str, Layer]], run: RunConfig
+    base: BaseConfig, architecture: str, layers: Sequence[tuple[str, Layer]], run: RunConfig
 ) -> Document:
     """Build the configuration of an image on top of a base image.
 
     Args:
-        base: Configuration of the base image. Empty for an image without a base.
+        base: What the image takes over from its base image.
         layers: Description and layer, lowest first.
     """
-    history = list(base.get("history", []))
-    diff_ids = list(base.get("rootfs", {}).get("diff_ids", []))
-    inherited = dict(
-        item.split("=", 1) for item in (base.get("config") or {}).get("Env") or [] if "=" in item
-    )
-    environment = {**inherited, **run.environment}
+    history, diff_ids = list(base.history), list(base.diff_ids)
+    environment = {**base.environment, **run.environment}
     return encode_document(
         CONFIG,
         {

@@ -1,12 +1,14 @@
 """A client for OCI registries: push and read blobs and manifests.
 
-The client uses the credentials of `docker login`. For ECR it uses the AWS credentials.
+The client uses the credentials of `docker login`. For ECR it uses the AWS credentials. Whatever it
+reads is bounded by its declared size while it arrives, and compared with its digest before use.
 """
 
-import json
+import functools
+import hashlib
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,14 @@ from oras.provider import Registry as OrasRegistry
 from berth_data.manifest import file_sha256
 from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.descriptor import (
+    MAX_BLOB_BYTES,
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    RegistryContentError,
+    check_digest,
+    decode_document,
+)
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.ecr import ecr_login
 
@@ -28,6 +38,10 @@ _ACCEPT = ", ".join(
 # oras reads a blob into memory unless it uploads chunks. ECR accepts parts of 5 to 10 MiB:
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
 _CHUNK_BYTES = 8 << 20
+
+_READ_BYTES = 1 << 20
+# Time limits for a connection, and for the next bytes of a response, in seconds.
+_TIMEOUTS = (10, 60)
 
 # Waiting times after the registry reports a blob as unknown, in seconds.
 _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -104,46 +118,121 @@ class Repository:
         self._expect(response, 200, f"look up {reference}")
         return response.headers.get("Docker-Content-Digest")
 
-    def manifest(self, reference: str) -> Document:
-        """Return the manifest or index with a tag or digest."""
-        response = self._request("GET", "manifests", reference, headers={"Accept": _ACCEPT})
-        self._expect(response, 200, f"read {reference}")
-        content = response.json()
-        document = Document(
-            media_type=content.get("mediaType") or response.headers["Content-Type"],
-            data=response.content,
+    def manifest(self, reference: str, size: int | None = None) -> Document:
+        """Return the manifest or index with a tag or digest.
+
+        Args:
+            size: Size in the index that lists the manifest.
+
+        Raises:
+            RegistryError: If it is missing, too large, not JSON, or differs from its digest. For a
+                tag, the digest is the one that the registry declares.
+        """
+        subject = f"manifest {self.name}@{reference}"
+        if ":" in reference:
+            self._check(subject, check_digest, reference)
+        response = self._request(
+            "GET", "manifests", reference, headers={"Accept": _ACCEPT}, stream=True
         )
-        if reference.startswith("sha256:") and document.digest != reference:
-            raise RegistryError(
-                f"The registry returned manifest {document.digest} for {self.name}@{reference}. "
-                "Check the registry or a proxy in front of it."
+        with response:
+            self._expect(response, 200, f"read {reference}")
+            most = MAX_DOCUMENT_BYTES if size is None else size
+            data = b"".join(self._read(response, subject, most))
+        content = self._check(subject, decode_document, data)
+        document = Document(
+            media_type=str(content.get("mediaType") or response.headers.get("Content-Type")),
+            data=data,
+        )
+        declared = response.headers.get("Docker-Content-Digest")
+        expected = reference if ":" in reference else declared
+        if expected not in (None, document.digest) or (size is not None and len(data) != size):
+            raise self._difference(
+                f"manifest {document.digest} ({len(data)} bytes)", f"{self.name}@{expected}"
             )
         return document
 
-    def json_blob(self, digest: str) -> dict[str, Any]:
-        """Return the content of a JSON blob."""
-        content: dict[str, Any] = json.loads(self.blob(digest).read_bytes())
+    def json_blob(self, descriptor: Descriptor) -> dict[str, Any]:
+        """Return the content of a JSON blob, such as the configuration of an image."""
+        subject = f"blob {descriptor.digest} of {self.name}"
+        if descriptor.size > MAX_DOCUMENT_BYTES:
+            raise RegistryError(
+                f"The {subject} has {descriptor.size} bytes, more than {MAX_DOCUMENT_BYTES} for a "
+                "document. Use another image."
+            )
+        data = self.blob(descriptor.digest, descriptor.size).read_bytes()
+        content: dict[str, Any] = self._check(subject, decode_document, data)
         return content
 
-    def blob(self, digest: str) -> Path:
-        """Return a blob as a file in the cache, after verifying its digest."""
+    def blob(self, digest: str, size: int | None = None) -> Path:
+        """Return a blob as a file in the cache, after verifying its digest and size.
+
+        A file that is in the cache already is verified too: a full disk or another program can
+        damage it.
+
+        Args:
+            size: Size in the descriptor of the blob.
+
+        Raises:
+            RegistryError: If the blob is missing, or differs from its digest or size.
+        """
+        subject = f"blob {digest} of {self.name}"
+        self._check(subject, check_digest, digest)
         path = cache_directory("images", "blobs") / digest.replace(":", "-")
-        if not path.exists():
+        if not _has_content(path, digest, size):
+            path.unlink(missing_ok=True)
             with open_replacement(path) as temporary:
-                try:
-                    self._client.download_blob(Container(self.name), digest, str(temporary))
-                except (requests.RequestException, ValueError, OSError) as error:
-                    raise RegistryError(
-                        f"Could not read blob {digest} of {self.name}: {error}"
-                    ) from error
-                # oras does not compare the content with the digest.
-                actual = f"sha256:{file_sha256(temporary)}"
-                if actual != digest:
-                    raise RegistryError(
-                        f"The registry returned blob {actual} for {digest} of {self.name}. Check "
-                        "the registry or a proxy in front of it."
-                    )
+                self._download(subject, digest, size, temporary)
         return path
+
+    def _download(self, subject: str, digest: str, size: int | None, path: Path) -> None:
+        """Write a blob to `path`, and stop when it is longer than its size."""
+        hasher = hashlib.sha256()
+        length = 0
+        response = self._request("GET", "blobs", digest, stream=True)
+        with response, path.open("wb") as file:
+            self._expect(response, 200, f"read {digest}")
+            for chunk in self._read(response, subject, MAX_BLOB_BYTES if size is None else size):
+                hasher.update(chunk)
+                length += len(chunk)
+                file.write(chunk)
+        actual = f"sha256:{hasher.hexdigest()}"
+        if size is not None and length != size:
+            raise self._difference(f"{length} of {size} bytes", subject)
+        if actual != digest:
+            raise self._difference(f"blob {actual}", f"{digest} of {self.name}")
+
+    def _read(self, response: requests.Response, subject: str, most: int) -> Iterator[bytes]:
+        """Return the content in chunks.
+
+        Raises:
+            RegistryError: If it has more than `most` bytes, or ends too early.
+        """
+        length = 0
+        try:
+            for chunk in response.iter_content(_READ_BYTES):
+                length += len(chunk)
+                if length > most:
+                    raise self._difference(f"more than {most} bytes", subject)
+                yield chunk
+        except (requests.RequestException, OSError) as error:
+            raise RegistryError(
+                f"Could not read {subject}: {error}, after {length} bytes. Run the command again."
+            ) from error
+
+    def _check(self, subject: str, check: Any, value: Any) -> Any:
+        try:
+            return check(value)
+        except RegistryContentError as error:
+            raise RegistryError(
+                f"The {subject} is not valid: {error}. Check the reference, the registry, or a "
+                "proxy in front of it."
+            ) from error
+
+    def _difference(self, actual: str, expected: str) -> RegistryError:
+        return RegistryError(
+            f"The registry returned {actual} for {expected}. Check the registry or a proxy in "
+            "front of it."
+        )
 
     @property
     def _client(self) -> OrasRegistry:
@@ -155,6 +244,8 @@ class Repository:
         else:
             client = OrasRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
+        # oras has no time limits.
+        client.session.request = functools.partial(client.session.request, timeout=_TIMEOUTS)
         return client
 
     def _request(
@@ -165,6 +256,7 @@ class Repository:
         *,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
+        stream: bool = False,
     ) -> requests.Response:
         host, _, path = self.name.partition("/")
         scheme = "http" if self.plain_http else "https"
@@ -174,6 +266,7 @@ class Repository:
                 method,
                 headers=dict(headers or {}),
                 data=data,
+                stream=stream,
             )
         except (requests.RequestException, ValueError) as error:
             raise self._connection_error(error) from error
@@ -194,6 +287,13 @@ class Repository:
             f"A request to the registry of {self.name} failed: {error}. Check that it runs, that "
             "registry.url is correct, and whether it needs `docker login` or registry.plain_http."
         )
+
+
+def _has_content(path: Path, digest: str, size: int | None) -> bool:
+    """Return whether the file exists and has this content."""
+    if not path.is_file() or (size is not None and path.stat().st_size != size):
+        return False
+    return f"sha256:{file_sha256(path)}" == digest
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -25,12 +25,17 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
 
     Exit with status 1 if the stack differs from the stack in 'parity.stack'.
     """
-    from berth.cli.stacks import find_skipped_parts, load_deployable_spec, open_stack_for_update
+    from berth.cli.stacks import (
+        find_skipped_parts,
+        load_deployable_spec,
+        open_stack_for_update,
+        require_tools,
+    )
     from berth.operations.lifecycle import exclude
 
     root = find_project()
     spec = load_deployable_spec(root, name)
-    stack = open_stack_for_update(root, name, spec)
+    stack = require_tools(open_stack_for_update(root, name, spec), spec)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
     arguments += exclude(find_skipped_parts(spec, root))

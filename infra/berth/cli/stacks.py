@@ -72,6 +72,20 @@ def open_stack_for_update(
     return replace(stack, policy_pack=Path(str(files(_POLICY_PACK))))
 
 
+def require_tools(stack: "Stack", spec: HostingSpec) -> "Stack":
+    """Return the stack after checking the tools that the specification requires.
+
+    Raises:
+        OperationError: If a required tool is missing.
+    """
+    from berth.operations.required_tools import add_required_policy, check_required_tools
+
+    pack = Path(str(files(_POLICY_PACK)))
+    builds_images = "images" in get_platform(spec.platform).sections
+    check_required_tools(spec, stack.environment, pack, builds_images=builds_images)
+    return add_required_policy(stack, spec, pack)
+
+
 def read_recorded_state(root: Path, name: str) -> RecordedState:
     """Return outputs without secrets, and the latest update, without the engine if possible.
 

@@ -28,6 +28,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
         find_skipped_parts,
         load_deployable_spec,
         open_stack_for_update,
+        require_tools,
     )
     from berth.operations import lifecycle
     from berth.operations.status import summarize_stack
@@ -37,6 +38,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     root = find_project()
     spec = load_deployable_spec(root, name)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
+    stack = require_tools(stack, spec)
     parts = find_skipped_parts(spec, root)
     code = lifecycle.up(stack, yes=yes, skipped=parts)
     if code:

@@ -44,6 +44,9 @@ class ScanSpec(Section):
     """Minimum severity of a finding that stops the deployment."""
     ignore_unfixed: bool = False
     """If true, a finding without a fix does not stop the deployment."""
+    require_scanner: bool = False
+    """If true, `up` and `preview` stop before they change anything if no scanner is installed, and
+    no image passes without a scan."""
 
 
 class ImageSpec(Section):

@@ -45,6 +45,9 @@ class PolicySpec(Section):
 
     exceptions: list[ExceptionSpec] = Field(default=[], max_length=100)
     """Accepted exceptions."""
+    require_policy: bool = False
+    """If true, `up` and `preview` stop before they change anything if the rules cannot run. On
+    local, they then also run."""
     trusted_accounts: list[Account] = Field(default=[], max_length=100)
     """aws: Other accounts whose principals may assume roles or use resources of this stack. Your
     own accounts are in `aws:allowedAccountIds`."""

@@ -40,6 +40,7 @@ def build_image_settings(spec: HostingSpec, registry: str) -> ImageSettings:
         scan_command=list(spec.images.scan.command),
         fail_on=Severity(spec.images.scan.fail_on),
         ignore_unfixed=spec.images.scan.ignore_unfixed,
+        require_scanner=spec.images.scan.require_scanner,
         debian_mirrors=list(spec.images.debian_mirrors),
     )
 
