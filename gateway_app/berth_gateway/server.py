@@ -96,6 +96,7 @@ async def _serve(
             limiter,
             metrics,
             access_log=_LOG.isEnabledFor(logging.INFO),
+            has_controller=settings.authorize_port is not None,
         )
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
         body_memory = BodyMemory(settings.body_memory_bytes)
