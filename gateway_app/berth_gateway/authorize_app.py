@@ -5,7 +5,6 @@ each of them (external authorization; Traefik's `forwardAuth`).
 """
 
 import re
-from urllib.parse import unquote
 
 import httptools
 
@@ -92,7 +91,7 @@ def get_forwarded_method(context: RequestContext) -> str:
 
 
 def get_forwarded_path(context: RequestContext) -> str:
-    """Return the path of the client's request, decoded and without the query.
+    """Return the path of the client's request, still encoded and without the query.
 
     Raises:
         RequestError: 400 if X-Forwarded-Uri is missing, repeated or invalid.
@@ -102,12 +101,12 @@ def get_forwarded_path(context: RequestContext) -> str:
         path = httptools.parse_url(value).path
     except httptools.HttpParserInvalidURLError:
         path = None
-    if path is None:
+    if path is None or b"#" in value:
         raise RequestError(
             400,
             f"X-Forwarded-Uri is invalid. Send the client's path, such as {infer_path('{model}')}.",
         )
-    return unquote(path.decode("ascii"))
+    return path.decode("ascii")
 
 
 def _get_single_value(context: RequestContext, header: bytes) -> bytes:

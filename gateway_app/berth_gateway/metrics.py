@@ -29,6 +29,7 @@ class Metrics:
         address_blocks: Blocks of addresses that kept sending invalid keys.
         authorized: Inference requests that the ingress controller forwards, by client and model.
             Their outcome is not known to the gateway.
+        dropped_trailers: Headers after a chunked body, which the gateway drops.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
         limits_shared: 1 while Valkey decides about limits, otherwise 0.
         own_decisions: Decisions that this gateway made by itself, because Valkey was unreachable.
@@ -73,6 +74,11 @@ class Metrics:
             "berth_gateway_authorized_total",
             "Inference requests authorized for the ingress controller",
             ("client", "model"),
+            registry=self._registry,
+        )
+        self.dropped_trailers = Counter(
+            "berth_gateway_dropped_trailers_total",
+            "Headers after a chunked body, which the gateway drops",
             registry=self._registry,
         )
         self.reloads = Counter(

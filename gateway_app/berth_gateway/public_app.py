@@ -42,6 +42,11 @@ class PublicApp:
         metrics: Metrics of all requests.
         admission: Decides which requests are processed, also for the authorize app.
         is_draining: Whether the process is about to exit.
+
+    Args:
+        access_log: Write a line for each request.
+        trusts_forwarded_for: Whether `X-Forwarded-For` states the client's address.
+        has_controller: Whether an ingress controller forwards inference requests to the berths.
     """
 
     def __init__(
@@ -53,7 +58,8 @@ class PublicApp:
         metrics: Metrics,
         *,
         access_log: bool,
-        trusts_forwarded_for: bool = False,
+        trusts_forwarded_for: bool,
+        has_controller: bool,
     ) -> None:
         self.configs = configs
         self.limiter = limiter
@@ -63,12 +69,13 @@ class PublicApp:
         self.is_draining = False
         self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
         self._access_log = RequestLog() if access_log else None
+        self._has_controller = has_controller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
         context = RequestContext.from_scope(scope, receive, send)
         context.response_headers[REQUEST_ID] = context.request_id
-        route = parse_path(context.path)
+        route = self._parse_path(context.path)
         self.metrics.in_flight.inc()
         try:
             await respond_to_errors(context, self._respond(context, route))
@@ -77,6 +84,17 @@ class PublicApp:
             # Health checks come every few seconds and would fill the log.
             is_health_check = route is not None and route.operation.is_health_check
             self.record(context, is_logged=not is_health_check)
+
+    def _parse_path(self, path: str) -> Route | None:
+        """Return the route of a path.
+
+        Behind an ingress controller that forwards inference requests, one with encoded letters has
+        no route here: a controller that did not decode it would otherwise pass by the weights and
+        the shadow of its own route. Traefik decodes it.
+        """
+        route = parse_path(path)
+        is_inference = route is not None and route.operation is Operation.INFER
+        return None if self._has_controller and is_inference and "%" in path else route
 
     def record(self, context: RequestContext, *, is_logged: bool = True) -> None:
         """Count a request that has ended, and write it to the access log.

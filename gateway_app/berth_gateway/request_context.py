@@ -21,7 +21,7 @@ class RequestContext:
 
     Attributes:
         method: HTTP method of the request.
-        path: Decoded path, without the query.
+        path: Path as the client sent it, still encoded and without the query.
         headers: Headers of the request.
         receive: ASGI receive function.
         send: ASGI send function.
@@ -61,7 +61,7 @@ class RequestContext:
         headers: RawHeaders = scope["headers"]
         return cls(
             method=scope["method"],
-            path=scope["path"],
+            path=scope["raw_path"].decode("ascii"),
             headers=headers,
             receive=receive,
             send=send,
@@ -95,23 +95,24 @@ async def read_body(context: RequestContext, max_bytes: int, timeout_seconds: fl
     """Read the whole body, so that the request can be sent to a berth twice.
 
     Raises:
-        RequestError: 413 if the body is too large, 408 if it takes longer than the timeout.
+        RequestError: 413 if the body is too large, 408 if it takes longer than the timeout or ends
+            early, 503 if the bodies of other requests occupy the memory.
         ClientDisconnectedError: If the client disconnects first.
     """
-    parts: list[bytes] = []
-    length = 0
+    # One buffer that grows in place takes less memory than a list of parts and their sum.
+    body = bytearray()
     try:
         async with asyncio.timeout(timeout_seconds):
             while True:
                 message = await context.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnectedError
-                parts.append(message["body"])
-                length += len(message["body"])
-                if length > max_bytes:
+                part: bytes = message["body"]
+                if len(body) + len(part) > max_bytes:
                     raise _body_too_large(max_bytes)
                 if not message["more_body"]:
-                    return b"".join(parts)
+                    return bytes(body + part) if body else part
+                body += part
     except TimeoutError as error:
         raise RequestError(
             408,

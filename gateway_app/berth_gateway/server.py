@@ -23,6 +23,7 @@ from berth_gateway.settings import Settings, read_settings
 from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamPool
 from berth_protocol.asgi import App
+from berth_protocol.body_memory import BodyMemory
 from berth_protocol.environment import SettingError
 from berth_protocol.http_server import HttpServer, bind, listen, server_config
 from berth_protocol.json_logs import configure_logging
@@ -89,6 +90,7 @@ async def _serve(
             metrics,
             access_log=_LOG.isEnabledFor(logging.INFO),
             trusts_forwarded_for=settings.trusts_forwarded_for,
+            has_controller=settings.authorize_port is not None,
         )
         admission = gateway.admission
         metrics.observe_at_scrape(
@@ -109,14 +111,18 @@ async def _serve(
 
         configs.on_reload = on_reload
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
-        servers = {
-            name: HttpServer(server_config(app)) for name, app in apps.items() if name in sockets
-        }
+        body_memory = BodyMemory(settings.body_memory_bytes)
+
+        def create_server(app: App) -> HttpServer:
+            on_trailer = metrics.dropped_trailers.inc
+            return HttpServer(server_config(app, body_memory=body_memory, on_trailer=on_trailer))
+
+        servers = {name: create_server(app) for name, app in apps.items() if name in sockets}
         _handle_signals(settings, configs, gateway, [*servers.values()])
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(limiter)
             await stack.enter_async_context(
-                _serve_in_background(AdminApp(gateway), sockets["admin"])
+                _serve_in_background(create_server(AdminApp(gateway)), sockets["admin"])
             )
             await stack.enter_async_context(_watch_files(configs, settings.watch_seconds))
             _LOG.info(
@@ -162,9 +168,8 @@ def _handle_signals(
 
 
 @contextlib.asynccontextmanager
-async def _serve_in_background(app: App, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` until the end of the block."""
-    server = HttpServer(server_config(app))
+async def _serve_in_background(server: HttpServer, listener: socket.socket) -> AsyncIterator[None]:
+    """Run a server until the end of the block."""
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

@@ -11,7 +11,9 @@ from berth_gateway.limits.valkey_address import (
     WhenUnreachable,
     parse_valkey_url,
 )
+from berth_protocol.body_memory import default_body_memory
 from berth_protocol.environment import (
+    BODY_MEMORY,
     LOG_LEVELS,
     PORT,
     EnvironmentReader,
@@ -41,6 +43,7 @@ class Settings:
         state_dir: Directory that keeps the quota counters across restarts.
         token_file: File with the token that berths require. None sends no token.
         grace_seconds: Maximum time from SIGTERM to exit, in seconds.
+        body_memory_bytes: Memory for all request bodies together, in bytes.
         valkey: Valkey server that keeps the limits of several gateways. None if this gateway keeps
             them itself.
         valkey_prefix: First part of the keys in Valkey. Gateways with the same prefix share limits.
@@ -59,6 +62,7 @@ class Settings:
     state_dir: Path
     token_file: Path | None
     grace_seconds: float
+    body_memory_bytes: int
     valkey: ValkeyAddress | None
     valkey_prefix: str
     when_unreachable: WhenUnreachable
@@ -84,6 +88,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         state_dir=read("STATE_DIR", None, _writable_directory),
         token_file=read("TOKEN_FILE", "", _optional_path),
         grace_seconds=read("GRACE_SECONDS", "30", number(0.1, 3600)),
+        body_memory_bytes=read("BODY_MEMORY_BYTES", str(default_body_memory()), BODY_MEMORY),
         valkey=read("VALKEY_URL_FILE", "", _optional_valkey),
         valkey_prefix=read("VALKEY_PREFIX", "berth", _prefix),
         when_unreachable=read("VALKEY_UNREACHABLE", WhenUnreachable.OWN_LIMITS, _when_unreachable),

@@ -57,6 +57,9 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
 PORT = whole_number(1, 65535)
 """Parser for TCP ports."""
 
+BODY_MEMORY = whole_number(1, 2**40)
+"""Parser for the memory of all request bodies, in bytes."""
+
 
 def number(minimum: float, maximum: float) -> Callable[[str], float]:
     """Return a parser for numbers from `minimum` to `maximum`."""

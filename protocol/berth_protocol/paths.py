@@ -4,6 +4,7 @@ Names of models and versions are inserted into paths unchanged. Berth restricts 
 that need no quoting in a URL.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -93,8 +94,19 @@ class Route:
     version: str | None = None
 
 
-def parse_path(path: str) -> Route | None:
-    """Return the route of a decoded path, or None if the protocol does not define the path."""
+def parse_path(raw_path: str) -> Route | None:
+    """Return the route of a path as the client sent it, or None if the protocol has no such path.
+
+    Every program that reads a path uses this function, so that a path has one meaning. Equal are
+    only paths that RFC 3986 considers equal (section 6.2.2.2: an encoded letter, digit, `-`, `.`,
+    `_` or `~`), and a path with one slash at its end. A path with any other encoded character, such
+    as `%2F`, has no route: an ingress controller would find another route for it than a program
+    that decodes it. Repeated slashes and dot segments have no route either.
+    """
+    path = _ENCODED.sub(_decode_unreserved, raw_path) if "%" in raw_path else raw_path
+    if "%" in path:
+        return None
+    path = path.removesuffix("/")
     operation = _SERVER_PATHS.get(path)
     if operation is not None:
         return Route(operation)
@@ -102,10 +114,21 @@ def parse_path(path: str) -> Route | None:
     if prefix or not rest:
         return None
     model, *parts = rest.split("/")
-    if not model:
-        return None
     version = None
     if len(parts) > 1 and parts[0] == "versions":
         version, parts = parts[1], parts[2:]
+    if not all(_NAME.fullmatch(name) for name in (model, version) if name is not None):
+        return None
     operation = _MODEL_SUFFIXES.get("".join(f"/{part}" for part in parts))
     return None if operation is None else Route(operation, model, version)
+
+
+_ENCODED = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
+# Names of models and versions, as in the gateway's configuration. An error message can repeat them.
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def _decode_unreserved(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[1], 16))
+    return character if _UNRESERVED.fullmatch(character) else encoded[0]

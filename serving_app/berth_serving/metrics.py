@@ -75,6 +75,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self.dropped_trailers = Counter(
+            "berth_dropped_trailers",
+            "Headers after a chunked body, which the berth drops",
+            _LABELS,
+            registry=self._registry,
+        )
         self.info = Gauge(
             "berth_model_info",
             "Always 1; the labels identify the model version and the software that serves it",

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from berth_protocol.body_memory import default_body_memory
 from berth_protocol.environment import (
+    BODY_MEMORY,
     LOG_LEVELS,
     PORT,
     EnvironmentReader,
@@ -36,6 +38,7 @@ class Settings:
         loop_threshold_ms: A run that is estimated to be shorter, in milliseconds, runs in the
             event loop, where the handover to a thread would take longer than the run.
         max_body_bytes: Maximum length of a request body.
+        body_memory_bytes: Memory of each worker for all request bodies together, in bytes.
         max_batch: Maximum number of rows in a request.
         queue: Maximum number of queued requests.
         deadline_seconds: Time limit for a request.
@@ -57,6 +60,7 @@ class Settings:
     spinning: bool
     loop_threshold_ms: float
     max_body_bytes: int
+    body_memory_bytes: int
     max_batch: int
     queue: int
     deadline_seconds: float
@@ -77,17 +81,21 @@ class Settings:
         cores = str(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
+        workers = get("WORKERS", "1", whole_number(1, 256))
         return cls(
             model_dir=get("MODEL_DIR", None, directory),
             host=get("HOST", "127.0.0.1", str),
             port=get("PORT", "8080", PORT),
-            workers=get("WORKERS", "1", whole_number(1, 256)),
+            workers=workers,
             threads=get("THREADS", cores, whole_number(1, 1024)),
             intra_op_threads=get("INTRA_OP_THREADS", "1", whole_number(0, 1024)),
             inter_op_threads=get("INTER_OP_THREADS", "1", whole_number(0, 1024)),
             spinning=get("SPINNING", "false", flag),
             loop_threshold_ms=get("LOOP_THRESHOLD_MS", "0.5", number(0, 1000)),
             max_body_bytes=get("MAX_BODY_BYTES", "10485760", whole_number(1, 2**31)),
+            body_memory_bytes=get(
+                "BODY_MEMORY_BYTES", str(max(1, default_body_memory() // workers)), BODY_MEMORY
+            ),
             max_batch=get("MAX_BATCH", "1024", whole_number(1, 1_000_000)),
             queue=get("QUEUE", "256", whole_number(0, 1_000_000)),
             deadline_seconds=get("DEADLINE_SECONDS", "30", number(0.001, 3600)),

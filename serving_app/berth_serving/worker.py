@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import uvloop
 
+from berth_protocol.body_memory import BodyMemory
 from berth_protocol.errors import RequestError
 from berth_protocol.http_server import listen, server_config
 from berth_protocol.json_logs import log_event
@@ -56,7 +57,13 @@ def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) 
         onnxruntime=onnxruntime.__version__,
         berth=__version__,
     )
-    config = server_config(app, request_seconds=settings.deadline_seconds, date_header=False)
+    config = server_config(
+        app,
+        body_memory=BodyMemory(settings.body_memory_bytes),
+        on_trailer=metrics.dropped_trailers.labels(card.name, card.version).inc,
+        request_seconds=settings.deadline_seconds,
+        date_header=False,
+    )
     server = DrainingServer(config, plane, settings.grace_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_server(server, listener))

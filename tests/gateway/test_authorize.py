@@ -76,7 +76,14 @@ def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     ("method", "path"),
     [
         ("POST", "/"),
-        ("POST", "/v2/models/digits/infer/"),
+        ("POST", "/v2/models/digits/infer//"),
+        ("POST", "//v2/models/digits/infer"),
+        ("POST", "/v2/models/digits%2Finfer"),
+        ("POST", "/v2/models/digits/infer%2F"),
+        ("POST", "/v2/models/digits%2fversions%2f1/infer"),
+        ("POST", "/v2/models/x/%2e%2e/digits/infer"),
+        ("POST", "/v2/models/digits/infer%3Fa"),
+        ("POST", "/v2/models/digits;a/infer"),
         ("POST", "/v2/models//infer"),
         ("POST", "/v2/models/digits/versions/1/infer/more"),
         ("POST", "/v2/models/digits%2Finfer/infer"),
@@ -119,6 +126,8 @@ def test_rejections_equal_those_of_public_port(
         f"{INFER}?key=value/../x",
         "/v2/models/digits/versions/1/infer",
         "/v2/models/d%69gits/%69nfer",
+        f"{INFER}/",
+        f"{INFER}/?a=b%2Fc",
     ],
 )
 def test_allowed_inference_request_gets_200_with_headers(
@@ -177,7 +186,15 @@ def test_only_inference_requests_are_authorize(shared_gateway: GatewayProcess) -
                 [("x-forwarded-method", "POST"), ("x-forwarded-uri", uri)],
                 "X-Forwarded-Uri is invalid",
             )
-            for uri in (b"", b"infer", b"/a b", b"/\xff\xfe", b"http://", b"http://a:b/")
+            for uri in (
+                b"",
+                b"infer",
+                b"/a b",
+                f"{INFER}#a".encode(),
+                b"/\xff\xfe",
+                b"http://",
+                b"http://a:b/",
+            )
         ),
     ],
 )

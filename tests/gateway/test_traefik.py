@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
+from pulumi_berth.kubernetes.traefik import PATH_ARGUMENT
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
@@ -43,7 +46,13 @@ FROM_GATEWAY = (
 def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
     """Route authorized inference requests to the berth, and other requests to the gateway."""
     authorize = f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
-    infers = f"Method(`POST`) && (Path(`{INFER}`) || Path(`/v2/models/m/versions/1/infer`))"
+    plan = RoutePlan(
+        model="m", split_backends={"1": {}}, traffic={"1": 100}, version_backends={"1": {}}
+    )
+    matches = [match for rule in build_route_rules(plan, []) for match in rule["matches"]]
+    # Traefik translates an exact match of an HTTPRoute in the same way.
+    paths = " || ".join(f"Path(`{match['path']['value']}`)" for match in matches)
+    infers = f"Method(`POST`) && ({paths})"
 
     def service(url: str) -> dict[str, Any]:
         return {"loadBalancer": {"servers": [{"url": url}]}}
@@ -96,6 +105,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
             [
                 "traefik",
                 f"--entrypoints.web.address=127.0.0.1:{port}",
+                PATH_ARGUMENT,
                 f"--providers.file.filename={dynamic}",
                 "--global.checknewversion=false",
                 "--global.sendanonymoususage=false",
@@ -134,7 +144,17 @@ def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]
         ("POST", INFER, HEADERS),
         ("POST", f"{INFER}?a=b", HEADERS),
         ("POST", "/v2/models/m/versions/1/infer", HEADERS),
-        ("POST", "/v2/models/%6D/infer", HEADERS),
+        ("POST", f"{INFER}/", HEADERS),
+        ("POST", "/v2/models/m/versions/1/infer/", HEADERS),
+        ("POST", "/v2/models/m%2Finfer", HEADERS),
+        ("POST", "/v2/models/m%2finfer", HEADERS),
+        ("POST", "/v2/models/m/infer%2F", HEADERS),
+        ("POST", "/v2/models/m%2Fversions%2F1%2Finfer", HEADERS),
+        ("POST", "/v2/models/m/infer%3Fa", HEADERS),
+        ("POST", "/v2/models/m%252Finfer", HEADERS),
+        ("POST", "/v2//models/m/infer", HEADERS),
+        ("POST", "/v2/models/m/infer//", HEADERS),
+        ("POST", "/v2/models/m/infer;a", HEADERS),
         ("POST", INFER, {"x-request-id": "r-1"}),
         ("POST", INFER, {"x-request-id": "r-1", "x-api-key": "wrong"}),
         ("POST", INFER, HEADERS | {"x-berth-return-ratelimit-limit": "9", "x-berth-client": "me"}),
@@ -159,6 +179,58 @@ def test_responses_through_traefik_equal_direct_responses(
     direct = httpx.request(method, gateway.url + path, headers=headers, content=body)
     behind = httpx.request(method, url + path, headers=headers, content=body)
     assert summarize(behind) == summarize(direct)
+
+
+@pytest.mark.parametrize(
+    ("target", "is_found"),
+    [
+        (INFER, True),
+        (f"{INFER}/", True),
+        (f"{INFER}?a=%2F", True),
+        ("/v2/models/%6D/%69nfer", True),
+        ("/%762/models/%6d/infer", True),
+        (f"http://other{INFER}", True),
+        (f"/{INFER}", False),
+        (f"{INFER}/.", False),
+        ("/v2/./models/m/infer", False),
+        ("/v2/models/x/../m/infer", False),
+        ("/v2/models/x/%2e%2e/m/infer", False),
+        ("/v2/models/x/%2E./m/infer", False),
+        ("/v2/models/m/%2e/infer", False),
+        ("/v2/models/x%2F..%2Fm/infer", False),
+        ("/v2/models/m%2Finfer", False),
+    ],
+)
+def test_every_inference_request_passes_authorization(
+    stack: tuple[str, GatewayProcess, int], target: str, is_found: bool
+) -> None:
+    """A request that the gateway forwarded itself would pass by the weights of the route."""
+    url, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port))
+    authorized = 'berth_gateway_authorized_total{client="default",model="m"}'
+    forwarded = 'berth_gateway_requests_total{client="default",code="200",model="m",version="1"}'
+    before = gateway.get_metric(authorized), gateway.get_metric(forwarded)
+    body = json.dumps(REQUEST).encode()
+    head = f"POST {target} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\nconnection: close\r\n"
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 20) as connection:
+        connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+        response = b""
+        while part := connection.recv(65536):
+            response += part
+    assert response.startswith(b"HTTP/1.1 200 " if is_found else b"HTTP/1.1 404 ")
+    after = gateway.get_metric(authorized), gateway.get_metric(forwarded)
+    assert after == (before[0] + is_found, before[1])
+
+
+def test_gateway_behind_controller_does_not_forward_encoded_inference_request(
+    stack: tuple[str, GatewayProcess, int],
+) -> None:
+    """A controller that does not decode letters sends such a request to the gateway."""
+    _, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port))
+    for path in ("/v2/models/%6D/infer", "/v2/models/m/versions/1/%69nfer"):
+        response = httpx.post(gateway.url + path, headers=HEADERS, json=REQUEST)
+        assert response.status_code == 404
 
 
 def test_rate_limit_applies_through_traefik(stack: tuple[str, GatewayProcess, int]) -> None:

@@ -21,6 +21,13 @@ from berth_protocol.paths import Operation, Route, parse_path
         ("/v2/models/m/versions/1", Route(Operation.MODEL_METADATA, "m", "1")),
         ("/v2/models/m/versions/1/ready", Route(Operation.MODEL_READY, "m", "1")),
         ("/v2/models/versions/versions/ready/infer", Route(Operation.INFER, "versions", "ready")),
+        ("/v2/", Route(Operation.SERVER_METADATA)),
+        ("/v2/health/live/", Route(Operation.LIVE)),
+        ("/v2/models/m/", Route(Operation.MODEL_METADATA, "m")),
+        ("/v2/models/m/infer/", Route(Operation.INFER, "m")),
+        ("/v2/models/m/versions/1/infer/", Route(Operation.INFER, "m", "1")),
+        ("/v2/models/%64igit%53/infer", Route(Operation.INFER, "digitS")),
+        ("/%762/%6dodels/a%2Eb%2d%5f/%69nfer", Route(Operation.INFER, "a.b-_")),
     ],
 )
 def test_path_has_route(path: str, route: Route) -> None:
@@ -30,9 +37,20 @@ def test_path_has_route(path: str, route: Route) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "/", "/v2/", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/m/",
-        "/v2/models/m/versions", "/v2/models/m/infer/", "/v2/models/m/infer/more", "/v2/health",
+        "", "/", "//", "/v2//", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models//",
+        "/v2/models/m/versions", "/v2/models/m/infer//", "/v2/models/m/infer/more", "/v2/health",
         "/v2/models/m/stats", "/x/v2/models/m", "/metrics", "/v2/models/m/versions/1/..",
+        "//v2/models/m/infer", "/v2//models/m/infer", "/v2/models/m//infer", "/V2/models/m/infer",
+        "/v2/./models/m/infer", "/v2/models/../models/m/infer", "/v2/models/x/../m/infer",
+        "/v2/models/x/%2e%2e/m/infer", "/v2/models/../infer", "/v2/models/%2E%2e/infer",
+        "/v2/models/m%2Finfer", "/v2/models/m%2finfer", "/v2/models/m/versions%2F1/infer",
+        "/v2/models/m/infer%2F", "%2Fv2/models/m/infer", "/v2/models/m/infer%3Fa",
+        "/v2/models/m%00", "/v2/models/m%5Cinfer", "/v2/models/m%252Finfer", "/v2/models/%",
+        "/v2/models/m%25/infer", "/v2/models/-m/infer", "/v2/models/m~/infer",
+        "/v2/models/m/versions/;1", "/v2/models/%zz/infer", "/v2/models/%6/infer",
+        "/v2/models/%C3%BC/infer", "/v2/models/m%20/infer", "/v2/models/m/infer;a=b",
+        "/v2/models/m;a/infer;b", "/v2/models/m\\infer", "/v2/models/" + "a" * 129,
+        "v2/models/m/infer", "*",
     ],
 )  # fmt: skip
 def test_unknown_path_has_no_route(path: str) -> None:

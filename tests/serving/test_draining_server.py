@@ -71,7 +71,7 @@ async def _send(app: App, method: str, path: str, body: bytes = b"") -> tuple[in
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app({"method": method, "path": path, "headers": []}, receive, send)
+    await app({"method": method, "raw_path": path.encode(), "headers": []}, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"])
 
 

@@ -1,6 +1,9 @@
 """Limits of body, rows, queue and time. A request beyond a limit is rejected at once."""
 
 import json
+import socket
+import urllib.error
+import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +26,65 @@ def test_body_beyond_limit_is_rejected(echo_model: Path, log: Path) -> None:
         body = json.dumps(REQUEST).encode()
         assert berth.client.post(berth.infer_path, content=iter([body[:9], body[9:]])).is_success
         assert berth.infer(body + b" " * (1000 - len(body))).status_code == 200
+
+
+@pytest.mark.parametrize("size", [1001, 20_000_000])
+def test_client_that_sends_whole_body_receives_early_error(
+    echo_model: Path, log: Path, tmp_path: Path, size: int
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("the-gateways-token")
+    valid = {"x-berth-token": "the-gateways-token"}
+    with run_berth(echo_model, log, max_body_bytes="1000", token_file=str(token)) as berth:
+        url = f"http://127.0.0.1:{berth.port}{berth.infer_path}"
+        for headers, status in ((valid, 413), ({}, 401)):
+            request = urllib.request.Request(url, b" " * size, headers)
+            for _ in range(3):
+                with pytest.raises(urllib.error.HTTPError) as caught:
+                    urllib.request.urlopen(request)
+                assert caught.value.code == status
+                assert list(json.load(caught.value)) == ["error"]
+
+
+def test_arriving_bodies_have_bounded_memory(echo_model: Path, log: Path) -> None:
+    with run_berth(echo_model, log, body_memory_bytes="4000000") as berth:
+        head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 2000000\r\n\r\n" % (
+            berth.infer_path.encode()
+        )
+        connections = [berth.connect() for _ in range(4)]
+        for connection in connections:
+            connection.sendall(head + b" " * 1_999_999)
+        statuses = set()
+        for connection in connections[2:]:
+            statuses.add(connection.recv(12))
+        assert statuses == {b"HTTP/1.1 503"}
+        assert berth.infer(REQUEST).status_code == 200
+        for connection in connections:
+            connection.close()
+        wait_until(lambda: berth.infer(b" " * 2_000_000).status_code == 400, "memory is free")
+
+
+def test_half_closed_body_gets_408(berth: Berth) -> None:
+    with berth.connect() as connection:
+        head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+        connection.sendall(head)
+        connection.shutdown(socket.SHUT_WR)
+        response = b""
+        while part := connection.recv(1000):
+            response += part
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b'{"error":"' in response
+
+
+def test_trailers_are_dropped_and_counted(berth: Berth) -> None:
+    before = berth.metric("berth_dropped_trailers_total")
+    body = json.dumps(REQUEST).encode()
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    trailers = b"inference-header-content-length: 1\r\ncontent-encoding: gzip\r\n"
+    with berth.connect() as connection:
+        connection.sendall(head + b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert berth.metric("berth_dropped_trailers_total") == before + 2
 
 
 def test_unfinished_body_gets_408(echo_model: Path, log: Path) -> None:
@@ -70,6 +132,12 @@ def test_number_of_arriving_bodies_is_limited(echo_model: Path, log: Path) -> No
             assert b"retry-after: 1" in response
             first.sendall(body[20:])
             assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "IDENTITY"])
+def test_identity_is_no_compression(berth: Berth, coding: str) -> None:
+    response = berth.infer(REQUEST, headers={"content-encoding": coding})
+    assert response.status_code == 200
 
 
 def test_compressed_body_is_rejected(berth: Berth) -> None:

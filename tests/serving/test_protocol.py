@@ -43,7 +43,16 @@ def test_model_path_returns_metadata(berth: Berth, path: str) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/1/infer"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/m/infer",
+        "/v2/models/m/infer/",
+        "/v2/models/m/infer?a=%2F",
+        "/v2/models/%6D/%69nfer",
+        "/v2/models/m/versions/1/infer",
+    ],
+)
 def test_infer_path_returns_outputs(berth: Berth, path: str) -> None:
     assert berth.client.post(path, json=REQUEST).json() == {
         "model_name": "m",
@@ -106,6 +115,11 @@ def test_valid_request_id_is_kept_and_invalid_one_replaced(berth: Berth) -> None
     ("method", "path", "status", "expected"),
     [
         ("GET", "/", 404, "/docs"),
+        ("POST", "/v2/models/m%2Finfer", 404, "/v2/models/m%2Finfer"),
+        ("POST", "/v2/models/m/infer%2f", 404, "Path not found"),
+        ("POST", "/v2/models/x/%2e%2e/m/infer", 404, "Path not found"),
+        ("POST", "//v2/models/m/infer", 404, "Path not found"),
+        ("POST", "/v2/models/m/infer//", 404, "Path not found"),
         ("GET", "/v2/models/other", 404, "'other'"),
         ("POST", "/v2/models/other/infer", 404, "'m'"),
         ("GET", "/v2/models/m/versions/2", 404, "'2'"),

@@ -77,7 +77,8 @@ def _plan(traffic: dict[str, int], exposed: list[str]) -> RoutePlan:
 def test_requests_without_version_are_split_by_weight() -> None:
     first, *_ = build_route_rules(_plan({"1": 90, "2": 10, "3": 0}, ["1", "2"]), [_FILTER])
     assert first["matches"] == [
-        {"path": {"type": "Exact", "value": "/v2/models/digits/infer"}, "method": "POST"}
+        {"path": {"type": "Exact", "value": "/v2/models/digits/infer"}, "method": "POST"},
+        {"path": {"type": "Exact", "value": "/v2/models/digits/infer/"}, "method": "POST"},
     ]
     assert first["backendRefs"] == [
         {"name": "digits-1", "port": 8080, "weight": 90},

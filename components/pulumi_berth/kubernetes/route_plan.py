@@ -61,6 +61,11 @@ def build_route_rules(
 def _build_rule(
     path: str, backends: list[dict[str, Any]], filters: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    # Match only inference requests. The gateway responds to all other paths and methods.
-    match = {"path": {"type": "Exact", "value": path}, "method": "POST"}
-    return {"matches": [match], "filters": list(filters), "backendRefs": backends}
+    # Match only inference requests. The gateway responds to all other paths and methods. It accepts
+    # a slash at the end of a path, so without the second match it would forward such a request
+    # itself, without the weights.
+    matches = [
+        {"path": {"type": "Exact", "value": value}, "method": "POST"}
+        for value in (path, f"{path}/")
+    ]
+    return {"matches": matches, "filters": list(filters), "backendRefs": backends}

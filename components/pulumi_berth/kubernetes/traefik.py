@@ -48,6 +48,9 @@ _READY_SECONDS = 120
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _API = "traefik.io/v1alpha1"
+# By default, Traefik resolves repeated slashes and dot segments before it matches a path. To the
+# gateway, such a path is unknown; see `berth_protocol.paths.parse_path`.
+PATH_ARGUMENT = "--entrypoints.web.http.sanitizepath=false"
 # Headers of the gateway's authorization response that Traefik adds to the request for the berth.
 _GATEWAY_HEADERS = (
     headers.REQUEST_ID,
@@ -305,6 +308,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             f"--entrypoints.web.address=:{_WEB}",
             f"--entrypoints.traefik.address=:{_ADMIN}",
             "--entrypoints.web.transport.lifecycle.graceTimeOut=" + f"{_GRACE_SECONDS}s",
+            PATH_ARGUMENT,
             "--ping=true",
             "--metrics.prometheus=true",
             "--providers.providersThrottleDuration=200ms",

@@ -11,7 +11,7 @@ from berth_protocol.errors import RequestError
 from berth_protocol.headers import SHADOW, TOKEN, VERSION
 from berth_protocol.json_logs import RequestLog, log_event
 from berth_protocol.messages import ModelReady, ServerLive, ServerReady
-from berth_protocol.paths import METRICS, Operation, Route, infer_path, model_path, parse_path
+from berth_protocol.paths import METRICS, Operation, Route, model_path, parse_path
 from berth_serving.data_plane import DataPlane
 from berth_serving.http import docs_page
 from berth_serving.http.body import BodyReader
@@ -29,6 +29,7 @@ from berth_serving.settings import Settings
 from berth_serving.tracing import Trace
 
 _LOG = logging.getLogger("berth")
+_MAX_SHOWN_LENGTH = 200
 _READ_METHODS = ("GET", "HEAD")
 _SHADOW = SHADOW.encode()
 _TOKEN = TOKEN.encode()
@@ -54,10 +55,8 @@ class App:
             settings.max_body_bytes, max_concurrent=settings.queue + settings.threads
         )
         self._request_log = RequestLog() if _LOG.isEnabledFor(logging.INFO) else None
-        self._infer_paths = {
-            path + end
-            for path in (infer_path(card.name), infer_path(card.name, card.version))
-            for end in ("", "/")
+        self._infer_routes = {
+            Route(Operation.INFER, card.name, version) for version in (None, card.version)
         }
         self._pages: dict[str, Callable[[], Response]] = {
             METRICS: lambda: Response(200, [(b"content-type", CONTENT_TYPE)], metrics.render()),
@@ -85,12 +84,13 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
         headers = dict(scope["headers"])
-        path, method = scope["path"], scope["method"]
+        path, method = scope["raw_path"].decode("ascii"), scope["method"]
         request_id = choose_request_id(scope["headers"])
-        if path in self._infer_paths and method == "POST":
+        route = parse_path(path)
+        if method == "POST" and route in self._infer_routes:
             response = await self._respond_to_inference(headers, request_id, receive)
         else:
-            response = self._respond(method, path)
+            response = self._respond(method, path, route)
         head = [
             *response.headers,
             (b"content-length", str(len(response.body)).encode()),
@@ -165,22 +165,22 @@ class App:
                 )
             )
 
-    def _respond(self, method: str, path: str) -> Response:
+    def _respond(self, method: str, path: str, route: Route | None) -> Response:
         """Respond to a request that is not an inference request."""
         try:
-            return self._get(method, path.rstrip("/"))
+            return self._get(method, path, route)
         except RequestError as error:
             return error_response(error)
 
-    def _get(self, method: str, path: str) -> Response:
-        page = self._pages.get(path)
+    def _get(self, method: str, path: str, route: Route | None) -> Response:
+        page = self._pages.get(path.removesuffix("/"))
         if page is not None:
             _check_method(method, _READ_METHODS)
             return page()
-        route = parse_path(path)
         if route is None:
             raise RequestError(
-                404, f"Path not found: {path or '/'}. See /docs for the available paths."
+                404,
+                f"Path not found: {path[:_MAX_SHOWN_LENGTH]}. See /docs for the available paths.",
             )
         self._check_is_served(route)
         _check_method(method, route.operation.methods)

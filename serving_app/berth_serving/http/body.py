@@ -24,10 +24,11 @@ class BodyReader:
         """Return the whole body of a request.
 
         Raises:
-            RequestError: 413 if the body is too long, 408 if it ends early, 415 if it is
-                compressed, 503 if too many bodies are arriving.
+            RequestError: 413 if the body is too long, 408 if it ends early or takes too long, 415
+                if it is compressed, 503 if too many bodies are arriving or occupy the memory.
         """
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        # Codings are case-insensitive: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise RequestError(
                 415, "Content-Encoding is not supported. Send the body without compression."
             )

@@ -1,0 +1,133 @@
+"""One request and its response: uvicorn's, with a bounded body and errors in the JSON format."""
+
+import asyncio
+import http
+from collections.abc import Callable
+from typing import cast
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from berth_protocol.asgi import App, Message, Receive, Scope, Send
+from berth_protocol.body_memory import BodyMemory
+from berth_protocol.errors import RequestError, error_body
+
+MAX_DISCARDED_BYTES = 1 << 30
+"""Maximum length of the rest of a request that is discarded after its response: the largest
+`max_body_bytes` of a specification."""
+
+
+class ResponseTransport:
+    """The transport as uvicorn's response code sees it: to close it waits for the request."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its response.
+
+    Attributes:
+        body_memory: Counts the bytes of the body. Set once, right after the creation.
+        held_bytes: Bytes that `body_memory` counts for this request.
+        error: Why the body will never be complete. `receive` raises it.
+        is_malformed: Whether `error` is the response, if the application has not begun.
+    """
+
+    body_memory: BodyMemory
+    held_bytes = 0
+    error: RequestError | None = None
+    is_malformed = False
+
+    async def run_asgi(self, app: App) -> None:  # type: ignore[override]
+        """Run the application. A `RequestError` that it does not catch becomes a response."""
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                if self.error is not None and self.is_malformed:
+                    raise self.error
+                await app(scope, receive, send)
+            except RequestError as error:
+                if self.response_started:
+                    raise
+                await self._send_error(error)
+
+        try:
+            await super().run_asgi(run)  # type: ignore[arg-type]
+        finally:
+            self.release()
+
+    async def receive(self) -> Message:  # type: ignore[override]
+        """Return the next part of the body.
+
+        Raises:
+            RequestError: If the body will never be complete, or occupies too much memory.
+        """
+        message = None if self.error is not None else await super().receive()
+        if self.error is not None:
+            # A new exception, see `reject`.
+            raise RequestError(self.error.status, self.error.message, self.error.headers)
+        return cast("Message", message)
+
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        """Send a part of the response."""
+        if (
+            message["type"] == "http.response.start"
+            and self.more_body
+            and self._must_close(message)
+        ):
+            self.keep_alive = False
+        await super().send(message)  # type: ignore[arg-type]
+
+    async def send_500_response(self) -> None:
+        """Send the response after an exception in the application."""
+        await self._send_error(RequestError(500, "Internal error. Look it up in the log."))
+
+    def reject(self, error: RequestError, *, is_malformed: bool) -> None:
+        """Let `receive` raise an error, and discard the body.
+
+        Args:
+            is_malformed: Whether the connection cannot continue after this request.
+        """
+        # The frames of a traceback would keep the body until the next garbage collection.
+        self.error = error.with_traceback(None)
+        self.is_malformed = is_malformed
+        self.body = bytearray()
+        if is_malformed:
+            self.keep_alive = False
+        self.message_event.set()
+
+    def release(self) -> None:
+        """Stop counting the body."""
+        self.body = bytearray()
+        if self.held_bytes:
+            self.body_memory.release(self.held_bytes)
+            self.held_bytes = 0
+
+    def _must_close(self, message: Message) -> bool:
+        """Return whether a response to an unfinished request ends the connection.
+
+        A client that waits for `100 Continue` may omit the body. What it sends next could then be
+        mistaken for it.
+        """
+        length = next((v for k, v in self.scope["headers"] if k == b"content-length"), b"0")
+        return (
+            self.waiting_for_100_continue
+            or message["status"] == http.HTTPStatus.REQUEST_TIMEOUT
+            or int(length) > MAX_DISCARDED_BYTES
+        )
+
+    async def _send_error(self, error: RequestError) -> None:
+        body = error_body(error.message)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **error.headers,
+        }
+        await self.send({
+            "type": "http.response.start",
+            "status": error.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        })  # fmt: skip
+        await self.send({"type": "http.response.body", "body": body})

@@ -1,0 +1,229 @@
+"""Errors before the end of a request: clients receive them, and memory stays bounded."""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import requests
+
+from tests.gateway.fake_berth import FakeBerth
+from tests.gateway.gateway_process import (
+    KEY,
+    NO_TLS,
+    GatewayProcess,
+    build_config,
+    build_model,
+    wait_until,
+)
+
+INFER = "/v2/models/digits/infer"
+_MAX_BODY_BYTES = 1 << 20
+_HEAD = f"POST {INFER} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()
+_MEBIBYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def small_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """Provide a gateway with a small body limit."""
+    process = GatewayProcess(tmp_path_factory.mktemp("gateway"))
+    process.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(8 * _MEBIBYTE)
+    with FakeBerth("1").running() as berth:
+        process.start(
+            build_config(
+                max_body_bytes=_MAX_BODY_BYTES,
+                models={"digits": build_model({"1": berth.url}, {"1": 100})},
+            )
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+Send = Callable[[str, str, Path], tuple[int, bytes]]
+
+
+def _send_with_urllib(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, body.read_bytes(), {"x-api-key": key})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=20)
+    return caught.value.code, caught.value.read()
+
+
+def _send_with_http_client(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    """Send chunks on a persistent connection."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    with body.open("rb") as file:
+        connection.request("POST", parts.path, file, {"x-api-key": key}, encode_chunked=True)
+    response = connection.getresponse()
+    result = response.status, response.read()
+    connection.close()
+    return result
+
+
+def _send_with_requests(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    response = requests.post(url, body.read_bytes(), headers={"x-api-key": key}, timeout=20)
+    return response.status_code, response.content
+
+
+def _send_with_httpx(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    headers = {"x-api-key": key, "connection": "close"}
+    response = httpx.post(url, content=body.read_bytes(), headers=headers, verify=NO_TLS)
+    return response.status_code, response.content
+
+
+def _run_curl(url: str, key: str, body: Path, *options: str) -> tuple[int, bytes]:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = ["curl", "-sS", "-m", "20", "-w", "\n%{http_code}", "-H", f"x-api-key: {key}"]
+    output = subprocess.run(
+        [*command, "--data-binary", f"@{body}", *options, url], capture_output=True, check=True
+    ).stdout
+    content, _, status = output.rpartition(b"\n")
+    return int(status), content
+
+
+def _send_with_curl(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    """curl sends `Expect: 100-continue` with a long body."""
+    return _run_curl(url, key, body)
+
+
+def _send_with_curl_at_once(url: str, key: str, body: Path) -> tuple[int, bytes]:
+    return _run_curl(url, key, body, "-H", "Expect:", "-H", "Connection: close")
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        _send_with_urllib,
+        _send_with_http_client,
+        _send_with_requests,
+        _send_with_httpx,
+        _send_with_curl,
+        _send_with_curl_at_once,
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "path", "size", "status"),
+    [
+        (KEY, INFER, _MAX_BODY_BYTES + 1, 413),
+        (KEY, INFER, 20 * _MEBIBYTE, 413),
+        ("wrong", INFER, 20 * _MEBIBYTE, 401),
+        (KEY, "/v2/models/none/infer", 20 * _MEBIBYTE, 404),
+    ],
+)
+def test_client_receives_error_before_its_body_is_read(
+    small_gateway: GatewayProcess,
+    tmp_path: Path,
+    send: Send,
+    key: str,
+    path: str,
+    size: int,
+    status: int,
+) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b" " * size)
+    for _ in range(3):
+        code, content = send(small_gateway.url + path, key, body)
+        assert code == status
+        assert list(json.loads(content)) == ["error"]
+
+
+def test_trailer_neither_authenticates_nor_reaches_berth(
+    gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
+    gateway.start(build_config(models={"digits": build_model({"1": berth_1.url}, {"1": 100})}))
+    key = f"x-api-key: {KEY}\r\n".encode()
+    responses = b""
+    for head, trailer in ((b"", key), (key, b"x-own: 2\r\nx-api-key: wrong\r\n")):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+            start = f"POST {INFER} HTTP/1.1\r\nhost: x\r\nx-own: 1\r\n".encode() + head
+            chunks = b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\n{}\r\n0\r\n"
+            connection.sendall(start + chunks + trailer + b"\r\n")
+            responses += connection.recv(65536)
+    assert responses.startswith(b"HTTP/1.1 401 ")
+    assert b"HTTP/1.1 200 " in responses
+    [request] = berth_1.requests
+    assert request.headers["x-own"] == "1"
+    assert gateway.get_metric("berth_gateway_dropped_trailers_total") == 3
+
+
+def test_endless_trailer_does_not_delay_other_clients_nor_take_memory(
+    small_gateway: GatewayProcess,
+) -> None:
+    before = _read_memory(small_gateway)
+    with socket.create_connection(("127.0.0.1", small_gateway.port), timeout=20) as connection:
+        connection.sendall(_HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: ")
+        with small_gateway.client() as other:
+            for _ in range(30):
+                connection.sendall(b"x" * _MEBIBYTE)
+                assert other.get("/v2").status_code == 200
+        assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+    if before is not None:
+        after = _read_memory(small_gateway)
+        assert after is not None
+        assert after["VmHWM"] - before["VmHWM"] < 8 * _MEBIBYTE
+
+
+def test_unfinished_uploads_take_bounded_memory_and_return_it(
+    gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
+    """Forty uploads of 10 MB announce 400 MB; the memory for bodies is 32 MiB."""
+    gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
+    gateway.start(
+        build_config(
+            max_body_bytes=10 * _MEBIBYTE,
+            timeout_seconds=60,
+            models={"digits": build_model({"1": berth_1.url}, {"1": 100})},
+        )
+    )
+    with gateway.client() as http:
+        http.post(INFER, json={})
+    before = _read_memory(gateway)
+    size = 10 * _MEBIBYTE
+    connections = [
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
+    ]
+    for connection in connections:
+        connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % size + b"x" * (size - 1))
+    for connection in connections[10:]:
+        response = connection.recv(65536)
+        assert response.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1\r\n" in response
+    with gateway.client() as http:
+        assert http.post(INFER, json={}).status_code == 200
+    during = _read_memory(gateway)
+    for connection in connections:
+        connection.close()
+    with gateway.client() as http:
+        wait_until(
+            lambda: http.post(INFER, content=b" " * size).status_code == 200, "the memory is free"
+        )
+    if before is None or during is None:
+        pytest.skip("memory is read from /proc, which only Linux has")
+    # Half of what is allowed comes on top: buffers grow in steps, and every connection has one.
+    assert during["VmHWM"] - before["VmRSS"] < 64 * _MEBIBYTE
+    wait_until(
+        lambda: (_read_memory(gateway) or before)["VmRSS"] - before["VmRSS"] < 8 * _MEBIBYTE,
+        "the memory is returned",
+    )
+
+
+def _read_memory(gateway: GatewayProcess) -> dict[str, int] | None:
+    """Return current and maximum memory in bytes, or None if the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    lines = Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
+    values = dict(line.split(":", 1) for line in lines)
+    return {name: int(values[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")}
