@@ -14,6 +14,7 @@ from typing import IO, Any
 from berth.errors import OperationError
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
+from berth.operations.state_providers import check_providers
 from berth.operations.update import Update
 from pulumi_berth.files import replace_atomically
 
@@ -73,6 +74,7 @@ class Stack:
 
     def preview_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Return the exit code of a preview, and its summary (see `preview_events`)."""
+        self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
         code, output = streamed._capture(
             *("preview", "--json", *self._policies(), *self._with_config(arguments)),
@@ -146,6 +148,17 @@ class Stack:
             replace_atomically(self.config_file, tracked, mode=0o644)
         return [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
 
+    def _check_providers(self) -> None:
+        def export() -> str:
+            try:
+                return self._run_quietly("stack", "export", "--stack", self.name)
+            except OperationError as error:
+                if _UNKNOWN_STACK in str(error):
+                    return ""
+                raise
+
+        check_providers(self.root, self.name, export)
+
     def _policies(self) -> list[str]:
         return [] if self.policy_pack is None else ["--policy-pack", str(self.policy_pack)]
 
@@ -156,6 +169,7 @@ class Stack:
 
     def _run_with_progress(self, *arguments: str) -> int:
         """Run with Pulumi's own progress. Remove the lock of a process that no longer runs."""
+        self._check_providers()
         code, errors = self._run(arguments)
         lock = _LOCK.search(errors)
         if code and lock:
