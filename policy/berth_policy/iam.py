@@ -107,7 +107,7 @@ def is_wildcard_resource(resource: str) -> bool:
     """
     parts = resource.split(":", 5)
     if len(parts) < 6:
-        return "*" in resource
+        return "*" in resource and not resource.removeprefix("arn:").strip("*?:").replace("aws", "")
     name = parts[5]
     if parts[2] in _SERVICES_WITHOUT_TYPES:
         return not name.partition("/")[0].translate(_WILDCARDS)

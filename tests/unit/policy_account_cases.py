@@ -100,6 +100,9 @@ ACCOUNT_VIOLATIONS: dict[str, list[list[Resource]]] = {
     ],
     "iam-no-wildcard-resource": [
         _policy(allow("s3:GetObject", "arn:aws:s3:::*")),
+        _policy(allow("s3:GetObject", ["arn:*"])),
+        _policy(allow("s3:GetObject", "arn:aws:*")),
+        _policy(allow("s3:GetObject", "**")),
         _policy(allow("kms:Decrypt", "arn:aws:kms:*:*:key/*")),
         _policy(allow("s3:GetObject", "*", Condition={})),
         _policy(allow("s3:GetObject", "*", Condition={"StringEquals": {}})),

@@ -32,15 +32,18 @@ class Engine:
     version: str
 
     def search_path(self) -> str:
-        """Return PATH with this interpreter's directory first, then the engine's if needed."""
-        directories = [str(Path(sys.executable).parent)]
+        """Return PATH with Berth's programs first, then the engine's directory if needed."""
+        from pulumi_berth.provider_host import install_host
+
+        # The host of dynamic providers that loads only Berth's. The engine prefers the PATH.
+        directories = [str(install_host()), str(Path(sys.executable).parent)]
         installed = shutil.which(PROGRAMS[0])
         # A directory such as /usr/bin, moved ahead, would hide what the user put before it.
         if installed is None or Path(installed).parent != self.directory:
             directories.append(str(self.directory))
         rest = os.environ.get("PATH", os.defpath).split(os.pathsep)
         return os.pathsep.join(
-            [*directories, *(entry for entry in rest if entry != directories[0])]
+            [*directories, *(entry for entry in rest if entry not in directories[:2])]
         )
 
     def environment(self, root: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from berth.errors import OperationError
 from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
+from berth.operations.state_providers import check_providers
 from berth.operations.update import Update
 from pulumi_berth.files import replace_atomically
 
@@ -69,6 +70,7 @@ class Stack:
 
     def preview_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Return the exit code of a preview, and its summary (see `preview_events`)."""
+        self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
         code, output = streamed._capture(
             *("preview", "--json", *self._policies(), *self._with_config(arguments)),
@@ -144,6 +146,17 @@ class Stack:
             replace_atomically(self.config_file, tracked, mode=0o644)
         return [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
 
+    def _check_providers(self) -> None:
+        def export() -> str:
+            try:
+                return self._run_quietly("stack", "export", "--stack", self.name)
+            except OperationError as error:
+                if _UNKNOWN_STACK in str(error):
+                    return ""
+                raise
+
+        check_providers(self.root, self.name, export)
+
     def _policies(self) -> list[str]:
         return [] if self.policy_pack is None else ["--policy-pack", str(self.policy_pack)]
 
@@ -159,6 +172,7 @@ class Stack:
             0 or 1. The engine has a status for each kind of failure, and 2 would mean invalid
             input here.
         """
+        self._check_providers()
         code, errors = self._run(arguments)
         locks = find_locks(errors) if code else []
         for lock in locks:

@@ -32,7 +32,7 @@ class RecordedState:
     latest: Update
 
 
-class _UnexpectedError(Exception):
+class UnexpectedError(ValueError):
     """The files are not in the form that this module reads."""
 
 
@@ -42,7 +42,7 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
     if directory is None:
         return None
     try:
-        project = _read_project_name(root)
+        project = read_project_name(root)
         data = directory / ".pulumi"
         checkpoint = json.loads((data / "stacks" / project / f"{stack}.json").read_text())
         history = sorted((data / "history" / project / stack).glob("*.history.json"))
@@ -50,18 +50,23 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
         return RecordedState(_read_outputs(checkpoint), Update.parse(len(history), entry))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, _UnexpectedError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, UnexpectedError):
         return None
 
 
-def _read_project_name(root: Path) -> str:
+def read_project_name(root: Path) -> str:
+    """Return the project's name in `Pulumi.yaml`.
+
+    Raises:
+        UnexpectedError: If the file is not valid YAML.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         content = YAML(typ="safe").load((root / PROJECT_FILE).read_text())
     except YAMLError:
-        raise _UnexpectedError from None
+        raise UnexpectedError from None
     return str(content["name"])
 
 
@@ -69,7 +74,7 @@ def _read_outputs(checkpoint: Any) -> dict[str, Any]:
     resources = checkpoint["checkpoint"]["latest"]["resources"]
     stacks = [entry for entry in resources if entry["type"] == _STACK_TYPE]
     if len(stacks) != 1:
-        raise _UnexpectedError
+        raise UnexpectedError
     return {key: _hide_secrets(value) for key, value in stacks[0]["outputs"].items()}
 
 
@@ -81,7 +86,7 @@ def _hide_secrets(value: Any) -> Any:
     if _SIGNATURE not in value:
         return {key: _hide_secrets(item) for key, item in value.items()}
     if value[_SIGNATURE] != _SECRET:
-        raise _UnexpectedError
+        raise UnexpectedError
     return HIDDEN
 
 
