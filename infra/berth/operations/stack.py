@@ -137,7 +137,7 @@ class Stack:
         arguments += ["--page-size", _UPDATES_KEPT, "--page", "1"]
         if show_secrets:
             arguments.append("--show-secrets")
-        tracked = self.config_file.read_bytes() if self.config_file.exists() else None
+        tracked = self.config_file.read_bytes() if self.config_file.is_file() else None
         entries = json.loads(self._run_quietly(*arguments) or "[]")
         # Pulumi writes a salt into the tracked file to decrypt secrets, and has no option for it.
         if tracked is not None and self.config_file.read_bytes() != tracked:
