@@ -15,11 +15,11 @@ from typing import Any
 
 import requests
 from oras.container import Container
-from oras.provider import Registry as OrasRegistry
 
 from berth_data.manifest import file_sha256
 from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.bounded_client import BoundedRegistry
 from pulumi_berth.oci.descriptor import (
     MAX_BLOB_BYTES,
     MAX_DOCUMENT_BYTES,
@@ -235,14 +235,14 @@ class Repository:
         )
 
     @property
-    def _client(self) -> OrasRegistry:
+    def _client(self) -> BoundedRegistry:
         host = self.name.partition("/")[0]
         if login := ecr_login(host):
             # ECR accepts the password in each request and issues no tokens.
-            client = OrasRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
+            client = BoundedRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
             client.auth.set_basic_auth(*login)
         else:
-            client = OrasRegistry(hostname=host, insecure=self.plain_http)
+            client = BoundedRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
         # oras has no time limits.
         client.session.request = functools.partial(client.session.request, timeout=_TIMEOUTS)
