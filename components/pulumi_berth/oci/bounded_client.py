@@ -16,7 +16,7 @@ _SERVER_ERROR = 500
 _RETRY_PAUSES = (0.5, 2.0, 5.0)
 
 
-class BoundedRegistry(Registry):
+class BoundedRegistry(Registry):  # type: ignore[misc]  # oras has no types.
     """A registry client whose requests end.
 
     oras waits without limit for a registry that accepts connections but does not respond, and
