@@ -4,7 +4,6 @@ The client uses the credentials of `docker login`. For ECR it uses the AWS crede
 reads is bounded by its declared size while it arrives, and compared with its digest before use.
 """
 
-import functools
 import hashlib
 import tempfile
 import time
@@ -40,8 +39,6 @@ _ACCEPT = ", ".join(
 _CHUNK_BYTES = 8 << 20
 
 _READ_BYTES = 1 << 20
-# Time limits for a connection, and for the next bytes of a response, in seconds.
-_TIMEOUTS = (10, 60)
 
 # Waiting times after the registry reports a blob as unknown, in seconds.
 _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -244,8 +241,6 @@ class Repository:
         else:
             client = BoundedRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
-        # oras has no time limits.
-        client.session.request = functools.partial(client.session.request, timeout=_TIMEOUTS)
         return client
 
     def _request(
