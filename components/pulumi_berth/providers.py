@@ -86,8 +86,12 @@ class BerthProvider(_Provider):
         from pulumi_berth.local import berth_process
 
         changed = [key for key in berth_process.INPUTS if olds.get(key) != news.get(key)]
+        is_alive = self._is_alive(id_, olds)
+        if berth_process.find_drift(id_, olds, is_alive=is_alive):
+            # It serves until its replacement is ready.
+            changed.append("process")
         return DiffResult(
-            changes=bool(changed) or not olds["running"] or not self._is_alive(id_, olds),
+            changes=bool(changed) or not olds["running"] or not is_alive,
             replaces=changed,
             delete_before_replace=False,
         )
@@ -140,12 +144,14 @@ class GatewayProvider(_Provider):
         from pulumi_berth.local.run_dir import RunDir
 
         moved = olds["run_dir"] != news["run_dir"]
-        states = supervisord.get_states(RunDir(Path(olds["run_dir"])))
+        run_dir = RunDir(Path(olds["run_dir"]))
+        states = supervisord.get_states(run_dir)
         return DiffResult(
             changes=moved
             or any(olds.get(key) != news.get(key) for key in gateway_process.INPUTS)
-            or states.get(gateway_process.PROCESS) not in supervisord.ALIVE_STATES
+            or not gateway_process.is_alive(states)
             or bool(gateway_process.find_undeclared(states, news["berths"]))
+            or gateway_process.find_drift(run_dir, olds) is not None
             or not olds["running"],
             replaces=["run_dir"] if moved else [],
         )
@@ -157,28 +163,35 @@ class GatewayProvider(_Provider):
 
         run_dir = RunDir(Path(news["run_dir"]))
         can_reload = all(olds.get(key) == news.get(key) for key in gateway_process.RESTART_INPUTS)
-        if can_reload and supervisord.is_alive(run_dir, gateway_process.PROCESS):
+        if can_reload and gateway_process.is_serving(run_dir, olds):
             outputs = {**olds, **news, "running": True}
-            gateway_process.reload(run_dir, outputs, int(outputs["admin_listener_port"]))
+            gateway_process.reload(run_dir, news, olds)
         else:
             outputs = {**news, **gateway_process.start(run_dir, news, olds)}
         states = supervisord.get_states(run_dir)
         for name in gateway_process.find_undeclared(states, news["berths"]):
             supervisord.remove(run_dir, name)
+        # The new configuration uses none of the processes that a killed supervisor left.
+        supervisord.end_orphans(run_dir)
         return UpdateResult(outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         from pulumi_berth.local import gateway_process, supervisord
         from pulumi_berth.local.run_dir import RunDir
 
-        alive = supervisord.is_alive(RunDir(Path(props["run_dir"])), gateway_process.PROCESS)
-        return ReadResult(id_, {**props, "running": alive})
+        run_dir = RunDir(Path(props["run_dir"]))
+        is_intact = gateway_process.is_alive(supervisord.get_states(run_dir)) and (
+            gateway_process.find_drift(run_dir, props) is None
+        )
+        return ReadResult(id_, {**props, "running": is_intact})
 
     def delete(self, _id: str, props: Props) -> None:
         from pulumi_berth.local import gateway_process, supervisord
         from pulumi_berth.local.run_dir import RunDir
 
-        supervisord.remove(RunDir(Path(props["run_dir"])), gateway_process.PROCESS)
+        run_dir = RunDir(Path(props["run_dir"]))
+        for name in gateway_process.PROCESSES:
+            supervisord.remove(run_dir, name)
 
 
 class ApiKeyProvider(_Provider):

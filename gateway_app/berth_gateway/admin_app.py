@@ -1,5 +1,7 @@
 """The admin app: serves the active configuration's digest and the metrics, for the platform."""
 
+import os
+
 from berth_gateway.metrics import CONTENT_TYPE
 from berth_gateway.public_app import PublicApp
 from berth_gateway.request_context import RequestContext, send_error, send_json, send_response
@@ -29,5 +31,6 @@ class AdminApp:
             health = {
                 "config_sha256": self._gateway.configs.active.config_sha256,
                 "ready": not self._gateway.is_draining,
+                "pid": os.getpid(),
             }
             await send_json(context, 200, health)

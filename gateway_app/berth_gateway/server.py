@@ -7,14 +7,16 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+import uvicorn
 import uvloop
 
 from berth_gateway.active_config import ConfigStore
 from berth_gateway.admin_app import AdminApp
 from berth_gateway.authorize_app import AuthorizeApp
 from berth_gateway.config import ConfigError
+from berth_gateway.handover import Address, Handover, HandoverError
 from berth_gateway.limits.limiter import Limiter, MemoryLimiter
 from berth_gateway.limits.valkey_limiter import ValkeyLimiter
 from berth_gateway.metrics import Metrics
@@ -35,6 +37,9 @@ EXIT_PORT_IN_USE = 4
 _CLOSING_SECONDS = 1.0
 # Grace period of the servers that no client waits for.
 _INTERNAL_GRACE_SECONDS = 0.1
+# Time in which a client of a kept connection sends its next request, whose response then closes the
+# connection. New connections wait this long in a handover.
+_LINGER_SECONDS = 0.2
 _LOG = logging.getLogger("gateway")
 
 
@@ -51,32 +56,87 @@ def run(environment: Mapping[str, str]) -> int:
     except (SettingError, ConfigError) as error:
         return _fail(EXIT_BAD_CONFIGURATION, str(error))
     configure_logging(_LOG, settings.log_level, sys.stderr)
-    listeners = {
+    addresses: dict[str, Address] = {
         "public": (settings.host, settings.port),
-        "authorize": (settings.host, settings.authorize_port),
         "admin": (settings.admin_host, settings.admin_port),
     }
-    sockets: dict[str, socket.socket] = {}
-    for name, (host, port) in listeners.items():
-        if port is None:
-            continue
-        try:
-            sockets[name] = bind(host, port)
-            listen(sockets[name])
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return _fail(
-                    EXIT_PORT_IN_USE,
-                    f"Port {port} on {host} is in use by another program. "
-                    "Stop that program, or configure another port.",
-                )
-            return _fail(EXIT_BAD_CONFIGURATION, f"Cannot listen on {host}:{port}: {error}")
-    uvloop.run(_serve(settings, configs, sockets))
+    if settings.authorize_port is not None:
+        addresses["authorize"] = (settings.host, settings.authorize_port)
+    handover = Handover(settings.handover) if settings.handover is not None else None
+    try:
+        if handover is None:
+            sockets = {name: _listen(address) for name, address in addresses.items()}
+        else:
+            sockets = handover.obtain_sockets(addresses, _listen)
+            _LOG.info("Prepared; waiting until no other process serves")
+            handover.wait_for_turn()
+            # The files may have changed in the meantime.
+            configs = ConfigStore(settings.config_file, settings.token_file)
+    except _ListenError as error:
+        return _fail(error.status, str(error))
+    except (ConfigError, HandoverError) as error:
+        return _fail(EXIT_BAD_CONFIGURATION, str(error))
+    uvloop.run(_serve(settings, configs, sockets, handover))
     return 0
 
 
+class _ListenError(Exception):
+    """An address that cannot be listened on.
+
+    Attributes:
+        status: Exit status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _listen(address: Address) -> socket.socket:
+    host, port = address
+    try:
+        listener = bind(host, port)
+        listen(listener)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _ListenError(
+                EXIT_PORT_IN_USE,
+                f"Port {port} on {host} is in use by another program. "
+                "Stop that program, or configure another port.",
+            ) from error
+        raise _ListenError(
+            EXIT_BAD_CONFIGURATION, f"Cannot listen on {host}:{port}: {error}"
+        ) from error
+    return listener
+
+
+class _GatewayServer(HttpServer):
+    """A server that can stop accepting connections and serve those that it has."""
+
+    _is_lingering = False
+
+    async def linger(self) -> None:
+        """Accept no connection. Close each connection after its next response."""
+        self._is_lingering = True
+        for server in self.servers:
+            server.close()
+        await self.on_tick(0)
+        await asyncio.sleep(_LINGER_SECONDS)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Update the headers of all responses, and return whether to shut down."""
+        should_exit = await super().on_tick(counter)
+        close = (b"connection", b"close")
+        if self._is_lingering and close not in self.server_state.default_headers:
+            self.server_state.default_headers = [*self.server_state.default_headers, close]
+        return should_exit
+
+
 async def _serve(
-    settings: Settings, configs: ConfigStore, sockets: Mapping[str, socket.socket]
+    settings: Settings,
+    configs: ConfigStore,
+    sockets: Mapping[str, socket.socket],
+    handover: Handover | None,
 ) -> None:
     metrics = Metrics()
     limiter = _create_limiter(settings, metrics)
@@ -113,17 +173,31 @@ async def _serve(
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
         body_memory = BodyMemory(settings.body_memory_bytes)
 
-        def create_server(app: App) -> HttpServer:
+        def create_config(app: App) -> uvicorn.Config:
             on_trailer = metrics.dropped_trailers.inc
-            return HttpServer(server_config(app, body_memory=body_memory, on_trailer=on_trailer))
+            return server_config(app, body_memory=body_memory, on_trailer=on_trailer)
 
-        servers = {name: create_server(app) for name, app in apps.items() if name in sockets}
-        _handle_signals(settings, configs, gateway, [*servers.values()])
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(limiter)
-            await stack.enter_async_context(
-                _serve_in_background(create_server(AdminApp(gateway)), sockets["admin"])
-            )
+        servers = {
+            name: _GatewayServer(create_config(app))
+            for name, app in apps.items()
+            if name in sockets
+        }
+        admin = HttpServer(create_config(AdminApp(gateway)))
+        async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as turn:
+
+            async def end_turn() -> None:
+                """Let the next process serve, after it can read the counters of this one."""
+                if handover is not None:
+                    await asyncio.gather(*(server.linger() for server in servers.values()))
+                    admin.stop(_INTERNAL_GRACE_SECONDS)
+                    await turn.aclose()
+                    handover.release_turn()
+
+            _handle_signals(settings, configs, gateway, [*servers.values()], end_turn)
+            await stack.enter_async_context(_serve_in_background(admin, sockets["admin"]))
+            await turn.enter_async_context(limiter)
+            if handover is not None:
+                turn.enter_context(handover.pass_on(sockets))
             await stack.enter_async_context(_watch_files(configs, settings.watch_seconds))
             _LOG.info(
                 "Listening on %s:%d with configuration %s",
@@ -151,20 +225,32 @@ def _create_limiter(settings: Settings, metrics: Metrics) -> Limiter:
 
 
 def _handle_signals(
-    settings: Settings, configs: ConfigStore, gateway: PublicApp, servers: list[HttpServer]
+    settings: Settings,
+    configs: ConfigStore,
+    gateway: PublicApp,
+    servers: list[_GatewayServer],
+    end_turn: Callable[[], Awaitable[None]],
 ) -> None:
     """Reload on SIGHUP. On SIGTERM and SIGINT, finish the requests in flight and exit."""
     grace_seconds = max(settings.grace_seconds - _CLOSING_SECONDS, _INTERNAL_GRACE_SECONDS)
-
-    def drain() -> None:
-        gateway.is_draining = True
-        for server in servers:
-            server.stop(grace_seconds)
-
     loop = asyncio.get_running_loop()
+    draining: list[asyncio.Task[None]] = []
+
+    async def drain() -> None:
+        gateway.is_draining = True
+        try:
+            await end_turn()
+        finally:
+            for server in servers:
+                server.stop(grace_seconds)
+
+    def start_draining() -> None:
+        if not draining:
+            draining.append(loop.create_task(drain()))
+
     loop.add_signal_handler(signal.SIGHUP, configs.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, drain)
+        loop.add_signal_handler(number, start_draining)
 
 
 @contextlib.asynccontextmanager

@@ -44,6 +44,8 @@ class Settings:
         token_file: File with the token that berths require. None sends no token.
         grace_seconds: Maximum time from SIGTERM to exit, in seconds.
         body_memory_bytes: Memory for all request bodies together, in bytes.
+        handover: Unix socket over which gateway processes with the same value hand over their
+            listening sockets: one serves, the others wait. None for a process of its own.
         valkey: Valkey server that keeps the limits of several gateways. None if this gateway keeps
             them itself.
         valkey_prefix: First part of the keys in Valkey. Gateways with the same prefix share limits.
@@ -63,6 +65,7 @@ class Settings:
     token_file: Path | None
     grace_seconds: float
     body_memory_bytes: int
+    handover: Path | None
     valkey: ValkeyAddress | None
     valkey_prefix: str
     when_unreachable: WhenUnreachable
@@ -89,6 +92,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         token_file=read("TOKEN_FILE", "", _optional_path),
         grace_seconds=read("GRACE_SECONDS", "30", number(0.1, 3600)),
         body_memory_bytes=read("BODY_MEMORY_BYTES", str(default_body_memory()), BODY_MEMORY),
+        handover=read("HANDOVER", "", _optional_path),
         valkey=read("VALKEY_URL_FILE", "", _optional_valkey),
         valkey_prefix=read("VALKEY_PREFIX", "berth", _prefix),
         when_unreachable=read("VALKEY_UNREACHABLE", WhenUnreachable.OWN_LIMITS, _when_unreachable),

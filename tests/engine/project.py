@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.run_dir import RunDir
+from pulumi_berth.local.stack_processes import RUN_DIR_VARIABLE
 from tests.repository import PACKAGES, REPOSITORY
 
 _COPIED_DIRECTORIES = ("models",)
@@ -191,7 +192,7 @@ class Project:
         processes = []
         for process in psutil.process_iter():
             try:
-                run_dir = process.environ().get(supervisord.RUN_DIR_VARIABLE)
+                run_dir = process.environ().get(RUN_DIR_VARIABLE)
             except psutil.Error:
                 continue
             if run_dir == str(self.run_dir.path):

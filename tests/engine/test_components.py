@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from berth_protocol.model_card import read_card
-from pulumi_berth.local import supervisord
+from pulumi_berth.local.stack_processes import RUN_DIR_VARIABLE
 from tests.example import LANGUAGES, Example, install_berth, read_config_keys
 from tests.repository import REPOSITORY
 
@@ -48,7 +48,7 @@ def _find_processes(directory: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            run_dir = process.environ().get(supervisord.RUN_DIR_VARIABLE, "")
+            run_dir = process.environ().get(RUN_DIR_VARIABLE, "")
         except psutil.Error:
             continue
         if Path(run_dir).is_relative_to(directory):

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from pulumi_berth.local.supervisord import RUN_DIR_VARIABLE
+from pulumi_berth.local.stack_processes import RUN_DIR_VARIABLE
 from tests.engine.project import Project, wait_for
 
 SLEEP = "import time; time.sleep(600)"

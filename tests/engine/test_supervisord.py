@@ -11,6 +11,7 @@ import pytest
 
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.run_dir import RunDir
+from pulumi_berth.local.stack_processes import RUN_DIR_VARIABLE
 from tests.engine.project import wait_for
 
 SLEEP = "import time; time.sleep(600)"
@@ -74,7 +75,7 @@ def test_removed_process_leaves_no_files(run_dir: RunDir) -> None:
 
 
 def test_stop_ends_only_processes_of_the_stack(run_dir: RunDir) -> None:
-    variable = supervisord.RUN_DIR_VARIABLE
+    variable = RUN_DIR_VARIABLE
     command = [sys.executable, "-c", SLEEP]
     orphan = subprocess.Popen(command, env={**os.environ, variable: str(run_dir.path)})
     stranger = subprocess.Popen(command, env={**os.environ, variable: f"{run_dir.path}-2"})
@@ -91,7 +92,7 @@ def test_stop_ends_only_processes_of_the_stack(run_dir: RunDir) -> None:
 
 
 def _has_variable(pid: int) -> bool:
-    return supervisord.RUN_DIR_VARIABLE in psutil.Process(pid).environ()
+    return RUN_DIR_VARIABLE in psutil.Process(pid).environ()
 
 
 def test_second_start_keeps_the_running_supervisor(run_dir: RunDir) -> None:

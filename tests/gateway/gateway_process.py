@@ -211,7 +211,7 @@ class GatewayProcess:
             health: dict[str, Any] = self.get_admin("/healthz").json()
         except httpx.TransportError:
             return False
-        return health == {"config_sha256": expected, "ready": True}
+        return (health["config_sha256"], health["ready"]) == (expected, True)
 
 
 def find_free_ports(count: int) -> list[int]:

@@ -64,7 +64,9 @@ def test_example_whose_file_is_missing_is_reported(project: Path) -> None:
     _write_config(project)
     (project / "models" / "large" / "1" / "example.bin").unlink()
     with pytest.raises(OperationError, match=r"example\.bin: cannot read the example"):
-        read_example(project, "local", "large", "1")
+        read_example(
+            project, "local", "large", "1", lambda: load_file(project / "Pulumi.local.yaml")
+        )
 
 
 @pytest.mark.parametrize("key", ["models.large.serving.max_body_bytes", "gateway.max_body_bytes"])

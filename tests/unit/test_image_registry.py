@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pulumi_berth.oci import documents
+from pulumi_berth.oci import bounded_client, documents
 from pulumi_berth.oci.registry import RegistryError, Repository
 
 _UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}).encode()
@@ -161,3 +161,34 @@ def test_blob_that_differs_from_its_digest_is_not_cached(private_repository: Rep
     for _ in range(2):
         with pytest.raises(RegistryError, match="The registry returned blob sha256:"):
             private_repository.blob(digest)
+
+
+class _HangingRegistry(BaseHTTPRequestHandler):
+    """A registry that accepts requests and never responds."""
+
+    requests = 0
+
+    def do_HEAD(self) -> None:
+        type(self).requests += 1
+        threading.Event().wait(1.5)
+
+    def log_message(self, *_: object) -> None:
+        """Write no log."""
+
+
+def test_registry_that_hangs_is_reported_and_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_client, "_READ_SECONDS", 0.3)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _HangingRegistry)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    name = f"127.0.0.1:{server.server_port}/berth/digits"
+    try:
+        with pytest.raises(RegistryError, match=rf"registry of {name} failed: .*timed out"):
+            Repository(name=name, plain_http=True).digest_of("1")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert _HangingRegistry.requests == 1

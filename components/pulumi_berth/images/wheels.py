@@ -17,6 +17,7 @@ from pulumi_berth.oci.tree import EXECUTABLE, PLAIN, Entry, Tree
 LIBRARIES = "opt/berth/lib"
 """Directory of the libraries in the image. PYTHONPATH includes it."""
 PYTHON_VERSION = "3.11"
+_DOWNLOAD_SECONDS = 1800
 # Debian 12 has glibc 2.36. The wheels require at most 2.28. pip needs a list of all levels.
 _GLIBC = range(28, 16, -1)
 PLATFORMS = {
@@ -82,7 +83,15 @@ def _download(wheels: list[LockedWheel], architecture: str, directory: Path) -> 
         f"--requirement={requirements}",
         *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DownloadError(
+            f"pip did not download the wheels of the image within {_DOWNLOAD_SECONDS} s. Check "
+            "the network and pip's configuration."
+        ) from error
     if result.returncode:
         raise DownloadError(
             "pip could not download the wheels of the image. Check the network and pip's "

@@ -51,7 +51,6 @@ def run(run_dir: RunDir, name: str, port: int, inputs: Mapping[str, Any]) -> dic
     Returns:
         The outputs of the resource, as from `start_new`.
     """
-    settings: dict[str, str] = dict(inputs["environment"])
     supervisord.add(
         run_dir,
         supervisord.Program(
@@ -60,13 +59,9 @@ def run(run_dir: RunDir, name: str, port: int, inputs: Mapping[str, Any]) -> dic
             directory=run_dir.path,
             environment={
                 **program_environment("berth_serving"),
-                **settings,
-                "BERTH_MODEL_DIR": inputs["model_dir"],
-                "BERTH_HOST": LOOPBACK,
-                "BERTH_PORT": str(port),
-                "BERTH_TOKEN_FILE": str(run_dir.token),
+                **_settings(run_dir, port, inputs),
             },
-            grace_seconds=float(settings["BERTH_GRACE_SECONDS"]),
+            grace_seconds=float(inputs["environment"]["BERTH_GRACE_SECONDS"]),
         ),
     )
     path = model_ready_path(inputs["model"], inputs["version"])
@@ -75,5 +70,33 @@ def run(run_dir: RunDir, name: str, port: int, inputs: Mapping[str, Any]) -> dic
         response = get_json(port, path)
         return response is not None and response[0] == 200
 
-    wait_until_ready(run_dir, name, is_ready, seconds=_READY_SECONDS)
+    wait_until_ready(run_dir, [name], is_ready, seconds=_READY_SECONDS)
     return {"process": name, "port": port, "url": f"http://{LOOPBACK}:{port}", "running": True}
+
+
+def find_drift(name: str, outputs: Mapping[str, Any], *, is_alive: bool) -> str | None:
+    """Return how the process differs from the one that was deployed, or None.
+
+    Args:
+        name: Name of the process in the supervisor.
+        outputs: Inputs and outputs of the resource.
+        is_alive: Whether the supervisor keeps the process running.
+    """
+    run_dir = RunDir(Path(outputs["run_dir"]))
+    if not is_alive:
+        is_left = name in supervisord.get_orphans(run_dir)
+        return f"{name} runs without its supervisor" if is_left else None
+    if supervisord.is_declared(run_dir, name, _settings(run_dir, int(outputs["port"]), outputs)):
+        return None
+    return f"{name} runs, or will be restarted, with other settings than those that were deployed"
+
+
+def _settings(run_dir: RunDir, port: int, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables that configure the berth."""
+    return {
+        **inputs["environment"],
+        "BERTH_MODEL_DIR": inputs["model_dir"],
+        "BERTH_HOST": LOOPBACK,
+        "BERTH_PORT": str(port),
+        "BERTH_TOKEN_FILE": str(run_dir.token),
+    }

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pulumi_berth.local import supervisord
 from pulumi_berth.local.run_dir import RunDir
@@ -18,27 +18,34 @@ class NotReadyError(RuntimeError):
 
 
 def wait_until_ready(
-    run_dir: RunDir, name: str, is_ready: Callable[[], bool], *, seconds: float
+    run_dir: RunDir, names: Collection[str], is_ready: Callable[[], bool], *, seconds: float
 ) -> None:
-    """Return when `is_ready()` is true for the process `name`.
+    """Return when `is_ready()` is true for the processes `names`.
+
+    A process that exits after more than a second counts as running until then, and the supervisor
+    starts it again at once. So another PID also means that it exited.
 
     Raises:
-        NotReadyError: If the process exits, or if `seconds` pass.
+        NotReadyError: If a process exits, or if `seconds` pass.
     """
     deadline = time.monotonic() + seconds
+    first_pids: dict[str, int] = {}
     while time.monotonic() < deadline:
         if is_ready():
             return
-        state = supervisord.get_states(run_dir).get(name, "UNKNOWN")
-        if state in _FAILED_STATES:
-            raise NotReadyError(
-                f"Process {name} exited during startup. Its last log lines: "
-                f"{read_last_log_lines(run_dir, name)}"
-            )
+        runs = supervisord.get_runs(run_dir)
+        for name in names:
+            state, pid = runs.get(name, ("UNKNOWN", 0))
+            has_restarted = bool(pid) and first_pids.setdefault(name, pid) != pid
+            if state in _FAILED_STATES or has_restarted:
+                raise NotReadyError(
+                    f"Process {name} exited during startup. Its last log lines: "
+                    f"{read_last_log_lines(run_dir, name)}"
+                )
         time.sleep(_POLL_SECONDS)
     raise NotReadyError(
-        f"Process {name} was not ready within {seconds:g} s. Its last log lines: "
-        f"{read_last_log_lines(run_dir, name)}"
+        f"Timed out: {' and '.join(names)} not ready within {seconds:g} s. Last log lines: "
+        f"{' | '.join(read_last_log_lines(run_dir, name) for name in names)}"
     )
 
 

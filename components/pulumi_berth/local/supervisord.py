@@ -9,11 +9,13 @@ import contextlib
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from xmlrpc.client import Fault, ServerProxy
 
@@ -22,14 +24,17 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from pulumi_berth.files import replace_atomically
 from pulumi_berth.local.run_dir import RunDir
+from pulumi_berth.local.stack_processes import (
+    PROCESS_VARIABLE,
+    RUN_DIR_VARIABLE,
+    end_processes,
+    find_orphans,
+)
 
 # The variables that a berth or the gateway inherits. This is an allowlist because the environment
 # of `up` also contains the passphrase and cloud credentials.
 _INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
 _INHERITED_PREFIX = "OTEL_"
-
-RUN_DIR_VARIABLE = "BERTH_RUN_DIR"
-"""Identifies every process of a stack, so that processes of a killed supervisor are found."""
 
 ALIVE_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
 """Supervisor's states of a process that runs or that supervisor starts again."""
@@ -37,6 +42,9 @@ ALIVE_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
 _COMMENT = re.compile(r"\s[#;]|[\r\n]")
 
 _START_SECONDS = 15.0
+_RESPONSE_SECONDS = 5.0
+# Stopping takes up to the grace period, whose maximum in the specification is one hour.
+_STOP_SECONDS = 3700.0
 _POLL_SECONDS = 0.05
 
 
@@ -61,12 +69,42 @@ class Program:
     grace_seconds: float
 
 
+class _Connection(HTTPConnection):
+    """A connection to the control socket with a time limit, which supervisor's own lacks."""
+
+    def __init__(self, run_dir: RunDir, seconds: float) -> None:
+        super().__init__("supervisor", timeout=seconds)
+        self._path = str(run_dir.socket)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 @contextlib.contextmanager
-def _control(run_dir: RunDir) -> Iterator[ServerProxy]:
+def _control(run_dir: RunDir, *, seconds: float | None = None) -> Iterator[ServerProxy]:
+    """Provide the supervisor's methods.
+
+    Args:
+        seconds: Time limit for each response. Defaults to 5 s. Stopping a process takes up to its
+            grace period.
+
+    Raises:
+        SupervisorError: If the supervisor does not respond in time.
+        OSError: If no supervisor listens on the control socket.
+    """
+    limit = _RESPONSE_SECONDS if seconds is None else seconds
     transport = SupervisorTransport(serverurl=f"unix://{run_dir.socket}")
+    transport._get_connection = lambda: _Connection(run_dir, limit)
     proxy = ServerProxy("http://supervisor", transport=transport)
     try:
         yield proxy
+    except TimeoutError as error:
+        raise SupervisorError(
+            f"The process supervisor of {run_dir.path} did not respond within {limit:g} s. If it "
+            "is suspended, let it continue; otherwise kill it and run 'berth up'."
+        ) from error
     finally:
         transport.close()
 
@@ -83,14 +121,19 @@ def is_running(run_dir: RunDir) -> bool:
 def start(run_dir: RunDir) -> None:
     """Start the supervisor in the background with every program in the run directory.
 
-    First end the processes that a killed supervisor left, because they occupy the ports.
+    The processes that a killed supervisor left keep serving. Their programs are removed, so that
+    the caller can start others next to them and then end them.
 
     Raises:
         SupervisorError: If the supervisor does not respond within 15 s.
     """
     if is_running(run_dir):
         return
-    stop_orphans(run_dir)
+    orphans = find_orphans(run_dir, None)
+    # Processes of an older version of Berth: nothing tells which program they occupy the port of.
+    end_processes([process for process, name in orphans.items() if not name])
+    for name in filter(None, orphans.values()):
+        run_dir.program(name).unlink(missing_ok=True)
     replace_atomically(run_dir.config, _supervisor_config(run_dir))
     result = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(run_dir.config)],
@@ -100,6 +143,7 @@ def start(run_dir: RunDir) -> None:
         text=True,
         env=_inherited_environment(),
         cwd=run_dir.path,
+        timeout=_START_SECONDS,
         check=False,
     )
     deadline = time.monotonic() + _START_SECONDS
@@ -115,7 +159,7 @@ def start(run_dir: RunDir) -> None:
 
 def stop(run_dir: RunDir) -> None:
     """Stop the supervisor and its processes, each within its grace period, and wait for them."""
-    with contextlib.suppress(OSError, Fault), _control(run_dir) as control:
+    with contextlib.suppress(OSError, Fault), _control(run_dir, seconds=_STOP_SECONDS) as control:
         if control.supervisor.getIdentification() == _identity(run_dir):
             process = _supervisor_process(run_dir, int(str(control.supervisor.getPID())))
             # Stop the programs first: a shutdown does not wait for the grace period of each.
@@ -124,7 +168,7 @@ def stop(run_dir: RunDir) -> None:
             if process is not None:
                 with contextlib.suppress(psutil.TimeoutExpired):
                     process.wait(timeout=_START_SECONDS)
-    stop_orphans(run_dir)
+    end_orphans(run_dir)
 
 
 def add(run_dir: RunDir, program: Program) -> None:
@@ -146,7 +190,7 @@ def remove(run_dir: RunDir, name: str) -> None:
     run_dir.program(name).unlink(missing_ok=True)
     already_stopped = (Faults.BAD_NAME, Faults.NOT_RUNNING)
     if is_running(run_dir):
-        with _control(run_dir) as control:
+        with _control(run_dir, seconds=_STOP_SECONDS) as control:
             for call in (
                 control.supervisor.stopProcessGroup,
                 control.supervisor.removeProcessGroup,
@@ -158,6 +202,7 @@ def remove(run_dir: RunDir, name: str) -> None:
                         raise SupervisorError(
                             f"The process supervisor could not remove {name}: {fault}"
                         ) from fault
+    end_orphans(run_dir, name)
     for log in run_dir.logs.glob(f"{name}.log*"):
         log.unlink(missing_ok=True)
 
@@ -177,10 +222,18 @@ def get_states(run_dir: RunDir) -> dict[str, str]:
     The states are supervisor's: RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL and others.
     The result is empty if the supervisor does not run.
     """
+    return {name: state for name, (state, _) in get_runs(run_dir).items()}
+
+
+def get_runs(run_dir: RunDir) -> dict[str, tuple[str, int]]:
+    """Return the state (see `get_states`) and the PID of each process by name.
+
+    The PID is 0 if the process does not run.
+    """
     if not is_running(run_dir):
         return {}
     with _control(run_dir) as control:
-        return {str(i["name"]): str(i["statename"]) for i in _infos(control)}
+        return {str(i["name"]): (str(i["statename"]), int(str(i["pid"]))) for i in _infos(control)}
 
 
 def is_alive(run_dir: RunDir, name: str) -> bool:
@@ -190,41 +243,46 @@ def is_alive(run_dir: RunDir, name: str) -> bool:
 
 def get_pids(run_dir: RunDir) -> dict[str, int]:
     """Return the PID of each running supervised process by name."""
+    return {name: pid for name, (_, pid) in get_runs(run_dir).items() if pid}
+
+
+def get_orphans(run_dir: RunDir) -> set[str]:
+    """Return the names of the processes that a killed supervisor left running."""
+    return {name for name in find_orphans(run_dir, _get_pid(run_dir)).values() if name}
+
+
+def end_orphans(run_dir: RunDir, name: str | None = None) -> None:
+    """End the processes that a killed supervisor left running, or only those of `name`."""
+    orphans = find_orphans(run_dir, _get_pid(run_dir))
+    end_processes([process for process, each in orphans.items() if name in (None, each)])
+
+
+def is_declared(run_dir: RunDir, name: str, environment: Mapping[str, str]) -> bool:
+    """Check whether the program and the running process `name` have these variables."""
+    try:
+        text = run_dir.program(name).read_text()
+    except OSError:
+        return False
+    if any(f"{key}={_quote(value)}" not in text for key, value in environment.items()):
+        return False
+    pid = get_pids(run_dir).get(name)
+    try:
+        actual = psutil.Process(pid).environ() if pid is not None else dict(environment)
+    except psutil.Error:
+        return True  # It has just ended, and the supervisor starts it again.
+    return all(actual.get(key) == value for key, value in environment.items())
+
+
+def _get_pid(run_dir: RunDir) -> int | None:
+    """Return the PID of the running supervisor, or None if it does not run."""
     if not is_running(run_dir):
-        return {}
+        return None
     with _control(run_dir) as control:
-        return {str(i["name"]): int(str(i["pid"])) for i in _infos(control) if i["pid"]}
-
-
-def stop_orphans(run_dir: RunDir) -> None:
-    """End the processes that a killed supervisor left running.
-
-    A variable in the process's own environment identifies it, never a stored PID. Before it
-    signals, psutil compares the start time of the process, so a reused PID is safe.
-    """
-    orphans = [p for p in psutil.process_iter() if _belongs_to_stack(p, run_dir)]
-    for process in orphans:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(orphans, timeout=_START_SECONDS)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=_START_SECONDS)
+        return int(str(control.supervisor.getPID()))
 
 
 def _infos(control: ServerProxy) -> list[dict[str, object]]:
     return list(control.supervisor.getAllProcessInfo())  # type: ignore[arg-type]
-
-
-def _belongs_to_stack(process: psutil.Process, run_dir: RunDir) -> bool:
-    try:
-        if process.uids().real != os.getuid():
-            return False
-        value = process.environ().get(RUN_DIR_VARIABLE)
-    except (psutil.Error, OSError):
-        return False
-    return bool(value == str(run_dir.path))
 
 
 def _supervisor_process(run_dir: RunDir, pid: int) -> psutil.Process | None:
@@ -273,7 +331,11 @@ files={run_dir.programs.name}/*.conf
 
 
 def _program_config(run_dir: RunDir, program: Program) -> str:
-    environment = {**program.environment, RUN_DIR_VARIABLE: str(run_dir.path)}
+    environment = {
+        **program.environment,
+        RUN_DIR_VARIABLE: str(run_dir.path),
+        PROCESS_VARIABLE: program.name,
+    }
     pairs = ",".join(f"{key}={_quote(value)}" for key, value in environment.items())
     return f"""\
 [program:{program.name}]

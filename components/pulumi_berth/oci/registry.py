@@ -4,7 +4,6 @@ The client uses the credentials of `docker login`. For ECR it uses the AWS crede
 reads is bounded by its declared size while it arrives, and compared with its digest before use.
 """
 
-import functools
 import hashlib
 import tempfile
 import time
@@ -15,11 +14,11 @@ from typing import Any
 
 import requests
 from oras.container import Container
-from oras.provider import Registry as OrasRegistry
 
 from berth_data.manifest import file_sha256
 from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.bounded_client import BoundedRegistry
 from pulumi_berth.oci.descriptor import (
     MAX_BLOB_BYTES,
     MAX_DOCUMENT_BYTES,
@@ -40,8 +39,6 @@ _ACCEPT = ", ".join(
 _CHUNK_BYTES = 8 << 20
 
 _READ_BYTES = 1 << 20
-# Time limits for a connection, and for the next bytes of a response, in seconds.
-_TIMEOUTS = (10, 60)
 
 # Waiting times after the registry reports a blob as unknown, in seconds.
 _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -235,17 +232,15 @@ class Repository:
         )
 
     @property
-    def _client(self) -> OrasRegistry:
+    def _client(self) -> BoundedRegistry:
         host = self.name.partition("/")[0]
         if login := ecr_login(host):
             # ECR accepts the password in each request and issues no tokens.
-            client = OrasRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
+            client = BoundedRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
             client.auth.set_basic_auth(*login)
         else:
-            client = OrasRegistry(hostname=host, insecure=self.plain_http)
+            client = BoundedRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
-        # oras has no time limits.
-        client.session.request = functools.partial(client.session.request, timeout=_TIMEOUTS)
         return client
 
     def _request(

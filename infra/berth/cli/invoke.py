@@ -3,12 +3,16 @@
 import importlib
 import json
 import sys
-from typing import IO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from berth.cli.options import json_option, say, show, stack_option
 from berth.project import find_project
+
+if TYPE_CHECKING:
+    from berth.spec import HostingSpec
 
 
 @click.command()
@@ -58,11 +62,17 @@ def invoke(
         request = Request(_read_json(source))
     else:
         any_version = version or next(iter(outputs["models"][model]["versions"]))
-        request = read_example(root, name, model, any_version)
+        request = read_example(root, name, model, any_version, lambda: _load_spec(root, name))
     response = send(outputs, model, request, version=version, client=client)
     say(f"HTTP {response.status}" + (f", version {response.version}" if response.version else ""))
     show(response.body, as_json, lambda: json.dumps(response.body))
     sys.exit(0 if response.status == 200 else 1)
+
+
+def _load_spec(root: Path, name: str) -> "HostingSpec":
+    from berth.cli.stacks import load_current_or_recorded_spec
+
+    return load_current_or_recorded_spec(root, name)
 
 
 def _import_slow_modules() -> None:

@@ -1,5 +1,6 @@
 """The stack that a command works on: its specification, the engine, and recorded state."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from berth.cli.options import say
+from berth.errors import OperationError
 from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
-from berth.spec import HostingSpec, load_file
+from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
     from berth.operations.stack import Stack
@@ -44,8 +46,39 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
 
 
 def open_context(root: Path, name: str) -> StackContext:
-    """Return the stack with its specification."""
-    return StackContext(root=root, stack=name, spec=load_spec(root, name))
+    """Return the stack with its specification, for commands that only read the stack.
+
+    If the configuration file cannot be used, the specification is the one that the stack's last
+    update recorded, and this is reported in one line.
+    """
+    return StackContext(root=root, stack=name, spec=load_current_or_recorded_spec(root, name))
+
+
+def load_current_or_recorded_spec(root: Path, name: str) -> HostingSpec:
+    """Return the specification in the configuration file, or in the stack's last update.
+
+    Raises:
+        SpecError: If the file cannot be used and no update recorded a usable configuration.
+    """
+    try:
+        return load_spec(root, name)
+    except SpecError as error:
+        problem = error
+    try:
+        history = open_stack(root, name).history()
+    except OperationError:
+        raise problem from None
+    for update in reversed(history):
+        if update.kind != "update":
+            continue
+        with contextlib.suppress(SpecError):
+            spec = load_recorded(name, update.config, update.secrets)
+            say(
+                f"Using the configuration that update {update.number} recorded, because the file "
+                f"cannot be used: {problem.problems[0]}"
+            )
+            return spec
+    raise problem
 
 
 def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> "Stack":

@@ -1,6 +1,7 @@
 """`berth up`."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from berth.cli.options import (
     yes_option,
 )
 from berth.project import find_project
+
+if TYPE_CHECKING:
+    from berth.platforms.stack_context import StackContext
 
 
 @click.command()
@@ -32,7 +36,6 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     )
     from berth.operations import lifecycle
     from berth.operations.status import summarize_stack
-    from berth.platforms import get_platform
     from berth.platforms.stack_context import StackContext
 
     root = find_project()
@@ -43,7 +46,7 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     code = lifecycle.up(stack, yes=yes, skipped=parts)
     if code:
         context = StackContext(root=root, stack=name, spec=spec)
-        for line in get_platform(spec.platform).explain_failure(context):
+        for line in _explain_failure(context):
             say(line)
         sys.exit(code)
     outputs = stack.outputs()
@@ -54,3 +57,15 @@ def up(name: str, yes: bool, as_json: bool) -> None:
         lambda: lifecycle.first_call(root, spec, outputs, stack=name, command=get_command()),
     )
     exit_if_skipped(parts, name)
+
+
+def _explain_failure(context: "StackContext") -> list[str]:
+    """Return the reasons of a failed update. To find none must not hide the update's error."""
+    from berth.errors import OperationError
+    from berth.platforms import get_platform
+    from berth.spec import SpecError
+
+    try:
+        return get_platform(context.spec.platform).explain_failure(context)
+    except (SpecError, OperationError) as error:
+        return [f"Could not find out more: {error}"]

@@ -21,6 +21,7 @@ _SDK = "github.com/pulumi/pulumi/sdk/v3"
 _VERSION_VARIABLE = f"{_SDK}/go/common/version.Version"
 _SCRIPTS = ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python")
 _GO_VERSION = re.compile(r"\bgo(\d+)\.(\d+)")
+_GO_SECONDS = 600.0
 _PROGRESS_SECONDS = 10
 _LINES_SHOWN_ON_FAILURE = 8
 
@@ -125,9 +126,10 @@ def _run_go(go: str, *arguments: str, **settings: str) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            timeout=_GO_SECONDS,
             check=False,
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"{go} does not run: {error}") from None
     if result.returncode:
         raise UnavailableError(f"'go {' '.join(arguments)}' failed: {result.stderr.strip()[-300:]}")

@@ -1,15 +1,18 @@
 """`berth invoke`: one inference request through the gateway, as a client sends it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from berth.errors import OperationError
 from berth.project import version_directory
 from berth_protocol.headers import API_KEY, INFERENCE_HEADER_LENGTH, VERSION
 from berth_protocol.paths import infer_path
+
+if TYPE_CHECKING:
+    from berth.spec import HostingSpec
 
 _TIMEOUT_SECONDS = 60.0
 _CUSTOM_PATH = re.compile(r"\bpath\b")
@@ -89,8 +92,18 @@ def invoke(
     return Response(response.status_code, response.headers.get(VERSION), body)
 
 
-def read_example(root: Path, stack: str, model: str, version: str) -> Request:
+def read_example(
+    root: Path,
+    stack: str,
+    model: str,
+    version: str,
+    load_spec: Callable[[], "HostingSpec"],
+) -> Request:
     """Return the example of a model version.
+
+    Args:
+        load_spec: Loads the stack's specification, which takes longer than the rest of the command.
+            It is called only if the specification can name another directory for the version.
 
     Raises:
         OperationError: If its model card or its example cannot be read.
@@ -99,11 +112,12 @@ def read_example(root: Path, stack: str, model: str, version: str) -> Request:
 
     file = root / f"Pulumi.{stack}.yaml"
     path = None
-    # Loading the specification takes longer than the rest of the command.
-    if not file.exists() or _CUSTOM_PATH.search(file.read_text()):
-        from berth.spec import load_file
-
-        entry = load_file(file).models[model].versions.get(version)
+    try:
+        has_custom_path = bool(_CUSTOM_PATH.search(file.read_text(errors="replace")))
+    except OSError:
+        has_custom_path = True
+    if has_custom_path:
+        entry = load_spec().models[model].versions.get(version)
         path = entry.path if entry else None
     directory = version_directory(root, model, version, path)
     try:

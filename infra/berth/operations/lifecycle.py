@@ -55,7 +55,7 @@ def first_call(
         command: The command that the user runs Berth with.
     """
     model, entry = next(iter(spec.models.items()))
-    request = read_example(root, stack, model, next(iter(entry.traffic)))
+    request = read_example(root, stack, model, next(iter(entry.traffic)), lambda: spec)
     response = _invoke_with_retries(outputs, model, request)
     key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
     return "\n".join(

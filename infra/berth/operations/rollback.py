@@ -27,6 +27,8 @@ _PACKAGE_DIRECTORIES = (
     *("gateway_app", "data_app", "policy"),
 )
 _UPDATES_LISTED = 10
+# A checkout of a large repository; nothing is downloaded.
+_GIT_SECONDS = 300.0
 
 
 def choose_update(history: Sequence[Update], number: int | None) -> Update:
@@ -172,7 +174,12 @@ def find_program(
 def read_head(root: Path) -> str | None:
     """Return the current commit of the project, or None outside a Git checkout."""
     result = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "HEAD"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=_GIT_SECONDS,
+        check=False,
     )
     return result.stdout.strip() if result.returncode == 0 else None
 
@@ -185,8 +192,10 @@ def _git(root: Path, *arguments: str) -> None:
     result = subprocess.run(
         ["git", *arguments],
         cwd=root,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=_GIT_SECONDS,
         check=False,
         env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
     )

@@ -1,8 +1,10 @@
 """One stack of the project, operated through the `pulumi` command."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import IO, Any
 
 from berth.errors import OperationError
 from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
+from berth.operations.engine_output import clean_lines
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
 from berth.operations.state_providers import check_providers
@@ -18,6 +21,8 @@ from pulumi_berth.files import replace_atomically
 
 _UNKNOWN_STACK = "no stack named"
 _UPDATES_KEPT = "100000"
+# For commands that read or write only the state.
+_QUIET_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Stack:
         self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
         code, output = streamed._capture(
+            None,
             *("preview", "--json", *self._policies(), *self._with_config(arguments)),
             *("--stack", self.name),
         )
@@ -139,7 +145,7 @@ class Stack:
         arguments += ["--page-size", _UPDATES_KEPT, "--page", "1"]
         if show_secrets:
             arguments.append("--show-secrets")
-        tracked = self.config_file.read_bytes() if self.config_file.exists() else None
+        tracked = self.config_file.read_bytes() if self.config_file.is_file() else None
         entries = json.loads(self._run_quietly(*arguments) or "[]")
         # Pulumi writes a salt into the tracked file to decrypt secrets, and has no option for it.
         if tracked is not None and self.config_file.read_bytes() != tracked:
@@ -195,43 +201,65 @@ class Stack:
         return min(abs(code), 1)
 
     def _run(self, arguments: Sequence[str]) -> tuple[int, str]:
+        """Run the engine with its progress on the terminal, and return its exit status and stderr.
+
+        A terminal gets the engine's own display. Anything else gets lines without repetitions.
+        """
+        sink = sys.stderr if self.to_stderr else sys.stdout
         process = subprocess.Popen(
             ["pulumi", *arguments, "--stack", self.name],
             cwd=self.program or self.root,
             env=dict(self.environment),
-            stdout=sys.stderr if self.to_stderr else None,
+            stdout=sink if sink.isatty() else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
         record_process(self.root, self.name, process.pid)
         with process:
             assert process.stderr is not None
+            printing = threading.Thread(target=_print_clean, args=(process.stdout, sink))
+            printing.start()
             try:
                 errors = _tee(process.stderr, sys.stderr)
             except KeyboardInterrupt:
                 # Pulumi received the same signal. It finishes the current step and records it.
                 errors = _tee(process.stderr, sys.stderr)
+            printing.join()
         if process.returncode >= 0:
             # An engine that was killed leaves its lock, and the record shows that it ended.
             forget_process(self.root, self.name, process.pid)
         return process.returncode, errors
 
     def _run_quietly(self, *arguments: str, stdin: str = "") -> str:
-        code, output = self._capture(*arguments, "--non-interactive", stdin=stdin)
+        code, output = self._capture(_QUIET_SECONDS, *arguments, "--non-interactive", stdin=stdin)
         if code:
             raise OperationError(f"'pulumi {' '.join(arguments[:2])}' failed: {output.strip()}")
         return output
 
-    def _capture(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        result = subprocess.run(
-            ["pulumi", *arguments],
-            cwd=self.program or self.root,
-            env=dict(self.environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def _capture(self, seconds: float | None, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Run the engine and return its exit status and output.
+
+        Args:
+            seconds: Time limit. None for an operation whose resources have limits of their own.
+        """
+        try:
+            result = subprocess.run(
+                ["pulumi", *arguments],
+                cwd=self.program or self.root,
+                env=dict(self.environment),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OperationError(
+                f"'pulumi {' '.join(arguments[:2])}' did not finish within {seconds:g} s. Check "
+                "that the backend of the state responds: "
+                f"{self.environment.get('PULUMI_BACKEND_URL', 'see pulumi whoami -v')}."
+            ) from error
         if "incorrect passphrase" in result.stderr:
             raise OperationError(
                 f"The secrets of stack '{self.name}' ({self.config_file.name} or its state) are "
@@ -243,6 +271,17 @@ class Stack:
                 f"'pulumi {' '.join(arguments[:2])}' failed: {result.stderr.strip()}"
             )
         return result.returncode, result.stdout
+
+
+def _print_clean(source: IO[str] | None, sink: IO[str]) -> None:
+    lines = source or ()
+    with contextlib.suppress(OSError):
+        for line in clean_lines(lines):
+            sink.write(line)
+            sink.flush()
+    # If the reader of the output has ended, the engine must not wait for it.
+    for _ in lines:
+        pass
 
 
 def _tee(source: IO[str], sink: IO[str]) -> str:

@@ -28,6 +28,7 @@ def format_status(status: dict[str, Any]) -> str:
         f"{status['update']['result']}, {status['update']['ended']})",
         f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
         f"metrics   {status['metrics']}",
+        *(f"note      {note}" for note in status.get("notes", [])),
         "",
         f"{'MODEL':<20} {'VERSION':<10} {'STATE':<10} {'TRAFFIC':>7}  {'EXPOSED':<7}  DIGEST",
     ]

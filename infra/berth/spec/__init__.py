@@ -27,7 +27,7 @@ from berth.spec.gateway import (
 from berth.spec.hosting import HostingSpec, LocalSpec
 from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
-from berth.spec.load import load_config, load_file, load_with_values_from
+from berth.spec.load import load_config, load_file, load_recorded, load_with_values_from
 from berth.spec.models import (
     ModelSpec,
     ReplicaSpec,
@@ -77,6 +77,7 @@ __all__ = [
     "VersionSpec",
     "load_config",
     "load_file",
+    "load_recorded",
     "load_with_values_from",
     "version_directory",
 ]

@@ -1,7 +1,7 @@
 """Loads the specification of a stack, from its file or from the running Pulumi program."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -38,6 +38,31 @@ def load_with_values_from(path: FilePath, other: FilePath) -> HostingSpec:
     load_file(other)
     document, source = read_document(path), read_document(other)
     document.sections = copy_values(document.sections, source.sections, patterns)
+    return validate_document(document)
+
+
+def load_recorded(
+    stack: str, config: Mapping[str, Any], secret_keys: Collection[str]
+) -> HostingSpec:
+    """Load the specification that an update recorded.
+
+    Args:
+        config: Values by key, such as `berth:models`, structured as in YAML.
+        secret_keys: Keys that contain a secret. The result has their defaults instead.
+
+    Raises:
+        SpecError: If the configuration has problems, such as after an upgrade of Berth.
+    """
+    document = Document(f"the recorded configuration of stack '{stack}'", stack)
+    for key, value in config.items():
+        namespace, _, name = key.partition(":")
+        if key in secret_keys or value in (None, ""):
+            continue
+        plain = _decode(value) if isinstance(value, str) else value
+        if namespace == NAMESPACE:
+            document.sections[name] = plain
+        else:
+            document.foreign[key] = plain
     return validate_document(document)
 
 

@@ -9,9 +9,11 @@ from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
 from berth.platforms.kubernetes.diagnosis import BerthDiagnosis, diagnose_deployment, diagnose_pod
 from pulumi_berth.kubernetes import gateway, traefik
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
+from pulumi_berth.kubernetes.objects import PART_OF
 
 _TIMEOUT_SECONDS = 10.0
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
+_OWN_OBJECTS = f"app.kubernetes.io/part-of={PART_OF}"
 
 
 def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
     pods = core.list_namespaced_pod(namespace, _request_timeout=_TIMEOUT_SECONDS).items
     pods_by_instance: dict[str, list[Any]] = {}
     for pod in pods:
-        pods_by_instance.setdefault(pod.metadata.labels.get(_INSTANCE_LABEL), []).append(pod)
+        labels = pod.metadata.labels or {}
+        pods_by_instance.setdefault(labels.get(_INSTANCE_LABEL, ""), []).append(pod)
 
     def get_version_state(model: str, version: str, berth: dict[str, Any]) -> dict[str, Any]:
         name = get_berth_name(model, version)
@@ -108,13 +111,16 @@ def read_logs(
 
 
 def explain_failures(access: ClusterAccess, namespace: str) -> list[str]:
-    """Return why berths of the stack are not ready and what to do, one line per reason."""
+    """Return why berths of the stack are not ready and what to do, one line per reason.
+
+    Other programs' objects in the namespace are ignored.
+    """
     core, apps = _connect(access)
     diagnoses: list[BerthDiagnosis | None] = []
-    deployments = apps.list_namespaced_deployment(namespace, _request_timeout=_TIMEOUT_SECONDS)
-    for deployment in deployments.items:
+    own = {"label_selector": _OWN_OBJECTS, "_request_timeout": _TIMEOUT_SECONDS}
+    for deployment in apps.list_namespaced_deployment(namespace, **own).items:
         diagnoses.append(diagnose_deployment(deployment.metadata.name, _to_json(deployment)))
-    for pod in core.list_namespaced_pod(namespace, _request_timeout=_TIMEOUT_SECONDS).items:
+    for pod in core.list_namespaced_pod(namespace, **own).items:
         name = pod.metadata.labels.get(_INSTANCE_LABEL, pod.metadata.name)
         diagnoses.append(diagnose_pod(name, _to_json(pod)))
     return sorted({str(diagnosis) for diagnosis in diagnoses if diagnosis is not None})

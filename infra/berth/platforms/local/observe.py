@@ -9,11 +9,16 @@ from urllib.parse import urlsplit
 from berth.platforms.local.platform import run_directory
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY, model_ready_path
-from pulumi_berth.local import supervisord
+from pulumi_berth.local import gateway_process, supervisord
 from pulumi_berth.local.loopback import get_json
 from pulumi_berth.local.run_dir import RunDir
+from pulumi_berth.local.stack_processes import find_processes
 
 _FOLLOW_SECONDS = 0.2
+# State of a process whose supervisor does not run or does not respond.
+_UNSUPERVISED = "UNSUPERVISED"
+# The states of processes that can respond, the most promising first.
+_BEST_STATES = ("RUNNING", _UNSUPERVISED, "STARTING", "BACKOFF")
 
 
 def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -21,9 +26,11 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
 
     The state is `ready`, `not ready` (running, but without a response or still loading),
     `restarting` (the process crashed and the supervisor starts it again) or `stopped` (the next
-    `up` starts it).
+    `up` starts it). The processes themselves are asked: they also serve after their supervisor was
+    killed, which `notes` then contains.
     """
-    states = supervisord.get_states(_run_dir(context))
+    run_dir = _run_dir(context)
+    states, notes = _get_supervisor_states(run_dir)
     models = {
         model: {
             "versions": {
@@ -41,8 +48,26 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
         }
         for model, entry in outputs["models"].items()
     }
-    gateway = _get_state(states.get("gateway"), outputs["endpoint"], READY)
-    return {"gateway": gateway, "models": models}
+    gateway_states = {states.get(name) for name in gateway_process.PROCESSES}
+    best = next((state for state in _BEST_STATES if state in gateway_states), None)
+    gateway = _get_state(best, outputs["endpoint"], READY)
+    return {"gateway": gateway, "models": models, "notes": notes}
+
+
+def _get_supervisor_states(run_dir: RunDir) -> tuple[dict[str, str], list[str]]:
+    """Return the state of each process by name, and what is wrong with the supervisor."""
+    try:
+        if supervisord.is_running(run_dir):
+            return supervisord.get_states(run_dir), []
+    except supervisord.SupervisorError as error:
+        return dict.fromkeys(set(find_processes(run_dir).values()), _UNSUPERVISED), [str(error)]
+    processes = set(find_processes(run_dir).values())
+    if not processes:
+        return {}, []
+    return dict.fromkeys(processes, _UNSUPERVISED), [
+        "The process supervisor is not running, so a process that ends is not started again. "
+        "Run 'berth up' to replace the processes without a failed request."
+    ]
 
 
 def read_logs(
@@ -104,7 +129,7 @@ def _follow(paths: list[Path]) -> Iterator[tuple[str, str]]:
 def _get_state(supervisor_state: str | None, url: str, ready_path: str) -> str:
     if supervisor_state == "BACKOFF":
         return "restarting"
-    if supervisor_state not in supervisord.ALIVE_STATES:
+    if supervisor_state not in _BEST_STATES:
         return "stopped"
     response = get_json(urlsplit(url).port or 80, ready_path)
     return "ready" if response is not None and response[0] == 200 else "not ready"
