@@ -10,7 +10,8 @@ from berth_protocol.model_card import digest
 from pulumi_berth.files import cache_directory
 from pulumi_berth.images import layers
 from pulumi_berth.images.base import USER
-from pulumi_berth.images.build import Image, ImageCheckError, PushedImage, build
+from pulumi_berth.images.base_reader import ImageCheckError
+from pulumi_berth.images.build import Image, PushedImage, build
 from pulumi_berth.images.contents import read_contents
 from pulumi_berth.images.scan import Scan, ScanError
 from pulumi_berth.oci import documents
