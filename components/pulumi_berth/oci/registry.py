@@ -20,6 +20,7 @@ from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.ecr import ecr_login
+from pulumi_berth.proxies import is_loopback
 
 _ACCEPT = ", ".join(
     (documents.INDEX, documents.MANIFEST, documents.DOCKER_INDEX, documents.DOCKER_MANIFEST)
@@ -155,6 +156,8 @@ class Repository:
         else:
             client = OrasRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
+        if is_loopback(host):
+            client.session.trust_env = False
         return client
 
     def _request(

@@ -66,7 +66,7 @@ def invoke(
 
 
 def _import_slow_modules() -> None:
-    for module in ("httpx", "berth_protocol.model_card", "berth.operations.invoke"):
+    for module in ("requests", "berth_protocol.model_card", "berth.operations.invoke"):
         importlib.import_module(module)
 
 
