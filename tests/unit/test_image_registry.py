@@ -47,7 +47,13 @@ def repository() -> Iterator[Repository]:
 _MANIFEST = documents.encode_document(documents.MANIFEST, {"schemaVersion": 2})
 
 
-def test_push_retries_while_blob_is_unknown(repository: Repository) -> None:
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+def test_push_retries_while_blob_is_unknown(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """A registry on this machine is reached without a proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
     _Registry.prepared = [(400, _UNKNOWN), (404, _UNKNOWN), (201, b"")]
     repository.push_manifest(_MANIFEST, "1")
     assert _Registry.prepared == []

@@ -84,7 +84,8 @@ def fetch_package(lock: DebianLock, package: LockedPackage, mirrors: Sequence[st
         try:
             response = httpx.get(url, timeout=_TIMEOUT_SECONDS, follow_redirects=True)
             response.raise_for_status()
-        except httpx.HTTPError as error:
+        # ImportError and ValueError: a proxy of a kind that httpx does not support, such as SOCKS.
+        except (httpx.HTTPError, ImportError, ValueError) as error:
             failures.append(f"{url}: {str(error).splitlines()[0] if str(error) else error!r}")
             continue
         if hashlib.sha256(response.content).hexdigest() == package.sha256:

@@ -29,6 +29,7 @@ from pulumi_berth.oci.descriptor import (
 )
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.ecr import ecr_login
+from pulumi_berth.proxies import is_loopback
 
 _ACCEPT = ", ".join(
     (documents.INDEX, documents.MANIFEST, documents.DOCKER_INDEX, documents.DOCKER_MANIFEST)
@@ -241,6 +242,8 @@ class Repository:
         else:
             client = BoundedRegistry(hostname=host, insecure=self.plain_http)
             client.auth.load_configs(Container(self.name))
+        if is_loopback(host):
+            client.session.trust_env = False
         return client
 
     def _request(

@@ -76,7 +76,7 @@ def _load_spec(root: Path, name: str) -> "HostingSpec":
 
 
 def _import_slow_modules() -> None:
-    for module in ("httpx", "berth_protocol.model_card", "berth.operations.invoke"):
+    for module in ("requests", "berth_protocol.model_card", "berth.operations.invoke"):
         importlib.import_module(module)
 
 

@@ -1,10 +1,13 @@
 """`berth`: the group of all commands. A command's module is imported only when it is used."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
+
+from pulumi_berth.proxies import exclude_loopback
 
 BAD_INPUT = 2
 
@@ -87,3 +90,4 @@ def _is_in_repository() -> bool:
 @click.version_option(package_name="berth")
 def main() -> None:
     """Serve trained models, each version in its own serving container."""
+    exclude_loopback(os.environ)

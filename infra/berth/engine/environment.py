@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from pulumi_berth.proxies import exclude_loopback
+
 # The same as the pulumi package in requirements.txt and the module in cli/go.mod.
 VERSION = "3.259.0"
 PROGRAMS = ("pulumi", "pulumi-language-python")
@@ -53,6 +55,7 @@ class Engine:
         state in `.berth/state` and encrypts secrets with a passphrase that is generated once.
         """
         environment = dict(os.environ)
+        exclude_loopback(environment)
         environment["PATH"] = self.search_path()
         environment.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
         # Pulumi considers the provider of every installed Python package necessary and would

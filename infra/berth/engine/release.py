@@ -70,7 +70,10 @@ def download(destination: Path, say: Callable[[str], None]) -> None:
         raise UnavailableError(
             f"could not reach {BASE}: {type(error).__name__}: {error or 'no reason given'}"
         ) from None
-    except (OSError, httpx.HTTPError, tarfile.TarError, EOFError) as error:
+    # ImportError and ValueError: a proxy of a kind that httpx does not support, such as SOCKS.
+    except (
+        OSError, httpx.HTTPError, tarfile.TarError, EOFError, ImportError, ValueError,
+    ) as error:  # fmt: skip
         raise UnavailableError(
             f"{BASE}/{name}: {type(error).__name__}: {error or 'no reason given'}"
         ) from None
