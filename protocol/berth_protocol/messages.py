@@ -61,12 +61,15 @@ class ModelMetadata(msgspec.Struct):
 
 
 class InputTensor(msgspec.Struct):
-    """One input. `data` is flat or nested; the parameter `binary_data_size` can replace it."""
+    """One input. `data` is flat or nested; the parameter `binary_data_size` can replace it.
+
+    In floating-point data, null is NaN.
+    """
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] | None = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -74,15 +77,18 @@ class RequestedOutput(msgspec.Struct):
     """An output that the response must contain."""
 
     name: str
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] | None = None
 
 
 class InferenceRequest(msgspec.Struct):
-    """An inference request. Without `outputs`, the response contains every output."""
+    """An inference request. Without `outputs`, the response contains every output.
+
+    A field that is null is the same as an absent field.
+    """
 
     inputs: list[InputTensor]
     id: str | None = None
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] | None = None
     outputs: list[RequestedOutput] | None = None
 
 

@@ -1,11 +1,11 @@
 """Checks of an inference request against the model, for every transport."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from berth_protocol.datatypes import DATATYPES
 from berth_protocol.errors import RequestError
 from berth_serving.model import Model, TensorSpec
-from berth_serving.tensors import Array
+from berth_serving.text import describe_shape, list_names, quote
 
 
 def get_input(model: Model, name: str) -> TensorSpec:
@@ -17,7 +17,7 @@ def get_input(model: Model, name: str) -> TensorSpec:
     spec = model.inputs.get(name)
     if spec is None:
         raise RequestError(
-            400, f"Unknown input {name!r}. The model has: {', '.join(model.inputs)}."
+            400, f"Unknown input {quote(name)}. The model has: {list_names(model.inputs)}."
         )
     return spec
 
@@ -31,7 +31,7 @@ def get_output(model: Model, name: str) -> TensorSpec:
     spec = model.outputs.get(name)
     if spec is None:
         raise RequestError(
-            400, f"Unknown output {name!r}. The model has: {', '.join(model.outputs)}."
+            400, f"Unknown output {quote(name)}. The model has: {list_names(model.outputs)}."
         )
     return spec
 
@@ -46,27 +46,26 @@ def check_tensor(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
         unknown = "" if datatype in DATATYPES else ", which the protocol does not define"
         raise RequestError(
             400,
-            f"Input {spec.name!r} has datatype {datatype!r}{unknown}; the model expects"
+            f"Input {spec.name!r} has datatype {quote(datatype)}{unknown}; the model expects"
             f" {spec.datatype.name}.",
         )
     if not spec.accepts(shape):
         raise RequestError(
             400,
-            f"Input {spec.name!r} has shape {list(shape)}; the model expects"
+            f"Input {spec.name!r} has shape {describe_shape(shape)}; the model expects"
             f" {spec.metadata().shape}, where -1 is any size.",
         )
 
 
-def check_sizes(feeds: Mapping[str, Array], model: Model, max_batch: int) -> None:
-    """Check the number of rows of a model that has rows.
+def check_rows(model: Model, name: str, shape: Sequence[int], max_batch: int) -> None:
+    """Check the number of rows of an input, if the model has rows.
 
     Raises:
-        RequestError: 400, if the limit is exceeded.
+        RequestError: 413, if there are more than `max_batch`.
     """
-    rows = max((len(feeds[name]) for name in model.row_inputs), default=0)
-    if rows > max_batch:
+    if name in model.row_inputs and shape[0] > max_batch:
         raise RequestError(
-            400,
-            f"The request has {rows} rows; the maximum is {max_batch}."
+            413,
+            f"The request has {shape[0]} rows; the maximum is {max_batch}."
             " Split it into several requests.",
         )

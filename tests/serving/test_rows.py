@@ -85,7 +85,7 @@ def test_limit_of_rows_applies_only_to_model_with_rows(tmp_path: Path, log: Path
 
     model = _set_card(_write_mixing_model(tmp_path / "rows", "softmax"), has_rows=True)
     response = infer(model, log)
-    assert response.status_code == 400
+    assert response.status_code == 413
     assert "5 rows; the maximum is 3" in response.json()["error"]
     model = _set_card(model, has_rows=False, no_rows_reason="it is a sound")
     assert infer(model, tmp_path / "second.log").status_code == 200

@@ -35,7 +35,7 @@ def _with(**changes: Any) -> dict[str, Any]:
         (_with(data=[[1, 2], [3]]), "neither a flat array nor nested"),
         (_with(data=[[1, 2, 3, 4]]), "nested as [1, 4]; the shape is [2, 2]"),
         (_with(data=[1, 2, 3, "4"]), "not FP32"),
-        (_with(data=[1, 2, 3, None]), "not FP32"),
+        (_with(data=[1, 2, None, "4"]), "not FP32"),
         (_with(data=[1, 2, 3, 1e39]), "out of range for FP32"),
         (_with(data=[[1, 2], [3, 1e39]]), "out of range for FP32"),
         (_with(data=None), "neither data nor binary_data_size"),
@@ -44,7 +44,6 @@ def _with(**changes: Any) -> dict[str, Any]:
         (_with(parameters={"binary_data_size": 16}), "both data and binary_data_size"),
         (_with(data=None, parameters={"binary_data_size": 16}), "0 bytes remain"),
         (_with(data=None, parameters={"binary_data_size": "16"}), "binary_data_size"),
-        (_with(shape=[2000, 2], data=[0] * 4000), "2000"),
         (REQUEST | {"outputs": [{"name": "other"}]}, "The model has: sum, same"),
         (REQUEST | {"outputs": [{"name": "sum"}] * 2}, "requested twice"),
         (
@@ -52,6 +51,23 @@ def _with(**changes: Any) -> dict[str, Any]:
             "binary_data must be true or false",
         ),
         (REQUEST | {"id": 5}, "id"),
+        (REQUEST | {"id": "x" * 1025}, "The id has 1025 characters; the maximum is 1024"),
+        (REQUEST | {"parameters": {"binary_data_output": 1}}, "must be true or false, not 1"),
+        (_with(name="x" * 1000), "'… (1000 characters)"),
+        (_with(shape=[1] * 1000), "(1000 dimensions)"),
+        (
+            REQUEST | {"outputs": [{"name": "sum", "parameters": {"classification": 3}}]},
+            "unsupported parameter classification",
+        ),
+        (
+            _with(data=None, parameters={"shared_memory_region": "r"}),
+            "unsupported parameter shared_memory_region",
+        ),
+        (
+            REQUEST | {"outputs": [{"name": "sum", "parameters": {"shared_memory_region": "r"}}]},
+            "unsupported parameter shared_memory_region",
+        ),
+        (REQUEST | {"parameters": {"sequence_id": 7}}, "unsupported parameter sequence_id"),
     ],
 )
 def test_invalid_request_is_rejected_with_reason(

@@ -1,9 +1,12 @@
 """The ASGI application of a berth: routes requests to the data plane."""
 
+import asyncio
 import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from berth_protocol.asgi import Receive, Scope, Send, choose_request_id
@@ -33,6 +36,9 @@ _MAX_SHOWN_LENGTH = 200
 _READ_METHODS = ("GET", "HEAD")
 _SHADOW = SHADOW.encode()
 _TOKEN = TOKEN.encode()
+# Converting this many bytes takes about a millisecond, as long as the handover to a busy thread.
+_LOOP_BYTES = 64 << 10
+_T = TypeVar("_T")
 
 
 class App:
@@ -50,6 +56,7 @@ class App:
         self._metrics = metrics
         self._token = settings.token
         self._max_batch = settings.max_batch
+        self._codec = ThreadPoolExecutor(1, thread_name_prefix="codec")
         self._trace = trace
         self._body_reader = BodyReader(
             settings.max_body_bytes, max_concurrent=settings.queue + settings.threads
@@ -151,7 +158,9 @@ class App:
                 )
             body = await self._body_reader.read(headers, receive)
             json_length = read_json_length(headers, body)
-            request = read_request(body, json_length, self._plane.model, self._max_batch)
+            request = await self._run_codec(
+                len(body), read_request, body, json_length, self._plane.model, self._max_batch
+            )
             arrays = await self._plane.infer(request.feeds, tuple(request.outputs))
             return inference_response(self._plane.model, request, arrays)
         except RequestError as error:
@@ -164,6 +173,17 @@ class App:
                     500, "Internal error in this berth. Look up the request ID in its log."
                 )
             )
+
+    async def _run_codec(self, size: int, convert: Callable[..., _T], *arguments: Any) -> _T:
+        """Return the result of a conversion of `size` bytes.
+
+        A large one runs in a thread, where it does not delay other requests and health checks. The
+        thread converts one request at a time, because a conversion needs memory.
+        """
+        if size <= _LOOP_BYTES:
+            return convert(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._codec, convert, *arguments)
 
     def _respond(self, method: str, path: str, route: Route | None) -> Response:
         """Respond to a request that is not an inference request."""

@@ -7,14 +7,28 @@ import msgspec
 
 from berth_protocol.errors import RequestError
 from berth_protocol.headers import INFERENCE_HEADER_LENGTH
-from berth_protocol.messages import InferenceRequest, InputTensor, Parameter
+from berth_protocol.messages import InferenceRequest, InputTensor, Parameter, RequestedOutput
+from berth_serving.http.request_outline import MAX_ID_CHARACTERS, check_outline
+from berth_serving.json_tensors import from_json
 from berth_serving.model import Model
-from berth_serving.tensors import Array, from_binary, from_json
-from berth_serving.validation import check_sizes, check_tensor, get_input, get_output
+from berth_serving.tensors import Array, from_binary
+from berth_serving.text import list_names, quote
+from berth_serving.validation import check_rows, check_tensor, get_input, get_output
 
 _DECODER = msgspec.json.Decoder(InferenceRequest)
 _JSON_LENGTH = INFERENCE_HEADER_LENGTH.encode()
 _MAX_DIGITS = 19
+_NULL = msgspec.Raw(b"null")
+# Extensions of other servers that would change the response. A client that uses one must not get
+# a response that looks as if the berth supported it:
+# https://github.com/triton-inference-server/server/tree/main/docs/protocol
+_UNSUPPORTED = {
+    "classification": "Berth returns the output itself. Remove the parameter, and choose the"
+    " largest values in the client.",
+    "shared_memory_region": "Berth does not read the memory of its clients. Send the data in the"
+    " request.",
+    "sequence_id": "Berth keeps no state between requests. Send the whole sequence in one request.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +78,50 @@ def read_request(
         max_batch: Maximum number of rows, for a model that has rows.
 
     Raises:
-        RequestError: 400, with the field and the expected value.
+        RequestError: 400, with the field and the expected value; 413 for too many rows.
     """
     if json_length == 0:
         return _read_raw_request(body, model, max_batch)
     header = body if json_length is None else body[:json_length]
     binary = memoryview(b"") if json_length is None else memoryview(body)[json_length:]
+    message = _decode(header, model)
+    if message.id is not None and len(message.id) > MAX_ID_CHARACTERS:
+        raise RequestError(
+            400,
+            f"The id has {len(message.id)} characters; the maximum is {MAX_ID_CHARACTERS}.",
+        )
+    parameters = message.parameters or {}
+    _check_parameters("The request", parameters)
+    outputs = _read_outputs(message.outputs or [], parameters, model)
+    feeds = _read_inputs(message.inputs, binary, model, max_batch)
+    returned = {k: v for k, v in parameters.items() if k != "binary_data_output"}
+    return ParsedRequest(message.id, returned, feeds, outputs)
+
+
+def _decode(header: bytes, model: Model) -> InferenceRequest:
     try:
-        message = _DECODER.decode(header)
+        check_outline(header, model)
+        return _DECODER.decode(header)
     except msgspec.ValidationError as error:
         raise RequestError(400, f"Invalid inference request: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"Invalid JSON: {error}.") from None
-    feeds = _read_inputs(message.inputs, binary, model)
-    check_sizes(feeds, model, max_batch)
-    parameters = {k: v for k, v in message.parameters.items() if k != "binary_data_output"}
-    return ParsedRequest(message.id, parameters, feeds, _read_outputs(message, model))
+        hint = (
+            " JSON has no NaN or infinity: send null for NaN, or binary tensor data."
+            if b"NaN" in header or b"Infinity" in header
+            else ""
+        )
+        raise RequestError(400, f"Invalid JSON: {error}.{hint}") from None
+
+
+def _check_parameters(owner: str, parameters: Mapping[str, Parameter]) -> None:
+    """Reject parameters of extensions that Berth does not have."""
+    for name, advice in _UNSUPPORTED.items():
+        if parameters.get(name):
+            raise RequestError(400, f"{owner} has the unsupported parameter {name}. {advice}")
 
 
 def _read_inputs(
-    inputs: Sequence[InputTensor], binary: memoryview, model: Model
+    inputs: Sequence[InputTensor], binary: memoryview, model: Model, max_batch: int
 ) -> dict[str, Array]:
     feeds: dict[str, Array] = {}
     offset = 0
@@ -92,23 +130,28 @@ def _read_inputs(
         if entry.name in feeds:
             raise RequestError(400, f"Input {entry.name!r} occurs twice. Send each input once.")
         check_tensor(spec, entry.datatype, entry.shape)
-        size = entry.parameters.get("binary_data_size")
+        check_rows(model, entry.name, entry.shape, max_batch)
+        parameters = entry.parameters or {}
+        _check_parameters(f"Input {entry.name!r}", parameters)
+        size = parameters.get("binary_data_size")
+        data = None if entry.data is msgspec.UNSET or entry.data == _NULL else entry.data
         if size is None:
-            if entry.data is msgspec.UNSET:
+            if data is None:
                 raise RequestError(
                     400, f"Input {entry.name!r} has neither data nor binary_data_size. Set one."
                 )
-            feeds[entry.name] = from_json(entry.data, entry.name, spec.datatype, entry.shape)
+            feeds[entry.name] = from_json(data, entry.name, spec.datatype, entry.shape)
             continue
-        if entry.data is not msgspec.UNSET:
+        if data is not None:
             raise RequestError(
                 400, f"Input {entry.name!r} has both data and binary_data_size. Send only one."
             )
         if type(size) is not int or not 0 <= size <= len(binary) - offset:
             raise RequestError(
                 400,
-                f"Input {entry.name!r}: binary_data_size is {size!r}, but {len(binary) - offset}"
-                " bytes remain after the JSON header. Send the number of bytes of this input.",
+                f"Input {entry.name!r}: binary_data_size is {quote(size)}, but"
+                f" {len(binary) - offset} bytes remain after the JSON header."
+                " Send the number of bytes of this input.",
             )
         part = binary[offset : offset + size]
         feeds[entry.name] = from_binary(part, entry.name, spec.datatype, entry.shape)
@@ -119,29 +162,39 @@ def _read_inputs(
             f"{len(binary) - offset} bytes of binary data do not belong to any input."
             " Set binary_data_size on every binary input.",
         )
-    missing = [repr(name) for name in model.required_inputs if name not in feeds]
+    missing = [name for name in model.required_inputs if name not in feeds]
     if missing:
         raise RequestError(
-            400, f"Missing inputs: {', '.join(missing)}. Send every required input of the model."
+            400,
+            f"Missing inputs: {list_names(map(repr, missing))}."
+            " Send every required input of the model.",
         )
     return feeds
 
 
-def _read_outputs(message: InferenceRequest, model: Model) -> dict[str, bool]:
-    default = message.parameters.get("binary_data_output") is True
-    if not message.outputs:
+def _read_outputs(
+    requested: Sequence[RequestedOutput], request_parameters: Mapping[str, Parameter], model: Model
+) -> dict[str, bool]:
+    default = request_parameters.get("binary_data_output")
+    default = False if default is None else default
+    if not isinstance(default, bool):
+        raise RequestError(400, f"binary_data_output must be true or false, not {quote(default)}.")
+    if not requested:
         return dict.fromkeys(model.outputs, default)
     outputs: dict[str, bool] = {}
-    for entry in message.outputs:
+    for entry in requested:
         get_output(model, entry.name)
         if entry.name in outputs:
             raise RequestError(
                 400, f"Output {entry.name!r} is requested twice. Request each output once."
             )
-        binary = entry.parameters.get("binary_data", default)
+        parameters = entry.parameters or {}
+        _check_parameters(f"Output {entry.name!r}", parameters)
+        binary = parameters.get("binary_data", default)
         if not isinstance(binary, bool):
             raise RequestError(
-                400, f"Output {entry.name!r}: binary_data must be true or false, not {binary!r}."
+                400,
+                f"Output {entry.name!r}: binary_data must be true or false, not {quote(binary)}.",
             )
         outputs[entry.name] = binary
     return outputs
@@ -172,6 +225,6 @@ def _read_raw_request(body: bytes, model: Model, max_batch: int) -> ParsedReques
             "A raw binary request requires an input with at most one free dimension and a fixed"
             " element size. Send a JSON header with the shape.",
         )
+    check_rows(model, spec.name, shape, max_batch)
     feeds = {spec.name: from_binary(memoryview(body), spec.name, spec.datatype, shape)}
-    check_sizes(feeds, model, max_batch)
     return ParsedRequest(None, {}, feeds, dict.fromkeys(model.outputs, True))
