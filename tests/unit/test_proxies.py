@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth.engine import Engine
-from berth.operations.invoke import invoke
+from berth.operations.invoke import Request, invoke
 from pulumi_berth.proxies import exclude_loopback, is_loopback
 
 _DEAD_PROXY = "http://127.0.0.1:9"
@@ -113,6 +113,6 @@ def test_invoke_without_proxy_returns_error_that_precedes_end_of_body(
         thread.start()
         port = listener.getsockname()[1]
         outputs = {"endpoint": f"http://127.0.0.1:{port}", "api_keys": {"default": "k"}}
-        response = invoke(outputs, "m", {"inputs": ["x" * size]})
+        response = invoke(outputs, "m", Request(b"x" * size))
         thread.join()
     assert (response.status, response.body) == (413, {"error": "too long"})
