@@ -187,4 +187,5 @@ def _build_model(model: HostedModelArgs, urls: dict[str, str], *, splits_traffic
         exposed=exposed,
         traffic=find_traffic(model) if splits_traffic else {exposed[0]: 100},
         shadow=model.shadow if splits_traffic else None,
+        failover=default_to(model.failover, True),
     )

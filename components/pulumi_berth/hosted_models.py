@@ -74,6 +74,9 @@ class HostedModelArgs:
     up to 100. A single version receives all requests by default."""
     shadow: str | None = None
     """Version without traffic that receives duplicates of requests. Its responses are discarded."""
+    failover: bool | None = None
+    """If true, healthy versions with traffic receive the requests of a version that is not ready.
+    Defaults to true."""
     serving: ServingSettings | None = None
     """Limits and session options of the serving program."""
     replicas: ReplicaArgs | None = None

@@ -42,28 +42,31 @@ class Berths:
         version: str,
         path_suffix: str,
         body: bytes | None = None,
+        timeout_seconds: float | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request to a version: POST with a body, otherwise GET.
 
         Args:
             path_suffix: End of the path, after the version.
+            timeout_seconds: Time limit, if it is below that of the configuration.
 
         Raises:
             UpstreamError: If the berth does not respond, or rejects the gateway's token.
         """
-        model = context.model
-
-        def get_url() -> str:
-            current = self._get_active_config().config.models.get(model)
-            versions = current.versions if current is not None else {}
-            return versions.get(version) or active.config.models[model].versions[version]
-
-        request = _build_request(active, context, version, path_suffix, body)
-        response = await self._pool.send(request, get_url)
+        request = _build_request(active, context, version, path_suffix, body, timeout_seconds)
+        response = await self._pool.send(
+            request, lambda: self.get_url(active, context.model, version)
+        )
         if response.status == 401:
             response.release()
-            raise UpstreamError(502, "rejected the gateway's token")
+            raise UpstreamError(502, "rejected the gateway's token", is_repeatable=True)
         return response
+
+    def get_url(self, active: ActiveConfig, model: str, version: str) -> str:
+        """Return the base URL of a version: the latest, which a reload may have replaced."""
+        current = self._get_active_config().config.models.get(model)
+        versions = current.versions if current is not None else {}
+        return versions.get(version) or active.config.models[model].versions[version]
 
     async def forward_response(
         self, context: RequestContext, response: aiohttp.ClientResponse, timeout_seconds: float
@@ -113,11 +116,14 @@ def _build_request(
     version: str,
     path_suffix: str,
     body: bytes | None,
+    timeout_seconds: float | None = None,
 ) -> UpstreamRequest:
     return UpstreamRequest(
         method="GET" if body is None else "POST",
         path=model_path(context.model, version) + path_suffix,
         headers=build_berth_headers(context.headers, context.request_id, active.token),
         body=body,
-        timeout_seconds=active.config.timeout_seconds,
+        timeout_seconds=min(
+            active.config.timeout_seconds, timeout_seconds or active.config.timeout_seconds
+        ),
     )

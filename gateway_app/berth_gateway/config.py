@@ -129,12 +129,14 @@ class Model(_Strict, frozen=True):
         exposed: Versions that clients can call by name.
         traffic: Version -> percentage of the requests that name no version. The sum is 100.
         shadow: Version that receives a duplicate of those requests. Defaults to no version.
+        failover: Whether healthy versions receive the share of an unhealthy one.
     """
 
     versions: Annotated[dict[Name, _Url], msgspec.Meta(min_length=1)]
     exposed: list[Name]
     traffic: dict[Name, Annotated[int, msgspec.Meta(ge=0, le=100)]]
     shadow: Name | None = None
+    failover: bool = True
 
 
 class GatewayConfig(_Strict, frozen=True):

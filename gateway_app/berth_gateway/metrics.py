@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from berth_gateway.berth_health import BerthHealth
 from berth_gateway.limits.blocks import BlockList
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.request_context import RequestContext
@@ -30,6 +31,8 @@ class Metrics:
         authorized: Inference requests that the ingress controller forwards, by client and model.
             Their outcome is not known to the gateway.
         dropped_trailers: Headers after a chunked body, which the gateway drops.
+        failovers: Requests that another version answered, by model, the version of the traffic
+            split, and the version that answered.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
         limits_shared: 1 while Valkey decides about limits, otherwise 0.
         own_decisions: Decisions that this gateway made by itself, because Valkey was unreachable.
@@ -81,6 +84,12 @@ class Metrics:
             "Headers after a chunked body, which the gateway drops",
             registry=self._registry,
         )
+        self.failovers = Counter(
+            "berth_gateway_failovers_total",
+            "Requests that another version answered, because their own was unhealthy",
+            ("model", "version", "answered_by"),
+            registry=self._registry,
+        )
         self.reloads = Counter(
             "berth_gateway_reloads_total",
             "Configuration reloads",
@@ -110,13 +119,14 @@ class Metrics:
         shadow_traffic: ShadowTraffic,
         limiter: Limiter,
         block_lists: Mapping[str, BlockList],
+        health: BerthHealth,
     ) -> None:
         """Read the numbers that these objects count themselves, at each scrape.
 
         Args:
             block_lists: Block list of each kind of subject.
         """
-        self._registry.register(_ScrapedMetrics(pool, shadow_traffic, limiter, block_lists))
+        self._registry.register(_ScrapedMetrics(pool, shadow_traffic, limiter, block_lists, health))
 
     def render(self) -> bytes:
         """Return all metrics as text."""
@@ -130,7 +140,9 @@ class _ScrapedMetrics(Collector):
         shadow_traffic: ShadowTraffic,
         limiter: Limiter,
         block_lists: Mapping[str, BlockList],
+        health: BerthHealth,
     ) -> None:
+        self._health = health
         self._pool = pool
         self._shadow_traffic = shadow_traffic
         self._limiter = limiter
@@ -164,3 +176,11 @@ class _ScrapedMetrics(Collector):
         for kind, block_list in self._block_lists.items():
             blocked.add_metric((kind,), block_list.count_blocked())
         yield blocked
+        unhealthy = GaugeMetricFamily(
+            "berth_gateway_unhealthy_berths",
+            "1 for a version whose berth is unhealthy",
+            labels=("model", "version"),
+        )
+        for berth in self._health.unhealthy:
+            unhealthy.add_metric((berth.model, berth.version), 1)
+        yield unhealthy

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -12,9 +13,11 @@ from berth_gateway import __version__
 from berth_gateway.active_config import ActiveConfig, ConfigStore
 from berth_gateway.admission import Admission, AdmittedRequest, check_method
 from berth_gateway.authentication import Authenticator
+from berth_gateway.berth_health import READY_SECONDS, BerthHealth
 from berth_gateway.berths import Berths
 from berth_gateway.config import Model
 from berth_gateway.error_responses import respond_to_errors
+from berth_gateway.failover import Failover
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.metrics import Metrics
 from berth_gateway.request_context import (
@@ -54,6 +57,7 @@ class PublicApp:
         configs: ConfigStore,
         pool: UpstreamPool,
         shadow_traffic: ShadowTraffic,
+        health: BerthHealth,
         limiter: Limiter,
         metrics: Metrics,
         *,
@@ -68,6 +72,7 @@ class PublicApp:
         self.admission = Admission(limiter, authenticator, metrics)
         self.is_draining = False
         self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
+        self._failover = Failover(self._berths, health, metrics.failovers)
         self._access_log = RequestLog() if access_log else None
         self._has_controller = has_controller
 
@@ -134,10 +139,12 @@ class PublicApp:
         elif operation is Operation.INFER:
             await self._infer(active, context, request)
         elif version is not None:
-            suffix = READY_SUFFIX if operation is Operation.MODEL_READY else ""
-            await self._forward(active, context, version, suffix, None)
+            if operation is Operation.MODEL_READY:
+                await self._send_model_ready(active, context, [version])
+            else:
+                await self._forward(active, context, version, "", None)
         elif operation is Operation.MODEL_READY:
-            await self._send_model_ready(active, context, request.model)
+            await self._send_model_ready(active, context, request.model.exposed)
         else:
             await self._send_model_metadata(active, context, request.model)
 
@@ -157,13 +164,16 @@ class PublicApp:
         context.request_bytes = len(body)
         await self.admission.consume_quota(active, context, request.client)
         requested_version = request.route.version
-        version = requested_version or active.splits[context.model].next_version()
         shadow = active.config.models[context.model].shadow
         try:
-            await self._forward(active, context, version, INFER_SUFFIX, body)
+            if requested_version is not None:
+                await self._forward(active, context, requested_version, INFER_SUFFIX, body)
+            else:
+                response = await self._failover.send(active, context, body)
+                await self._send_berth_response(active, context, response)
         finally:
             # Sent after the response, so that the client does not wait for the shadow request.
-            if shadow is not None and requested_version is None and shadow != version:
+            if shadow is not None and requested_version is None and shadow != context.version:
                 self._berths.mirror(active, context, shadow, body)
 
     async def _forward(
@@ -176,13 +186,18 @@ class PublicApp:
     ) -> None:
         context.version = version
         response = await self._berths.send(active, context, version, path_suffix, body)
-        context.response_headers[VERSION] = version
+        await self._send_berth_response(active, context, response)
+
+    async def _send_berth_response(
+        self, active: ActiveConfig, context: RequestContext, response: aiohttp.ClientResponse
+    ) -> None:
+        context.response_headers[VERSION] = context.version
         await self._berths.forward_response(context, response, active.config.timeout_seconds)
 
     async def _send_model_ready(
-        self, active: ActiveConfig, context: RequestContext, model: Model
+        self, active: ActiveConfig, context: RequestContext, versions: Sequence[str]
     ) -> None:
-        """Send 200 if every exposed version is ready, otherwise 503.
+        """Send 200 if each of the versions is ready, otherwise 503, within READY_SECONDS.
 
         Versions without traffic count too: clients can call them by name. In a cluster, the weights
         are in the ingress controller's routes, which the gateway does not know.
@@ -191,13 +206,13 @@ class PublicApp:
         async def is_ready(version: str) -> bool:
             try:
                 async with await self._berths.send(
-                    active, context, version, READY_SUFFIX
+                    active, context, version, READY_SUFFIX, timeout_seconds=READY_SECONDS
                 ) as response:
                     return response.status == 200
             except UpstreamError:
                 return False
 
-        are_ready = all(await asyncio.gather(*map(is_ready, model.exposed)))
+        are_ready = all(await asyncio.gather(*map(is_ready, versions)))
         await send_json(
             context, 200 if are_ready else 503, {"name": context.model, "ready": are_ready}
         )
@@ -207,13 +222,13 @@ class PublicApp:
     ) -> None:
         """Send the metadata of the first exposed version that responds, with all exposed versions.
 
-        If no version responds, send the name and the versions from the configuration.
+        If no version responds within READY_SECONDS, send the name and the versions from the
+        configuration.
         """
-        metadata: dict[str, Any] | None = None
-        for version in model.exposed:
-            metadata = await self._get_metadata(active, context, version)
-            if metadata is not None:
-                break
+        responses = await asyncio.gather(
+            *(self._get_metadata(active, context, version) for version in model.exposed)
+        )
+        metadata = next((response for response in responses if response is not None), None)
         known = {"name": context.model, "versions": model.exposed}
         await send_json(context, 200, (metadata or {}) | known)
 
@@ -222,8 +237,10 @@ class PublicApp:
     ) -> dict[str, Any] | None:
         try:
             async with (
-                asyncio.timeout(active.config.timeout_seconds),
-                await self._berths.send(active, context, version, "") as response,
+                asyncio.timeout(READY_SECONDS),
+                await self._berths.send(
+                    active, context, version, "", timeout_seconds=READY_SECONDS
+                ) as response,
             ):
                 if response.status == 200:
                     return msgspec.json.decode(await response.read(), type=dict[str, Any])

@@ -15,6 +15,7 @@ import uvloop
 from berth_gateway.active_config import ConfigStore
 from berth_gateway.admin_app import AdminApp
 from berth_gateway.authorize_app import AuthorizeApp
+from berth_gateway.berth_health import BerthHealth
 from berth_gateway.config import ConfigError
 from berth_gateway.handover import Address, Handover, HandoverError
 from berth_gateway.limits.limiter import Limiter, MemoryLimiter
@@ -141,11 +142,16 @@ async def _serve(
     metrics = Metrics()
     limiter = _create_limiter(settings, metrics)
 
-    async with UpstreamPool() as pool, ShadowTraffic(pool) as shadow_traffic:
+    async with (
+        UpstreamPool() as pool,
+        ShadowTraffic(pool) as shadow_traffic,
+        BerthHealth(pool, lambda: configs.active) as health,
+    ):
         gateway = PublicApp(
             configs,
             pool,
             shadow_traffic,
+            health,
             limiter,
             metrics,
             access_log=_LOG.isEnabledFor(logging.INFO),
@@ -161,6 +167,7 @@ async def _serve(
                 "client": admission.blocked_clients,
                 "address": admission.authenticator.blocked_addresses,
             },
+            health,
         )
 
         def on_reload(is_applied: bool) -> None:

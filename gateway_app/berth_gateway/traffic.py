@@ -1,7 +1,7 @@
 """Traffic between the versions of a model: the weighted split, and shadow traffic."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,8 @@ _MAX_SHADOW_REQUESTS = 64
 _MAX_SHADOW_BYTES = 64 << 20
 """Memory limit of shadow requests in flight. Above it they are dropped, because a slow shadow
 version must not use up the gateway's memory."""
+_MAX_PARTS = 64
+"""Combinations of healthy versions that a split remembers."""
 
 
 class TrafficSplit:
@@ -33,6 +35,12 @@ class TrafficSplit:
         self._credit = {version: 0 for version, weight in self.weights.items() if weight > 0}
         if not self._credit:
             raise ValueError(f"No version has a weight above 0: {self.weights}")
+        self._parts: dict[tuple[str, ...], TrafficSplit] = {}
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions with a weight above 0."""
+        return [*self._credit]
 
     def next_version(self) -> str:
         """Select the version of the next request."""
@@ -41,6 +49,20 @@ class TrafficSplit:
         selected = max(self._credit, key=self._credit.__getitem__)
         self._credit[selected] -= self._total
         return selected
+
+    def next_version_of(self, versions: Sequence[str]) -> str:
+        """Select one of some versions for a request whose own version is unhealthy.
+
+        These requests are split by the weights of `versions`. They do not change the split of the
+        other requests, which is exact again once all versions are healthy.
+        """
+        key = tuple(versions)
+        part = self._parts.get(key)
+        if part is None:
+            if len(self._parts) >= _MAX_PARTS:
+                self._parts.clear()
+            part = self._parts[key] = TrafficSplit({name: self.weights[name] for name in versions})
+        return part.next_version()
 
 
 class ShadowTraffic:

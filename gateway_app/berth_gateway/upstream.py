@@ -20,11 +20,14 @@ class UpstreamError(Exception):
 
     Attributes:
         status: Status of the response to the client: 502 or 504.
+        is_repeatable: Whether another version can execute the request: the connection failed before
+            any response, or the berth rejected the gateway.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, is_repeatable: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.is_repeatable = is_repeatable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,17 @@ class UpstreamPool:
                 504, f"did not respond within {request.timeout_seconds:g} s"
             ) from error
         except aiohttp.ClientError as error:
-            raise UpstreamError(502, f"did not respond ({type(error).__name__})") from error
+            is_connection_lost = isinstance(
+                error,
+                aiohttp.ClientConnectorError
+                | aiohttp.ServerDisconnectedError
+                | aiohttp.ClientOSError,
+            )
+            raise UpstreamError(
+                502,
+                f"did not respond ({type(error).__name__})",
+                is_repeatable=is_connection_lost,
+            ) from error
 
 
 async def _send(

@@ -77,6 +77,7 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
         },
         traffic=model.traffic,
         shadow=model.shadow,
+        failover=model.failover,
         serving=ServingSettings(**model.serving.model_dump()),
         replicas=ReplicaArgs(**model.replicas.model_dump()),
         resources=ResourceArgs(

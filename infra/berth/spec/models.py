@@ -136,6 +136,9 @@ class ModelSpec(Section):
     up to 100. A model with one version may omit it: that version receives all requests."""
     shadow: Version | None = None
     """Version without traffic that receives duplicates of requests. Its responses are discarded."""
+    failover: bool = True
+    """If true, healthy versions with traffic receive the requests of a version that is not ready,
+    and a metric counts them. If false, those requests fail."""
     compute: Literal["cpu", "gpu"] = "cpu"
     """Class of nodes that the berths run on."""
     replicas: ReplicaSpec = Field(default_factory=ReplicaSpec)
