@@ -12,6 +12,7 @@ from berth_gateway.limits.limit_decision import LimitDecision, build_rate_limit_
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.metrics import Metrics
 from berth_gateway.request_context import RequestContext
+from berth_protocol.catalog_paths import CatalogRoute
 from berth_protocol.errors import RequestError
 from berth_protocol.headers import RETRY_AFTER
 from berth_protocol.paths import Operation, Route, infer_path
@@ -67,10 +68,19 @@ class Admission:
         Raises:
             RequestError: 401, 404, 405, 429 or 503.
         """
+        client = await self.admit_client(active, context)
+        return _resolve(active, context, client, route)
+
+    async def admit_client(self, active: ActiveConfig, context: RequestContext) -> Client:
+        """Check the API key and the rate limit.
+
+        Raises:
+            RequestError: 401, 429 or 503.
+        """
         client = await self._authenticate(active, context)
         decision = await self._limiter.take_token(client)
         self._apply_rate_limit(active, context, client, decision)
-        return _resolve(active, context, client, route)
+        return client
 
     async def admit_and_count(
         self, active: ActiveConfig, context: RequestContext, route: Route | None
@@ -179,7 +189,7 @@ class Admission:
             )
 
 
-def check_method(route: Route, method: str) -> None:
+def check_method(route: Route | CatalogRoute, method: str) -> None:
     """Check that the operation accepts the method.
 
     Raises:
@@ -209,7 +219,7 @@ def _resolve(
     check_method(route, context.method)
     if route.operation is Operation.SERVER_METADATA:
         return AdmittedRequest(client=client, route=route, model=None)
-    model = _find_exposed_model(active.config, client, route)
+    model = find_exposed_model(active.config, client, route)
     context.model = route.model
     return AdmittedRequest(client=client, route=route, model=model)
 
@@ -223,7 +233,7 @@ def find_visible_models(config: GatewayConfig, client: Client) -> dict[str, Mode
     }
 
 
-def _find_exposed_model(config: GatewayConfig, client: Client, route: Route) -> Model:
+def find_exposed_model(config: GatewayConfig, client: Client, route: Route | CatalogRoute) -> Model:
     """Return the model of a route.
 
     A model that the client may not call is treated as missing, so that its existence is not

@@ -103,7 +103,7 @@ class BerthHealth:
         return task
 
     async def _check_once(self, berth: Berth) -> bool:
-        is_ready = await self._is_ready(berth)
+        is_ready = await self.is_ready(berth)
         if not is_ready:
             self.report_failure(berth, f"is not ready or did not respond in {READY_SECONDS:g} s")
         return is_ready
@@ -112,7 +112,7 @@ class BerthHealth:
         try:
             while self._is_deployed(berth):
                 await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
-                if await self._is_ready(berth):
+                if await self.is_ready(berth):
                     _LOG.info("Berth %s/%s is healthy again", berth.model, berth.version)
                     return
         finally:
@@ -122,7 +122,8 @@ class BerthHealth:
         model = self._get_active_config().config.models.get(berth.model)
         return model is not None and model.versions.get(berth.version) == berth.url
 
-    async def _is_ready(self, berth: Berth) -> bool:
+    async def is_ready(self, berth: Berth) -> bool:
+        """Ask the berth whether it is ready, within READY_SECONDS."""
         request = UpstreamRequest(
             method="GET",
             path=model_ready_path(berth.model, berth.version),

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import aiohttp
 
 from berth_gateway.active_config import ActiveConfig
+from berth_gateway.berth_health import READY_SECONDS
 from berth_gateway.forwarded_headers import build_berth_headers, build_client_headers
 from berth_gateway.request_context import RequestContext, send_body_part, start_response
 from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamError, UpstreamPool, UpstreamRequest
-from berth_protocol.headers import SHADOW
+from berth_protocol.headers import REQUEST_ID, SHADOW
 from berth_protocol.paths import INFER_SUFFIX, model_path
 
 _MAX_BUFFERED_BYTES = 1 << 20
@@ -61,6 +62,23 @@ class Berths:
             response.release()
             raise UpstreamError(502, "rejected the gateway's token", is_repeatable=True)
         return response
+
+    async def get(
+        self, active: ActiveConfig, context: RequestContext, version: str, path: str
+    ) -> aiohttp.ClientResponse:
+        """Send a GET request to a path of a version's berth that is not a path of the protocol.
+
+        Raises:
+            UpstreamError: If the berth does not respond within READY_SECONDS.
+        """
+        request = UpstreamRequest(
+            method="GET",
+            path=path,
+            headers=[(REQUEST_ID, context.request_id)],
+            body=None,
+            timeout_seconds=READY_SECONDS,
+        )
+        return await self._pool.send(request, lambda: self.get_url(active, context.model, version))
 
     def get_url(self, active: ActiveConfig, model: str, version: str) -> str:
         """Return the base URL of a version: the latest, which a reload may have replaced."""

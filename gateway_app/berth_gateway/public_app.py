@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -15,6 +14,7 @@ from berth_gateway.admission import Admission, AdmittedRequest, check_method
 from berth_gateway.authentication import Authenticator
 from berth_gateway.berth_health import READY_SECONDS, BerthHealth
 from berth_gateway.berths import Berths
+from berth_gateway.catalog import Catalog
 from berth_gateway.config import Model
 from berth_gateway.error_responses import respond_to_errors
 from berth_gateway.failover import Failover
@@ -29,6 +29,7 @@ from berth_gateway.request_context import (
 from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamError, UpstreamPool
 from berth_protocol.asgi import Receive, Scope, Send
+from berth_protocol.catalog_paths import CatalogOperation, CatalogRoute, parse_catalog_path
 from berth_protocol.headers import REQUEST_ID, VERSION
 from berth_protocol.json_logs import RequestLog
 from berth_protocol.paths import INFER_SUFFIX, READY_SUFFIX, Operation, Route, parse_path
@@ -73,6 +74,7 @@ class PublicApp:
         self.is_draining = False
         self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
         self._failover = Failover(self._berths, health, metrics.failovers)
+        self._catalog = Catalog(self._berths, health)
         self._access_log = RequestLog() if access_log else None
         self._has_controller = has_controller
 
@@ -81,9 +83,14 @@ class PublicApp:
         context = RequestContext.from_scope(scope, receive, send)
         context.response_headers[REQUEST_ID] = context.request_id
         route = self._parse_path(context.path)
+        catalog_route = parse_catalog_path(context.path) if route is None else None
         self.metrics.in_flight.inc()
         try:
-            await respond_to_errors(context, self._respond(context, route))
+            if catalog_route is not None:
+                response = self._respond_from_catalog(context, catalog_route)
+            else:
+                response = self._respond(context, route)
+            await respond_to_errors(context, response)
         finally:
             self.metrics.in_flight.dec()
             # Health checks come every few seconds and would fill the log.
@@ -140,13 +147,24 @@ class PublicApp:
             await self._infer(active, context, request)
         elif version is not None:
             if operation is Operation.MODEL_READY:
-                await self._send_model_ready(active, context, [version])
+                await self._send_version_ready(active, context, version)
             else:
                 await self._forward(active, context, version, "", None)
         elif operation is Operation.MODEL_READY:
-            await self._send_model_ready(active, context, request.model.exposed)
+            await self._send_model_ready(active, context, request.model)
         else:
             await self._send_model_metadata(active, context, request.model)
+
+    async def _respond_from_catalog(self, context: RequestContext, route: CatalogRoute) -> None:
+        active = self.configs.active
+        if route.operation is CatalogOperation.DOCS:
+            # A browser cannot send a key with its first request. The page contains no model.
+            check_method(route, context.method)
+            await self._catalog.send_docs(context)
+            return
+        client = await self.admission.admit_client(active, context)
+        check_method(route, context.method)
+        await self._catalog.respond(active, context, client, route)
 
     async def _send_health(self, context: RequestContext, route: Route) -> None:
         if route.operation is Operation.LIVE:
@@ -194,10 +212,24 @@ class PublicApp:
         context.response_headers[VERSION] = context.version
         await self._berths.forward_response(context, response, active.config.timeout_seconds)
 
-    async def _send_model_ready(
-        self, active: ActiveConfig, context: RequestContext, versions: Sequence[str]
+    async def _send_version_ready(
+        self, active: ActiveConfig, context: RequestContext, version: str
     ) -> None:
-        """Send 200 if each of the versions is ready, otherwise 503, within READY_SECONDS.
+        """Send the response of a version, or 503 if there is none within READY_SECONDS."""
+        context.version = version
+        try:
+            response = await self._berths.send(
+                active, context, version, READY_SUFFIX, timeout_seconds=READY_SECONDS
+            )
+        except UpstreamError:
+            await send_json(context, 503, {"name": context.model, "ready": False})
+        else:
+            await self._send_berth_response(active, context, response)
+
+    async def _send_model_ready(
+        self, active: ActiveConfig, context: RequestContext, model: Model
+    ) -> None:
+        """Send 200 if every exposed version is ready, otherwise 503, within READY_SECONDS.
 
         Versions without traffic count too: clients can call them by name. In a cluster, the weights
         are in the ingress controller's routes, which the gateway does not know.
@@ -212,7 +244,7 @@ class PublicApp:
             except UpstreamError:
                 return False
 
-        are_ready = all(await asyncio.gather(*map(is_ready, versions)))
+        are_ready = all(await asyncio.gather(*map(is_ready, model.exposed)))
         await send_json(
             context, 200 if are_ready else 503, {"name": context.model, "ready": are_ready}
         )

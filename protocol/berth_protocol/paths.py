@@ -103,10 +103,9 @@ def parse_path(raw_path: str) -> Route | None:
     as `%2F`, has no route: an ingress controller would find another route for it than a program
     that decodes it. Repeated slashes and dot segments have no route either.
     """
-    path = _ENCODED.sub(_decode_unreserved, raw_path) if "%" in raw_path else raw_path
-    if "%" in path:
+    path = decode_path(raw_path)
+    if path is None:
         return None
-    path = path.removesuffix("/")
     operation = _SERVER_PATHS.get(path)
     if operation is not None:
         return Route(operation)
@@ -117,10 +116,25 @@ def parse_path(raw_path: str) -> Route | None:
     version = None
     if len(parts) > 1 and parts[0] == "versions":
         version, parts = parts[1], parts[2:]
-    if not all(_NAME.fullmatch(name) for name in (model, version) if name is not None):
+    if not all(is_name(name) for name in (model, version) if name is not None):
         return None
     operation = _MODEL_SUFFIXES.get("".join(f"/{part}" for part in parts))
     return None if operation is None else Route(operation, model, version)
+
+
+def decode_path(raw_path: str) -> str | None:
+    """Return a path without encoded unreserved characters and without one slash at its end.
+
+    Returns:
+        None if it contains any other encoded character.
+    """
+    path = _ENCODED.sub(_decode_unreserved, raw_path) if "%" in raw_path else raw_path
+    return None if "%" in path else path.removesuffix("/")
+
+
+def is_name(text: str) -> bool:
+    """Return whether a part of a path can be the name of a model or of a version."""
+    return _NAME.fullmatch(text) is not None
 
 
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")

@@ -50,6 +50,18 @@ def live_gateway(gateway: GatewayProcess, berth: Berth) -> GatewayProcess:
     return gateway
 
 
+def test_document_of_real_berth_is_adapted(live_gateway: GatewayProcess) -> None:
+    with live_gateway.client() as http:
+        document = http.get("/openapi.json").json()
+        assert http.get("/v2/models").json() == {"models": ["m"]}
+        states = [entry["state"] for entry in http.post("/v2/repository/index").json()]
+    assert states == ["READY"]
+    assert document["components"]["schemas"]["InputTensor"]["properties"]["name"]["enum"] == ["x"]
+    assert document["security"] == [{"key": []}]
+    assert INFER in document["paths"]
+    assert "token" not in document["paths"][INFER]["post"]["responses"]["401"]["description"]
+
+
 def through_controller(
     gateway: GatewayProcess, berth: Berth, headers: dict[str, str]
 ) -> httpx.Response:

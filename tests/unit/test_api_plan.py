@@ -32,6 +32,22 @@ def test_paths_equal_those_of_the_gateway() -> None:
         ("/models/{model}/versions/{version}", "get"),
         ("/models/{model}/versions/{version}/ready", "get"),
         ("/models/{model}/versions/{version}/infer", "post"),
+        ("/models", "get"),
+        ("/repository/index", "post"),
+        *(
+            (f"/models/{{model}}{version}/{name}", "get")
+            for version in ("", "/versions/{version}")
+            for name in ("config", "stats", "openapi.json")
+        ),
+    }
+
+
+def test_only_inference_requires_a_body() -> None:
+    assert {
+        path for (path, _), operation in _operations().items() if "requestBody" in operation
+    } == {
+        "/models/{model}/infer",
+        "/models/{model}/versions/{version}/infer",
     }
 
 

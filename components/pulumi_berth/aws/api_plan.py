@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from berth_protocol import headers, paths
+from berth_protocol import catalog_paths, headers, paths
 
 STAGE = paths.ROOT.removeprefix("/")
 """Name of the stage. It is the first segment of every path, so that clients use the same paths as
@@ -55,10 +55,11 @@ _INFERENCE_REQUEST: dict[str, Any] = {
     },
 }
 _ANY = "x-amazon-apigateway-any-method"
-# Path below the stage -> its operation.
+# Path below the stage -> its operation. Pages outside the stage, such as /docs, are not in the API.
 _PATHS = {
     template.removeprefix(paths.ROOT) or "/": operation
-    for template, operation in paths.PATH_TEMPLATES.items()
+    for template, operation in (paths.PATH_TEMPLATES | catalog_paths.CATALOG_TEMPLATES).items()
+    if template.startswith(paths.ROOT)
 }
 
 
@@ -87,7 +88,12 @@ def build_api_definition(title: str, *, timeout_seconds: float) -> dict[str, Any
         },
         "paths": {
             path: {
-                method: _operation(path, method, not operation.is_health_check, timeout_seconds)
+                method: _operation(
+                    path,
+                    method,
+                    operation not in (paths.Operation.LIVE, paths.Operation.READY),
+                    timeout_seconds,
+                )
                 # Pass on other methods: the gateway responds with the allowed method.
                 for method in (operation.methods[0].lower(), _ANY)
             }
@@ -116,7 +122,7 @@ def _operation(path: str, method: str, key: bool, timeout_seconds: float) -> dic
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in names
         ],
-        **(request_body if method == "post" else {}),
+        **(request_body if method == "post" and path.endswith(paths.INFER_SUFFIX) else {}),
         "responses": {"default": {"description": "The response of the gateway"}},
         **({"security": [{"key": []}]} if key else {}),
         "x-amazon-apigateway-integration": {

@@ -1,0 +1,98 @@
+"""Paths of the gateway next to the Open Inference Protocol: which models there are, and their API.
+
+Triton defines the repository index, a model's configuration and its statistics:
+https://github.com/triton-inference-server/server/tree/main/docs/protocol
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from berth_protocol.paths import ROOT, decode_path, is_name, model_path
+
+DOCS = "/docs"
+OPENAPI = "/openapi.json"
+MODELS = f"{ROOT}/models"
+REPOSITORY_INDEX = f"{ROOT}/repository/index"
+CONFIG_SUFFIX = "/config"
+STATISTICS_SUFFIX = "/stats"
+OPENAPI_SUFFIX = "/openapi.json"
+
+
+class CatalogOperation(Enum):
+    """An operation of the gateway that is about models, and not about tensors."""
+
+    DOCS = "docs"
+    OPENAPI = "OpenAPI document"
+    MODELS = "model list"
+    REPOSITORY_INDEX = "repository index"
+    MODEL_CONFIG = "model configuration"
+    MODEL_STATISTICS = "model statistics"
+    MODEL_OPENAPI = "OpenAPI document of a model"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The HTTP methods that the operation accepts."""
+        return ("POST",) if self is CatalogOperation.REPOSITORY_INDEX else ("GET", "HEAD")
+
+
+_SERVER_PATHS = {
+    DOCS: CatalogOperation.DOCS,
+    OPENAPI: CatalogOperation.OPENAPI,
+    MODELS: CatalogOperation.MODELS,
+    REPOSITORY_INDEX: CatalogOperation.REPOSITORY_INDEX,
+}
+_MODEL_SUFFIXES = {
+    CONFIG_SUFFIX: CatalogOperation.MODEL_CONFIG,
+    STATISTICS_SUFFIX: CatalogOperation.MODEL_STATISTICS,
+    OPENAPI_SUFFIX: CatalogOperation.MODEL_OPENAPI,
+}
+
+CATALOG_TEMPLATES: dict[str, CatalogOperation] = {
+    **_SERVER_PATHS,
+    **{
+        prefix + suffix: operation
+        for prefix in (model_path("{model}"), model_path("{model}", "{version}"))
+        for suffix, operation in _MODEL_SUFFIXES.items()
+    },
+}
+"""Every path of the catalog, with `{model}` and `{version}` as placeholders -> its operation."""
+
+
+@dataclass(frozen=True)
+class CatalogRoute:
+    """A parsed path of the catalog.
+
+    Attributes:
+        operation: The operation at this path.
+        model: Model name. Empty for operations of the server.
+        version: Version name. None if the path has no version.
+    """
+
+    operation: CatalogOperation
+    model: str = ""
+    version: str | None = None
+
+
+def parse_catalog_path(raw_path: str) -> CatalogRoute | None:
+    """Return the route of a path as the client sent it, or None if the catalog has no such path.
+
+    Paths are equal under the same conditions as in `berth_protocol.paths.parse_path`.
+    """
+    path = decode_path(raw_path)
+    if path is None:
+        return None
+    operation = _SERVER_PATHS.get(path)
+    if operation is not None:
+        return CatalogRoute(operation)
+    prefix, _, rest = path.partition(f"{MODELS}/")
+    model, *parts = rest.split("/")
+    if prefix or not parts or not is_name(model):
+        return None
+    operation = _MODEL_SUFFIXES.get(f"/{parts[-1]}")
+    if operation is None:
+        return None
+    if len(parts) == 1:
+        return CatalogRoute(operation, model)
+    if len(parts) == 3 and parts[0] == "versions" and is_name(parts[1]):
+        return CatalogRoute(operation, model, parts[1])
+    return None
