@@ -145,6 +145,9 @@ _TAIL = """
 | with the rules, as three policies | 13.9 s |
 | with one policy per rule | 14.4 s |
 
+The table was measured with 49 rules. Checking a resource with all rules takes 0.1 ms of CPU
+time: 64 ms for 300 resources, 0.7 s for 6,000.
+
 With one policy per rule, 7,146 resources took 74 s of CPU time, a third of the whole preview:
 Pulumi's library decodes every resource again for each policy. If a rule ends a preview, the preview
 takes 5 s longer, because the engine waits that long for the program, which waits for the engine.

@@ -107,3 +107,44 @@ def test_exception_from_unknown_rule_is_rejected(program: Program) -> None:
     result = program.pulumi("preview", *_PACK, code=1)
     expected = "'kms-turns' is not a rule; known rules: api-firewall"
     assert expected in result.stdout + result.stderr
+
+
+_KUBERNETES = """
+import pulumi
+from pulumi_kubernetes import Provider, apps, core, rbac
+from pulumi_kubernetes.apiextensions import CustomResource
+
+# The provider writes files and needs no cluster.
+options = pulumi.ResourceOptions(provider=Provider("files", render_yaml_to_directory="manifests"))
+pod = {"host_network": True, "containers": [
+    {"name": "a", "image": "a", "security_context": {"privileged": True}}]}
+core.v1.Pod("bare", spec=pod, opts=options)
+apps.v1.DaemonSet("agent", spec={
+    "selector": {"match_labels": {"a": "b"}},
+    "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod}}, opts=options)
+rbac.v1.ClusterRoleBinding(
+    "everyone",
+    role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+              "name": "cluster-admin"},
+    subjects=[{"kind": "Group", "name": "system:unauthenticated"}],
+    opts=options)
+core.v1.Service("public", spec={"type": "LoadBalancer", "ports": [{"port": 80}]}, opts=options)
+CustomResource("plain", api_version="gateway.networking.k8s.io/v1", kind="Gateway", spec={
+    "gatewayClassName": "a", "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}]},
+    opts=options)
+"""
+
+
+def test_kubernetes_objects_are_checked_as_the_engine_passes_them(
+    new_program: Callable[[str], Program],
+) -> None:
+    program = new_program("policy-kubernetes").write(_KUBERNETES)
+    output = program.pulumi("preview", *_PACK, code=1).stdout
+    for expected in (
+        "pod-no-escalation (high): bare: container a is privileged",
+        "pod-no-host-access (critical): agent: it uses hostNetwork",
+        "rbac-no-admin (critical): everyone: it grants cluster-admin",
+        "rbac-no-anonymous (critical): everyone: it grants cluster-admin to system:unauthenticated",
+        "gateway-tls (high): plain: it accepts unencrypted requests on listener web",
+    ):
+        assert expected in output

@@ -26,6 +26,7 @@ from pulumi_berth.hosted_models import (
     resolve_clients,
 )
 from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.images.third_party import get_image
 from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs
 from pulumi_berth.kubernetes.berth_plan import (
     GpuPlacement,
@@ -47,7 +48,7 @@ from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
-DEFAULT_CONTROLLER_IMAGE = "docker.io/library/traefik:v3.6.0"
+DEFAULT_CONTROLLER_IMAGE = get_image("traefik")
 DEFAULT_METRICS_NAMESPACE = "monitoring"
 
 
@@ -118,7 +119,7 @@ class KubernetesHostingArgs:
     valkey_image: pulumi.Input[str] | None = None
     """Image of the Valkey server. By default, the component builds it."""
     controller_image: pulumi.Input[str] | None = None
-    """Image of Traefik 3.6 or newer, the ingress controller."""
+    """Image of Traefik 3.7 or newer, the ingress controller. Defaults to the pinned image."""
     gateway_replicas: int | None = None
     """Pods of the gateway. Defaults to 2. With one, requests fail while its node drains."""
     controller_replicas: int | None = None

@@ -33,7 +33,14 @@ def grant_permissions(
             _build_rule("discovery.k8s.io", ["endpointslices"], _READ),
             _build_rule(
                 _GATEWAY_GROUP,
-                ["gateways", "httproutes", "grpcroutes", "referencegrants", "backendtlspolicies"],
+                [
+                    "gateways",
+                    "httproutes",
+                    "grpcroutes",
+                    "tlsroutes",
+                    "referencegrants",
+                    "backendtlspolicies",
+                ],
                 _READ,
             ),
             _build_rule(
@@ -42,6 +49,7 @@ def grant_permissions(
                     "gateways/status",
                     "httproutes/status",
                     "grpcroutes/status",
+                    "tlsroutes/status",
                     "backendtlspolicies/status",
                 ],
                 ["update", "patch"],

@@ -15,6 +15,7 @@ from berth.spec.fields import (
     Section,
     Text,
 )
+from pulumi_berth.images.third_party import get_image
 
 Image = Annotated[
     str,
@@ -78,9 +79,9 @@ class KubernetesSpec(Section):
     """Context in the kubeconfig file. Defaults to its current context."""
     namespace: KubernetesName = "berth"
     """Namespace of the stack. Berth creates it and enforces Pod Security `restricted` in it."""
-    controller_image: Image = "docker.io/library/traefik:v3.6.0"
+    controller_image: Image = get_image("traefik")
     """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
-    the image that you tested."""
+    the image that you tested. Traefik 3.7 needs the Gateway API 1.5 in the cluster."""
     controller_replicas: int = Field(default=2, ge=1, le=100)
     """Pods of Traefik. With one, requests fail while its node drains."""
     service: ServiceSpec = Field(default_factory=ServiceSpec)

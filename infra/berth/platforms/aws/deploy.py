@@ -31,6 +31,7 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
+from pulumi_berth.images.third_party import get_autoscaler_image
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
@@ -65,7 +66,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             namespace=parts.hosting.namespace.name,
             cluster_name=nodes.cluster.cluster_name,
             region=account.region,
-            image=spec.cluster.autoscaler_image or _autoscaler_image(spec.cluster.version),
+            image=spec.cluster.autoscaler_image or get_autoscaler_image(spec.cluster.version),
         ),
         pulumi.ResourceOptions(
             provider=cluster, depends_on=[create_autoscaler_role(spec, account, nodes)]
@@ -141,7 +142,3 @@ def _through_nodes(spec: HostingSpec) -> HostingSpec:
 
 def _node_port(spec: HostingSpec) -> int:
     return spec.kubernetes.service.node_port or _DEFAULT_NODE_PORT
-
-
-def _autoscaler_image(version: str) -> str:
-    return f"registry.k8s.io/autoscaling/cluster-autoscaler:v{version}.0"

@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from berth.platforms.kubernetes.controller_requirements import find_controller_problems
 from berth.spec import SpecError
+from pulumi_berth.images.third_party import get_manifest_url
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
 OLDEST_VERSION = (1, 30)
 _TIMEOUT_SECONDS = 5.0
 _POD_METRICS = "custom.metrics.k8s.io"
 CRD_SOURCES = {
-    "gateway-api": (
-        "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/"
-        "standard-install.yaml"
-    ),
-    "traefik": (
-        "https://raw.githubusercontent.com/traefik/traefik/v3.6.0/docs/content/reference/"
-        "dynamic-configuration/kubernetes-crd-definition-v1.yml"
-    ),
+    "gateway-api": get_manifest_url("gateway-api"),
+    "traefik": get_manifest_url("traefik"),
 }
 """Custom resource definitions that routes and the ingress controller need."""
 _REQUIRED_GROUPS = {
@@ -96,11 +92,14 @@ def get_api_host(access: ClusterAccess) -> str:
     return urlsplit(address).hostname or address
 
 
-def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> ClusterFacts:
+def require_cluster(
+    access: ClusterAccess, key: str = "kubernetes", *, controller_image: str = ""
+) -> ClusterFacts:
     """Check that the cluster meets Berth's requirements.
 
     Args:
         key: Key of the specification that names the cluster, for error messages.
+        controller_image: Image of the ingress controller, whose version has requirements too.
 
     Raises:
         SpecError: If the cluster does not respond within seconds, is too old, or lacks custom
@@ -111,13 +110,16 @@ def require_cluster(access: ClusterAccess, key: str = "kubernetes") -> ClusterFa
     try:
         version = _get(client, "/version")
         groups = {group["name"] for group in _get(client, "/apis")["groups"]}
+        controller_problems = list(
+            find_controller_problems(controller_image, groups, lambda path: _get(client, path))
+        )
     except Exception as error:
         raise SpecError.of(
             f"berth:{key}: the cluster at {host} did not respond: {_get_root_cause(error)}. "
             "Its resources were not changed. Check that the cluster runs and that the context is "
             "correct, for example with 'kubectl get nodes'."
         ) from error
-    problems = list(_find_problems(version, groups))
+    problems = [*_find_problems(version, groups), *controller_problems]
     if problems:
         raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
     return ClusterFacts(host=get_api_host(access), has_pod_metrics=_POD_METRICS in groups)

@@ -55,7 +55,8 @@ def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
 def _require_target(spec: HostingSpec, root: Path) -> None:
     from berth.platforms.kubernetes.cluster import require_cluster
 
-    require_cluster(get_access(spec, root))
+    image = spec.kubernetes.controller_image
+    require_cluster(get_access(spec, root), controller_image=image)
 
 
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
