@@ -47,9 +47,10 @@ def build_gateway_config(
         timeout_seconds: Time limit for a berth's response. Defaults to DEFAULT_TIMEOUT_SECONDS.
         jwt: Issuer of tokens. Defaults to none.
         blocking: When clients and addresses are blocked.
-        splits_traffic: Whether the gateway forwards inference requests. If an ingress controller
-            does, the weights are in its routes. The configuration then does not depend on them, so
-            that changed weights do not restart the gateway.
+        splits_traffic: Whether the gateway forwards all inference requests. If an ingress
+            controller forwards them, except those that are mirrored, the weights are in its routes.
+            The configuration then does not depend on them, so that changed weights do not restart
+            the gateway.
     """
     return GatewayConfig(
         max_body_bytes=default_to(max_body_bytes, DEFAULT_MAX_BODY_BYTES),
@@ -62,7 +63,7 @@ def build_gateway_config(
             name: _build_model(
                 model,
                 {version: urls[name, version] for version in model.versions},
-                splits_traffic=splits_traffic,
+                splits_traffic=splits_traffic or model.shadow is not None,
             )
             for name, model in models.items()
         },

@@ -242,3 +242,30 @@ class BuiltImageProvider(_Provider):
 
     def delete(self, _id: str, _props: Props) -> None:
         """Keep the image in the registry, because a rollback can need it."""
+
+
+class NamespaceClaimProvider(_Provider):
+    """Operations of `pulumi_berth.kubernetes.namespace_claim.NamespaceClaim`. The ID is the
+    owner's ID."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        import secrets
+
+        from pulumi_berth.kubernetes import namespace_claim
+
+        problems = namespace_claim.find_problems(olds, news)
+        inputs = {**news, "owner_id": olds.get("owner_id") or secrets.token_hex(6)}
+        failures = [CheckFailure("namespace", problem) for problem in problems]
+        return CheckResult({**inputs, **namespace_claim.create_owner(inputs)}, failures)
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult(props["owner_id"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.kubernetes import namespace_claim
+
+        changed = [key for key in namespace_claim.COMPARED if olds.get(key) != news.get(key)]
+        return DiffResult(changes=bool(changed), replaces=[])
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult(news)

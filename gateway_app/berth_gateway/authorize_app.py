@@ -23,6 +23,7 @@ from berth_protocol.headers import (
     FORWARDED_URI,
     REQUEST_ID,
     RETURN_PREFIX,
+    TOKEN,
 )
 from berth_protocol.paths import Operation, infer_path, parse_path
 
@@ -35,7 +36,8 @@ class AuthorizeApp:
     """Responds with 200 and no body if a request may pass, otherwise with the client's response.
 
     The ingress controller adds the headers of a 200 to the request: the request ID, the client's
-    name, and as `x-berth-return-<name>` the headers that the berth returns to the client.
+    name, the berths' token, and as `x-berth-return-<name>` the headers that the berth returns to
+    the client.
     """
 
     def __init__(self, gateway: PublicApp) -> None:
@@ -57,19 +59,19 @@ class AuthorizeApp:
         context.method = get_forwarded_method(context)
         context.path = get_forwarded_path(context)
         admission = self._gateway.admission
-        request = await admission.admit_and_count(
-            self._gateway.configs.active, context, parse_path(context.path)
-        )
+        active = self._gateway.configs.active
+        request = await admission.admit_and_count(active, context, parse_path(context.path))
         if request.route.operation is not Operation.INFER:
             # The ingress controller must send all other requests to the gateway's public port.
             raise RequestError(
                 404,
                 "Only inference requests can be authorized. Route other requests to the gateway.",
             )
-        returned_headers = context.response_headers
+        returned_headers, token = context.response_headers, active.token
         context.response_headers = {
             REQUEST_ID: context.request_id,
             CLIENT: context.client,
+            **({} if token is None else {TOKEN: token}),
             **{RETURN_PREFIX + name: value for name, value in returned_headers.items()},
         }
         await start_response(context, 200, [(b"content-length", b"0")])

@@ -11,6 +11,10 @@ class ProjectError(RuntimeError):
     """No project contains the working directory. The message states where Berth searched."""
 
 
+class ProjectNameError(ProjectError, ValueError):
+    """The project's file is not YAML or has no name."""
+
+
 def find_project(start: Path | None = None) -> Path:
     """Return the project's directory: the nearest one, upward from `start`, with `Pulumi.yaml`.
 
@@ -38,6 +42,25 @@ def program_project() -> Path:
     """
     named = os.environ.get(_PROJECT_VARIABLE)
     return Path(named) if named else find_project()
+
+
+def read_project_name(root: Path) -> str:
+    """Return the name in a project's `Pulumi.yaml`.
+
+    Raises:
+        ProjectNameError: If the file is not YAML or has no name.
+    """
+    # Only needed here, and slow to import.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = root / PROJECT_FILE
+    try:
+        return str(YAML(typ="safe").load(path.read_text())["name"])
+    except (YAMLError, LookupError, TypeError) as error:
+        raise ProjectError(
+            f"{path} has no valid 'name'. Add one, such as 'name: berth'."
+        ) from error
 
 
 def version_directory(root: Path, model: str, version: str, path: str | None) -> Path:

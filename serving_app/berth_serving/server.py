@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
@@ -42,39 +43,52 @@ def run(environment: Mapping[str, str]) -> int:
         print(f"berth: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
     configure_logging(_LOG, settings.log_level, sys.stdout)
-    try:
-        listener = _bind(settings)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            _LOG.error("Cannot listen on %s:%d: %s", settings.host, settings.port, error)
-            return EXIT_BAD_SETTING
-        _LOG.error(
-            "Port %d on %s is in use by another program. Stop it, or change BERTH_PORT.",
-            settings.port,
-            settings.host,
-        )
-        return EXIT_PORT_IN_USE
-    with listener:
+    listeners: list[socket.socket] = []
+    with ExitStack() as stack:
+        for variable, port in _list_ports(settings).items():
+            try:
+                listeners.append(stack.enter_context(_bind(settings, port)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    _LOG.error("Cannot listen on %s:%d: %s", settings.host, port, error)
+                    return EXIT_BAD_SETTING
+                _LOG.error(
+                    "Port %d on %s is in use by another program. Stop it, or change %s.",
+                    port,
+                    settings.host,
+                    variable,
+                )
+                return EXIT_PORT_IN_USE
         if settings.workers == 1:
-            return _run_worker(settings, listener, None)
+            return _run_worker(settings, listeners, None)
         return _Supervisor(settings).run()
 
 
-def _bind(settings: Settings) -> socket.socket:
+def _list_ports(settings: Settings) -> dict[str, int]:
+    """Return the ports by the variable that sets them."""
+    ports = {"BERTH_PORT": settings.port}
+    return (
+        ports
+        if settings.metrics_port is None
+        else ports | {"BERTH_METRICS_PORT": settings.metrics_port}
+    )
+
+
+def _bind(settings: Settings, port: int) -> socket.socket:
     if settings.workers > 1:
         # A shared port would also be shared with another program of this user, so check first that
         # the port is free.
-        bind(settings.host, settings.port).close()
-    return bind(settings.host, settings.port, reuse_port=settings.workers > 1)
+        bind(settings.host, port).close()
+    return bind(settings.host, port, reuse_port=settings.workers > 1)
 
 
-def _run_worker(settings: Settings, listener: socket.socket, metrics_dir: str | None) -> int:
+def _run_worker(settings: Settings, listeners: list[socket.socket], metrics_dir: str | None) -> int:
     # Import late: loading ONNX Runtime takes longer than the checks above, which may fail first.
     from berth_serving.model import ModelError
     from berth_serving.worker import serve
 
     try:
-        serve(settings, listener, metrics_dir)
+        serve(settings, listeners, metrics_dir)
     except ModelError as error:
         _LOG.error("%s", error)
         return EXIT_BAD_MODEL
@@ -86,8 +100,12 @@ def _run_worker_process(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(_LOG, settings.log_level, sys.stdout)
     threading.Thread(target=_stop_with_supervisor, daemon=True).start()
-    with bind(settings.host, settings.port, reuse_port=True) as listener:
-        sys.exit(_run_worker(settings, listener, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(bind(settings.host, port, reuse_port=True))
+            for port in _list_ports(settings).values()
+        ]
+        sys.exit(_run_worker(settings, listeners, os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
 def _stop_with_supervisor() -> None:

@@ -28,6 +28,8 @@ class Settings:
         model_dir: Directory of the model version to serve.
         host: Address to listen on.
         port: TCP port to listen on.
+        metrics_port: TCP port on `host` that serves only metrics, so that a scraper does not need
+            access to `port`. None serves metrics on `port`.
         workers: Number of processes. Each has its own listening socket.
         threads: Maximum number of concurrent runs in each worker.
         intra_op_threads: ONNX Runtime's threads within one operator; 0 for one per core. Defaults
@@ -53,6 +55,7 @@ class Settings:
     model_dir: Path
     host: str
     port: int
+    metrics_port: int | None
     workers: int
     threads: int
     intra_op_threads: int
@@ -86,6 +89,7 @@ class Settings:
             model_dir=get("MODEL_DIR", None, directory),
             host=get("HOST", "127.0.0.1", str),
             port=get("PORT", "8080", PORT),
+            metrics_port=get("METRICS_PORT", "", lambda text: PORT(text) if text else None),
             workers=workers,
             threads=get("THREADS", cores, whole_number(1, 1024)),
             intra_op_threads=get("INTRA_OP_THREADS", "1", whole_number(0, 1024)),

@@ -30,8 +30,8 @@ from berth_serving.tracing import create_trace
 _LOG = logging.getLogger("berth")
 
 
-def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) -> None:
-    """Load the model, then serve on a bound socket until the shutdown is complete.
+def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str | None) -> None:
+    """Load the model, then serve on bound sockets until the shutdown is complete.
 
     Raises:
         ModelError: If the model cannot be served. In that case, nothing has listened.
@@ -44,7 +44,8 @@ def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) 
     plane = warm_up(model, settings, metrics)
     card = model.card
     app = App(settings, plane, metrics, create_trace(os.environ, card))
-    listen(listener)
+    for listener in listeners:
+        listen(listener)
     log_event(
         _LOG,
         logging.INFO,
@@ -66,7 +67,7 @@ def serve(settings: Settings, listener: socket.socket, metrics_dir: str | None) 
     )
     server = DrainingServer(config, plane, settings.grace_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run_server(server, listener))
+        runner.run(_run_server(server, listeners))
     is_finished = plane.close()
     _LOG.info("Stopped serving %s %s", card.name, card.version)
     if not is_finished:
@@ -96,8 +97,8 @@ def _read_example(model: Model, settings: Settings) -> dict[str, Array]:
     return read_request(body, json_length, model, sys.maxsize).feeds
 
 
-async def _run_server(server: DrainingServer, listener: socket.socket) -> None:
+async def _run_server(server: DrainingServer, listeners: list[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.start_draining)
-    await server.serve(sockets=[listener])
+    await server.serve(sockets=listeners)

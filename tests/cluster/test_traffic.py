@@ -1,15 +1,18 @@
 """Tests of traffic on a cluster: weights, mirroring, and updates that lose no request."""
 
+import http.client
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import NAMESPACE, create_load, restore_config
-from tests.engine.project import Project, wait_for
+from tests.engine.project import Load, Project, wait_for
 
 _ENOUGH_REQUESTS = 10_000
 
@@ -76,7 +79,7 @@ def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) ->
 
 def _count_requests(cluster: Cluster, version: str) -> float:
     """Return the number of requests that a berth has processed, from its own metrics."""
-    service = f"/api/v1/namespaces/{NAMESPACE}/services/digits-{version}:http/proxy"
+    service = f"/api/v1/namespaces/{NAMESPACE}/services/digits-{version}:metrics/proxy"
     lines = cluster.kubectl("get", "--raw", f"{service}/metrics").splitlines()
     return sum(
         float(line.rpartition(" ")[2]) for line in lines if line.startswith("berth_requests_total{")
@@ -113,6 +116,50 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
         # Terminating pods still respond on connections that are open.
         cluster.wait_for_deletion(_list_terminating_pods(cluster), NAMESPACE, seconds=90)
     load.assert_no_failures()
+
+
+_LONG_BODY_BYTES = 300 << 20
+_CONCURRENT = 64
+
+
+def _send_long_body(load: Load) -> int:
+    """Return the status of a request that is 30 times as long as the limit."""
+    url = urlsplit(load.endpoint)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
+    with closing(connection):
+        connection.putrequest("POST", load.path)
+        for name, value in {**load.headers, "content-length": str(_LONG_BODY_BYTES)}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        part = b"0" * (1 << 20)
+        with suppress(ConnectionError):  # The response may come before the end of the body.
+            for _ in range(_LONG_BODY_BYTES // len(part)):
+                connection.send(part)
+        return connection.getresponse().status
+
+
+def test_shadow_does_not_make_the_ingress_controller_buffer_bodies(
+    stack: Project, cluster: Cluster
+) -> None:
+    def shadow_version_2(config: Any) -> None:
+        config["berth:models"]["digits"] |= {"traffic": {"1": 100}, "shadow": "2"}
+
+    def list_restarts() -> list[int]:
+        pods = cluster.get("pods", "-n", NAMESPACE)["items"]
+        return [
+            container["restartCount"]
+            for pod in pods
+            for container in pod["status"].get("containerStatuses", ())
+        ]
+
+    stack.edit(shadow_version_2)
+    stack.berth("up", "--yes")
+    load = create_load(stack)
+    assert _send_long_body(load) == 413
+    with load.running(clients=_CONCURRENT):
+        wait_for(lambda: load.total >= 10 * _CONCURRENT, seconds=120)
+    load.assert_no_failures()
+    assert set(list_restarts()) == {0}
 
 
 def _list_terminating_pods(cluster: Cluster) -> list[str]:

@@ -345,3 +345,18 @@ def test_admin_host_makes_metrics_reachable_from_other_addresses(gateway: Gatewa
     gateway.environment["GATEWAY_ADMIN_HOST"] = "0.0.0.0"
     gateway.start(build_config())
     assert httpx.get(f"http://127.0.0.2:{gateway.admin_port}/metrics").status_code == 200
+
+
+def test_allowed_request_gets_the_token_of_the_berths(
+    live_gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
+    assert "x-berth-token" not in authorize(live_gateway).headers
+    token = live_gateway.directory / "token"
+    token.write_text("s3cret\n")
+    live_gateway.stop()
+    live_gateway.environment["GATEWAY_TOKEN_FILE"] = str(token)
+    live_gateway.start(build_digits_config(berth_1, berth_2))
+    forged = {"x-berth-token": "forged"}
+    assert authorize(live_gateway, headers=forged).headers["x-berth-token"] == "s3cret"
+    assert "x-berth-token" not in authorize(live_gateway, keys=("wrong",)).headers
+    assert "x-berth-token" not in authorize(live_gateway, "/v2", method="GET").headers

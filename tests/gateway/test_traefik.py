@@ -36,6 +36,7 @@ HEADERS = {"x-api-key": KEY, "x-request-id": "r-1"}
 FROM_GATEWAY = (
     "x-request-id",
     "x-berth-client",
+    "x-berth-token",
     "x-berth-return-x-request-id",
     "x-berth-return-ratelimit-limit",
     "x-berth-return-ratelimit-remaining",
@@ -95,7 +96,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(authorize)
     directory = write_identity_model(tmp_path / "m", "FP32", [1], [1.5])
     with contextlib.ExitStack() as cleanup:
-        berth = cleanup.enter_context(run_berth(directory, tmp_path / "berth.log"))
+        token = tmp_path / "token"
+        token.write_text("s3cret")
+        gateway.environment["GATEWAY_TOKEN_FILE"] = str(token)
+        berth = cleanup.enter_context(
+            run_berth(directory, tmp_path / "berth.log", token_file=str(token))
+        )
         cleanup.callback(gateway.kill)
         gateway.start(build_gateway_config(berth.port))
         dynamic = tmp_path / "dynamic.json"
@@ -158,6 +164,7 @@ def summarize(response: httpx.Response) -> tuple[int, bytes, dict[str, list[str]
         ("POST", INFER, {"x-request-id": "r-1"}),
         ("POST", INFER, {"x-request-id": "r-1", "x-api-key": "wrong"}),
         ("POST", INFER, HEADERS | {"x-berth-return-ratelimit-limit": "9", "x-berth-client": "me"}),
+        ("POST", INFER, HEADERS | {"x-berth-token": "forged"}),
         ("POST", INFER, HEADERS | {"x-forwarded-uri": "/v2", "x-forwarded-method": "GET"}),
         ("POST", INFER, HEADERS | {"connection": "upgrade", "upgrade": "h2c"}),
         ("GET", INFER, HEADERS),

@@ -3,17 +3,19 @@
 import gzip
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from berth_protocol.messages import InferenceResponse
 from berth_protocol.model_card import digest
-from tests.serving.berth import Berth, run_berth, wait_until
+from tests.serving.berth import Berth, free_port, run_berth, run_until_exit, wait_until
 from tests.serving.test_protocol import REQUEST
 
 
@@ -130,3 +132,31 @@ def test_traces_reach_collector(echo_model: Path, log: Path, collector: _Collect
         assert collector.has_received.wait(timeout=120)
     assert any(bytes.fromhex(trace) in body for body in collector.received)
     assert any(b"berth-m-1" in body for body in collector.received)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_metrics_port_serves_only_metrics(echo_model: Path, log: Path, workers: int) -> None:
+    port = free_port()
+    with run_berth(echo_model, log, metrics_port=str(port), workers=str(workers)) as berth:
+        berth.infer(REQUEST)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as scraper:
+            metrics = scraper.get("/metrics")
+            assert metrics.status_code == 200
+            assert "berth_requests_total" in metrics.text
+            assert scraper.head("/metrics").status_code == 200
+            assert scraper.post("/metrics").status_code == 405
+            others = ["/v2", "/v2/health/ready", "/v2/models/m", "/docs", "/openapi.json", "/"]
+            assert {scraper.get(path).status_code for path in others} == {404}
+            # The Host header does not select the port.
+            headers = {"host": f"127.0.0.1:{berth.port}"}
+            inference = scraper.post("/v2/models/m/infer", json=REQUEST, headers=headers)
+            assert inference.status_code == 404
+            assert "/metrics" in inference.json()["error"]
+        assert berth.client.get("/metrics").status_code == 404
+
+
+def test_metrics_port_in_use_is_reported(echo_model: Path, log: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        status, text = run_until_exit(echo_model, log, metrics_port=str(other.getsockname()[1]))
+    assert status == 4
+    assert "BERTH_METRICS_PORT" in text

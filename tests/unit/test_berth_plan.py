@@ -2,8 +2,18 @@
 
 import pytest
 
-from pulumi_berth.hosted_models import HostedModelArgs, HostedVersionArgs, ReplicaArgs
-from pulumi_berth.kubernetes.berth_plan import build_berth_plan, get_berth_name, plan_replicas
+from pulumi_berth.hosted_models import (
+    HostedModelArgs,
+    HostedVersionArgs,
+    ReplicaArgs,
+    ResourceArgs,
+)
+from pulumi_berth.kubernetes.berth_plan import (
+    GpuPlacement,
+    build_berth_plan,
+    get_berth_name,
+    plan_replicas,
+)
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules, build_service_ref
 
 _FILTER = {"type": "ExtensionRef"}
@@ -95,6 +105,20 @@ def test_route_has_a_rule_for_each_exposed_version() -> None:
         [{"name": "digits-1", "port": 8080}],
         [{"name": "digits-3", "port": 8080}],
     ]
+
+
+def test_model_with_a_shadow_leaves_requests_without_version_to_the_gateway() -> None:
+    rules = build_route_rules(_plan({}, ["1"]), [_FILTER])
+    paths = [rule["matches"][0]["path"]["value"] for rule in rules]
+    assert paths == ["/v2/models/digits/versions/1/infer"]
+
+
+def test_gpus_are_given_to_the_successor_unless_there_are_free_ones() -> None:
+    gpus = ResourceArgs(gpus=1)
+    assert build_berth_plan(None, None).surges is True
+    assert build_berth_plan(None, gpus).surges is False
+    assert build_berth_plan(None, gpus, GpuPlacement(taint="gpu")).surges is False
+    assert build_berth_plan(None, gpus, GpuPlacement(surge=True)).surges is True
 
 
 def test_changed_weights_change_only_the_weights() -> None:

@@ -152,9 +152,17 @@ def test_configuration_contains_limits_clients_and_models(config: GatewayConfig)
 def test_configuration_behind_ingress_controller_does_not_contain_weights(
     spec: HostingSpec,
 ) -> None:
-    config = build_config(spec, splits_traffic=False)
+    digits = spec.models["digits"].model_copy(update={"shadow": None})
+    without_shadow = spec.model_copy(update={"models": {"digits": digits}})
+    config = build_config(without_shadow, splits_traffic=False)
     assert config.models["digits"].traffic == {"1": 100}
     assert config.models["digits"].shadow is None
+
+
+def test_gateway_mirrors_also_behind_ingress_controller(spec: HostingSpec) -> None:
+    config = build_config(spec, splits_traffic=False)
+    assert config.models["digits"].traffic == {"1": 90, "2": 10}
+    assert config.models["digits"].shadow == "3"
 
 
 def test_configuration_is_accepted_by_gateway(config: GatewayConfig) -> None:

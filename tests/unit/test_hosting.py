@@ -50,7 +50,10 @@ class _Engine(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
         kind = args.typ.split("/")[-1].split(":")[-1]
         self.resources[kind, args.name] = args.inputs
-        outputs = {"ApiKey": {"key": f"key-of-{args.name}"}}
+        outputs = {
+            "ApiKey": {"key": f"key-of-{args.name}"},
+            "NamespaceClaim": {"owner_id": "0123456789ab", "owner": "p/x/0123456789ab"},
+        }
         return f"{args.name}-id", {**args.inputs, **outputs.get(kind, {})}
 
 
@@ -81,7 +84,7 @@ def _declare(folder: Path, weight: int) -> Resources:
         assert args.clients is not None
         hosting = declare_hosting(
             args,
-            owner="x",
+            access=None,
             images=HostingImages(
                 serving=dict.fromkeys(_VERSIONS, "registry/x@sha256:0"),
                 gateway="registry/gateway@sha256:0",
@@ -112,7 +115,8 @@ def test_each_berth_has_every_kind_of_resource(declared: Resources, kind: str) -
 def test_only_berths_with_a_replica_range_have_an_autoscaler(declared: Resources) -> None:
     scaled = {name for kind, name in declared if kind == "HorizontalPodAutoscaler"}
     assert scaled == {"digits-1", "digits-2"}
-    assert "replicas" not in declared["Deployment", "digits-1"]["spec"]
+    # The autoscaler takes over this count; without one, it would start from a single replica.
+    assert declared["Deployment", "digits-1"]["spec"]["replicas"] == 1
     assert declared["Deployment", "breast-cancer-1"]["spec"]["replicas"] == 1
 
 
@@ -140,10 +144,17 @@ def test_all_service_accounts_have_the_pull_secret(declared: Resources) -> None:
     assert all(account["imagePullSecrets"] == [{"name": "registry-login"}] for account in accounts)
 
 
-def test_deployments_keep_all_old_pods_until_new_pods_are_ready(declared: Resources) -> None:
-    for (kind, _), inputs in declared.items():
+def test_deployments_without_gpus_keep_all_old_pods_until_new_pods_are_ready(
+    declared: Resources,
+) -> None:
+    for (kind, name), inputs in declared.items():
         if kind == "Deployment":
-            assert inputs["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+            steps = inputs["spec"]["strategy"]["rollingUpdate"]
+            # A berth with GPUs gives its GPUs to its successor: there may be no others.
+            is_gpu = name == "breast-cancer-1"
+            assert (steps["maxUnavailable"], steps["maxSurge"]) == (
+                (1, 0) if is_gpu else (0, "25%")
+            )
             pod = inputs["spec"]["template"]["spec"]
             (container,) = pod["containers"]
             assert container["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
@@ -205,3 +216,87 @@ def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> N
     text = json.dumps(declared["Secret", "gateway"], default=str)
     assert "key-of-default" not in text
     assert "sha256" in text
+
+
+_CLUSTER_SCOPED = ("ClusterRole", "ClusterRoleBinding", "PriorityClass", "GatewayClass")
+
+
+def _list_objects(declared: Resources) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (kind, inputs["metadata"]) for (kind, _), inputs in declared.items() if "metadata" in inputs
+    ]
+
+
+def test_every_object_names_its_owner(declared: Resources) -> None:
+    objects = _list_objects(declared)
+    assert {"Namespace", "Deployment", "HTTPRoute", *_CLUSTER_SCOPED} <= {
+        kind for kind, _ in objects
+    }
+    owners = {(metadata.get("annotations") or {}).get("berth/owner") for _, metadata in objects}
+    assert owners == {"p/x/0123456789ab"}
+
+
+def test_names_of_cluster_scoped_objects_contain_namespace_and_owner(declared: Resources) -> None:
+    named = [metadata for kind, metadata in _list_objects(declared) if kind in _CLUSTER_SCOPED]
+    assert len(named) == 6
+    assert all(entry["name"].startswith("berth-berth-0123456789ab-") for entry in named)
+
+
+def test_pods_that_every_request_needs_rank_highest(declared: Resources) -> None:
+    classes = {
+        inputs["metadata"]["name"]: inputs
+        for (kind, _), inputs in declared.items()
+        if kind == "PriorityClass"
+    }
+    ranks = {
+        name: classes[inputs["spec"]["template"]["spec"]["priorityClassName"]]["value"]
+        for (kind, name), inputs in declared.items()
+        if kind in ("Deployment", "StatefulSet")
+    }
+    entry = {ranks.pop(name) for name in ("gateway", "traefik", "valkey")}
+    assert min(entry) > max(ranks.values())
+    policies = {entry["value"]: entry["preemptionPolicy"] for entry in classes.values()}
+    assert policies.pop(min(policies)) == "Never"
+    assert set(policies.values()) == {"PreemptLowerPriority"}
+
+
+def test_scrapers_reach_only_the_metrics_ports(declared: Resources) -> None:
+    scraped = []
+    for (kind, name), inputs in declared.items():
+        if kind == "NetworkPolicy":
+            for rule in inputs["spec"].get("ingress", ()):
+                if any("namespaceSelector" in peer for peer in rule.get("from", ())):
+                    scraped.append((name, [port["port"] for port in rule["ports"]]))
+    assert sorted(scraped) == [
+        ("breast-cancer-1", ["metrics"]),
+        ("digits-1", ["metrics"]),
+        ("digits-2", ["metrics"]),
+        ("gateway", ["metrics"]),
+        ("traefik", ["admin"]),
+    ]
+    pod = declared["Deployment", "digits-1"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["metrics"] != ports["http"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment["BERTH_METRICS_PORT"] == str(int(ports["metrics"]))
+    assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(int(ports["metrics"]))
+
+
+def test_berths_require_the_token_that_the_gateway_adds(declared: Resources) -> None:
+    (container,) = declared["Deployment", "digits-1"]["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    directory, _, file = environment["BERTH_TOKEN_FILE"].rpartition("/")
+    assert mounts[directory]["readOnly"] is True
+    # Pulumi wraps secrets in a dictionary.
+    token = declared["Secret", "berth-token"]["stringData"]["value"]
+    assert token == {file: "key-of-berth_token"}
+    gateway = declared["Secret", "gateway"]["stringData"]["value"]
+    assert gateway["token"] == "key-of-berth_token"
+    added = declared["Middleware", "traefik-authorize"]["spec"]["forwardAuth"][
+        "authResponseHeaders"
+    ]
+    assert "x-berth-token" in added
+    removed = declared["Middleware", "traefik-remove-headers"]["spec"]["headers"]
+    assert "x-berth-token" not in removed["customRequestHeaders"]

@@ -34,6 +34,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     Gateway: {
         "namespace": "hosting", "image": "registry.example.com/gateway@sha256:0", "replicas": 2.0,
         "callers": [{"app": "traefik"}], "metricsNamespace": "monitoring",
+        "token": "token",
         "limits": {"valkeyUrl": "valkey://:password@valkey.example.com:6380", "prefix": "berth"},
         "config": {"max_body_bytes": 1000.0, "timeout_seconds": 30.0, "clients": [], "models": {}},
     },
@@ -51,9 +52,10 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
         "namespace": "hosting", "image": "registry.example.com/valkey@sha256:0",
         "callers": [{"app": "gateway"}], "storageClass": "fast", "storageGib": 2.0,
     },
-    HostingNamespace: {"namespace": "hosting", "stack": "dev"},
+    HostingNamespace: {"namespace": "hosting"},
     Traefik: {
-        "namespace": "hosting", "namespaceName": "hosting", "image": "traefik:v3.6.0",
+        "namespace": "hosting", "namespaceName": "hosting", "ownerId": "0",
+        "clusterName": "berth-hosting-0-traefik", "image": "traefik:v3.6.0",
         "serviceType": "NodePort", "nodePort": 31080.0, "timeoutSeconds": 30.0,
         "metricsNamespace": "monitoring",
     },
@@ -64,7 +66,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
 }  # fmt: skip
 
 
-_OUTPUTS = {"key": "password"}
+_OUTPUTS = {"key": "password", "owner_id": "0123456789ab", "owner": "p/s/0123456789ab"}
 
 
 def _construct(component: type[pulumi.ComponentResource]) -> Resources:

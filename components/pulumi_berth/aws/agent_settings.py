@@ -89,7 +89,7 @@ def _scrape_config(namespace: str) -> dict[str, Any]:
         "relabel_configs": [
             {
                 "source_labels": ["__meta_kubernetes_pod_container_port_name"],
-                "regex": "http",
+                "regex": "metrics",
                 "action": "keep",
             }
         ],

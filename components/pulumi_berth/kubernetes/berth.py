@@ -23,6 +23,7 @@ from pulumi_berth.kubernetes.berth_plan import (
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
+    FORCE_APPLY,
     SKIP_AWAIT,
     add_pull_secret,
     build_labels,
@@ -30,14 +31,20 @@ from pulumi_berth.kubernetes.objects import (
     build_probe,
     build_restricted_pod,
     build_rolling_update,
+    build_scrape_annotations,
     build_topology_spread,
     limit_ready_time,
     select_namespace,
+    set_priority,
 )
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
+METRICS_PORT = 9090
+TOKEN_KEY = "token"  # noqa: S105 - the name of an entry
+"""Entry of the Secret that contains the token."""
+_TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
 # A change of a Service reaches every node and the ingress controller in about a second. A
 # terminating pod keeps serving for longer than that before it receives SIGTERM.
 _PRE_STOP_SECONDS = 5
@@ -72,8 +79,12 @@ class KubernetesBerthArgs:
     callers: Sequence[Mapping[str, pulumi.Input[str]]] | None = None
     """Labels of the pods in the namespace that may send requests to the berth. Defaults to
     none."""
+    token_secret: pulumi.Input[str] | None = None
+    """Secret in the namespace whose entry `token` inference requests must have in the header
+    `x-berth-token`. By default, every caller is let in."""
     metrics_namespace: pulumi.Input[str] | None = None
-    """Namespace whose pods may read the metrics. Defaults to none."""
+    """Namespace whose pods may read the metrics, on a port that serves nothing else. Defaults to
+    none."""
     ready_seconds: int | None = None
     """Time limit for a new replica to become ready, in seconds. Defaults to 300."""
     gpu: GpuPlacement | None = None
@@ -111,7 +122,7 @@ class KubernetesBerth(pulumi.ComponentResource):
             **build_labels("berth", berth_name, model=args.model, version=args.version),
             "app.kubernetes.io/version": args.version,
         }
-        plan = build_berth_plan(args.replicas, args.resources)
+        plan = build_berth_plan(args.replicas, args.resources, args.gpu)
         ready_seconds = default_to(args.ready_seconds, _READY_SECONDS)
         annotations = {
             **({"berth/digest": args.digest} if args.digest is not None else {}),
@@ -137,25 +148,41 @@ class KubernetesBerth(pulumi.ComponentResource):
                         "port": HTTP_PORT,
                         "target_port": "http",
                         "app_protocol": "http",
-                    }
+                    },
+                    {"name": "metrics", "port": METRICS_PORT, "target_port": "metrics"},
                 ],
             },
             opts=child_opts,
         )
         deployment = Deployment(
             name,
-            metadata=build_metadata(args.namespace, berth_name, pod_labels, annotations),
+            metadata=build_metadata(
+                args.namespace,
+                berth_name,
+                pod_labels,
+                # An autoscaler that is removed still manages the count. A fixed count replaces it.
+                {**annotations, **({} if plan.is_autoscaled else FORCE_APPLY)},
+            ),
             spec={
-                # Omit replicas: a fixed count would override the autoscaler.
-                **({} if plan.is_autoscaled else {"replicas": plan.min_replicas}),
+                "replicas": plan.min_replicas,
                 "selector": {"match_labels": selector},
-                **build_rolling_update(ready_seconds),
+                **build_rolling_update(ready_seconds, surges=plan.surges),
                 "template": {
-                    "metadata": {"labels": pod_labels, "annotations": annotations},
+                    "metadata": {
+                        "labels": pod_labels,
+                        "annotations": {**annotations, **build_scrape_annotations(METRICS_PORT)},
+                    },
                     "spec": _build_pod(args, plan, selector, account.metadata.name),
                 },
             },
-            opts=limit_ready_time(ready_seconds, after=[service], opts=child_opts),
+            opts=pulumi.ResourceOptions.merge(
+                limit_ready_time(ready_seconds, after=[service], opts=child_opts),
+                # An autoscaler takes over the count that runs. To omit the field instead would
+                # scale the Deployment to one replica first, the default of Kubernetes.
+                pulumi.ResourceOptions(
+                    ignore_changes=["spec.replicas"] if plan.is_autoscaled else []
+                ),
+            ),
         )
         if plan.is_autoscaled:
             HorizontalPodAutoscaler(
@@ -200,18 +227,24 @@ def _build_pod(
     environment = {
         **serving.environment(),
         "BERTH_PORT": str(HTTP_PORT),
+        "BERTH_METRICS_PORT": str(METRICS_PORT),
+        **(
+            {"BERTH_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"}
+            if args.token_secret is not None
+            else {}
+        ),
         **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
-    priority: dict[str, Any] = {}
-    if args.priority is not None:
-        priority["priority_class_name"] = args.priority
     amounts: dict[str, pulumi.Input[str]] = {"memory": plan.memory}
     if plan.gpus:
         amounts["nvidia.com/gpu"] = str(plan.gpus)
     container = {
         "name": "serving",
         "image": args.image,
-        "ports": [{"name": "http", "container_port": HTTP_PORT}],
+        "ports": [
+            {"name": "http", "container_port": HTTP_PORT},
+            {"name": "metrics", "container_port": METRICS_PORT},
+        ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": {
             "requests": {"cpu": plan.cpu, **amounts},
@@ -222,20 +255,40 @@ def _build_pod(
         "readiness_probe": _build_health_probe(READY, period=2, failures=2),
         "liveness_probe": _build_health_probe(LIVE, period=10, failures=6),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
-        "volume_mounts": [dataset.build_mount() for dataset in datasets],
+        "volume_mounts": [
+            *(dataset.build_mount() for dataset in datasets),
+            *_build_token_mounts(args.token_secret),
+        ],
     }
     return build_restricted_pod(
         [container],
         init_containers=[dataset.build_init_container() for dataset in datasets],
-        volumes=[dataset.build_volume() for dataset in datasets],
+        volumes=[
+            *(dataset.build_volume() for dataset in datasets),
+            *_build_token_volumes(args.token_secret),
+        ],
         service_account=account,
-        **priority,
+        **set_priority(args.priority),
         termination_grace_period_seconds=int(grace_period),
         topology_spread_constraints=build_topology_spread(
             selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
         ),
         **(_place_on_gpu_node(args.gpu or GpuPlacement()) if plan.gpus else {}),
     )
+
+
+def _build_token_mounts(secret: pulumi.Input[str] | None) -> list[dict[str, Any]]:
+    if secret is None:
+        return []
+    return [{"name": "token", "mount_path": _TOKEN_DIRECTORY, "read_only": True}]
+
+
+def _build_token_volumes(secret: pulumi.Input[str] | None) -> list[dict[str, Any]]:
+    if secret is None:
+        return []
+    items = [{"key": TOKEN_KEY, "path": TOKEN_KEY}]
+    source = {"secret_name": secret, "default_mode": 0o440, "items": items}
+    return [{"name": "token", "secret": source}]
 
 
 def _build_health_probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
@@ -251,17 +304,19 @@ def _place_on_gpu_node(gpu: GpuPlacement) -> dict[str, Any]:
 
 
 def _build_policy(args: KubernetesBerthArgs, selector: Mapping[str, str]) -> dict[str, Any]:
-    """Allow requests from the callers and from the metrics namespace, and DNS queries."""
+    """Allow requests from the callers, metrics scrapes, and DNS queries."""
     peers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers or ()]
-    if args.metrics_namespace is not None:
-        peers.append(select_namespace(args.metrics_namespace))
+    scrapers = (
+        [select_namespace(args.metrics_namespace)] if args.metrics_namespace is not None else []
+    )
     return {
         "pod_selector": {"match_labels": dict(selector)},
         "policy_types": ["Ingress", "Egress"],
-        # A rule without peers would admit everyone.
-        "ingress": [{"from_": peers, "ports": [{"port": "http", "protocol": "TCP"}]}]
-        if peers
-        else [],
+        "ingress": [
+            {"from_": sources, "ports": [{"port": port, "protocol": "TCP"}]}
+            for sources, port in ((peers, "http"), (scrapers, "metrics"))
+            if sources  # A rule without peers would admit everyone.
+        ],
         "egress": [DNS_EGRESS],
     }
 

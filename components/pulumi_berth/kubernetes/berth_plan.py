@@ -20,6 +20,11 @@ class GpuPlacement:
     """Labels that the node must have."""
     runtime_class: str | None = None
     """RuntimeClass of the pod. Defaults to the cluster's default."""
+    surge: bool | None = None
+    """If true, an update starts a new pod before it terminates an old one, which requires free GPUs
+    or nodes that the cluster adds. By default, it terminates one pod first, so that an update also
+    works where all GPUs are in use. A single replica is then unavailable until the new pod is
+    ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class BerthPlan:
         cpu_limit: CPU limit, as a Kubernetes quantity.
         memory: Memory request and limit, as a Kubernetes quantity.
         gpus: GPUs of each pod.
+        surges: Whether an update starts a new pod before it terminates an old one.
     """
 
     min_replicas: int
@@ -46,6 +52,7 @@ class BerthPlan:
     cpu_limit: pulumi.Input[str]
     memory: pulumi.Input[str]
     gpus: int
+    surges: bool
 
     @property
     def is_autoscaled(self) -> bool:
@@ -86,7 +93,11 @@ def plan_replicas(
     return replace(replicas, min=lowest, max=highest, target_in_flight=target_in_flight)
 
 
-def build_berth_plan(replicas: ReplicaArgs | None, resources: ResourceArgs | None) -> BerthPlan:
+def build_berth_plan(
+    replicas: ReplicaArgs | None,
+    resources: ResourceArgs | None,
+    gpu: GpuPlacement | None = None,
+) -> BerthPlan:
     """Return the plan that the arguments and their defaults describe.
 
     Raises:
@@ -98,6 +109,7 @@ def build_berth_plan(replicas: ReplicaArgs | None, resources: ResourceArgs | Non
     if not 0 <= lowest <= highest:
         problem = f"min is {lowest} and max is {highest}; use 0 <= min <= max"
         raise ArgumentError([("replicas", problem)])
+    gpus = default_to(resources.gpus, 0)
     cpu = "1" if resources.cpu is None else resources.cpu
     return BerthPlan(
         min_replicas=lowest,
@@ -107,5 +119,6 @@ def build_berth_plan(replicas: ReplicaArgs | None, resources: ResourceArgs | Non
         cpu=cpu,
         cpu_limit=cpu if resources.cpu_limit is None else resources.cpu_limit,
         memory="512Mi" if resources.memory is None else resources.memory,
-        gpus=default_to(resources.gpus, 0),
+        gpus=gpus,
+        surges=gpus == 0 or bool(gpu is not None and gpu.surge),
     )

@@ -26,9 +26,11 @@ from pulumi_berth.kubernetes.objects import (
     build_probe,
     build_restricted_pod,
     build_rolling_update,
+    build_scrape_annotations,
     build_topology_spread,
     limit_ready_time,
     select_namespace,
+    set_priority,
 )
 from pulumi_berth.values import default_to
 
@@ -39,6 +41,7 @@ DEPLOYMENT = "gateway"
 SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-of": PART_OF}
 _CONFIG_DIRECTORY = "/etc/gateway"
 _URL_FILE = "valkey-url"
+_TOKEN_FILE = "token"  # noqa: S105 - the name of a file
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
@@ -70,23 +73,27 @@ class GatewayArgs:
         namespace: Namespace of the stack.
         image: Image of the gateway program.
         config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
+        token: Token that the berths require, a secret.
         limits: Where the pods keep the clients' limits.
         callers: Labels of the pods that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
         jwks_url: URL of the token issuer's keys, which the pods may read. None if there is none.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
+        priority: PriorityClass of the pods. Defaults to the cluster's default.
         replicas: Number of pods. Defaults to 2.
     """
 
     namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     config: pulumi.Input[Mapping[str, Any]]
+    token: pulumi.Input[str]
     limits: SharedLimits
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: pulumi.Input[str]
     jwks_url: str | None = None
     pull_secret: pulumi.Input[str] | None = None
+    priority: pulumi.Input[str] | None = None
     replicas: int | None = None
 
 
@@ -121,7 +128,11 @@ class Gateway(pulumi.ComponentResource):
             # are ready before the old pods and the old Secret are deleted.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={"gateway.json": config_json, _URL_FILE: args.limits.valkey_url},
+            string_data={
+                "gateway.json": config_json,
+                _URL_FILE: args.limits.valkey_url,
+                _TOKEN_FILE: args.token,
+            },
             opts=child_opts,
         )
         account = ServiceAccount(
@@ -152,7 +163,10 @@ class Gateway(pulumi.ComponentResource):
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
-                    "metadata": {"labels": labels},
+                    "metadata": {
+                        "labels": labels,
+                        "annotations": build_scrape_annotations(METRICS_PORT),
+                    },
                     "spec": _build_pod(args, account.metadata.name, config.metadata.name),
                 },
             },
@@ -182,6 +196,7 @@ def _build_pod(
         "GATEWAY_TRUST_FORWARDED_FOR": "1",
         "GATEWAY_ADMIN_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_ADMIN_PORT": str(METRICS_PORT),
+        "GATEWAY_TOKEN_FILE": f"{_CONFIG_DIRECTORY}/{_TOKEN_FILE}",
         "GATEWAY_CONFIG": f"{_CONFIG_DIRECTORY}/gateway.json",
         "GATEWAY_STATE_DIR": "/tmp",  # noqa: S108
         "GATEWAY_GRACE_SECONDS": str(_GRACE_SECONDS),
@@ -211,6 +226,7 @@ def _build_pod(
     return build_restricted_pod(
         [container],
         service_account=account,
+        **set_priority(args.priority),
         termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
         volumes=[
             {"name": "config", "secret": {"secret_name": config_secret, "default_mode": 0o440}}

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
+from pulumi_kubernetes.core.v1 import Secret
 
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
-from pulumi_berth.api_key import ClientKeys, create_client_keys, select_newest_keys
+from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
 from pulumi_berth.gateway_config import (
@@ -27,20 +28,28 @@ from pulumi_berth.hosted_models import (
 )
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.third_party import get_image
-from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth, KubernetesBerthArgs
+from pulumi_berth.kubernetes.berth import (
+    HTTP_PORT,
+    TOKEN_KEY,
+    KubernetesBerth,
+    KubernetesBerthArgs,
+)
 from pulumi_berth.kubernetes.berth_plan import (
     GpuPlacement,
     get_berth_name,
     is_in_use,
     plan_replicas,
 )
+from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
 from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
-from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
+from pulumi_berth.kubernetes.objects import build_labels
+from pulumi_berth.kubernetes.ownership import mark_objects
+from pulumi_berth.kubernetes.route_plan import RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
@@ -50,6 +59,11 @@ from pulumi_berth.values import default_to
 
 DEFAULT_CONTROLLER_IMAGE = get_image("traefik")
 DEFAULT_METRICS_NAMESPACE = "monitoring"
+OBJECT_NAMES = (
+    *("gateway", "berth.gateway", "traefik", "valkey"),
+    *("authorize", "remove-headers", "retry"),
+)
+"""Names of the objects in every stack's namespace. The other names contain a model's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +107,15 @@ class KubernetesHostingArgs:
 
     namespace: str
     """Namespace, which the component creates and no one else uses."""
+    adopt_namespace: bool | None = None
+    """If true, the namespace exists already. The component adds only its own objects, and keeps the
+    namespace and everything else in it when it is destroyed. Defaults to false."""
+    kubeconfig: str | None = None
+    """Path of the kubeconfig with which the component checks that no one else uses the namespace,
+    before anything is created. Defaults to `KUBECONFIG` or `~/.kube/config`, unless a provider is
+    passed in the options. Then, there is no check without this argument."""
+    context: str | None = None
+    """Context in that kubeconfig. Defaults to its current context."""
     models: Mapping[str, HostedModelArgs]
     """Models by name, as in their model cards."""
     images: ImageSettings
@@ -188,8 +211,16 @@ class KubernetesHosting(pulumi.ComponentResource):
         )
         clients = resolve_clients(args.clients)
         keys = create_client_keys(clients, opts=child_opts, prefix=prefix)
+        has_provider = "kubernetes" in self._providers
         parts = declare_hosting(
-            args, owner=name, images=images, keys=keys, opts=child_opts, prefix=prefix
+            args,
+            access=ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)
+            if args.kubeconfig is not None or not has_provider
+            else None,
+            images=images,
+            keys=keys,
+            opts=child_opts,
+            prefix=prefix,
         )
         self.namespace = parts.namespace.name
         self.service = parts.traefik.service.metadata.name
@@ -208,7 +239,7 @@ class KubernetesHosting(pulumi.ComponentResource):
 def declare_hosting(
     args: KubernetesHostingArgs,
     *,
-    owner: str,
+    access: ClusterAccess | None,
     images: HostingImages,
     keys: ClientKeys,
     opts: pulumi.ResourceOptions,
@@ -217,15 +248,42 @@ def declare_hosting(
     """Declare the namespace, a berth per model version, the gateway, Traefik, and the routes.
 
     Args:
-        owner: Stack or component that the namespace belongs to, for its annotation.
+        access: Access to the cluster, to check who owns the namespace. None if there is none.
         keys: API keys of each client, by name.
         opts: Options that contain the cluster's provider.
         prefix: Prefix of the logical resource names.
     """
     namespace = HostingNamespace(
-        f"{prefix}namespace", HostingNamespaceArgs(namespace=args.namespace, stack=owner), opts
+        f"{prefix}namespace",
+        HostingNamespaceArgs(
+            namespace=args.namespace,
+            adopt=args.adopt_namespace,
+            names=list_object_names(
+                {name: list(model.versions) for name, model in args.models.items()}
+            ),
+            access=access,
+        ),
+        opts,
     )
-    berths = _declare_berths(args, namespace, images, opts=opts, prefix=prefix)
+    opts = pulumi.ResourceOptions.merge(
+        opts, pulumi.ResourceOptions(transformations=[mark_objects(namespace.owner)])
+    )
+    # Client names contain no underscore, so this name cannot collide with a client's key.
+    token = ApiKey(f"{prefix}berth_token", client="gateway", opts=opts).key
+    token_secret = Secret(
+        f"{prefix}berth-token",
+        # Pulumi generates the name, so that a new token replaces the pods that read it.
+        metadata={
+            "namespace": namespace.name,
+            "labels": build_labels("berth-token", "berth-token"),
+        },
+        immutable=True,
+        string_data={TOKEN_KEY: token},
+        opts=opts,
+    )
+    berths = _declare_berths(
+        args, namespace, images, token_secret.metadata.name, opts=opts, prefix=prefix
+    )
     metrics_namespace = _get_metrics_namespace(args)
     gateway = Gateway(
         f"{prefix}gateway",
@@ -243,11 +301,13 @@ def declare_hosting(
                 blocking=args.blocking,
                 splits_traffic=False,
             ),
+            token=token,
             limits=_declare_limits(args, namespace, images, opts=opts, prefix=prefix),
             callers=[TRAEFIK_LABELS],
             metrics_namespace=metrics_namespace,
             jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
             pull_secret=args.pull_secret,
+            priority=namespace.entry_priority,
             replicas=args.gateway_replicas,
         ),
         opts,
@@ -258,6 +318,8 @@ def declare_hosting(
         TraefikArgs(
             namespace=namespace.name,
             namespace_name=args.namespace,
+            cluster_name=namespace.name_in_cluster("traefik"),
+            owner_id=namespace.owner_id,
             image=DEFAULT_CONTROLLER_IMAGE
             if args.controller_image is None
             else args.controller_image,
@@ -267,6 +329,7 @@ def declare_hosting(
             timeout_seconds=default_to(args.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
             metrics_namespace=metrics_namespace,
             pull_secret=args.pull_secret,
+            priority=namespace.entry_priority,
             replicas=args.controller_replicas,
         ),
         opts,
@@ -289,7 +352,7 @@ def declare_hosting(
             f"{prefix}{name}",
             ModelRouteArgs(
                 namespace=namespace.name,
-                plan=_plan_route(name, model, berths, traefik),
+                plan=_plan_route(name, model, berths),
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
@@ -297,6 +360,18 @@ def declare_hosting(
             opts,
         )
     return KubernetesHostingParts(berths=berths, traefik=traefik, namespace=namespace)
+
+
+def list_object_names(versions: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of a stack's objects in its namespace, for the check of their owner.
+
+    Args:
+        versions: Versions of each model.
+    """
+    berths = [
+        get_berth_name(model, version) for model, names in versions.items() for version in names
+    ]
+    return [*OBJECT_NAMES, *versions, *berths]
 
 
 def _declare_limits(
@@ -325,6 +400,7 @@ def _declare_limits(
             storage_class=limits.storage_class,
             storage_gib=limits.storage_gib,
             pull_secret=args.pull_secret,
+            priority=namespace.entry_priority,
         ),
         opts,
     )
@@ -340,6 +416,7 @@ def _declare_berths(
     args: KubernetesHostingArgs,
     namespace: HostingNamespace,
     images: HostingImages,
+    token_secret: pulumi.Input[str],
     *,
     opts: pulumi.ResourceOptions,
     prefix: str,
@@ -363,6 +440,7 @@ def _declare_berths(
                 if is_in_use(model, version)
                 else namespace.standby_priority,
                 callers=[TRAEFIK_LABELS, GATEWAY_LABELS],
+                token_secret=token_secret,
                 metrics_namespace=_get_metrics_namespace(args),
                 ready_seconds=args.ready_seconds,
                 gpu=args.gpu,
@@ -382,25 +460,22 @@ def _get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
 
 
 def _plan_route(
-    name: str,
-    model: HostedModelArgs,
-    berths: Mapping[tuple[str, str], KubernetesBerth],
-    traefik: Traefik,
+    name: str, model: HostedModelArgs, berths: Mapping[tuple[str, str], KubernetesBerth]
 ) -> RoutePlan:
+    """Return the plan of a model's route.
+
+    If the model has a shadow version, requests without a version reach the gateway, which mirrors
+    them as on every platform. Traefik would allocate the maximum size of a body for each request
+    that it mirrors: 64 small requests at once exceed its memory limit.
+    """
     services = {version: berths[name, version].service for version in model.versions}
-
-    def build_split_backend(version: str) -> BackendRef:
-        if model.shadow is None:
-            return build_service_ref(services[version], HTTP_PORT)
-        return traefik.create_mirror(
-            get_berth_name(name, version), services[version], services[model.shadow], HTTP_PORT
-        )
-
-    traffic = find_traffic(model)
+    traffic = find_traffic(model) if model.shadow is None else {}
     return RoutePlan(
         model=name,
         split_backends={
-            version: build_split_backend(version) for version, percent in traffic.items() if percent
+            version: build_service_ref(services[version], HTTP_PORT)
+            for version, percent in traffic.items()
+            if percent
         },
         traffic=traffic,
         version_backends={

@@ -1,17 +1,23 @@
 """HostingNamespace: the namespace of a stack, with all network traffic denied by default."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace
+from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
-from pulumi_berth.component_args import parse_args
-from pulumi_berth.kubernetes.objects import build_labels, build_metadata
+from pulumi_berth.component_args import ArgumentError, parse_args
+from pulumi_berth.kubernetes.cluster_access import ClusterAccess
+from pulumi_berth.kubernetes.namespace_claim import NamespaceClaim
+from pulumi_berth.kubernetes.objects import PART_OF, build_labels, build_metadata
+from pulumi_berth.kubernetes.ownership import OWNER, find_reserved_name, mark_objects
 
-# Above the default for pods without a class, and far below the cluster's own classes.
-_EXPOSED, _STANDBY = 100_000, 1_000
+DEFAULT_DENY = "default-deny"
+# All are above the default for pods without a class, 0, and below the cluster's own classes, which
+# start at 2,000,000,000. Every request needs the entry point, so its pods rank highest.
+_ENTRY, _EXPOSED, _STANDBY = 1_000_000, 100_000, 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,25 +26,44 @@ class HostingNamespaceArgs:
 
     Attributes:
         namespace: Name of the namespace. No other stack uses it.
-        stack: Name of the stack, for the annotation `berth/stack`.
+        adopt: Whether the namespace exists already. It is kept when the stack is destroyed, with
+            everything in it that the stack did not create. Defaults to false.
+        names: Names of the objects that the stack creates in the namespace. An object of someone
+            else with such a name is an error. Defaults to none.
+        access: Access to the cluster, to check who owns the namespace. Without it, only the API
+            server protects the objects of other stacks. It is not a secret: only the path of the
+            kubeconfig is stored.
     """
 
     namespace: str
-    stack: str
+    adopt: bool | None = None
+    names: Sequence[str] | None = None
+    access: ClusterAccess | None = None
 
 
 class HostingNamespace(pulumi.ComponentResource):
     """A namespace that enforces Pod Security `restricted` and denies all traffic by default.
 
-    It has two priority classes, so that exposed berths are scheduled before standby berths.
+    In an adopted namespace, it denies only the traffic of Berth's pods and enforces nothing, so
+    that the pods of others keep working.
+
+    It has three priority classes, so that the entry point is scheduled before exposed berths, and
+    these before standby berths. A standby berth never preempts another pod. The names of all
+    cluster-scoped objects contain the owner's ID, so that stacks never share one.
 
     Attributes:
         name: Name of the namespace.
+        owner_id: ID of the owner, for names and labels of cluster-scoped objects.
+        owner: Annotation of all objects of the owner.
+        entry_priority: Name of the priority class of the pods that every request needs.
         exposed_priority: Name of the priority class of exposed berths.
         standby_priority: Name of the priority class of standby berths.
     """
 
     name: pulumi.Output[str]
+    owner_id: pulumi.Output[str]
+    owner: pulumi.Output[str]
+    entry_priority: pulumi.Output[str]
     exposed_priority: pulumi.Output[str]
     standby_priority: pulumi.Output[str]
 
@@ -47,56 +72,96 @@ class HostingNamespace(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:kubernetes:HostingNamespace", name, None, opts)
         args = parse_args(HostingNamespaceArgs, args)
-        child_opts = pulumi.ResourceOptions(parent=self)
+        if problem := find_reserved_name(args.namespace):
+            raise ArgumentError([("namespace", problem)])
+        adopt = bool(args.adopt)
+        claim = NamespaceClaim(
+            f"{name}-claim",
+            namespace=args.namespace,
+            adopt=adopt,
+            names=sorted({DEFAULT_DENY, *(args.names or ())}),
+            access=args.access,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.owner_id, self.owner = claim.owner_id, claim.owner
+        child_opts = pulumi.ResourceOptions(
+            parent=self, depends_on=[claim], transformations=[mark_objects(self.owner)]
+        )
         labels = build_labels("namespace", args.namespace)
-        modes = ("enforce", "audit", "warn")
-        namespace = Namespace(
-            name,
-            metadata={
-                "name": args.namespace,
-                "annotations": {"berth/stack": args.stack},
-                "labels": {
-                    **labels,
-                    **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes},
-                    **{f"pod-security.kubernetes.io/{mode}-version": "latest" for mode in modes},
-                },
-            },
-            opts=child_opts,
+        self.name = (
+            _adopt_namespace(name, args.namespace, child_opts)
+            if adopt
+            else _create_namespace(name, args.namespace, labels, child_opts)
         )
-        self.name = namespace.metadata.name
+        selector = {"match_labels": {"app.kubernetes.io/part-of": PART_OF}} if adopt else {}
         NetworkPolicy(
-            f"{name}-default-deny",
-            metadata=build_metadata(self.name, "default-deny", labels),
-            spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
+            f"{name}-{DEFAULT_DENY}",
+            metadata=build_metadata(self.name, DEFAULT_DENY, labels),
+            spec={"pod_selector": selector, "policy_types": ["Ingress", "Egress"]},
             opts=child_opts,
         )
-        self.exposed_priority = _create_priority(
-            name, args.namespace, "exposed", _EXPOSED, child_opts
-        )
-        self.standby_priority = _create_priority(
-            name, args.namespace, "standby", _STANDBY, child_opts
+        self._cluster_name = pulumi.Output.concat("berth-", args.namespace, "-", self.owner_id)
+        self._labels = {**build_labels("priority", args.namespace), OWNER: self.owner_id}
+        self.entry_priority = self._create_priority(name, "entry", _ENTRY, child_opts)
+        self.exposed_priority = self._create_priority(name, "exposed", _EXPOSED, child_opts)
+        self.standby_priority = self._create_priority(
+            name, "standby", _STANDBY, child_opts, preempts=False
         )
         self.register_outputs(
             {
                 "name": self.name,
+                "owner_id": self.owner_id,
+                "owner": self.owner,
+                "entry_priority": self.entry_priority,
                 "exposed_priority": self.exposed_priority,
                 "standby_priority": self.standby_priority,
             }
         )
 
+    def name_in_cluster(self, suffix: str) -> pulumi.Output[str]:
+        """Return the name of a cluster-scoped object, which no other stack uses."""
+        return pulumi.Output.concat(self._cluster_name, "-", suffix)
 
-def _create_priority(
-    name: str, namespace: str, kind: str, value: int, opts: pulumi.ResourceOptions
+    def _create_priority(
+        self,
+        name: str,
+        kind: str,
+        value: int,
+        opts: pulumi.ResourceOptions,
+        *,
+        preempts: bool = True,
+    ) -> pulumi.Output[str]:
+        priority = PriorityClass(
+            f"{name}-{kind}",
+            metadata={"name": self.name_in_cluster(kind), "labels": self._labels},
+            value=value,
+            preemption_policy="PreemptLowerPriority" if preempts else "Never",
+            description=pulumi.Output.concat(f"Priority of {kind} pods in namespace ", self.name),
+            opts=opts,
+        )
+        return priority.metadata.name
+
+
+def _create_namespace(
+    name: str, namespace: str, labels: dict[str, str], opts: pulumi.ResourceOptions
 ) -> pulumi.Output[str]:
-    """Create a priority class. It is cluster-scoped, so that its name contains the namespace."""
-    priority = PriorityClass(
-        f"{name}-{kind}",
+    modes = ("enforce", "audit", "warn")
+    created = Namespace(
+        name,
         metadata={
-            "name": f"{namespace}-{kind}",
-            "labels": build_labels("priority", namespace),
+            "name": namespace,
+            "labels": {
+                **labels,
+                **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes},
+                **{f"pod-security.kubernetes.io/{mode}-version": "latest" for mode in modes},
+            },
         },
-        value=value,
-        description=f"Priority of {kind} berths in namespace {namespace}",
         opts=opts,
     )
-    return priority.metadata.name
+    return created.metadata.name
+
+
+def _adopt_namespace(name: str, namespace: str, opts: pulumi.ResourceOptions) -> pulumi.Output[str]:
+    """Add the owner's annotation to a namespace that exists. `destroy` removes only this field."""
+    adopted = NamespacePatch(name, metadata={"name": namespace}, opts=opts)
+    return adopted.metadata.apply(lambda _: namespace)

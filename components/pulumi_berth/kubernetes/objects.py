@@ -5,10 +5,14 @@ from typing import Any
 
 import pulumi
 
+from berth_protocol.paths import METRICS
+
 PART_OF = "berth"
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """Annotation for a Service that is created before its pods. Their Deployment is awaited instead:
 for a Service without pods, the provider would wait ten seconds."""
+FORCE_APPLY = {"pulumi.com/patchForce": "true"}
+"""Annotation for an object whose fields another field manager may have set."""
 USER = 65532
 _TMP = "tmp"
 # The cluster needs this long to report a missed deadline and its reason.
@@ -114,15 +118,37 @@ def build_probe(path: str, port: str, *, period: int, failures: int) -> dict[str
     }
 
 
-def build_rolling_update(ready_seconds: int) -> dict[str, Any]:
-    """Return a Deployment's update settings: a new pod is ready before an old pod terminates."""
+def build_rolling_update(ready_seconds: int, *, surges: bool = True) -> dict[str, Any]:
+    """Return a Deployment's update settings.
+
+    Args:
+        surges: Whether a new pod is ready before an old pod terminates. Otherwise one old pod
+            terminates first, because the cluster has no room for an additional pod.
+    """
+    steps: dict[str, Any] = (
+        {"max_unavailable": 0, "max_surge": "25%"}
+        if surges
+        else {"max_unavailable": 1, "max_surge": 0}
+    )
     return {
         "revision_history_limit": 3,
         "progress_deadline_seconds": ready_seconds,
         "strategy": {
             "type": "RollingUpdate",
-            "rolling_update": {"max_unavailable": 0, "max_surge": "25%"},
+            "rolling_update": steps,
         },
+    }
+
+
+def build_scrape_annotations(port: int) -> dict[str, str]:
+    """Return the pod annotations by which a Prometheus without an operator finds metrics.
+
+    https://github.com/prometheus/prometheus/blob/main/documentation/examples/prometheus-kubernetes.yml
+    """
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port),
+        "prometheus.io/path": METRICS,
     }
 
 
@@ -144,6 +170,11 @@ def build_topology_spread(
 def add_pull_secret(secret: pulumi.Input[str] | None) -> dict[str, Any]:
     """Return the ServiceAccount field with which its pods pull images through `secret`."""
     return {"image_pull_secrets": [{"name": secret}]} if secret is not None else {}
+
+
+def set_priority(name: pulumi.Input[str] | None) -> dict[str, Any]:
+    """Return the pod field for a PriorityClass. Without a name, the cluster's default applies."""
+    return {} if name is None else {"priority_class_name": name}
 
 
 def select_namespace(name: pulumi.Input[str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ class RoutePlan:
 
     Attributes:
         model: Model name.
-        split_backends: Backend of each version for requests without a version. If the model has
-            a shadow version, the backend also mirrors the requests to it.
+        split_backends: Backend of each version for requests without a version. If there is none,
+            the gateway receives these requests.
         traffic: Percentage of those requests per version. The percentages add up to 100.
         version_backends: Backend of each exposed version for requests that name the version.
     """
@@ -38,6 +38,8 @@ def build_route_rules(
 ) -> list[dict[str, Any]]:
     """Return one rule for requests without a version, and one rule per exposed version.
 
+    Requests that match no rule reach the gateway.
+
     Versions with weight 0 are omitted. The Gateway API allows them, but a response from such a
     backend is an error.
 
@@ -50,7 +52,7 @@ def build_route_rules(
         if percent
     ]
     return [
-        _build_rule(infer_path(plan.model), split, filters),
+        *([_build_rule(infer_path(plan.model), split, filters)] if split else []),
         *(
             _build_rule(infer_path(plan.model, version), [dict(backend)], filters)
             for version, backend in plan.version_backends.items()

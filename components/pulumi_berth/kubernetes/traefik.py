@@ -30,11 +30,14 @@ from pulumi_berth.kubernetes.objects import (
     build_probe,
     build_restricted_pod,
     build_rolling_update,
+    build_scrape_annotations,
     build_topology_spread,
     get_name_after_create,
     limit_ready_time,
     select_namespace,
+    set_priority,
 )
+from pulumi_berth.kubernetes.ownership import OWNER
 from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
 
 DEPLOYMENT = "traefik"
@@ -55,13 +58,15 @@ PATH_ARGUMENT = "--entrypoints.web.http.sanitizepath=false"
 _GATEWAY_HEADERS = (
     headers.REQUEST_ID,
     headers.CLIENT,
+    headers.TOKEN,
     headers.RETURN_PREFIX + headers.REQUEST_ID,
     headers.RETURN_PREFIX + headers.RATE_LIMIT,
     headers.RETURN_PREFIX + headers.RATE_LIMIT_REMAINING,
     headers.RETURN_PREFIX + headers.RATE_LIMIT_RESET,
 )
-# Headers that a berth must never receive from a client.
-_REMOVED_HEADERS = (headers.API_KEY, headers.AUTHORIZATION, headers.TOKEN, headers.SHADOW)
+# Headers that a berth must never receive from a client. Traefik replaces the client's value of each
+# header above, or removes it if the gateway sends none.
+_REMOVED_HEADERS = (headers.API_KEY, headers.AUTHORIZATION, headers.SHADOW)
 
 
 class ServiceType(enum.StrEnum):
@@ -79,6 +84,8 @@ class TraefikArgs:
     Attributes:
         namespace: Namespace of the stack. Traefik watches only this namespace.
         namespace_name: Name of the namespace, as plain text.
+        cluster_name: Name of its cluster-scoped objects, which no other stack uses.
+        owner_id: ID of the stack. Traefik reads only GatewayClasses with this label.
         image: Image of Traefik 3.6 or newer.
         service_type: Type of the Service that exposes Traefik.
         node_port: Node port of the Service. If None, the cluster chooses one.
@@ -87,11 +94,14 @@ class TraefikArgs:
         metrics_namespace: Namespace whose pods may read the metrics.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
+        priority: PriorityClass of the pods. Defaults to the cluster's default.
         replicas: Number of pods. Defaults to 2.
     """
 
     namespace: pulumi.Input[str]
     namespace_name: str
+    cluster_name: pulumi.Input[str]
+    owner_id: pulumi.Input[str]
     image: pulumi.Input[str]
     service_type: ServiceType
     node_port: int | None
@@ -99,6 +109,7 @@ class TraefikArgs:
     timeout_seconds: float
     metrics_namespace: pulumi.Input[str]
     pull_secret: pulumi.Input[str] | None = None
+    priority: pulumi.Input[str] | None = None
     replicas: int | None = None
 
 
@@ -130,17 +141,16 @@ class Traefik(pulumi.ComponentResource):
         permissions = grant_permissions(
             name,
             args.namespace,
-            args.namespace_name,
+            args.cluster_name,
             account.metadata.name,
             labels,
             child_opts,
         )
-        class_name = f"berth-{args.namespace_name}"
         gateway_class = CustomResource(
             f"{name}-class",
             api_version=GATEWAY_API,
             kind="GatewayClass",
-            metadata={"name": class_name, "labels": {**labels, **_build_class_label(args)}},
+            metadata={"name": args.cluster_name, "labels": {**labels, OWNER: args.owner_id}},
             spec={"controllerName": CONTROLLER},
             opts=child_opts,
         )
@@ -149,7 +159,7 @@ class Traefik(pulumi.ComponentResource):
             api_version=GATEWAY_API,
             kind="Gateway",
             metadata=build_metadata(args.namespace, _GATEWAY, labels),
-            spec={"gatewayClassName": class_name, "listeners": [_build_listener(args)]},
+            spec={"gatewayClassName": args.cluster_name, "listeners": [_build_listener(args)]},
             opts=pulumi.ResourceOptions.merge(
                 child_opts, pulumi.ResourceOptions(depends_on=[gateway_class])
             ),
@@ -163,7 +173,10 @@ class Traefik(pulumi.ComponentResource):
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
-                    "metadata": {"labels": labels},
+                    "metadata": {
+                        "labels": labels,
+                        "annotations": build_scrape_annotations(_ADMIN),
+                    },
                     "spec": _build_pod(args, account.metadata.name),
                 },
             },
@@ -239,36 +252,6 @@ class Traefik(pulumi.ComponentResource):
             for name in (authorize, remove_headers, retry)
         ]
 
-    def create_mirror(
-        self, berth: str, service: pulumi.Input[str], shadow: pulumi.Input[str], port: int
-    ) -> dict[str, Any]:
-        """Create a backend that sends requests to `service` and mirrors them to `shadow`.
-
-        The Gateway API's own filter for this is RequestMirror. Traefik 3.6 rejects every route
-        that contains it.
-        """
-        name = f"{berth}-mirrored"
-        mirror = CustomResource(
-            f"{self._name}-{name}",
-            api_version=_API,
-            kind="TraefikService",
-            metadata=build_metadata(self._namespace, name, build_labels("traefik", berth)),
-            spec={
-                "mirroring": {
-                    "kind": "Service",
-                    "name": service,
-                    "port": port,
-                    "mirrors": [{"kind": "Service", "name": shadow, "port": port, "percent": 100}],
-                }
-            },
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        return {
-            "group": "traefik.io",
-            "kind": "TraefikService",
-            "name": get_name_after_create(mirror, name),
-        }
-
     def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
             f"{self._name}-{name}",
@@ -279,10 +262,6 @@ class Traefik(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return get_name_after_create(middleware, name)
-
-
-def _build_class_label(args: TraefikArgs) -> dict[str, str]:
-    return {"berth/namespace": args.namespace_name}
 
 
 def _build_listener(args: TraefikArgs) -> dict[str, Any]:
@@ -300,7 +279,6 @@ def _build_listener(args: TraefikArgs) -> dict[str, Any]:
 
 def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
     namespace = args.namespace_name
-    ((class_key, class_value),) = _build_class_label(args).items()
     container = {
         "name": "traefik",
         "image": args.image,
@@ -314,7 +292,9 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             "--providers.providersThrottleDuration=200ms",
             "--providers.kubernetesgateway=true",
             f"--providers.kubernetesgateway.namespaces={namespace}",
-            f"--providers.kubernetesgateway.labelselector={class_key}={class_value}",
+            pulumi.Output.concat(
+                f"--providers.kubernetesgateway.labelselector={OWNER}=", args.owner_id
+            ),
             "--providers.kubernetescrd=true",
             f"--providers.kubernetescrd.namespaces={namespace}",
             # Traefik does not need cluster-scoped resources.
@@ -348,6 +328,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         [container],
         service_account=account,
         mount_token=True,
+        **set_priority(args.priority),
         termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
         topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
     )

@@ -15,16 +15,20 @@ _RBAC = "rbac.authorization.k8s.io"
 def grant_permissions(
     name: str,
     namespace: pulumi.Input[str],
-    namespace_name: str,
+    cluster_name: pulumi.Input[str],
     account: pulumi.Input[str],
     labels: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> list[pulumi.Resource]:
-    """Give the ServiceAccount `account` the permissions of the controller; return the bindings."""
+    """Give the ServiceAccount `account` the permissions of the controller; return the bindings.
+
+    Args:
+        cluster_name: Name of the cluster-scoped objects, which no other stack uses.
+    """
     subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
     metadata = build_metadata(namespace, "traefik", labels)
     # Classes and namespaces are cluster-scoped: a Role cannot grant access to them.
-    cluster_metadata = {"name": f"berth-{namespace_name}-traefik", "labels": dict(labels)}
+    cluster_metadata = {"name": cluster_name, "labels": dict(labels)}
     role = Role(
         name,
         metadata=metadata,

@@ -19,6 +19,7 @@ from pulumi_berth.kubernetes.objects import (
     build_metadata,
     build_restricted_pod,
     limit_ready_time,
+    set_priority,
 )
 
 PORT = 6379
@@ -57,6 +58,7 @@ class ValkeyArgs:
         storage_gib: Size of the volume, in GiB. Defaults to 1.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
+        priority: PriorityClass of the pod. Defaults to the cluster's default.
     """
 
     namespace: pulumi.Input[str]
@@ -65,6 +67,7 @@ class ValkeyArgs:
     storage_class: pulumi.Input[str] | None = None
     storage_gib: int | None = None
     pull_secret: pulumi.Input[str] | None = None
+    priority: pulumi.Input[str] | None = None
 
 
 class Valkey(pulumi.ComponentResource):
@@ -159,6 +162,7 @@ def _build_pod(
     return build_restricted_pod(
         [container],
         service_account=account,
+        **set_priority(args.priority),
         termination_grace_period_seconds=_GRACE_SECONDS,
         volumes=[
             {"name": "config", "secret": {"secret_name": config_secret, "default_mode": 0o440}},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from berth.cli.options import say
 from berth.errors import OperationError
-from berth.operations.state_file import RecordedState, read_state
+from berth.operations.state_file import RecordedState, read_owner_ids, read_state
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
@@ -42,7 +42,22 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     spec = load_file(source)
     check_models(spec, root, source)
     get_platform(spec.platform).require_target(spec, root)
+    check_ownership(root, name, spec)
     return spec
+
+
+def check_ownership(root: Path, name: str, spec: HostingSpec, *, for_removal: bool = False) -> None:
+    """Check that the stack neither uses nor deletes what belongs to someone else.
+
+    If only the engine can read the stack's state, the preview of the update checks it instead.
+
+    Raises:
+        SpecError: If the stack would use or delete what belongs to someone else.
+    """
+    owner_ids = read_owner_ids(root, name)
+    if owner_ids is not None:
+        context = StackContext(root=root, stack=name, spec=spec)
+        get_platform(spec.platform).check_ownership(context, owner_ids, for_removal=for_removal)
 
 
 def open_context(root: Path, name: str) -> StackContext:

@@ -13,11 +13,12 @@ from typing import Any
 
 from berth.engine.environment import find_state_directory
 from berth.operations.update import Update
-from berth.project import PROJECT_FILE
+from berth.project import read_project_name
 
 HIDDEN = "[secret]"
 """The engine's replacement for a secret value."""
 
+_CLAIM_TYPE = "pulumi-python:dynamic/berth:NamespaceClaim"
 _STACK_TYPE = "pulumi:pulumi:Stack"
 # Keys and values that mark special values: sdk/go/common/resource/properties.go of Pulumi.
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -50,24 +51,33 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
         return RecordedState(_read_outputs(checkpoint), Update.parse(len(history), entry))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, UnexpectedError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
-def read_project_name(root: Path) -> str:
-    """Return the project's name in `Pulumi.yaml`.
+def read_owner_ids(root: Path, stack: str) -> dict[str, str] | None:
+    """Return the ID of the owner in each claim of the stack, by the claim's logical name.
 
-    Raises:
-        UnexpectedError: If the file is not valid YAML.
+    Returns:
+        No IDs if the stack was never deployed. None if only the engine can read the state.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+    directory = find_state_directory(root)
+    if directory is None:
+        return None
     try:
-        content = YAML(typ="safe").load((root / PROJECT_FILE).read_text())
-    except YAMLError:
-        raise UnexpectedError from None
-    return str(content["name"])
+        path = directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
+        if not path.exists():
+            # A compressed state has another name. Only the engine reads it.
+            return {} if not path.with_suffix(".json.gz").exists() else None
+        checkpoint = json.loads(path.read_text())
+        latest = checkpoint["checkpoint"].get("latest") or {}
+        return {
+            entry["urn"].rpartition("::")[2]: str(entry["outputs"]["owner_id"])
+            for entry in latest.get("resources") or ()
+            if entry["type"] == _CLAIM_TYPE
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _read_outputs(checkpoint: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from berth.engine.environment import find_state_directory
 from berth.errors import OperationError
-from berth.operations.state_file import read_project_name
+from berth.project import read_project_name
 from pulumi_berth.provider_paths import MODULE, PROPERTY, is_known_provider
 
 # The engine's packages for dynamic resources. Those of Node.js contain JavaScript.

@@ -58,6 +58,23 @@ def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     return []
 
 
+def _accept_owners(
+    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool
+) -> None:
+    """A platform whose resources no one else can own."""
+
+
+class CheckOwnership(Protocol):
+    """Raises SpecError if the stack would use or delete what belongs to someone else.
+
+    `owner_ids` contains the IDs in the stack's state. It is empty before the first update.
+    """
+
+    def __call__(
+        self, context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool
+    ) -> None: ...
+
+
 def _no_offline_answer(
     _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -79,6 +96,8 @@ class Platform:
         check_spec: Yields problems of a typed specification together with its file.
         has_security_baseline: Whether the policy pack has rules for its resources.
         require_target: Raises SpecError if the place to deploy to is unreachable or unsuitable.
+        check_ownership: Raises SpecError if the stack would use or delete what belongs to someone
+            else.
         deploy: Declares the resources of a stack.
         observe: Returns the current state of the gateway and of each model version.
         read_logs: Yields lines of the stack's logs.
@@ -100,6 +119,7 @@ class Platform:
     deploy: Deploy
     observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
     read_logs: ReadLogs
+    check_ownership: CheckOwnership = _accept_owners
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None

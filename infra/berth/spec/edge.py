@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from berth.spec.errors import Problem, build_rule_error
-from berth.spec.fields import FilePath, Hostname, KubernetesName, Name, Section, StackName
+from berth.spec.fields import FilePath, Hostname, Name, Namespace, Section, StackName
 
 
 class DomainSpec(Section):
@@ -32,8 +32,11 @@ class SiteSpec(Section):
     """Path of the kubeconfig file for the site's cluster."""
     context: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Context in the kubeconfig file. Defaults to its current context."""
-    namespace: KubernetesName = "berth"
-    """Namespace at the site."""
+    namespace: Namespace = "berth"
+    """Namespace at the site, which no one else uses."""
+    adopt_namespace: bool = False
+    """If true, the namespace exists already. Berth adds only its own objects, and `destroy` keeps
+    the namespace and everything else in it."""
     models: list[Name] = Field(min_length=1, max_length=1000)
     """Models that run at the site, with the versions and traffic that they have in this stack."""
 

@@ -196,6 +196,14 @@ KubernetesName = Annotated[
         "1 to 63 lowercase letters, digits and hyphens, with no hyphen at the ends",
     ),
 ]
+Namespace = Annotated[
+    str,
+    Text(
+        r"(?!default$)(?!kube-)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "1 to 63 lowercase letters, digits and hyphens, with no hyphen at the ends; not default "
+        "and not kube-*, which belong to the cluster itself",
+    ),
+]
 LabelKey = Annotated[
     str,
     Text(

@@ -12,6 +12,7 @@ from berth.spec.fields import (
     KubernetesName,
     LabelKey,
     LabelValue,
+    Namespace,
     Section,
     Text,
 )
@@ -43,6 +44,11 @@ class GpuNodeSpec(Section):
     """Key of the taint that keeps other Pods off these nodes. The berths tolerate it."""
     runtime_class: KubernetesName | None = None
     """RuntimeClass of the Pods. Defaults to the cluster's default."""
+    surge: bool = False
+    """If true, an update starts a new Pod before it terminates an old one, which requires free GPUs
+    or nodes that the cluster adds. Otherwise it terminates one Pod first, so that an update also
+    works where all GPUs are in use. A single replica is then unavailable until the new Pod is
+    ready."""
 
 
 class ServiceSpec(Section):
@@ -77,8 +83,13 @@ class KubernetesSpec(Section):
     it only if AWS is emulated: it then replaces the EKS cluster."""
     context: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Context in the kubeconfig file. Defaults to its current context."""
-    namespace: KubernetesName = "berth"
-    """Namespace of the stack. Berth creates it and enforces Pod Security `restricted` in it."""
+    namespace: Namespace = "berth"
+    """Namespace of the stack, which no one else uses. Berth creates it and enforces Pod Security
+    `restricted` in it."""
+    adopt_namespace: bool = False
+    """If true, the namespace exists already, for example because it contains a Secret that the Pods
+    need. Berth adds only its own objects, and `destroy` keeps the namespace and everything else in
+    it. It cannot change while the stack is deployed."""
     controller_image: Image = get_image("traefik")
     """Image of Traefik, the ingress controller that the stack runs. Specify a digest to run exactly
     the image that you tested. Traefik 3.7 needs the Gateway API 1.5 in the cluster."""

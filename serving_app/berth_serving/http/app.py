@@ -65,8 +65,13 @@ class App:
         self._infer_routes = {
             Route(Operation.INFER, card.name, version) for version in (None, card.version)
         }
+        self._metrics_port = settings.metrics_port
+        metrics_page: dict[str, Callable[[], Response]] = {
+            METRICS: lambda: Response(200, [(b"content-type", CONTENT_TYPE)], metrics.render())
+        }
+        self._metrics_page = metrics_page
         self._pages: dict[str, Callable[[], Response]] = {
-            METRICS: lambda: Response(200, [(b"content-type", CONTENT_TYPE)], metrics.render()),
+            **(metrics_page if settings.metrics_port is None else {}),
             "/openapi.json": lambda: json_response(200, build_document(plane)),
             "/docs": lambda: Response(
                 200, docs_page.HEADERS, docs_page.render(build_document(plane))
@@ -94,7 +99,9 @@ class App:
         path, method = scope["raw_path"].decode("ascii"), scope["method"]
         request_id = choose_request_id(scope["headers"])
         route = parse_path(path)
-        if method == "POST" and route in self._infer_routes:
+        if self._metrics_port is not None and scope["server"][1] == self._metrics_port:
+            response = self._respond_with_metrics(method, path)
+        elif method == "POST" and route in self._infer_routes:
             response = await self._respond_to_inference(headers, request_id, receive)
         else:
             response = self._respond(method, path, route)
@@ -173,6 +180,17 @@ class App:
                     500, "Internal error in this berth. Look up the request ID in its log."
                 )
             )
+
+    def _respond_with_metrics(self, method: str, path: str) -> Response:
+        """Respond to a request on the port that serves only metrics."""
+        try:
+            page = self._metrics_page.get(path)
+            if page is None:
+                raise RequestError(404, f"Path not found. Use {METRICS}.")
+            _check_method(method, _READ_METHODS)
+            return page()
+        except RequestError as error:
+            return error_response(error)
 
     async def _run_codec(self, size: int, convert: Callable[..., _T], *arguments: Any) -> _T:
         """Return the result of a conversion of `size` bytes.

@@ -25,7 +25,12 @@ from berth.platforms.aws.regions import (
     region_outputs,
 )
 from berth.platforms.aws.storage import create_data_layer, create_registry
-from berth.platforms.kubernetes.cluster import CRD_SOURCES, get_api_host, get_cluster_access
+from berth.platforms.kubernetes.cluster import (
+    CRD_SOURCES,
+    ClusterAccess,
+    get_api_host,
+    get_cluster_access,
+)
 from berth.platforms.kubernetes.deploy import build_outputs, declare_cluster_stack
 from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.spec import HostingSpec
@@ -56,6 +61,8 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         root=root,
         registry=registry.path,
         has_pod_metrics=False,
+        # The cluster belongs to the stack, except where AWS is emulated.
+        access=_own_access(spec, root),
         opts=pulumi.ResourceOptions(provider=cluster),
         image_opts=pulumi.ResourceOptions(depends_on=registry.ready),
         default_bucket=dataset_bucket(spec, stack, account.number, account.region),
@@ -112,6 +119,12 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
         kubeconfig=content,
         opts=pulumi.ResourceOptions(depends_on=[*nodes.ready, definitions]),
     )
+
+
+def _own_access(spec: HostingSpec, root: Path) -> ClusterAccess | None:
+    if spec.kubernetes.kubeconfig is None:
+        return None
+    return get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
 
 
 def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:

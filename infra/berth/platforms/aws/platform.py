@@ -106,6 +106,7 @@ PLATFORM = Platform(
     check_document=check_document,
     check_spec=check_spec,
     require_target=_require_target,
+    check_ownership=kubernetes.check_ownership,
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,

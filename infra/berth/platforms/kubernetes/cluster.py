@@ -1,6 +1,6 @@
 """Access to a cluster, and the check that it meets Berth's requirements."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from berth.platforms.kubernetes.controller_requirements import find_controller_problems
 from berth.spec import SpecError
 from pulumi_berth.images.third_party import get_manifest_url
+from pulumi_berth.kubernetes import cluster_access as access
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
 OLDEST_VERSION = (1, 30)
-_TIMEOUT_SECONDS = 5.0
 _POD_METRICS = "custom.metrics.k8s.io"
 CRD_SOURCES = {
     "gateway-api": get_manifest_url("gateway-api"),
@@ -25,19 +25,8 @@ _REQUIRED_GROUPS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterAccess:
-    """The kubeconfig and context that lead to a cluster.
-
-    Attributes:
-        kubeconfig: Path of the kubeconfig. If None, `KUBECONFIG` or `~/.kube/config` is used.
-        context: Context in the kubeconfig. If None, the current context is used.
-        content: Content of a kubeconfig, instead of a file.
-    """
-
-    kubeconfig: str | None
-    context: str | None
-    content: Mapping[str, Any] | None = None
+class ClusterAccess(access.ClusterAccess):
+    """The access to a cluster that a specification describes."""
 
     def create_client(self) -> Any:
         """Return a client of the cluster's API.
@@ -45,25 +34,14 @@ class ClusterAccess:
         Raises:
             SpecError: If the kubeconfig or the context does not exist or is invalid.
         """
-        from kubernetes import client, config
-        from kubernetes.config import ConfigException
-
-        configuration = client.Configuration()
-        configuration.retries = False  # Fail after one timeout instead of four.
         try:
-            if self.content is not None:
-                config.load_kube_config_from_dict(self.content, client_configuration=configuration)
-            else:
-                config.load_kube_config(
-                    self.kubeconfig, self.context, client_configuration=configuration
-                )
-        except (ConfigException, OSError) as error:
+            return super().create_client()
+        except access.ClusterAccessError as error:
             source = self.kubeconfig or "KUBECONFIG or ~/.kube/config"
             raise SpecError.of(
                 f"berth:kubernetes: no usable cluster in {source}: {error}. Set "
                 "kubernetes.kubeconfig and kubernetes.context, or set KUBECONFIG."
             ) from error
-        return client.ApiClient(configuration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +64,14 @@ def get_cluster_access(kubeconfig: str | None, context: str | None, root: Path) 
     return ClusterAccess(kubeconfig=path, context=context)
 
 
-def get_api_host(access: ClusterAccess) -> str:
+def get_api_host(cluster: ClusterAccess) -> str:
     """Return the host of the cluster's API. The cluster does not need to be reachable."""
-    address = str(access.create_client().configuration.host)
+    address = str(cluster.create_client().configuration.host)
     return urlsplit(address).hostname or address
 
 
 def require_cluster(
-    access: ClusterAccess, key: str = "kubernetes", *, controller_image: str = ""
+    cluster: ClusterAccess, key: str = "kubernetes", *, controller_image: str = ""
 ) -> ClusterFacts:
     """Check that the cluster meets Berth's requirements.
 
@@ -105,13 +83,15 @@ def require_cluster(
         SpecError: If the cluster does not respond within seconds, is too old, or lacks custom
             resource definitions.
     """
-    client = access.create_client()
+    client = cluster.create_client()
     host = str(client.configuration.host)
     try:
-        version = _get(client, "/version")
-        groups = {group["name"] for group in _get(client, "/apis")["groups"]}
+        version = access.get_json(client, "/version")
+        groups = {group["name"] for group in access.get_json(client, "/apis")["groups"]}
         controller_problems = list(
-            find_controller_problems(controller_image, groups, lambda path: _get(client, path))
+            find_controller_problems(
+                controller_image, groups, lambda path: access.get_json(client, path)
+            )
         )
     except Exception as error:
         raise SpecError.of(
@@ -122,7 +102,7 @@ def require_cluster(
     problems = [*_find_problems(version, groups), *controller_problems]
     if problems:
         raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
-    return ClusterFacts(host=get_api_host(access), has_pod_metrics=_POD_METRICS in groups)
+    return ClusterFacts(host=get_api_host(cluster), has_pod_metrics=_POD_METRICS in groups)
 
 
 def _find_problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:
@@ -133,19 +113,6 @@ def _find_problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:
     for group, remedy in _REQUIRED_GROUPS.items():
         if group not in groups:
             yield f"has no resources of {group}; install {remedy}"
-
-
-def _get(client: Any, path: str) -> dict[str, Any]:
-    content: dict[str, Any]
-    content, _, _ = client.call_api(
-        path,
-        "GET",
-        auth_settings=["BearerToken"],
-        response_type="object",
-        _request_timeout=_TIMEOUT_SECONDS,
-        _return_http_data_only=False,
-    )
-    return content
 
 
 def _get_root_cause(error: Exception) -> str:

@@ -8,7 +8,11 @@ import pulumi
 from pulumi_kubernetes import Provider
 
 from berth.platforms.hosted_models import build_clients
-from berth.platforms.kubernetes.cluster import get_cluster_access, require_cluster
+from berth.platforms.kubernetes.cluster import (
+    ClusterAccess,
+    get_cluster_access,
+    require_cluster,
+)
 from berth.platforms.kubernetes.datasets import create_dataset_mounts
 from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.platforms.kubernetes.hosting import (
@@ -58,6 +62,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         root=root,
         registry=spec.registry.url,
         has_pod_metrics=facts.has_pod_metrics,
+        access=access,
         opts=pulumi.ResourceOptions(provider=provider),
     )
     return {
@@ -73,6 +78,7 @@ def declare_cluster_stack(
     root: Path,
     registry: str,
     has_pod_metrics: bool,
+    access: ClusterAccess | None,
     opts: pulumi.ResourceOptions,
     image_opts: pulumi.ResourceOptions | None = None,
     default_bucket: str | None = None,
@@ -82,6 +88,7 @@ def declare_cluster_stack(
     Args:
         registry: Registry and path of the images.
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
+        access: Access to the cluster, to check who owns the namespace. None if there is none.
         opts: Options that contain the cluster's provider.
         image_opts: Options of the images.
         default_bucket: Bucket of the datasets that have no `source`, each below its name.
@@ -107,7 +114,7 @@ def declare_cluster_stack(
         limits_prefix=f"berth:{stack}",
         has_pod_metrics=has_pod_metrics,
     )
-    hosting = declare_hosting(args, owner=stack, images=images, keys=keys, opts=opts)
+    hosting = declare_hosting(args, access=access, images=images, keys=keys, opts=opts)
     sites = {
         name: deploy_site(name, spec, args, stack=stack, images=images, keys=keys, root=root)
         for name in spec.edge.sites

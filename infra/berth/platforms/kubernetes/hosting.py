@@ -93,6 +93,7 @@ def build_hosting_args(
     kubernetes, limits = spec.kubernetes, spec.gateway.limits
     return KubernetesHostingArgs(
         namespace=namespace,
+        adopt_namespace=kubernetes.adopt_namespace,
         models=models,
         images=settings,
         clients=build_clients(spec),

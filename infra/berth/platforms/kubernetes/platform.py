@@ -1,6 +1,6 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,15 @@ def _require_target(spec: HostingSpec, root: Path) -> None:
     require_cluster(get_access(spec, root), controller_image=image)
 
 
+def check_ownership(
+    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool
+) -> None:
+    """Raise SpecError if the stack would use or delete a namespace of someone else."""
+    from berth.platforms.kubernetes import ownership
+
+    ownership.check_ownership(context, owner_ids, for_removal=for_removal)
+
+
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     from berth.platforms.kubernetes.deploy import deploy
 
@@ -71,6 +80,7 @@ PLATFORM = Platform(
     sections=SECTIONS,
     rules=RULES,
     require_target=_require_target,
+    check_ownership=check_ownership,
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,

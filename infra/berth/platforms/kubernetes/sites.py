@@ -55,12 +55,13 @@ def deploy_site(
         replace(
             args,
             namespace=site.namespace,
+            adopt_namespace=site.adopt_namespace,
             models={model: args.models[model] for model in site.models},
             limits=replace(args.limits, prefix=f"berth:{name}-{stack}"),
             # Do not query the site here: an unreachable site would stop the whole stack.
             has_pod_metrics=False,
         ),
-        owner=stack,
+        access=access,
         images=images,
         keys=keys,
         opts=pulumi.ResourceOptions(parent=parent, provider=provider),

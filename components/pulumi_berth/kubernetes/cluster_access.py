@@ -1,0 +1,88 @@
+"""Access to a cluster's API from Python: the kubeconfig, and requests that read objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_SECONDS = 5.0
+# Lists contain the metadata of objects, and not their content, which may be large or secret.
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_FORBIDDEN, _NOT_FOUND = 403, 404
+
+
+class ClusterAccessError(ValueError):
+    """The kubeconfig or the context does not exist or is invalid. The message is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterAccess:
+    """The kubeconfig and context that lead to a cluster.
+
+    Attributes:
+        kubeconfig: Path of the kubeconfig. If None, `KUBECONFIG` or `~/.kube/config` is used.
+        context: Context in the kubeconfig. If None, the current context is used.
+        content: Content of a kubeconfig, instead of a file.
+    """
+
+    kubeconfig: str | None
+    context: str | None
+    content: Mapping[str, Any] | None = None
+
+    def create_client(self) -> Any:
+        """Return a client of the cluster's API.
+
+        Raises:
+            ClusterAccessError: If the kubeconfig or the context does not exist or is invalid.
+        """
+        from kubernetes import client, config
+        from kubernetes.config import ConfigException
+
+        configuration = client.Configuration()
+        configuration.retries = False  # Fail after one timeout instead of four.
+        try:
+            if self.content is not None:
+                config.load_kube_config_from_dict(self.content, client_configuration=configuration)
+            else:
+                config.load_kube_config(
+                    self.kubeconfig, self.context, client_configuration=configuration
+                )
+        except (ConfigException, OSError) as error:
+            raise ClusterAccessError(str(error)) from error
+        return client.ApiClient(configuration)
+
+
+def get_json(client: Any, path: str, *, accept: str = "application/json") -> dict[str, Any]:
+    """Return the JSON at a path of the cluster's API."""
+    content: dict[str, Any]
+    content, _, _ = client.call_api(
+        path,
+        "GET",
+        header_params={"Accept": accept},
+        auth_settings=["BearerToken"],
+        response_type="object",
+        _request_timeout=TIMEOUT_SECONDS,
+        _return_http_data_only=False,
+    )
+    return content
+
+
+def find_object(client: Any, path: str) -> dict[str, Any] | None:
+    """Return the object at a path, or None if it does not exist or may not be read."""
+    return _read_permitted(client, path, "application/json")
+
+
+def list_metadata(client: Any, path: str) -> list[dict[str, Any]]:
+    """Return the metadata of the objects at a path: none if the caller may not list them."""
+    content = _read_permitted(client, path, _METADATA) or {}
+    return [item["metadata"] for item in content.get("items") or ()]
+
+
+def _read_permitted(client: Any, path: str, accept: str) -> dict[str, Any] | None:
+    from kubernetes.client import ApiException
+
+    try:
+        return get_json(client, path, accept=accept)
+    except ApiException as error:
+        if error.status in (_FORBIDDEN, _NOT_FOUND):
+            return None
+        raise

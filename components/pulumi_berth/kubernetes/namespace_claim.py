@@ -1,0 +1,104 @@
+"""NamespaceClaim: the ID of a namespace's owner, and the check that the namespace is free."""
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import Resource
+
+from pulumi_berth.kubernetes.cluster_access import ClusterAccess, ClusterAccessError
+from pulumi_berth.kubernetes.ownership import Claim, build_owner, find_conflicts, read_namespace
+from pulumi_berth.providers import NamespaceClaimProvider
+
+COMPARED = ("project", "stack", "namespace", "adopt")
+"""Inputs whose change is an update. The kubeconfig's path may differ between machines."""
+
+
+class NamespaceClaim(Resource, module="berth", name="NamespaceClaim"):
+    """A stack's claim to a namespace, with the ID that identifies the stack's objects.
+
+    The engine checks it in every preview and update, before it changes anything: if the namespace
+    or an object in it belongs to someone else, the operation fails.
+
+    Attributes:
+        owner_id: ID of the owner: 12 hexadecimal digits, generated once.
+        owner: Annotation of the owner's objects, `project/stack/id`.
+    """
+
+    owner_id: pulumi.Output[str]
+    owner: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        adopt: bool,
+        names: list[str],
+        access: ClusterAccess | None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        inputs: dict[str, Any] = {
+            "project": pulumi.get_project(),
+            "stack": pulumi.get_stack(),
+            "namespace": namespace,
+            "adopt": adopt,
+            "names": names,
+            "has_access": access is not None,
+            "kubeconfig": access.kubeconfig if access is not None else None,
+            "context": access.context if access is not None else None,
+        }
+        super().__init__(
+            NamespaceClaimProvider(), name, {**inputs, "owner_id": None, "owner": None}, opts
+        )
+
+
+def build_claim(inputs: dict[str, Any]) -> Claim:
+    """Return the claim that the inputs of a `NamespaceClaim` describe."""
+    return Claim(
+        project=inputs["project"],
+        stack=inputs["stack"],
+        owner_id=inputs.get("owner_id"),
+        namespace=inputs["namespace"],
+        adopt=inputs["adopt"],
+        names=frozenset(inputs["names"]),
+    )
+
+
+def find_problems(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+    """Return why the stack may not use the namespace. Without access to the cluster, only some
+    problems can be found.
+
+    Args:
+        olds: Inputs in the state, with the owner's ID. Empty before the first update.
+        news: Inputs of the program.
+    """
+    namespace = news["namespace"]
+    if olds.get("namespace") == namespace and olds["adopt"] != news["adopt"]:
+        change = "was adopted" if olds["adopt"] else "was created by this stack"
+        value = "true" if olds["adopt"] else "false"
+        return [
+            f"Namespace '{namespace}' {change}, so adopt_namespace must stay {value}. To change "
+            "it, choose another namespace, or destroy the stack first."
+        ]
+    claim = build_claim({**news, "owner_id": olds.get("owner_id")})
+    access = ClusterAccess(kubeconfig=news.get("kubeconfig"), context=news.get("context"))
+    if not news["has_access"]:
+        return [] if claim.adopt else list(find_conflicts(claim, None))
+    try:
+        existing = read_namespace(access.create_client(), namespace)
+    except ClusterAccessError:
+        return []  # The Kubernetes provider reports the invalid kubeconfig.
+    except Exception:
+        # An update may leave out an unreachable cluster. Otherwise, the Kubernetes provider reports
+        # the reason for the first object in it, and nothing is changed.
+        return []
+    return list(find_conflicts(claim, existing))
+
+
+def create_owner(inputs: dict[str, Any]) -> dict[str, str]:
+    """Return the outputs of a claim whose ID is known."""
+    owner_id = inputs["owner_id"]
+    return {
+        "owner_id": owner_id,
+        "owner": build_owner(inputs["project"], inputs["stack"], owner_id),
+    }
