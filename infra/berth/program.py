@@ -8,6 +8,9 @@ from berth.platforms import get_platform
 from berth.project import program_project
 from berth.spec import SpecError, load_config
 
+# https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
+_PATCH_FORCE = "pulumi.com/patchForce"
+
 
 def run() -> None:
     """Deploy the stack that Pulumi runs this program for, and export its outputs.
@@ -20,12 +23,31 @@ def run() -> None:
     try:
         spec = load_config(pulumi.get_stack())
         platform = get_platform(spec.platform)
+        pulumi.runtime.register_stack_transformation(_restore_changed_fields)
         outputs = platform.deploy(spec, stack=pulumi.get_stack(), root=program_project())
     except SpecError as error:
         raise pulumi.RunError(str(error)) from None
     for key, value in outputs.items():
         pulumi.export(key, value)
     pulumi.run(_start_registrations)
+
+
+def _restore_changed_fields(
+    args: pulumi.ResourceTransformationArgs,
+) -> pulumi.ResourceTransformationResult | None:
+    """Let an update of a Kubernetes object restore fields that another program changed.
+
+    Without the annotation, an update ends at a conflict of field managers after somebody ran
+    `kubectl edit`. Who owns the namespace and its objects was checked before.
+    """
+    metadata = args.props.get("metadata")
+    if not args.type_.startswith("kubernetes:") or not isinstance(metadata, dict):
+        return None
+    annotations = pulumi.Output.from_input(metadata.get("annotations")).apply(
+        lambda existing: {**(existing or {}), _PATCH_FORCE: "true"}
+    )
+    props = {**args.props, "metadata": {**metadata, "annotations": annotations}}
+    return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
 
 async def _start_registrations() -> None:

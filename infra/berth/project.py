@@ -58,7 +58,7 @@ def read_project_name(root: Path) -> str:
     try:
         return str(YAML(typ="safe").load(path.read_text())["name"])
     except (YAMLError, LookupError, TypeError) as error:
-        raise ProjectError(
+        raise ProjectNameError(
             f"{path} has no valid 'name'. Add one, such as 'name: berth'."
         ) from error
 

@@ -28,7 +28,11 @@ def stacks(
         for name in ("dev", "prod")
     }
     with ThreadPoolExecutor() as both:
-        list(both.map(lambda project: project.berth("up", "--yes"), projects.values()))
+        list(
+            both.map(
+                lambda project: project.berth("up", "--yes", "--no-request"), projects.values()
+            )
+        )
     return projects
 
 
@@ -268,7 +272,7 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
     """Destroy dev, and prod after an update that removes its protection."""
     dev, prod = stacks["dev"], stacks["prod"]
     prod.edit(lambda config: config.update({"berth:protect": False}))
-    prod.berth("up", "--yes")
+    prod.berth("up", "--yes", "--no-request")
     with ThreadPoolExecutor() as both:
         list(both.map(lambda project: project.berth("destroy", "--yes"), (dev, prod)))
     assert _vpcs(aws) == {}

@@ -135,7 +135,7 @@ def test_gpu_berths_run_only_on_gpu_nodes_and_other_pods_elsewhere(
     # Remove the taint that marks the nodes as fake.
     cluster.kubectl("taint", "nodes", "-l", "pool=gpu", "kwok.x-k8s.io/node-")
     _require_gpus(stack, image_digest)
-    stack.berth("up", "--yes")
+    stack.berth("up", "--yes", "--no-request")
     pods = [
         pod
         for pod in cluster.get("pods", "-n", _NAMESPACE)["items"]
@@ -248,10 +248,10 @@ def test_gpu_nodes_scale_up_from_zero_and_back_to_zero(
     cluster.apply(*_build_node_group())
     with _run_cluster_autoscaler(cluster, tmp_path / "autoscaler.log"):
         if _require_gpus(stack, image_digest):
-            stack.berth("up", "--yes")
+            stack.berth("up", "--yes", "--no-request")
         # Three berths with two GPUs each, on nodes that have two GPUs.
         poll(lambda: len(list_gpu_nodes()) == 3, seconds=120)
         _wait_for_ready(cluster, "breast-cancer-1", 3, seconds=60)
         stack.edit(lambda config: config["berth:models"].pop("breast-cancer"))
-        stack.berth("up", "--yes")
+        stack.berth("up", "--yes", "--no-request")
         poll(lambda: list_gpu_nodes() == [], seconds=120)

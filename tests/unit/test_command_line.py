@@ -132,6 +132,17 @@ def test_recorded_state_has_outputs_without_secrets_and_the_latest_update(
     assert latest.ended == "2026-11-25T15:58:16.000Z"
 
 
+def test_recorded_update_that_is_not_ready_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    _write_state(tmp_path, '{"endpoint": "http://e"}')
+    tags = tmp_path / ".berth" / "state" / ".pulumi" / "stacks" / "demo" / "local.pulumi-tags"
+    for number, succeeded in ((1, True), (2, False)):
+        tags.write_text(f'{{"version": 1, "tags": {{"berth:unready": "{number}"}}}}')
+        assert read_recorded_state(tmp_path, "local").latest.succeeded is succeeded
+
+
 @pytest.mark.parametrize("outputs", [f'{{"x": {{"{_MARK}": "other"}}}}', "[]", "broken"])
 def test_unexpected_state_is_left_to_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: str

@@ -12,6 +12,7 @@ from berth.errors import OperationError
 from berth.operations import lifecycle
 from berth.operations.invoke import read_example
 from berth.operations.package import package_model
+from berth.operations.serving_check import request_examples
 from berth.spec import SpecError, load_file
 from berth.spec.model_files import check_models
 from tests import small_models
@@ -47,7 +48,8 @@ def test_printed_command_and_request_of_large_example_use_its_file(
     monkeypatch.setattr(httpx, "post", post)
     monkeypatch.chdir(project)
     spec = load_file(_write_config(project))
-    text = lifecycle.first_call(project, spec, dict(_OUTPUTS), stack="local", command="berth")
+    responses = request_examples(project, "local", spec, _OUTPUTS)
+    text = lifecycle.format_first_call(_OUTPUTS, responses, stack="local", command="berth")
     assert len(text) < 4096
     (command,) = [line for line in text.splitlines() if line.startswith("curl")]
     words = shlex.split(command)

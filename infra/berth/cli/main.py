@@ -24,6 +24,7 @@ COMMANDS = {
     "package": "Package a trained model as a version that Berth can serve.",
     "parity": "Compare two stacks.",
     "preview": "Show what 'up' would change.",
+    "refresh": "Read the state of all resources from where they run.",
     "rollback": "Roll back to an earlier successful update.",
     "status": "Show the endpoint and each version's state, traffic and digest.",
     "test": "Run the tests of a checkout of Berth's repository.",

@@ -29,16 +29,22 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
         find_skipped_parts,
         load_deployable_spec,
         open_stack_for_update,
+        report_drift,
         require_tools,
     )
     from berth.operations.lifecycle import exclude
+    from berth.platforms.stack_context import StackContext
 
     root = find_project()
     spec = load_deployable_spec(root, name)
     stack = require_tools(open_stack_for_update(root, name, spec), spec)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
-    arguments += exclude(find_skipped_parts(spec, root))
+    parts = find_skipped_parts(spec, root)
+    arguments += exclude(parts)
+    context = StackContext(root=root, stack=name, spec=spec)
+    if report_drift(stack, context, parts):
+        arguments.append("--refresh")
     if as_json:
         code, document = stack.preview_json(*arguments)
     else:

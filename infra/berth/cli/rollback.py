@@ -24,13 +24,22 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     """Roll back to an earlier successful update. Adds a new update to the history."""
     require_yes(yes, as_json)
     root = find_project()
-    from berth.cli.stacks import load_deployable_spec, open_stack
+    from berth.cli.stacks import (
+        exit_not_serving,
+        explain_failure,
+        load_current_or_recorded_spec,
+        load_deployable_spec,
+        open_stack,
+        require_serving,
+    )
     from berth.engine import ensure_providers
     from berth.errors import OperationError
     from berth.operations import rollback as operation
     from berth.operations.rollback_keys import describe_kept_keys
+    from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
+    from berth.platforms.stack_context import StackContext
 
     stack = open_stack(root, name, to_stderr=as_json)
     if not stack.exists():
@@ -52,9 +61,16 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
         check=check,
         confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
     )
+    spec = load_current_or_recorded_spec(root, name)
+    context = StackContext(root=root, stack=name, spec=spec)
     if code:
+        explain_failure(context)
         sys.exit(code)
-    summary = summarize_stack(name, stack.outputs(), stack.history()[-1])
+    outputs = stack.outputs()
+    require_serving(stack, context, outputs)
+    if failed := find_failed(request_examples(root, name, spec, outputs)):
+        exit_not_serving(stack, context, failed)
+    summary = summarize_stack(name, outputs, stack.history()[-1])
     show(
         {"rolled_back_to": update.number, **summary},
         as_json,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from berth.cli.options import say
 from berth.errors import OperationError
@@ -163,3 +163,75 @@ def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
             f"run the same command on stack '{name}' again."
         )
         sys.exit(1)
+
+
+def report_drift(
+    stack: "Stack", context: StackContext, skipped: Sequence[SkippedPart] = ()
+) -> bool:
+    """Report what differs from the stack's last update. Return whether the engine must refresh.
+
+    An error is reported too: an update can repair what cannot be read.
+    """
+    from berth.operations.drift import format_drift
+    from berth.operations.lifecycle import exclude
+
+    platform = get_platform(context.spec.platform)
+    drift: Sequence[object] = ()
+    if not platform.has_external_resources:
+        # The engine compares these resources with what exists in every update.
+        with contextlib.suppress(OperationError):
+            drift = find_drift(context)
+    elif stack.exists():
+        try:
+            drift = stack.find_drift(*exclude(skipped))
+        except OperationError as error:
+            say(str(error))
+    for line in format_drift(context.stack, drift):
+        say(line)
+    return bool(drift) and platform.has_external_resources
+
+
+def find_drift(context: StackContext) -> list[str]:
+    """Return what differs from the stack's last update, as far as the platform can tell quickly."""
+    from berth.operations.state_file import read_resources
+
+    resources = read_resources(context.root, context.stack)
+    if resources is None:
+        resources = open_stack(context.root, context.stack).resources()
+    return get_platform(context.spec.platform).find_drift(context, resources)
+
+
+def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, Any]) -> None:
+    """Exit with status 1 if the gateway or a berth does not become ready."""
+    from berth.operations.serving_check import find_unready
+
+    platform = get_platform(context.spec.platform)
+    unready = find_unready(
+        lambda: platform.observe(context, outputs),
+        seconds=context.spec.kubernetes.ready_timeout_seconds,
+    )
+    if unready:
+        exit_not_serving(stack, context, unready)
+
+
+def exit_not_serving(stack: "Stack", context: StackContext, problems: Sequence[str]) -> None:
+    """Record that the stack's latest update is not ready, report why, and exit with status 1."""
+    latest = stack.history()[-1]
+    stack.mark_unready(latest.number)
+    for problem in problems:
+        say(problem)
+    explain_failure(context)
+    say(
+        f"Update {latest.number} of stack '{context.stack}' is complete, but not everything "
+        "serves. 'berth rollback' returns to the update before it."
+    )
+    sys.exit(1)
+
+
+def explain_failure(context: StackContext) -> None:
+    """Report the reasons of a failed update. To find none must not hide the update's error."""
+    try:
+        for line in get_platform(context.spec.platform).explain_failure(context):
+            say(line)
+    except (SpecError, OperationError) as error:
+        say(f"Could not find out more: {error}")

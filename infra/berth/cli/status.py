@@ -12,7 +12,7 @@ from berth.project import find_project
 def status(name: str, as_json: bool) -> None:
     """Show the endpoint and each version's state, traffic and digest."""
     root = find_project()
-    from berth.cli.stacks import open_context, read_recorded_state
+    from berth.cli.stacks import find_drift, open_context, read_recorded_state
     from berth.operations.status import format_status, summarize_stack
     from berth.platforms import get_platform
 
@@ -20,4 +20,7 @@ def status(name: str, as_json: bool) -> None:
     context = open_context(root, name)
     summary = summarize_stack(name, recorded.outputs, recorded.latest)
     summary |= get_platform(context.spec.platform).observe(context, recorded.outputs)
+    summary["notes"] = summary.get("notes") or [
+        f"drift: {line}. Run 'berth up' to restore it." for line in find_drift(context)
+    ]
     show(summary, as_json, lambda: format_status(summary))

@@ -1,7 +1,6 @@
 """`berth up`."""
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -9,32 +8,41 @@ from berth.cli.options import (
     get_command,
     json_option,
     require_yes,
-    say,
     show,
     stack_option,
     yes_option,
 )
 from berth.project import find_project
 
-if TYPE_CHECKING:
-    from berth.platforms.stack_context import StackContext
-
 
 @click.command()
 @stack_option
 @yes_option
+@click.option(
+    "--no-request",
+    is_flag=True,
+    help="Send no request at the end, for a machine that cannot reach the endpoint.",
+)
 @json_option
-def up(name: str, yes: bool, as_json: bool) -> None:
-    """Deploy the stack that its configuration file describes."""
+def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
+    """Deploy the stack that its configuration file describes.
+
+    Exit with status 1 if something is not ready at the end, or a model does not answer.
+    """
     require_yes(yes, as_json)
     from berth.cli.stacks import (
         exit_if_skipped,
+        exit_not_serving,
+        explain_failure,
         find_skipped_parts,
         load_deployable_spec,
         open_stack_for_update,
+        report_drift,
+        require_serving,
         require_tools,
     )
     from berth.operations import lifecycle
+    from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
     from berth.platforms.stack_context import StackContext
 
@@ -43,29 +51,20 @@ def up(name: str, yes: bool, as_json: bool) -> None:
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     stack = require_tools(stack, spec)
     parts = find_skipped_parts(spec, root)
-    code = lifecycle.up(stack, yes=yes, skipped=parts)
+    context = StackContext(root=root, stack=name, spec=spec)
+    has_drifted = report_drift(stack, context, parts)
+    code = lifecycle.up(stack, yes=yes, skipped=parts, refresh=has_drifted)
     if code:
-        context = StackContext(root=root, stack=name, spec=spec)
-        for line in _explain_failure(context):
-            say(line)
+        explain_failure(context)
         sys.exit(code)
     outputs = stack.outputs()
-    summary = summarize_stack(name, outputs, stack.history()[-1])
+    require_serving(stack, context, outputs)
+    responses = {} if no_request else request_examples(root, name, spec, outputs)
+    if failed := find_failed(responses):
+        exit_not_serving(stack, context, failed)
     show(
-        summary,
+        summarize_stack(name, outputs, stack.history()[-1]),
         as_json,
-        lambda: lifecycle.first_call(root, spec, outputs, stack=name, command=get_command()),
+        lambda: lifecycle.format_first_call(outputs, responses, stack=name, command=get_command()),
     )
     exit_if_skipped(parts, name)
-
-
-def _explain_failure(context: "StackContext") -> list[str]:
-    """Return the reasons of a failed update. To find none must not hide the update's error."""
-    from berth.errors import OperationError
-    from berth.platforms import get_platform
-    from berth.spec import SpecError
-
-    try:
-        return get_platform(context.spec.platform).explain_failure(context)
-    except (SpecError, OperationError) as error:
-        return [f"Could not find out more: {error}"]

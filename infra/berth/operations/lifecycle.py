@@ -2,28 +2,29 @@
 
 import json
 import shlex
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from berth.errors import OperationError
-from berth.operations.invoke import Request, Response, invoke, read_example
+from berth.operations.invoke import Request, Response
 from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
-from berth.spec import HostingSpec
 from berth_protocol.paths import infer_path
 
-_FIRST_CALL_SECONDS = 15.0
-_RETRY_SECONDS = 0.25
 # A detector returns a megabyte of numbers.
 _SHOWN_CHARACTERS = 2000
 
 
-def up(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
-    """Deploy the stack and return the engine's exit code."""
+def up(
+    stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = (), refresh: bool = False
+) -> int:
+    """Deploy the stack and return the engine's exit code.
+
+    Args:
+        refresh: Read the resources first, so that the update restores what has changed.
+    """
     stack.create()
-    return stack.up(*_arguments(yes, skipped))
+    return stack.up(*(["--refresh"] if refresh else []), *_arguments(yes, skipped))
 
 
 def destroy(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
@@ -46,29 +47,30 @@ def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:
     return [*(["--yes"] if yes else []), *exclude(parts)]
 
 
-def first_call(
-    root: Path, spec: HostingSpec, outputs: dict[str, Any], *, stack: str, command: str
+def format_first_call(
+    outputs: Mapping[str, Any],
+    responses: Mapping[str, tuple[Request, Response]],
+    *,
+    stack: str,
+    command: str,
 ) -> str:
     """Return the endpoint, a request that works as printed, and the response to it.
 
     Args:
+        responses: The request to each model, and its response.
         command: The command that the user runs Berth with.
     """
-    model, entry = next(iter(spec.models.items()))
-    request = read_example(root, stack, model, next(iter(entry.traffic)), lambda: spec)
-    response = _invoke_with_retries(outputs, model, request)
-    key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
-    return "\n".join(
-        [
-            "",
-            f"Serving at {outputs['endpoint']}",
+    lines = ["", f"Serving at {outputs['endpoint']}"]
+    for model, (request, response) in list(responses.items())[:1]:
+        key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
+        lines += [
             "",
             f"curl -s {outputs['endpoint']}{infer_path(model)} "
             f'-H "x-api-key: $({key})" {_format_body(request)}',
             "",
             _shorten(json.dumps(response.body)),
         ]
-    )
+    return "\n".join(lines)
 
 
 def _format_body(request: Request) -> str:
@@ -88,22 +90,3 @@ def _shorten(text: str) -> str:
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     return f"{text[:_SHOWN_CHARACTERS]} … ({len(text)} characters)"
-
-
-def _invoke_with_retries(outputs: dict[str, Any], model: str, request: Request) -> Response:
-    """Send the request until it succeeds or 15 s have passed.
-
-    A cluster's gateway learns of a route, and its nodes of an address, a moment after creation.
-    """
-    deadline = time.monotonic() + _FIRST_CALL_SECONDS
-    while True:
-        is_last = time.monotonic() > deadline
-        try:
-            response = invoke(outputs, model, request)
-        except OperationError:
-            if is_last:
-                raise
-        else:
-            if response.status == 200 or is_last:
-                return response
-        time.sleep(_RETRY_SECONDS)

@@ -35,3 +35,9 @@ def summarize_events(lines: Iterable[str]) -> dict[str, Any]:
             case {"diagnosticEvent": {"severity": "error", "message": message}}:
                 errors.append(message.strip())
     return {"changes": changes, "steps": steps, "policies": policies, "errors": errors}
+
+
+def format_urn(urn: str) -> str:
+    """Return the type and the logical name in a URN, such as `HTTPRoute digits`."""
+    *_, kind, name = urn.split("::")
+    return f"{kind.rpartition('$')[2].rpartition(':')[2]} {name}"

@@ -27,6 +27,7 @@ _PACKAGE_DIRECTORIES = (
     *("gateway_app", "data_app", "policy"),
 )
 _UPDATES_LISTED = 10
+_DECLINED = 1
 # A checkout of a large repository; nothing is downloaded.
 _GIT_SECONDS = 300.0
 
@@ -98,7 +99,7 @@ def rollback(
         arguments = ("--config-file", str(config_file))
         code = runner.preview(*arguments)
         if code or not confirm():
-            return code
+            return code or _DECLINED
         code = runner.up(
             "--yes",
             "--skip-preview",

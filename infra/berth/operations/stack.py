@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from berth.errors import OperationError
+from berth.operations.drift import Drift, parse_drift
 from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
 from berth.operations.engine_output import clean_lines
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
+from berth.operations.state_file import list_resources
 from berth.operations.state_providers import check_providers
-from berth.operations.update import Update
+from berth.operations.update import UNREADY_TAG, Update, parse_unready
 from pulumi_berth.files import replace_atomically
 
 _UNKNOWN_STACK = "no stack named"
 _UPDATES_KEPT = "100000"
+# A tag's value has at most 256 characters: pkg/backend/httpstate of Pulumi.
+_UNREADY_KEPT = 25
 # For commands that read or write only the state.
 _QUIET_SECONDS = 120.0
 
@@ -86,6 +90,28 @@ class Stack:
             x for x in output.splitlines() if x.startswith("{")
         )
 
+    def refresh(self, *arguments: str) -> int:
+        """Run `pulumi refresh` and return its exit code."""
+        return self._run_with_progress("refresh", *self._with_config(arguments))
+
+    def find_drift(self, *arguments: str) -> list[Drift]:
+        """Return what differs from the last update, without changing the state.
+
+        Raises:
+            OperationError: If the engine cannot read a resource.
+        """
+        streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
+        code, output = streamed._capture(
+            None,
+            *("refresh", "--preview-only", "--json", "--non-interactive"),
+            *(*self._with_config(arguments), "--stack", self.name),
+        )
+        events = [line for line in output.splitlines() if line.startswith("{")]
+        if code:
+            errors = "; ".join(summarize_events(events)["errors"]) or "the engine failed"
+            raise OperationError(f"Could not read the resources of stack '{self.name}': {errors}")
+        return parse_drift(events)
+
     def destroy(self, *arguments: str) -> int:
         """Run `pulumi destroy` and return its exit code."""
         return self._run_with_progress("destroy", *self._with_config(arguments))
@@ -120,6 +146,11 @@ class Stack:
             )
         return outputs
 
+    def resources(self) -> list[dict[str, Any]]:
+        """Return the type, ID and outputs of each resource, with secrets replaced."""
+        exported = json.loads(self._run_quietly("stack", "export", "--stack", self.name))
+        return list_resources(exported["deployment"])
+
     def config(self) -> dict[str, Any]:
         """Return the configuration with secrets in plaintext, which must not be printed."""
         entries = json.loads(
@@ -150,7 +181,29 @@ class Stack:
         # Pulumi writes a salt into the tracked file to decrypt secrets, and has no option for it.
         if tracked is not None and self.config_file.read_bytes() != tracked:
             replace_atomically(self.config_file, tracked, mode=0o644)
-        return [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
+        updates = [Update.parse(n, entry) for n, entry in enumerate(reversed(entries), start=1)]
+        unready = self._unready_updates()
+        return [
+            replace(update, succeeded=False) if update.number in unready else update
+            for update in updates
+        ]
+
+    def mark_unready(self, number: int) -> None:
+        """Record in the backend that what update `number` deployed did not become ready.
+
+        The engine itself records that the update succeeded, because every resource was accepted.
+        """
+        numbers = sorted({*self._unready_updates(), number})[-_UNREADY_KEPT:]
+        self._run_quietly(
+            *("stack", "tag", "set", UNREADY_TAG, " ".join(map(str, numbers))),
+            *("--stack", self.name),
+        )
+
+    def _unready_updates(self) -> set[int]:
+        tags = json.loads(
+            self._run_quietly("stack", "tag", "ls", "--json", "--stack", self.name) or "{}"
+        )
+        return parse_unready(tags or {})
 
     def _check_providers(self) -> None:
         def export() -> str:

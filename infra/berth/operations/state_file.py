@@ -5,14 +5,15 @@ command. The files have a stable format for outputs that are not secret. Anythin
 remote backend, compressed state, other markers than that of a secret) is left to the engine.
 """
 
+import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from berth.engine.environment import find_state_directory
-from berth.operations.update import Update
+from berth.operations.update import Update, parse_unready
 from berth.project import read_project_name
 
 HIDDEN = "[secret]"
@@ -50,9 +51,41 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         entry = json.loads(history[-1].read_text())
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
-        return RecordedState(_read_outputs(checkpoint), Update.parse(len(history), entry))
+        latest = Update.parse(len(history), entry)
+        tags = data / "stacks" / project / f"{stack}.pulumi-tags"
+        if tags.exists() and latest.number in parse_unready(json.loads(tags.read_text())["tags"]):
+            latest = replace(latest, succeeded=False)
+        return RecordedState(_read_outputs(checkpoint), latest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
+    """Return the type, ID and outputs of each resource, or None if only the engine can read them.
+
+    Secrets are replaced by `HIDDEN`.
+    """
+    directory = find_state_directory(root)
+    if directory is None:
+        return None
+    try:
+        path = directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
+        return list_resources(json.loads(path.read_text())["checkpoint"]["latest"] or {})
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def list_resources(deployment: Any) -> list[dict[str, Any]]:
+    """Return the type, ID and outputs of each resource in a deployment's JSON form."""
+    resources = []
+    for entry in deployment.get("resources") or []:
+        # An output that is an asset or a reference to a resource is of no interest here.
+        with contextlib.suppress(UnexpectedError):
+            outputs = _hide_secrets(entry.get("outputs") or {})
+            resources.append({"type": entry["type"], "id": entry.get("id", ""), "outputs": outputs})
+    return resources
 
 
 def read_owner_ids(root: Path, stack: str) -> dict[str, str] | None:

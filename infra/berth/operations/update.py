@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+UNREADY_TAG = "berth:unready"
+"""The stack's tag with the numbers of the updates after which not everything became ready."""
+
+
+def parse_unready(tags: Mapping[str, str]) -> set[int]:
+    """Return the numbers in the stack's tag `UNREADY_TAG`."""
+    return {int(number) for number in tags.get(UNREADY_TAG, "").split()}
+
 
 @dataclass(frozen=True)
 class Update:
     """One entry of a stack's history. The oldest entry has number 1.
 
     Attributes:
+        succeeded: Whether every resource was deployed and everything became ready afterwards.
         config: Values by key (`namespace:name`), structured as in YAML. A secret value is in
             plaintext, so it must only be written through the stack's encryption.
         secrets: The keys whose value is or contains a secret.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,6 +54,10 @@ def _no_explanation(_context: StackContext) -> list[str]:
     return []
 
 
+def _no_drift(_context: StackContext, _resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return []
+
+
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     return []
 
@@ -101,6 +105,10 @@ class Platform:
         deploy: Declares the resources of a stack.
         observe: Returns the current state of the gateway and of each model version.
         read_logs: Yields lines of the stack's logs.
+        has_external_resources: Whether something other than the stack can change its resources
+            without the resources' own diff noticing it. The engine then reads them before `up`.
+        find_drift: Returns what differs from the last update, one line each. It gets the type, ID
+            and outputs of each resource in the state.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
@@ -120,6 +128,8 @@ class Platform:
     observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
     read_logs: ReadLogs
     check_ownership: CheckOwnership = _accept_owners
+    has_external_resources: bool = False
+    find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None

@@ -1,6 +1,6 @@
 """The record of platform aws."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,12 @@ def _read_logs(
     from berth.platforms.kubernetes.observe import read_logs
 
     return read_logs(_get_access(context), outputs, **selection)
+
+
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.kubernetes.changed_objects import find_changed_objects
+
+    return list(find_changed_objects(_get_access(context), resources))
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -110,6 +116,7 @@ PLATFORM = Platform(
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,
+    find_drift=_find_drift,
     explain_failure=_explain_failure,
     find_unreachable_parts=kubernetes.find_unreachable_sites,
     open_own_dataset=_open_own_dataset,

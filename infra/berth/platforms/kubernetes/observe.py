@@ -20,7 +20,7 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
     """Return the state of the gateway and of each model version.
 
     A state is `ready`, `not ready`, `cold` (no replicas, as configured), `missing` (the next
-    `berth up --refresh` recreates it), or the reason that the newest pod does not run, such as
+    `berth up` recreates it), or the reason that the newest pod does not run, such as
     `ImagePullBackOff`.
     """
     core, apps = _connect(access)

@@ -1,6 +1,6 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,12 @@ def _read_logs(
     from berth.platforms.kubernetes.observe import read_logs
 
     return read_logs(get_access(context.spec, context.root), outputs, **selection)
+
+
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.kubernetes.changed_objects import find_changed_objects
+
+    return list(find_changed_objects(get_access(context.spec, context.root), resources))
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -83,6 +89,8 @@ PLATFORM = Platform(
     check_ownership=check_ownership,
     deploy=_deploy,
     observe=_observe,
+    has_external_resources=True,
+    find_drift=_find_drift,
     read_logs=_read_logs,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,

@@ -1,7 +1,7 @@
 """The state and the logs of a running local stack."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from berth.platforms.local.platform import run_directory
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY, model_ready_path
-from pulumi_berth.local import gateway_process, supervisord
+from pulumi_berth.local import berth_process, gateway_process, supervisord
 from pulumi_berth.local.loopback import get_json
 from pulumi_berth.local.run_dir import RunDir
 from pulumi_berth.local.stack_processes import find_processes
@@ -68,6 +68,38 @@ def _get_supervisor_states(run_dir: RunDir) -> tuple[dict[str, str], list[str]]:
         "The process supervisor is not running, so a process that ends is not started again. "
         "Run 'berth up' to replace the processes without a failed request."
     ]
+
+
+def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what runs differently than the last update left it, one line each.
+
+    Args:
+        resources: Type, ID and outputs of each resource in the state.
+    """
+    run_dir = _run_dir(context)
+    try:
+        if not supervisord.is_running(run_dir):
+            return ["the process supervisor is not running"] if resources else []
+        states = supervisord.get_states(run_dir)
+    except supervisord.SupervisorError as error:
+        return [str(error)]
+    drift: list[str] = []
+    for resource in resources:
+        kind = str(resource["type"]).rpartition(":")[2]
+        name, outputs = str(resource["id"]), resource["outputs"]
+        if kind == "BerthProcess":
+            is_alive = states.get(name) in supervisord.ALIVE_STATES
+            found = berth_process.find_drift(name, outputs, is_alive=is_alive)
+            drift.append(found or ("" if is_alive else f"{name} does not run"))
+        elif kind == "GatewayProcess":
+            missing = [
+                each
+                for each in gateway_process.PROCESSES
+                if states.get(each) not in supervisord.ALIVE_STATES
+            ]
+            found = gateway_process.find_drift(run_dir, outputs)
+            drift += [*(f"{each} does not run" for each in missing), found or ""]
+    return [line for line in drift if line]
 
 
 def read_logs(

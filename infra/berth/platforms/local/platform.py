@@ -1,6 +1,6 @@
 """The record of the local platform."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ def _read_logs(
     return read_logs(context, outputs, **selection)
 
 
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.local.observe import find_drift
+
+    return find_drift(context, resources)
+
+
 PLATFORM = Platform(
     name="local",
     sections=frozenset({"local"}),
@@ -45,5 +51,6 @@ PLATFORM = Platform(
     require_target=_require_target,
     deploy=_deploy,
     observe=_observe,
+    find_drift=_find_drift,
     read_logs=_read_logs,
 )
