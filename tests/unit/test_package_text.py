@@ -344,6 +344,21 @@ def test_token_ids_as_rows_package_only_the_network(tmp_path: Path) -> None:
     assert any("Not packaged: tokenizer.json" in note for note in packaged.notes)
 
 
+def test_token_ids_as_rows_are_pooled_as_well(tmp_path: Path) -> None:
+    directory = write_folder(tmp_path / "hf", **MEAN)
+    ids = np.array([[2, 7, 3, 0], [2, 9, 8, 3]])
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]])
+
+    packaged = _package(directory, tmp_path, {"input_ids": ids, "attention_mask": mask})
+
+    assert [tensor.name for tensor in packaged.card.outputs] == ["sentence_embedding"]
+    session = onnxruntime.InferenceSession(packaged.path / "model.onnx")
+    (result,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+    alone = {"input_ids": ids[:1, :3], "attention_mask": mask[:1, :3]}
+    np.testing.assert_allclose(session.run(None, alone)[0], result[:1], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-6)
+
+
 def test_network_with_unknown_input_is_refused(tmp_path: Path) -> None:
     network = build_network(len(build_vocabulary()), inputs=["position_ids"])
 

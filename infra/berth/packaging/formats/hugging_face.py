@@ -14,7 +14,14 @@ from berth.packaging.formats import onnx, pytorch
 from berth.packaging.pickles import reject_pickle
 from berth.packaging.rows import Array, Rows
 from berth.packaging.runtime import load_session, run_model
-from berth.packaging.text.attach import TEXT, Head, add_text, prove_tokenizer, tokenize
+from berth.packaging.text.attach import (
+    TEXT,
+    Head,
+    add_embedding,
+    add_text,
+    prove_tokenizer,
+    tokenize,
+)
 from berth.packaging.text.folder import has_tokenizer, read_text_folder
 from berth.packaging.text.heads import read_labels, read_pooling
 
@@ -48,7 +55,7 @@ def convert(model: object, rows: Rows) -> Conversion:
     """Convert a `PreTrainedModel`, or a directory from `save_pretrained` or an ONNX export.
 
     If the rows are text, the version contains the tokenizer, and the pooling or labels that the
-    directory describes. If they are token IDs or pixels, it contains only the network.
+    directory describes. If they are token IDs or pixels, it contains the network and the pooling.
 
     An export is packaged unchanged. If the directory also contains weights and transformers is
     installed, the export is compared with transformers' predictions. Without an export, the model
@@ -68,6 +75,9 @@ def convert(model: object, rows: Rows) -> Conversion:
         expected = {k: v for k, v in rows.items() if k != TEXT} if isinstance(rows, dict) else {}
         return _convert_with_text(model, config, texts, expected)
     conversion, notes = _convert_network(model, config, rows)
+    if pooling := read_pooling(model):
+        states = _run_network(conversion, model) | conversion.predictions
+        conversion = add_embedding(conversion, states, pooling)
     return replace(conversion, notes=(*notes, *_build_notes(model)))
 
 

@@ -135,6 +135,36 @@ def add_text(
     )
 
 
+def add_embedding(
+    network: Conversion, states: Mapping[str, Array], pooling: heads.Pooling
+) -> Conversion:
+    """Return the network, whose inputs are token IDs, with an embedding of each row as its answer.
+
+    Args:
+        states: Outputs of the network for its rows.
+
+    Raises:
+        PackageError: If the network has no attention mask, or does not return a state per token.
+    """
+    import onnx
+
+    proto = onnx.load_model_from_string(network.model)
+    if _MASK not in network.rows:
+        raise PackageError(
+            f"The network has no input {_MASK}, which the pooling of modules.json needs. Export it "
+            f"with the inputs {', '.join(INPUTS)}."
+        )
+    name = _find_output(states, _STATES, "one state for each token")
+    after = GraphBuilder(_find_opset(proto))
+    results = {heads.SENTENCE_EMBEDDING: heads.add_pooling(after, name, _MASK, pooling)}
+    predictions = {
+        heads.SENTENCE_EMBEDDING: heads.compute_pooling(states[name], network.rows[_MASK], pooling)
+    }
+    _assemble(proto, None, after, results, predictions)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return replace(network, model=content, predictions=predictions)
+
+
 def _find_opset(proto: "ModelProto") -> int:
     opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
     if opset < OLDEST_OPSET:
@@ -206,15 +236,19 @@ def _find_output(states: Mapping[str, Array], names: Sequence[str], content: str
 
 def _assemble(
     proto: "ModelProto",
-    before: GraphBuilder,
+    before: GraphBuilder | None,
     after: GraphBuilder,
     results: Mapping[str, str],
     predictions: Mapping[str, Array],
 ) -> None:
-    """Join the operators, and replace the inputs and outputs of the network."""
+    """Join the operators, and replace the outputs and, with `before`, the inputs of the network."""
     from onnx import TensorProto, helper
 
     graph = proto.graph
+    inputs = list(graph.input)
+    if before is not None:
+        text = helper.make_tensor_value_info(TEXT, TensorProto.STRING, ["rows"])
+        inputs = [text, *(value for value in inputs if value.name not in _read_inputs(proto))]
     known = {value.name: value for value in graph.output}
     added = {name: source for name, source in results.items() if name != source}
     renamed = _rename(graph, (set(added) | {TEXT}) - set(_read_inputs(proto)))
@@ -231,20 +265,15 @@ def _assemble(
         kind = kinds[value.dtype.kind]
         info = known.get(name) if name not in added else None
         outputs.append(info or helper.make_tensor_value_info(name, kind, dims))
-    nodes = [*before.nodes, *graph.node, *after.nodes]
-    kept = [value for value in graph.input if value.name not in _read_inputs(proto)]
-    for field, values in (
-        ("node", nodes),
-        ("input", [helper.make_tensor_value_info(TEXT, TensorProto.STRING, ["rows"]), *kept]),
-        ("output", outputs),
-    ):
+    nodes = [*(before.nodes if before is not None else ()), *graph.node, *after.nodes]
+    for field, values in (("node", nodes), ("input", inputs), ("output", outputs)):
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         graph.ClearField(field)
         getattr(graph, field).extend(copies)
-    graph.initializer.extend(before.constants)
+    graph.initializer.extend(after.constants)
     domains = {entry.domain for entry in proto.opset_import}
     for domain, version in _DOMAINS.items():
-        if domain not in domains:
+        if before is not None and domain not in domains:
             proto.opset_import.append(helper.make_opsetid(domain, version))
     proto.ir_version = max(proto.ir_version, _OLDEST_IR)
 
