@@ -79,9 +79,12 @@ _SERVING = [
 # Each runtime has packages with their requirements, and packages without them: onnxruntime requires
 # what its converters need, which the image omits.
 RUNTIMES: dict[str, tuple[list[str], list[str]]] = {
-    "serving-cpu": (_SERVING, ["onnxruntime"]),
+    "serving-cpu": (_SERVING, ["onnxruntime", "onnxruntime-extensions"]),
     # Its extras contain the NVIDIA libraries that it was built for.
-    "serving-cuda": ([*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"], []),
+    "serving-cuda": (
+        [*_SERVING, f"onnxruntime-gpu[cuda,cudnn]=={_ONNXRUNTIME_GPU}"],
+        ["onnxruntime-extensions"],
+    ),
     # Python before 3.11.3 needs async-timeout, and Debian 12 has 3.11.2. pip assumes the latest.
     "gateway": ([*_SERVER, "aiohttp", "valkey", "libvalkey", "async-timeout", "PyJWT[crypto]"], []),
 }

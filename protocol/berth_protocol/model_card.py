@@ -36,6 +36,7 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         optional: Whether a request can omit this input. The model then uses its own default.
         categories: Values that a categorical input was trained with, in the order of their codes.
             Empty for other tensors.
+        max_bytes: Longest element of a BYTES input, in bytes of UTF-8. 0 for no limit.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     shape: list[int]
     optional: bool = False
     categories: list[str | int | float | bool] = []
+    max_bytes: int = 0
 
 
 class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -76,6 +78,8 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
             for an example that is too large for the card. Each input of `example` then has the
             parameter `binary_data_size` instead of `data`. Empty if `example` contains the data.
         source: Origin of the model.
+        operators: Library of operators that ONNX Runtime does not contain -> its version. A berth
+            loads these, and no others.
         description: Text for the model's documentation page.
         platform: Platform name in the protocol's model metadata.
         metrics: Numbers measured on held-out data, reproducible from `source`.
@@ -89,6 +93,7 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     outputs: list[Tensor]
     example: dict[str, Any]
     source: Source
+    operators: dict[str, str] = {}
     has_rows: bool | None = None
     no_rows_reason: str = ""
     example_file: str = ""

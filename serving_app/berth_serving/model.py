@@ -19,6 +19,7 @@ from berth_protocol.model_card import (
     read_card,
     verify_files,
 )
+from berth_protocol.operators import OperatorsError, find_libraries
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
@@ -73,6 +74,7 @@ class Model:
     Attributes:
         card: The model card.
         digest: Digest of the version.
+        text_limits: Input name -> longest element in bytes of UTF-8. 0 for no limit.
         inputs: Input name -> its specification, in the model's order, required ones first.
         required_inputs: Names of the inputs that every request contains.
         outputs: Output name -> its specification, in the model's order.
@@ -84,6 +86,7 @@ class Model:
         self.card = card
         self.digest = digest
         self._session = session
+        self.text_limits = {tensor.name: tensor.max_bytes for tensor in card.inputs}
         optional = {tensor.name for tensor in card.inputs if tensor.optional}
         self.inputs = _match_tensors(
             [
@@ -168,10 +171,16 @@ def load_model(settings: Settings) -> Model:
             f" ONNX Runtime. Choose from: {', '.join(available)}."
         )
     path = directory / MODEL_FILE
+    options = _build_session_options(settings)
+    try:
+        for library in find_libraries(card.operators):
+            options.register_custom_ops_library(str(library))
+    except OperatorsError as error:
+        raise ModelError(f"{directory}: {error}") from error
     try:
         session = onnxruntime.InferenceSession(
             path,
-            sess_options=_build_session_options(settings),
+            sess_options=options,
             providers=list(settings.execution_providers),
         )
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types here.

@@ -1,10 +1,11 @@
 """Checks of an inference request against the model, for every transport."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from berth_protocol.datatypes import DATATYPES
 from berth_protocol.errors import RequestError
 from berth_serving.model import Model, TensorSpec
+from berth_serving.tensors import Array
 from berth_serving.text import describe_shape, list_names, quote
 
 
@@ -69,3 +70,22 @@ def check_rows(model: Model, name: str, shape: Sequence[int], max_batch: int) ->
             f"The request has {shape[0]} rows; the maximum is {max_batch}."
             " Split it into several requests.",
         )
+
+
+def check_text_lengths(feeds: Mapping[str, Array], model: Model) -> None:
+    """Check that no text is longer than the model card allows.
+
+    Raises:
+        RequestError: 413, with the element and the limit.
+    """
+    for name, limit in model.text_limits.items():
+        if not limit or name not in feeds:
+            continue
+        for index, text in enumerate(feeds[name].flat):
+            # A character has at most 4 bytes.
+            if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+                raise RequestError(
+                    413,
+                    f"Input {name!r}: element {index} has {size} bytes of text; the maximum is"
+                    f" {limit}. Send a shorter text.",
+                )

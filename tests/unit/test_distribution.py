@@ -80,7 +80,7 @@ def test_metadata_declares_an_extra_for_each_framework(metadata: Message) -> Non
 
 @pytest.mark.parametrize("lock", ["requirements", "requirements-package", "requirements-dev"])
 def test_lock_file_contains_every_pin_with_hashes(lock: str) -> None:
-    pins = re.findall(r"^[a-zA-Z].*==\S+", (REPOSITORY / "requirements.txt").read_text(), re.M)
+    pins = re.findall(r"^[a-zA-Z].*==[^\s;]+", (REPOSITORY / "requirements.txt").read_text(), re.M)
     text = (REPOSITORY / f"{lock}.lock").read_text()
     locked = dict(
         re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)(?: ;[^\n]*?)? \\\n    --hash=", text, re.M)

@@ -30,6 +30,7 @@ PLATFORMS = {
 _DROPPED = re.compile(
     r".*/tests?/|.*\.pyi$|.*\.(h|c|pyx|pxd|a)$|numpy/(f2py|_pyinstaller|doc|distutils)/"
     r"|onnxruntime/(transformers|quantization|tools|datasets|backend)/"
+    r"|onnxruntime_extensions/(onnxprocess|pnp|tools)/"
     r"|onnxruntime/capi/libonnxruntime\.so|[^/]+\.data/scripts/|.*/__pycache__/"
     r"|[^/]+\.dist-info/(RECORD|WHEEL|INSTALLER|entry_points\.txt)$"
 )

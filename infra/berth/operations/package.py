@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from berth.packaging import compare, runtime
 from berth.packaging.card_format import format_card
@@ -17,6 +18,7 @@ from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.example import Example, build_example, select_example_rows
 from berth.packaging.formats import FORMATS, detect_framework
+from berth.packaging.formats.hugging_face import find_example_texts
 from berth.packaging.names import check_name, check_version
 from berth.packaging.publish import create_staging_directory, publish
 from berth.packaging.requirements import missing_requirement
@@ -147,6 +149,7 @@ def package_model(
             },
             inputs=checked.inputs,
             outputs=checked.outputs,
+            operators=checked.operators,
             has_rows=not checked.no_rows_reason,
             no_rows_reason=checked.no_rows_reason,
             example=checked.example.request,
@@ -173,6 +176,7 @@ def package_model(
 class _CheckResult:
     inputs: list[Tensor]
     outputs: list[Tensor]
+    operators: dict[str, str]
     no_rows_reason: str
     example: Example
     rows: int | None
@@ -195,6 +199,8 @@ def _convert(model: object, rows: object, framework: str | None) -> Conversion:
         raise PackageError(
             f"Unknown framework {framework!r}. Known frameworks: {', '.join(FORMATS)}."
         )
+    if rows is None and framework == "transformers" and isinstance(model, Path):
+        rows = find_example_texts(model)
     model_rows = read_rows(rows)
     try:
         # Frameworks print messages. Only the command's result goes to stdout.
@@ -226,7 +232,8 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
     """Check the model, compare its predictions, find out if it has rows, and build its example."""
     model = staging / MODEL_FILE
     runtime.check_model(model)
-    session = runtime.load_session(model)
+    operators = runtime.find_operators(model)
+    session = runtime.load_session(model, operators=operators)
     inputs, outputs = runtime.read_signature(session, conversion.rows)
     feeds = {
         tensor.name: runtime.cast_to_input(tensor, conversion.rows[tensor.name])
@@ -236,7 +243,7 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
     predictions = runtime.run_model(session, feeds)
     expected = dict(conversion.predictions)
     if expected.keys() != predictions.keys():
-        unoptimized = runtime.load_session(model, optimize=False)
+        unoptimized = runtime.load_session(model, optimize=False, operators=operators)
         expected = runtime.run_model(unoptimized, feeds) | expected
     differences = compare.compare(
         predictions, expected, unoptimized=expected.keys() - conversion.predictions.keys()
@@ -249,8 +256,9 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
         selected, rows = select_example_rows(required), len(next(iter(required.values())))
     runtime.run_model(session, selected)
     return _CheckResult(
-        inputs=inputs,
+        inputs=[replace(t, max_bytes=conversion.max_bytes.get(t.name, 0)) for t in inputs],
         outputs=outputs,
+        operators=operators,
         no_rows_reason=reason,
         example=build_example(inputs, selected),
         rows=rows,

@@ -19,6 +19,7 @@ _ORDER = (
     "no_rows_reason",
     "inputs",
     "outputs",
+    "operators",
     "files",
     "example_file",
     "example",

@@ -31,6 +31,7 @@ class Conversion:
             predictions, the graph without optimizations provides them.
         data_files: Current location of each further file that the model refers to (ONNX external
             data), by its path relative to the model.
+        max_bytes: Longest text, in bytes of UTF-8, by the name of an input that has a limit.
         notes: Messages for the user about what was not packaged.
     """
 
@@ -41,4 +42,5 @@ class Conversion:
     converter: str
     predictions: dict[str, Array] = field(default_factory=dict)
     data_files: dict[str, Path] = field(default_factory=dict)
+    max_bytes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Loads, describes and runs models with onnxruntime, which also runs them in a berth."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
 from berth_protocol.model_card import Tensor
+from berth_protocol.operators import OperatorsError, find_libraries, find_versions
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -68,8 +69,28 @@ def check_model(model: Path) -> None:
         raise PackageError(f"ONNX's checker rejected the model: {error}") from error
 
 
-def load_session(model: Path, *, optimize: bool = True) -> "InferenceSession":
+def find_operators(model: Path) -> dict[str, str]:
+    """Return the version of each library whose operators a model uses; see the model card.
+
+    Raises:
+        PackageError: If a library is not installed.
+    """
+    import onnx
+
+    domains = {entry.domain for entry in onnx.load(model, load_external_data=False).opset_import}
+    try:
+        return find_versions(domains)
+    except OperatorsError as error:
+        raise PackageError(str(error)) from error
+
+
+def load_session(
+    model: Path | bytes, *, optimize: bool = True, operators: Mapping[str, str] | None = None
+) -> "InferenceSession":
     """Load a model on one CPU thread. With `optimize=False`, the graph runs as it is written.
+
+    Args:
+        operators: Libraries to load; see `find_operators`.
 
     Raises:
         PackageError: If onnxruntime rejects the model, for example for an unknown operator.
@@ -83,8 +104,10 @@ def load_session(model: Path, *, optimize: bool = True) -> "InferenceSession":
     options.log_severity_level = 4
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for library in find_libraries(operators or {}):
+        options.register_custom_ops_library(str(library))
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class.
         raise PackageError(
             f"onnxruntime {onnxruntime.__version__} cannot load the model: {error}"

@@ -13,7 +13,13 @@ from berth_serving.json_tensors import from_json
 from berth_serving.model import Model
 from berth_serving.tensors import Array, from_binary
 from berth_serving.text import list_names, quote
-from berth_serving.validation import check_rows, check_tensor, get_input, get_output
+from berth_serving.validation import (
+    check_rows,
+    check_tensor,
+    check_text_lengths,
+    get_input,
+    get_output,
+)
 
 _DECODER = msgspec.json.Decoder(InferenceRequest)
 _JSON_LENGTH = INFERENCE_HEADER_LENGTH.encode()
@@ -169,6 +175,7 @@ def _read_inputs(
             f"Missing inputs: {list_names(map(repr, missing))}."
             " Send every required input of the model.",
         )
+    check_text_lengths(feeds, model)
     return feeds
 
 
@@ -227,4 +234,5 @@ def _read_raw_request(body: bytes, model: Model, max_batch: int) -> ParsedReques
         )
     check_rows(model, spec.name, shape, max_batch)
     feeds = {spec.name: from_binary(memoryview(body), spec.name, spec.datatype, shape)}
+    check_text_lengths(feeds, model)
     return ParsedRequest(None, {}, feeds, dict.fromkeys(model.outputs, True))

@@ -1,15 +1,29 @@
 """Hugging Face: a transformers model, or a directory with its ONNX export or safetensors."""
 
+import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from berth.packaging import bert
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError, first_line
 from berth.packaging.formats import onnx, pytorch
 from berth.packaging.pickles import reject_pickle
 from berth.packaging.rows import Array, Rows
+from berth.packaging.runtime import load_session, run_model
+from berth.packaging.text.attach import (
+    TEXT,
+    Head,
+    add_embedding,
+    add_text,
+    prove_tokenizer,
+    tokenize,
+)
+from berth.packaging.text.folder import has_tokenizer, read_text_folder
+from berth.packaging.text.heads import read_labels, read_pooling
 
 CONFIG = "config.json"
 
@@ -17,8 +31,7 @@ CONFIG = "config.json"
 _EXPORTS = ("model.onnx", "onnx/model.onnx")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
-# Files for the preprocessing of text and images. It is the client's task: ONNX has no operators for
-# it.
+# Files for the preprocessing of text and images. Clients do it unless the rows are text.
 _PREPROCESSING = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -41,38 +54,133 @@ _REJECTED_SETTINGS = {
 def convert(model: object, rows: Rows) -> Conversion:
     """Convert a `PreTrainedModel`, or a directory from `save_pretrained` or an ONNX export.
 
-    An export is packaged unchanged. If the directory also contains weights, the export is compared
-    with transformers' predictions. Without an export, the model is converted as a PyTorch module in
-    FP32, with a dynamic number of rows and tokens and without a key-value cache.
+    If the rows are text, the version contains the tokenizer, and the pooling or labels that the
+    directory describes. If they are token IDs or pixels, it contains the network and the pooling.
+
+    An export is packaged unchanged. If the directory also contains weights and transformers is
+    installed, the export is compared with transformers' predictions. Without an export, the model
+    is converted as a PyTorch module in FP32, with a dynamic number of rows and tokens and without a
+    key-value cache.
 
     Raises:
         PackageError: If the directory contains a pickle, code or settings that would run code, if
-            weights are missing or damaged, or if `pytorch.convert` rejects the model.
+            weights are missing or damaged, if `pytorch.convert` rejects the model, or if its
+            tokenizer cannot be packaged.
     """
     if not isinstance(model, Path):
         return _convert_model(model, rows)
     config = _read_config(model)
-    export = next((model / name for name in _EXPORTS if (model / name).is_file()), None)
+    texts = rows.get(TEXT) if isinstance(rows, dict) else rows
+    if texts is not None and texts.dtype.kind == "O":
+        expected = {k: v for k, v in rows.items() if k != TEXT} if isinstance(rows, dict) else {}
+        return _convert_with_text(model, config, texts, expected)
+    conversion, notes = _convert_network(model, config, rows)
+    if pooling := read_pooling(model):
+        states = _run_network(conversion, model) | conversion.predictions
+        conversion = add_embedding(conversion, states, pooling)
+    return replace(conversion, notes=(*notes, *_build_notes(model)))
+
+
+def find_example_texts(directory: Path) -> list[str] | None:
+    """Return rows for a directory with a tokenizer, or None for other models."""
+    return list(_EXAMPLE_TEXTS) if has_tokenizer(directory) else None
+
+
+# Texts of different lengths: they show that rows do not depend on each other.
+_EXAMPLE_TEXTS = (
+    "The weather is lovely today.",
+    "He drove to the stadium, which was already full when the teams arrived.",
+    "Where is the station?",
+)
+
+
+def _convert_with_text(
+    directory: Path, config: dict[str, Any], texts: Array, expected: dict[str, Array]
+) -> Conversion:
+    if texts.ndim != 1:
+        raise PackageError(f"rows: the texts have shape {list(texts.shape)}. Pass a list of texts.")
+    folder = read_text_folder(directory)
+    head = Head(read_pooling(directory), read_labels(config))
+    tokens = tokenize(folder, list(texts))
+    network, notes = _convert_network(directory, config, tokens, strict=False)
+    states = _run_network(network, directory) | network.predictions
+    conversion = add_text(network, folder, texts, states, head)
+    count = prove_tokenizer(folder, list(texts))
+    if unknown := [name for name in expected if name not in conversion.predictions]:
+        raise PackageError(
+            f"rows: {unknown[0]!r} is not an output of the model. Its outputs are "
+            f"{', '.join(conversion.predictions)}."
+        )
+    notes += (
+        f"The tokenizer is included: its token IDs equal Hugging Face's for {count} texts. Texts "
+        f"are truncated to {folder.wordpiece.max_tokens} tokens.",
+    )
+    if head == Head() and "pooler_output" in states:
+        notes += (
+            "The directory has no modules.json of sentence-transformers. pooler_output is not an "
+            "embedding of a sentence.",
+        )
+    return replace(conversion, predictions=conversion.predictions | expected, notes=notes)
+
+
+def _run_network(network: Conversion, directory: Path) -> dict[str, Array]:
+    """Return the outputs of the network as it was exported, without optimizations."""
+    source: Path | bytes = _find_export(directory) or network.model
+    return run_model(load_session(source, optimize=False), dict(network.rows))
+
+
+def _keep(rows: Rows, names: Iterable[str]) -> Rows:
+    allowed = set(names)
+    return {k: v for k, v in rows.items() if k in allowed} if isinstance(rows, dict) else rows
+
+
+def _find_export(directory: Path) -> Path | None:
+    return next((directory / name for name in _EXPORTS if (directory / name).is_file()), None)
+
+
+def _convert_network(
+    model: Path, config: dict[str, Any], rows: Rows, *, strict: bool = True
+) -> tuple[Conversion, tuple[str, ...]]:
+    """Convert the network of a directory. Return it with messages for the user.
+
+    Args:
+        strict: If False, ignore rows for inputs that the network does not have.
+    """
+    export = _find_export(model)
     has_weights = any((model / name).is_file() for name in _WEIGHTS)
     if export is not None:
         reject_pickle(export)
         conversion = replace(
-            onnx.convert(export, rows),
+            onnx.convert(export, rows if strict else _keep(rows, onnx.read_inputs(export))),
             framework="transformers",
             framework_version=str(config.get("transformers_version", "")),
         )
-        if has_weights and not conversion.predictions:
-            predictions = _predict(_load(model, config), conversion, export)
-            conversion = replace(conversion, predictions=predictions)
-    elif has_weights:
-        conversion = _convert_model(_load(model, config), rows)
-    else:
-        raise PackageError(
-            f"{model}: the directory has none of {', '.join((*_EXPORTS, *_WEIGHTS))}. Weights in a "
-            ".bin or .pt file are a pickle, which Berth never loads. Save the model as safetensors "
-            "with save_pretrained."
-        )
-    return replace(conversion, notes=_build_notes(model))
+        if not has_weights or conversion.predictions:
+            return conversion, ()
+        try:
+            loaded = _load(model, config)
+        except ImportError:
+            return conversion, (
+                f"{export.name} was not compared with the weights next to it, because transformers "
+                "is not installed.",
+            )
+        return replace(conversion, predictions=_predict(loaded, conversion, export)), ()
+    if has_weights:
+        try:
+            loaded = _load(model, config)
+        except ImportError:
+            if not isinstance(rows, dict) or not bert.is_supported(model, config):
+                raise
+            conversion = bert.convert(model, config, rows)
+            return conversion, conversion.notes
+        if not strict:
+            rows = _keep(rows, inspect.signature(loaded.forward).parameters)
+        return _convert_model(loaded, rows), ()
+    raise PackageError(
+        f"{model}: the directory has none of {', '.join((*_EXPORTS, *_WEIGHTS))}. Weights in a "
+        ".bin or .pt file are a pickle, which Berth never loads. Save the model as safetensors "
+        "with save_pretrained."
+    )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -87,6 +87,15 @@ def _raise_ir_version(proto: "ModelProto") -> bytes:
     return content
 
 
+def read_inputs(path: Path) -> list[str]:
+    """Return the names of a model's inputs. The file is checked when it is converted."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value.name for value in graph.input if value.name not in constants]
+
+
 def _split_rows(
     proto: "ModelProto", rows: Rows, model_name: str
 ) -> tuple[dict[str, Array], dict[str, Array]]:

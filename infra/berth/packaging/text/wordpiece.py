@@ -1,0 +1,422 @@
+"""WordPiece, the tokenizer of BERT, as ONNX operators that ONNX Runtime itself contains.
+
+The operators of onnxruntime-extensions 0.15.2 (BertTokenizer, WordpieceTokenizer) are not used: for
+a word whose end is in no token they keep its beginning, where Hugging Face returns one unknown
+token; they allow 200 instead of 100 characters in a word; and they have their own Unicode tables.
+
+A row is tokenized in these steps. Each is a fixed number of operators, whatever the text is.
+
+1. Split the text into characters, and replace each by a number (`characters`).
+2. Replace special tokens that the text contains, such as [SEP], by one number each.
+3. Replace each character by the numbers of its normalized characters. 1 is a border of words.
+4. From each position, follow the longest token in a trie (a tree of characters).
+5. Follow the tokens from the start of each word. A word with a gap is one unknown token.
+6. Truncate, and add the tokens at the beginning and the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from berth.packaging.errors import PackageError
+from berth.packaging.text.characters import UNKNOWN, build_class
+from berth.packaging.text.graph import GraphBuilder
+
+_BORDER = 1
+_UNKNOWN_CODE = 2
+_FIRST_CODE = 3
+
+# Classes of characters: removed, unknown, and an unknown word by itself.
+_REMOVED, _UNKNOWN_CLASS, _ISOLATED = 0, 1, 2
+
+# States of the trie: nowhere, and before the first character of a word and of a later token.
+_NOWHERE, _AT_START, _LATER = 0, 1, 2
+
+# Each character of the longest token costs one operator.
+_LONGEST_TOKEN = 200
+
+
+@dataclass(frozen=True)
+class WordPiece:
+    """A WordPiece tokenizer.
+
+    Attributes:
+        vocabulary: Token -> its ID.
+        characters: Character -> text that replaces it; see `read_character_table`.
+        special: Special token that a text may contain -> its ID.
+        unknown: ID of a word that is not made of tokens.
+        continuation: Prefix of a token that is not the first of its word.
+        longest_word: Characters from which on a word is unknown, exclusively.
+        first, last: IDs before and after those of the text.
+        padding: ID that fills up shorter rows.
+        max_tokens: Maximum number of IDs, with `first` and `last`.
+    """
+
+    vocabulary: Mapping[str, int]
+    characters: Mapping[str, str]
+    special: Mapping[str, int]
+    unknown: int
+    continuation: str
+    longest_word: int
+    first: Sequence[int]
+    last: Sequence[int]
+    padding: int
+    max_tokens: int
+
+
+@dataclass
+class _Trie:
+    """A tree of the characters of tokens.
+
+    Attributes:
+        states: Number of states.
+        edges: For each distance from the start, (state, code) -> next state.
+        ends: State -> length and ID of the token that ends there.
+    """
+
+    states: int = 3
+    edges: list[dict[tuple[int, int], int]] = field(default_factory=list)
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, root: int, codes: Sequence[int], token_id: int) -> None:
+        state = root
+        for distance, code in enumerate(codes):
+            if distance == len(self.edges):
+                self.edges.append({})
+            edges = self.edges[distance]
+            if (state, code) not in edges:
+                edges[state, code] = self.states
+                self.states += 1
+            state = edges[state, code]
+        self.ends[state] = (len(codes), token_id)
+
+
+class _Numbers:
+    """The numbers of characters: in normalized text (codes), and in the original text (classes)."""
+
+    def __init__(self, tokenizer: WordPiece) -> None:
+        cut = len(tokenizer.continuation)
+        tokens = tokenizer.vocabulary
+        alphabet = sorted(
+            {c for token in tokens for c in token}
+            | {c for t in tokens if t.startswith(tokenizer.continuation) for c in t[cut:]}
+        )
+        self.codes = {c: _FIRST_CODE + place for place, c in enumerate(alphabet)}
+        self.codes |= {" ": _BORDER, UNKNOWN: _UNKNOWN_CODE}
+        self.special_code = _FIRST_CODE + len(alphabet)
+        self.code_count = self.special_code + len(tokenizer.special)
+        # Classes 0 to 2 are those of most characters. Each character of a special token has its own
+        # class, and the last classes are the special tokens.
+        self.expansions: list[tuple[int, ...]] = [
+            (),
+            (_UNKNOWN_CODE,),
+            (_BORDER, _UNKNOWN_CODE, _BORDER),
+        ]
+        self.classes: dict[str, int] = {}
+        known = {expansion: place for place, expansion in enumerate(self.expansions)}
+        marked = sorted({c for token in tokenizer.special for c in token})
+        for character, text in tokenizer.characters.items():
+            if character in marked:
+                continue
+            expansion = tuple(self.codes[c] for c in text)
+            if known.get(expansion, _ISOLATED + 1) <= _ISOLATED:
+                continue  # Regular expressions find these characters: they are too many for a list.
+            if expansion not in known:
+                known[expansion] = len(self.expansions)
+                self.expansions.append(expansion)
+            self.classes[character] = known[expansion]
+        self.first_marked = len(self.expansions)
+        for character in marked:
+            text = tokenizer.characters.get(character, UNKNOWN)
+            self.classes[character] = len(self.expansions)
+            self.expansions.append(tuple(self.codes[c] for c in text))
+        self.marked = {c: place + 1 for place, c in enumerate(marked)}
+        self.first_special = len(self.expansions)
+        self.expansions += [
+            (_BORDER, self.special_code + place, _BORDER) for place in range(len(tokenizer.special))
+        ]
+
+    def build_trie(self, tokenizer: WordPiece) -> _Trie:
+        trie = _Trie()
+        cut = len(tokenizer.continuation)
+        for token, token_id in tokenizer.vocabulary.items():
+            if token:
+                trie.add(_AT_START, [self.codes[c] for c in token], token_id)
+            if token.startswith(tokenizer.continuation) and token[cut:]:
+                trie.add(_LATER, [self.codes[c] for c in token[cut:]], token_id)
+        for place, token_id in enumerate(tokenizer.special.values()):
+            trie.add(_AT_START, [self.special_code + place], token_id)
+        if len(trie.edges) > _LONGEST_TOKEN:
+            raise PackageError(
+                f"its longest token has {len(trie.edges)} characters; at most {_LONGEST_TOKEN} are "
+                "supported"
+            )
+        return trie
+
+
+def add_wordpiece(graph: GraphBuilder, texts: str, tokenizer: WordPiece) -> tuple[str, str]:
+    """Add operators that tokenize each text of a tensor with one dimension.
+
+    Returns:
+        The names of the IDs, filled up to the longest row, and of the numbers of IDs in each row.
+
+    Raises:
+        PackageError: If the tokenizer has a property that these operators do not support.
+    """
+    from onnx import TensorProto, helper
+
+    body = graph.begin_body()
+    row = body.add("Gather", texts, body.reshape("berth_row", 1))
+    ids, length = _add_row(body, row, tokenizer)
+    body.nodes += [
+        helper.make_node("Identity", ["berth_continue"], ["berth_go_on"]),
+        helper.make_node("Identity", [ids], ["berth_row_ids"]),
+        helper.make_node("Identity", [length], ["berth_row_length"]),
+    ]
+    info = helper.make_tensor_value_info
+    loop = body.graph(
+        "berth_tokenize_row",
+        [
+            info("berth_row", TensorProto.INT64, []),
+            info("berth_continue", TensorProto.BOOL, []),
+        ],
+        [
+            info("berth_go_on", TensorProto.BOOL, []),
+            info("berth_row_ids", TensorProto.INT64, [tokenizer.max_tokens]),
+            info("berth_row_length", TensorProto.INT64, [1]),
+        ],
+    )
+    rows = graph.add("Gather", graph.add("Shape", texts), graph.constant(0))
+    outputs = ["berth_padded_ids", "berth_lengths"]
+    graph.nodes.append(helper.make_node("Loop", [rows, ""], outputs, body=loop))
+    longest = graph.reduce("ReduceMax", "berth_lengths", 0)
+    return (
+        graph.add("Slice", "berth_padded_ids", graph.constant([0]), longest, graph.constant([1])),
+        "berth_lengths",
+    )
+
+
+def _add_row(graph: GraphBuilder, row: str, tokenizer: WordPiece) -> tuple[str, str]:
+    numbers = _Numbers(tokenizer)
+    characters = graph.characters(row)
+    classes = graph.lookup(characters, numbers.classes, _UNKNOWN_CLASS)
+    classes = _add_rare_classes(graph, characters, classes, tokenizer)
+    if tokenizer.special:
+        classes = _replace_special(graph, classes, tokenizer, numbers)
+    width = max(map(len, numbers.expansions))
+    expansions = np.zeros((len(numbers.expansions), width), np.int64)
+    for place, expansion in enumerate(numbers.expansions):
+        expansions[place, : len(expansion)] = expansion
+    spread = graph.reshape(graph.add("Gather", graph.constant(expansions), classes), -1)
+    codes = graph.add("Compress", spread, graph.to(spread, np.bool_))
+    ids = _add_words(graph, codes, tokenizer, numbers)
+    room = tokenizer.max_tokens - len(tokenizer.first) - len(tokenizer.last)
+    ids = graph.slice(ids, graph.constant([0]), graph.constant([room]))
+    parts = [graph.constant(tokenizer.first), ids, graph.constant(tokenizer.last)]
+    ids = graph.add("Concat", *parts, axis=0)
+    length = graph.size(ids)
+    padding = graph.constant([tokenizer.padding] * tokenizer.max_tokens)
+    missing = graph.add("Sub", graph.constant([tokenizer.max_tokens]), length)
+    fill = graph.slice(padding, graph.constant([0]), missing)
+    return graph.add("Concat", ids, fill, axis=0), length
+
+
+def _add_rare_classes(
+    graph: GraphBuilder, characters: str, classes: str, tokenizer: WordPiece
+) -> str:
+    """Find the classes of characters that are in no token, if the text has such characters."""
+    from onnx import TensorProto, helper
+
+    listed = {c for token in tokenizer.special for c in token}
+    groups = {
+        place: [c for c, text in tokenizer.characters.items() if text == wanted and c not in listed]
+        for place, wanted in ((_REMOVED, ""), (_ISOLATED, f" {UNKNOWN} "))
+    }
+    is_rare = graph.equals(classes, _UNKNOWN_CLASS)
+    some = graph.reduce(
+        "ReduceMax",
+        graph.add("Concat", graph.to(is_rare, np.int64), graph.constant([0]), axis=0),
+        0,
+    )
+    rare, usual = graph.begin_body(), graph.begin_body()
+    result = classes
+    for place, members in groups.items():
+        if members:
+            found = rare.matches(characters, build_class(members), members[0])
+            is_match = rare.add("And", rare.to(found, np.bool_), is_rare)
+            result = rare.add("Where", is_match, rare.constant(place), result)
+    branches = {}
+    for name, branch, value in (("then", rare, result), ("else", usual, classes)):
+        output = branch.add("Identity", value)
+        info = helper.make_tensor_value_info(output, TensorProto.INT64, [None])
+        branches[f"{name}_branch"] = branch.graph(f"berth_{name}", [], [info])
+    return graph.add("If", graph.to(some, np.bool_), **branches)
+
+
+def _replace_special(
+    graph: GraphBuilder, classes: str, tokenizer: WordPiece, numbers: _Numbers
+) -> str:
+    """Replace the characters of each special token by its class and by the class of nothing.
+
+    Tokens are compared as one number each, whose digits are their characters.
+    """
+    tokens = list(tokenizer.special)
+    for token in tokens:
+        for other in tokens:
+            overlap = any(token.endswith(other[:size]) for size in range(1, len(other)))
+            if token != other and (overlap or other in token):
+                raise PackageError(f"its added tokens {token!r} and {other!r} can overlap")
+    base = len(numbers.marked) + 1
+    lengths = sorted({len(token) for token in tokens})
+    if base ** lengths[-1] >= 2**63:
+        raise PackageError(f"its added tokens are too long: {max(tokens, key=len)!r}")
+
+    digits = np.zeros(len(numbers.expansions), np.int64)
+    digits[numbers.first_marked : numbers.first_special] = np.arange(1, base)
+    weights = np.array([[base**j if j < n else 0 for n in lengths] for j in range(lengths[-1])])
+    keys = {
+        sum(numbers.marked[c] * base**j for j, c in enumerate(token)): place + 1
+        for place, token in enumerate(tokens)
+    }
+    size = graph.size(classes)
+    window = graph.add(
+        "Add", graph.reshape(graph.count_up(size), -1, 1), graph.constant(range(lengths[-1]))
+    )
+    padded = graph.add("Concat", classes, graph.constant([0] * lengths[-1]), axis=0)
+    values = graph.add("Gather", graph.add("Gather", graph.constant(digits), padded), window)
+    found = graph.lookup(graph.add("MatMul", values, graph.constant(weights)), keys, 0)
+    token = graph.reduce("ReduceMax", found, 1)
+    sizes = graph.constant([0, *map(len, tokens)])
+    # A token ends where it starts, plus its length. What is not a token ends in the last place.
+    ends = graph.add("Add", graph.count_up(size), graph.add("Gather", sizes, token))
+    is_token = graph.to(token, np.bool_)
+    last = graph.add("Add", size, graph.constant([lengths[-1]]))
+    one = graph.constant([1])
+    places = graph.add("Where", is_token, ends, last)
+    room = graph.add("ConstantOfShape", graph.add("Add", last, one), value=_zero())
+    ones = graph.add("ConstantOfShape", size, value=_one())
+    ended = graph.add("ScatterElements", room, places, ones, axis=0)
+    axis = graph.constant(0)
+    open_now = graph.add(
+        "Sub",
+        graph.add("CumSum", graph.to(is_token, np.int64), axis),
+        graph.add("CumSum", graph.slice(ended, graph.constant([0]), size), axis),
+    )
+    rest = graph.add("Where", graph.to(open_now, np.bool_), graph.constant(0), classes)
+    special = graph.add("Add", token, graph.constant(numbers.first_special - 1))
+    return graph.add("Where", is_token, special, rest)
+
+
+def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: _Numbers) -> str:
+    """Return the IDs of normalized text."""
+    axis, zero, one = graph.constant(0), graph.constant([0]), graph.constant([1])
+    # The text ends with a border. Words beyond the maximum number of tokens are dropped: each has
+    # at least one token.
+    codes = graph.add("Concat", codes, one, axis=0)
+    before = graph.add("Concat", one, codes, axis=0)
+    is_border = graph.equals(codes, _BORDER)
+    size = graph.size(codes)
+    was_border = graph.equals(graph.slice(before, zero, size), _BORDER)
+    starts = graph.add("And", was_border, graph.add("Not", is_border))
+    words = graph.add("CumSum", graph.to(starts, np.int64), axis)
+    keep = graph.add("Less", words, graph.constant(tokenizer.max_tokens + 1))
+    codes, words = graph.add("Compress", codes, keep), graph.add("Compress", words, keep)
+    is_border, starts = (graph.add("Compress", value, keep) for value in (is_border, starts))
+    size = graph.size(codes)
+
+    lengths, token_ids = _add_longest_tokens(graph, codes, starts, tokenizer, numbers)
+    is_token = graph.to(lengths, np.bool_)
+    positions = graph.count_up(size)
+    # Follow the tokens from each start. A position without a token leads to the place after the
+    # last, which leads to itself. The distance doubles with each step.
+    following = graph.add("Where", is_token, graph.add("Add", positions, lengths), size)
+    following = graph.add("Concat", following, size, axis=0)
+    reached = graph.add("Concat", graph.to(starts, np.int64), zero, axis=0)
+    everywhere = graph.add("ConstantOfShape", graph.size(following), value=_one())
+    for _ in range(max(1, (tokenizer.longest_word - 1).bit_length())):
+        places = graph.add("Where", graph.to(reached, np.bool_), following, size)
+        reached = graph.add("ScatterElements", reached, places, everywhere, axis=0)
+        following = graph.add("Gather", following, following)
+    is_reached = graph.to(graph.slice(reached, zero, size), np.bool_)
+    is_inside = graph.add("And", is_reached, graph.add("Not", is_border))
+
+    # Words are counted from 1; 0 collects everything else.
+    gaps = graph.add("And", is_inside, graph.add("Not", is_token))
+    gap_words = graph.add("Where", gaps, words, graph.constant(0))
+    count = graph.add("Add", graph.slice(words, graph.constant([-1]), graph.constant([2**31])), one)
+    room = graph.add("ConstantOfShape", count, value=_zero())
+    ones = graph.add("ConstantOfShape", size, value=_one())
+    has_gap = graph.add("ScatterElements", room, gap_words, ones, axis=0)
+    is_long = _find_long_words(graph, is_border, starts, tokenizer.longest_word)
+    is_long = graph.add("Concat", zero, is_long, axis=0)
+    is_bad = graph.to(graph.add("Gather", graph.add("Add", has_gap, is_long), words), np.bool_)
+    emitted = graph.add(
+        "Or",
+        graph.add("And", is_inside, graph.add("Not", is_bad)),
+        graph.add("And", starts, is_bad),
+    )
+    ids = graph.add("Where", is_bad, graph.constant(tokenizer.unknown), token_ids)
+    return graph.add("Compress", ids, emitted)
+
+
+def _find_long_words(graph: GraphBuilder, is_border: str, starts: str, longest: int) -> str:
+    """Return 1 for each word with more than `longest` characters, else 0."""
+    inside = graph.to(graph.add("Not", is_border), np.int64)
+    counted = graph.add("CumSum", inside, graph.constant(0))
+    before = graph.add("Compress", graph.add("Sub", counted, inside), starts)
+    total = graph.slice(counted, graph.constant([-1]), graph.constant([2**31]))
+    after = graph.add(
+        "Slice",
+        graph.add("Concat", before, total, axis=0),
+        graph.constant([1]),
+        graph.constant([2**31]),
+    )
+    length = graph.add("Sub", after, before)
+    return graph.to(graph.add("Greater", length, graph.constant(longest)), np.int64)
+
+
+def _add_longest_tokens(
+    graph: GraphBuilder, codes: str, starts: str, tokenizer: WordPiece, numbers: _Numbers
+) -> tuple[str, str]:
+    """Return the length (0: none) and the ID of the longest token at each position."""
+    trie = numbers.build_trie(tokenizer)
+    base = numbers.code_count
+    # A state is a multiple of `base`, so that a state plus a code is an edge.
+    # Tokens are ranked by their length, so that the longest has the highest rank.
+    ranked = sorted(trie.ends.items(), key=lambda end: (end[1][0], end[0]))
+    ranks = {state * base: place + 1 for place, (state, _) in enumerate(ranked)}
+    size = graph.size(codes)
+    padded = graph.add("Concat", codes, graph.constant([_BORDER] * len(trie.edges)), axis=0)
+    window = graph.add(
+        "Add",
+        graph.constant(np.arange(len(trie.edges)).reshape(-1, 1)),
+        graph.count_up(size),
+    )
+    columns = graph.split(graph.add("Gather", padded, window), len(trie.edges))
+    state = graph.add(
+        "Where", starts, graph.constant(_AT_START * base), graph.constant(_LATER * base)
+    )
+    state = graph.reshape(state, 1, -1)
+    states = []
+    for column, edges in zip(columns, trie.edges, strict=True):
+        table = {state * base + code: to * base for (state, code), to in edges.items()}
+        state = graph.lookup(graph.add("Add", state, column), table, _NOWHERE)
+        states.append(state)
+    rank = graph.lookup(graph.add("Concat", *states, axis=0), ranks, 0)
+    best = graph.reduce("ReduceMax", rank, 0)
+    lengths = graph.constant([0, *(length for _, (length, _) in ranked)])
+    token_ids = graph.constant([0, *(token_id for _, (_, token_id) in ranked)])
+    return graph.add("Gather", lengths, best), graph.add("Gather", token_ids, best)
+
+
+def _zero() -> "object":
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.zeros(1, np.int64))
+
+
+def _one() -> "object":
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.ones(1, np.int64))
