@@ -1,6 +1,6 @@
 """Proxies are for remote hosts: a request to this machine never uses one."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ def exclude_loopback(environment: MutableMapping[str, str]) -> None:
     Args:
         environment: The environment of this process, or of one that it starts.
     """
-    if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
+    if not has_proxy(environment):
         return
     # Some programs read the name in lower case first and some the other, so both need all hosts.
     hosts = ",".join(filter(None, (environment.get(name) for name in _EXCEPTIONS)))
@@ -28,6 +28,11 @@ def exclude_loopback(environment: MutableMapping[str, str]) -> None:
         environment[name] = _add_loopback(hosts)
     if _GRPC_EXCEPTIONS in environment:
         environment[_GRPC_EXCEPTIONS] = _add_loopback(environment[_GRPC_EXCEPTIONS])
+
+
+def has_proxy(environment: Mapping[str, str]) -> bool:
+    """Return whether the environment names a proxy."""
+    return any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES)
 
 
 def is_loopback(host: str) -> bool:

@@ -6,7 +6,6 @@ pipelined requests, slow and half-closed connections, and bodies that nobody rea
 
 import asyncio
 import http
-import re
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, cast
@@ -19,17 +18,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from berth_protocol.body_memory import BodyMemory
 from berth_protocol.errors import RequestError, error_body
 from berth_protocol.http_exchange import MAX_DISCARDED_BYTES, Exchange, ResponseTransport
+from berth_protocol.http_head import (
+    MAX_HEAD_BYTES,
+    VERSIONS,
+    find_head_error,
+    framing_too_long,
+    head_size,
+    head_too_long,
+)
 
-MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 30.0
+WRITE_SECONDS = 60.0
 
 _MAX_PIPELINED = 64
 # A chunk of one byte has 5 bytes of framing, "1\r\n" and "\r\n". Go's server allows 16:
 # https://github.com/golang/go/blob/go1.23.0/src/net/http/internal/chunked.go
 _FRAMING_PER_BODY_BYTE = 16
-# The host of RFC 3986, with a port: https://www.rfc-editor.org/rfc/rfc9110#section-7.2
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-_VERSIONS = ("1.0", "1.1")
 
 
 class _State(Enum):
@@ -61,6 +65,8 @@ class HttpConnection(HttpToolsProtocol):
         request_seconds: Time limit for a whole request, from its first byte; replaces
             `head_seconds` there. If None, the application limits how long a body takes. A timer
             here costs nothing for a request that arrives in one piece, as nearly all do.
+        write_seconds: How long a client may take nothing of a long response, which occupies memory
+            meanwhile.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class HttpConnection(HttpToolsProtocol):
         on_trailer: Callable[[], None],
         head_seconds: float = HEAD_SECONDS,
         request_seconds: float | None = None,
+        write_seconds: float = WRITE_SECONDS,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -92,6 +99,8 @@ class HttpConnection(HttpToolsProtocol):
         self._is_lingering = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0
+        self._write_seconds = write_seconds
+        self._write_timer: asyncio.TimerHandle | None = None
 
     @property
     def _exchange(self) -> Exchange | None:
@@ -107,6 +116,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_write_timer()
         for exchange, _ in self.pipeline:
             cast("Exchange", exchange).release()
         self.pipeline.clear()
@@ -164,6 +174,14 @@ class HttpConnection(HttpToolsProtocol):
         exchange.keep_alive = False
         return True
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
     def on_message_begin(self) -> None:
         self._state = _State.HEAD
         self._head_bytes = 0
@@ -188,14 +206,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         # A head in one piece; the sizes are added up only where they can be too large.
-        if self._head_bytes + self._data_bytes > MAX_HEAD_BYTES:
-            fields = sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
-            if len(self.url) + fields > MAX_HEAD_BYTES:
-                raise self._fail(_head_too_long())
+        can_be_too_long = self._head_bytes + self._data_bytes > MAX_HEAD_BYTES
+        if can_be_too_long and head_size(self.url, self.headers) > MAX_HEAD_BYTES:
+            raise self._fail(head_too_long())
         if self.parser.should_upgrade():
             return
         version = self.parser.get_http_version()
-        self._check_head(version)
+        if (error := find_head_error(version, self.url, self._hosts)) is not None:
+            raise self._fail(error)
         exchange = self._begin_exchange(version)
         self._state = _State.BODY
         self._is_only_head = False
@@ -259,22 +277,6 @@ class HttpConnection(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self._parse(head + data[upgrade.args[0] :])
 
-    def _check_head(self, version: str) -> None:
-        """Reject what servers in front of this one could understand differently."""
-        if version not in _VERSIONS:
-            raise self._fail(
-                RequestError(400, f"HTTP/{version} is not supported. Send an HTTP/1.1 request.")
-            )
-        count = len(self._hosts)
-        if count > 1 or (count == 0 and version == "1.1"):
-            raise self._fail(
-                RequestError(400, f"The Host header occurs {count} times. Send it once.")
-            )
-        if count and not _HOST.fullmatch(self._hosts[0]):
-            raise self._fail(RequestError(400, "The Host header is invalid. Send host:port."))
-        if b"#" in self.url:
-            raise self._fail(RequestError(400, "The request target has a fragment. Remove the #."))
-
     def _begin_exchange(self, version: str) -> Exchange:
         target = httptools.parse_url(self.url)
         path = target.path or b"/"
@@ -301,16 +303,16 @@ class HttpConnection(HttpToolsProtocol):
 
     def _drop_trailer(self, name: bytes, value: bytes) -> None:
         self._on_trailer()
-        self._trailer_bytes += len(name) + len(value) + len(": \r\n")
+        self._trailer_bytes += head_size(b"", [(name, value)])
         if self._trailer_bytes > MAX_HEAD_BYTES:
-            raise self._fail(_framing_too_long())
+            raise self._fail(framing_too_long())
 
     def _check_unfinished_head(self, data: bytes) -> None:
         if self._is_only_head:
             self._head_bytes += self._data_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._reject(_head_too_long())
-        elif b"\n" in data.lstrip(b"\r\n") and self.parser.get_http_version() not in _VERSIONS:
+            self._reject(head_too_long())
+        elif b"\n" in data.lstrip(b"\r\n") and self.parser.get_http_version() not in VERSIONS:
             # A request of HTTP/0.9 is one line; the parser would wait for more.
             self._reject(RequestError(400, "HTTP/0.9 is not supported. Send an HTTP/1.1 request."))
 
@@ -322,7 +324,7 @@ class HttpConnection(HttpToolsProtocol):
         excess = self._data_bytes - self._body_bytes - _FRAMING_PER_BODY_BYTE * self._body_bytes
         self._framing_bytes = max(0, self._framing_bytes + excess)
         if self._framing_bytes > MAX_HEAD_BYTES:
-            self._reject(_framing_too_long())
+            self._reject(framing_too_long())
 
     def _fail(self, error: RequestError) -> RequestError:
         """Keep an error that a parser callback raises: httptools raises its own one instead."""
@@ -401,6 +403,21 @@ class HttpConnection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _start_write_timer(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self._write_seconds, self._check_progress, size)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _check_progress(self, previous_size: int) -> None:
+        if self.transport.get_write_buffer_size() < previous_size:
+            self._start_write_timer()
+        else:
+            self.transport.abort()
+
     def _on_timeout(self) -> None:
         self._timer = None
         exchange = self._exchange
@@ -413,17 +430,3 @@ class HttpConnection(HttpToolsProtocol):
                     408, f"Timed out after {self._timer_seconds:g} s while reading the request."
                 )
             )
-
-
-def _head_too_long() -> RequestError:
-    return RequestError(
-        431, f"The request head exceeds {MAX_HEAD_BYTES} bytes. Send fewer headers."
-    )
-
-
-def _framing_too_long() -> RequestError:
-    return RequestError(
-        431,
-        f"The trailers and chunk extensions of the body exceed {MAX_HEAD_BYTES} bytes."
-        " Send the body without them.",
-    )

@@ -8,7 +8,8 @@ def test_commands_work_with_unreachable_proxy(new_project: Project) -> None:
         new_project.environment[name] = "http://127.0.0.1:9"
         new_project.environment[name.upper()] = "http://127.0.0.1:9"
     new_project.berth("preview")
-    new_project.berth("up", "--yes")
+    output = new_project.berth("up", "--yes").stdout
+    assert "curl -s --noproxy '*' http://127.0.0.1:" in output
     assert new_project.json("status")["gateway"] == "ready"
     assert new_project.json("invoke", "digits")["model_name"] == "digits"
     new_project.berth("rollback", "--yes")

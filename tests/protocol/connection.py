@@ -15,6 +15,8 @@ from berth_protocol.http_server import HttpServer, server_config
 
 LIMIT_SECONDS = 0.2
 """A time limit for tests of what happens when it is exceeded."""
+LONG_RESPONSE = 20_000_000
+"""Length of a response that no socket buffer holds."""
 POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
 CHUNKED = b"POST /body HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -37,7 +39,10 @@ class Server:
     port: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond `ok` at once; `/slow` responds after the time limit, `/body` after the body."""
+        """Respond `ok` at once; `/slow` responds after the time limit, `/body` after the body.
+
+        `/long` responds with `LONG_RESPONSE` bytes, then `ok`.
+        """
         if scope["path"] == "/slow":
             await asyncio.sleep(2 * LIMIT_SECONDS)
         if scope["path"] == "/body":
@@ -48,10 +53,11 @@ class Server:
                 if not message.get("more_body"):
                     break
             self.bodies.append(b"".join(parts))
+        content = b"ok" if scope["path"] != "/long" else b"x" * LONG_RESPONSE + b"ok"
         self.headers.append(scope["headers"])
-        headers = [(b"content-length", b"2")]
+        headers = [(b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await send({"type": "http.response.body", "body": content})
 
     def count_trailer(self) -> None:
         """Count a dropped trailer."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvicorn
 
-from berth_protocol.http_connection import MAX_HEAD_BYTES
+from berth_protocol.http_head import MAX_HEAD_BYTES
 from berth_protocol.http_server import HttpServer
 from tests.protocol.connection import CHUNKED, GET, LIMIT_SECONDS, POST, Server, connect
 

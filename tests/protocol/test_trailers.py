@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from berth_protocol.http_connection import MAX_HEAD_BYTES
+from berth_protocol.http_head import MAX_HEAD_BYTES
 from tests.protocol.connection import CHUNKED, GET, Server, connect, run
 
 

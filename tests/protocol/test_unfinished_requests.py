@@ -8,7 +8,7 @@ import pytest
 
 from berth_protocol import http_connection
 from berth_protocol.asgi import Receive, Scope, Send
-from tests.protocol.connection import GET, LIMIT_SECONDS, POST, Server, connect, run
+from tests.protocol.connection import GET, LIMIT_SECONDS, LONG_RESPONSE, POST, Server, connect, run
 
 _BODY = b"x" * 3_000_000
 _CLOSE = b"connection: close\r\n"
@@ -143,6 +143,29 @@ async def test_half_closed_idle_connection_is_closed() -> None:
         await reader.readuntil(b"ok")
         writer.write_eof()
         assert await reader.read() == b""
+
+
+async def test_response_that_client_does_not_read_is_aborted() -> None:
+    """It occupies memory."""
+    async with connect(write_seconds=LIMIT_SECONDS) as (reader, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET.replace(b"/", b"/long", 1))
+        await asyncio.sleep(4 * LIMIT_SECONDS)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(LONG_RESPONSE)
+
+
+async def test_client_may_read_response_slowly() -> None:
+    """Each piece arrives within the time limit, the whole response does not."""
+    async with connect(write_seconds=LIMIT_SECONDS) as (reader, writer):
+        writer.write(GET.replace(b"/", b"/long", 1))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        for _ in range(20):
+            await reader.readexactly(LONG_RESPONSE // 20)
+            await asyncio.sleep(LIMIT_SECONDS / 4)
+        assert await reader.readexactly(2) == b"ok"
 
 
 async def test_error_in_application_is_json() -> None:

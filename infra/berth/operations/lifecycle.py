@@ -1,15 +1,18 @@
 """`berth up` and `berth destroy`."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from berth.operations.invoke import Request, Response
 from berth.operations.stack import Stack
 from berth.platforms.stack_context import SkippedPart
 from berth_protocol.paths import infer_path
+from pulumi_berth.proxies import has_proxy, is_loopback
 
 # A detector returns a megabyte of numbers.
 _SHOWN_CHARACTERS = 2000
@@ -65,12 +68,19 @@ def format_first_call(
         key = f"{command} key" + ("" if stack == "local" else f" -s {stack}")
         lines += [
             "",
-            f"curl -s {outputs['endpoint']}{infer_path(model)} "
+            f"curl -s {_format_proxy_option(outputs['endpoint'])}"
+            f"{outputs['endpoint']}{infer_path(model)} "
             f'-H "x-api-key: $({key})" {_format_body(request)}',
             "",
             _shorten(json.dumps(response.body)),
         ]
     return "\n".join(lines)
+
+
+def _format_proxy_option(endpoint: str) -> str:
+    """Return curl's option for an endpoint on this machine, where curl would use a proxy."""
+    is_needed = has_proxy(os.environ) and is_loopback(urlsplit(endpoint).netloc)
+    return "--noproxy '*' " if is_needed else ""
 
 
 def _format_body(request: Request) -> str:

@@ -27,8 +27,7 @@ class BodyReader:
             RequestError: 413 if the body is too long, 408 if it ends early or takes too long, 415
                 if it is compressed, 503 if too many bodies are arriving or occupy the memory.
         """
-        # Codings are case-insensitive: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        if not _is_identity(headers.get(b"content-encoding", b"")):
             raise RequestError(
                 415, "Content-Encoding is not supported. Send the body without compression."
             )
@@ -70,6 +69,11 @@ class BodyReader:
             f"The request body exceeds the limit of {self._max_bytes} bytes."
             " Send fewer rows in each request.",
         )
+
+
+def _is_identity(codings: bytes) -> bool:
+    """Return whether the codings change nothing. They are case-insensitive (RFC 9110, 8.4.1)."""
+    return all(coding.strip().lower() in (b"", b"identity") for coding in codings.split(b","))
 
 
 def _disconnected() -> RequestError:
