@@ -34,6 +34,7 @@ def build_gateway_config(
     *,
     max_body_bytes: int | None = None,
     timeout_seconds: float | None = None,
+    body_memory_bytes: int | None = None,
     jwt: JwtArgs | None = None,
     blocking: BlockingArgs | None = None,
     splits_traffic: bool,
@@ -45,6 +46,8 @@ def build_gateway_config(
         urls: (model, version) -> base URL of its berth.
         max_body_bytes: Maximum size of a request body. Defaults to DEFAULT_MAX_BODY_BYTES.
         timeout_seconds: Time limit for a berth's response. Defaults to DEFAULT_TIMEOUT_SECONDS.
+        body_memory_bytes: Memory for all request bodies together. Defaults to a quarter of the
+            container's memory.
         jwt: Issuer of tokens. Defaults to none.
         blocking: When clients and addresses are blocked.
         splits_traffic: Whether the gateway forwards all inference requests. If an ingress
@@ -55,6 +58,7 @@ def build_gateway_config(
     return GatewayConfig(
         max_body_bytes=default_to(max_body_bytes, DEFAULT_MAX_BODY_BYTES),
         timeout_seconds=default_to(timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
+        body_memory_bytes=body_memory_bytes,
         clients=[
             _build_client(name, client, key_digests[name], models)
             for name, client in clients.items()
@@ -80,6 +84,7 @@ def declare_gateway_config(
     *,
     max_body_bytes: int | None,
     timeout_seconds: float | None,
+    body_memory_bytes: int | None = None,
     jwt: JwtArgs | None = None,
     blocking: BlockingArgs | None = None,
     splits_traffic: bool,
@@ -103,6 +108,7 @@ def declare_gateway_config(
                 dict(zip(urls, known["urls"], strict=True)),
                 max_body_bytes=max_body_bytes,
                 timeout_seconds=timeout_seconds,
+                body_memory_bytes=body_memory_bytes,
                 jwt=jwt,
                 blocking=blocking,
                 splits_traffic=splits_traffic,

@@ -24,6 +24,9 @@ class ServingSettings:
     batching off."""
     max_body_bytes: int | None = None
     """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
+    body_memory_bytes: int | None = None
+    """Memory of each worker for all request bodies together, in bytes. Defaults to a quarter of the
+    container's memory, at most 1 GiB, divided by `workers`."""
     grace_seconds: float | None = None
     """Time limit for in-flight requests to finish at shutdown, in seconds. Defaults to 30."""
 

@@ -145,6 +145,8 @@ class GatewayConfig(_Strict, frozen=True):
     Attributes:
         max_body_bytes: Maximum size of a request body, in bytes.
         timeout_seconds: Time limit for a berth's response, in seconds.
+        body_memory_bytes: Memory for all request bodies together, in bytes. None leaves it to the
+            setting of the process.
         clients: All clients.
         models: Models by name.
         jwt: Issuer of JSON Web Tokens. Defaults to none: clients have API keys.
@@ -157,6 +159,7 @@ class GatewayConfig(_Strict, frozen=True):
     models: dict[Name, Model]
     jwt: Jwt | None = None
     blocking: Blocking | None = None
+    body_memory_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 def encode_config(config: GatewayConfig) -> bytes:

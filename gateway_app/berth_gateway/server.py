@@ -170,15 +170,17 @@ async def _serve(
             health,
         )
 
+        body_memory = BodyMemory(_get_body_memory(settings, configs))
+
         def on_reload(is_applied: bool) -> None:
             metrics.reloads.labels("applied" if is_applied else "rejected").inc()
             if is_applied:
                 limiter.keep_only(configs.active.clients)
                 admission.keep_only(configs.active)
+                body_memory.max_bytes = _get_body_memory(settings, configs)
 
         configs.on_reload = on_reload
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
-        body_memory = BodyMemory(settings.body_memory_bytes)
 
         def create_config(app: App) -> uvicorn.Config:
             on_trailer = metrics.dropped_trailers.inc
@@ -215,6 +217,10 @@ async def _serve(
             await asyncio.gather(
                 *(server.serve(sockets=[sockets[name]]) for name, server in servers.items())
             )
+
+
+def _get_body_memory(settings: Settings, configs: ConfigStore) -> int:
+    return configs.active.config.body_memory_bytes or settings.body_memory_bytes
 
 
 def _create_limiter(settings: Settings, metrics: Metrics) -> Limiter:

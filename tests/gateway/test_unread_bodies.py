@@ -220,6 +220,22 @@ def test_unfinished_uploads_take_bounded_memory_and_return_it(
     )
 
 
+def test_reload_changes_memory_of_bodies(gateway: GatewayProcess, berth_1: FakeBerth) -> None:
+    models = {"digits": build_model({"1": berth_1.url}, {"1": 100})}
+    gateway.start(build_config(models=models))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as first:
+        first.sendall(_HEAD + b"content-length: 90000\r\n\r\n" + b"x" * 80_000)
+        with gateway.client() as http:
+            assert http.post(INFER, content=b"x" * 90_000).status_code == 200
+            gateway.reload(build_config(models=models, body_memory_bytes=100_000))
+            rejected = http.post(INFER, content=b"x" * 90_000)
+            assert rejected.status_code == 503
+            assert rejected.headers["retry-after"] == "1"
+            assert http.post(INFER, content=b"x").status_code == 200
+        first.sendall(b"x" * 10_000)
+        assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 def _read_memory(gateway: GatewayProcess) -> dict[str, int] | None:
     """Return current and maximum memory in bytes, or None if the system does not tell."""
     if sys.platform != "linux":

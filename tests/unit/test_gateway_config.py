@@ -85,6 +85,7 @@ def build_config(spec: HostingSpec, *, splits_traffic: bool) -> GatewayConfig:
         URLS,
         max_body_bytes=spec.gateway.max_body_bytes,
         timeout_seconds=spec.gateway.timeout_seconds,
+        body_memory_bytes=spec.gateway.body_memory_bytes,
         jwt=build_jwt(spec, REPOSITORY),
         blocking=build_blocking(spec),
         splits_traffic=splits_traffic,
@@ -94,6 +95,18 @@ def build_config(spec: HostingSpec, *, splits_traffic: bool) -> GatewayConfig:
 @pytest.fixture
 def config(spec: HostingSpec) -> GatewayConfig:
     return build_config(spec, splits_traffic=True)
+
+
+def test_memory_of_bodies_is_passed_to_both_programs(spec: HostingSpec) -> None:
+    gateway = build_gateway_config({}, {}, {}, {}, body_memory_bytes=5_000_000, splits_traffic=True)
+    assert gateway.body_memory_bytes == 5_000_000
+    assert ServingSettings(body_memory_bytes=6).environment()["BERTH_BODY_MEMORY_BYTES"] == "6"
+    assert "BERTH_BODY_MEMORY_BYTES" not in ServingSettings().environment()
+    changed = spec.model_copy(
+        update={"gateway": spec.gateway.model_copy(update={"body_memory_bytes": 7_000_000})}
+    )
+    assert build_config(changed, splits_traffic=False).body_memory_bytes == 7_000_000
+    assert build_config(spec, splits_traffic=False).body_memory_bytes is None
 
 
 def test_defaults_of_components_equal_those_of_the_specification(tmp_path: Path) -> None:

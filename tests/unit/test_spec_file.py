@@ -24,6 +24,7 @@ def test_smallest_stack_has_documented_defaults(tmp_path: Path) -> None:
         "deadline_seconds": 30,
         "batch_size": 1,
         "max_body_bytes": 10485760,
+        "body_memory_bytes": None,
         "grace_seconds": 30,
     }
     assert list(spec.gateway.clients) == ["default"]
@@ -91,7 +92,7 @@ def test_unknown_key_suggests_similar_key(tmp_path: Path) -> None:
     assert problem == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
         "max_body_bytes? Known keys: clients, jwt, blocking, limits, replicas, max_body_bytes, "
-        "timeout_seconds"
+        "timeout_seconds, body_memory_bytes"
     )
 
 

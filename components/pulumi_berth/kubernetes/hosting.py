@@ -135,6 +135,9 @@ class KubernetesHostingArgs:
     """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
     timeout_seconds: float | None = None
     """Time limit for a berth's response, in seconds. Defaults to 30."""
+    body_memory_bytes: int | None = None
+    """Memory of a gateway for all request bodies together, in bytes. Defaults to a quarter of its
+    container's memory, at most 1 GiB."""
     ready_seconds: int | None = None
     """Time limit for a new replica to become ready, in seconds. Defaults to 300."""
     gateway_image: pulumi.Input[str] | None = None
@@ -297,6 +300,7 @@ def declare_hosting(
                 {version: berth.url for version, berth in berths.items()},
                 max_body_bytes=args.max_body_bytes,
                 timeout_seconds=args.timeout_seconds,
+                body_memory_bytes=args.body_memory_bytes,
                 jwt=args.jwt,
                 blocking=args.blocking,
                 splits_traffic=False,

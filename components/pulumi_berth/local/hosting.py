@@ -50,6 +50,9 @@ class LocalHostingArgs:
     """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
     timeout_seconds: float | None = None
     """Time limit for a berth's response, in seconds. Defaults to 30."""
+    body_memory_bytes: int | None = None
+    """Memory of a gateway for all request bodies together, in bytes. Defaults to a quarter of its
+    container's memory, at most 1 GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,7 @@ def declare_local_hosting(
                 {version: berth.url for version, berth in berths.items()},
                 max_body_bytes=args.max_body_bytes,
                 timeout_seconds=args.timeout_seconds,
+                body_memory_bytes=args.body_memory_bytes,
                 jwt=args.jwt,
                 blocking=args.blocking,
                 splits_traffic=True,

@@ -204,6 +204,9 @@ class GatewaySpec(Section):
     """Maximum size of a request body, in bytes. The gateway rejects larger bodies with 413."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     """Time limit for a berth's response, in seconds. Afterwards the gateway returns 504."""
+    body_memory_bytes: int | None = Field(default=None, ge=1024**2, le=1024**4)
+    """Memory of a gateway for all request bodies together, in bytes. Beyond it, the gateway rejects
+    requests with 503. Defaults to a quarter of its container's memory, at most 1 GiB."""
 
     @model_validator(mode="after")
     def _check(self) -> "GatewaySpec":

@@ -109,6 +109,10 @@ class ServingSpec(Section):
     turns batching off."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
     """Maximum size of a request body, in bytes. The berth rejects larger bodies with 413."""
+    body_memory_bytes: int | None = Field(default=None, ge=1024**2, le=1024**4)
+    """Memory of each worker for all request bodies together, in bytes. Beyond it, the berth rejects
+    requests with 503. Defaults to a quarter of the container's memory, at most 1 GiB, divided by
+    `workers`."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time limit for in-flight requests to finish when the berth shuts down, in seconds."""
 

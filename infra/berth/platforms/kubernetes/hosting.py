@@ -114,6 +114,7 @@ def build_hosting_args(
         ),
         max_body_bytes=spec.gateway.max_body_bytes,
         timeout_seconds=spec.gateway.timeout_seconds,
+        body_memory_bytes=spec.gateway.body_memory_bytes,
         ready_seconds=kubernetes.ready_timeout_seconds,
         gateway_replicas=spec.gateway.replicas,
         controller_image=kubernetes.controller_image,

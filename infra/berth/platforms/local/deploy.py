@@ -31,6 +31,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             admin_port=spec.local.admin_port,
             max_body_bytes=spec.gateway.max_body_bytes,
             timeout_seconds=spec.gateway.timeout_seconds,
+            body_memory_bytes=spec.gateway.body_memory_bytes,
         )
     )
     return {
