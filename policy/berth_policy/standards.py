@@ -41,6 +41,7 @@ CONTROLS: dict[str, Controls] = {
     "ecr-encrypted": _NONE,
     "ecr-immutable": Controls(aws=("ECR.2",)),
     "ecr-scanned": Controls(cis_eks=("5.1.1",), aws=("ECR.1",)),
+    "ecs-no-host-access": Controls(aws=("ECS.1", "ECS.3", "ECS.4")),
     "edge-firewall": Controls(aws=("CloudFront.6",)),
     "edge-https": Controls(aws=("CloudFront.3",)),
     "edge-tls": Controls(aws=("CloudFront.7",)),

@@ -148,3 +148,12 @@ def test_kubernetes_objects_are_checked_as_the_engine_passes_them(
         "gateway-tls (high): plain: it accepts unencrypted requests on listener web",
     ):
         assert expected in output
+
+
+def test_excluded_object_is_not_checked(new_program: Callable[[str], Program]) -> None:
+    """The engine passes an object that `--exclude` skips without its inputs."""
+    program = new_program("policy-excluded").write(_KUBERNETES)
+    excluded = ("--exclude", "**kubernetes:core/v1:Pod::bare")
+    output = program.pulumi("preview", *excluded, *_PACK, code=1).stdout
+    assert "rbac-no-admin (critical): everyone" in output
+    assert "): bare:" not in output

@@ -206,6 +206,13 @@ ACCOUNT_VIOLATIONS: dict[str, list[list[Resource]]] = {
         [resource(_LISTENER, "l", {"protocol": "HTTP", "defaultActions": [{"type": "forward"}]})],
         [resource("aws:alb/listener:Listener", "l", {"defaultActions": [{"type": "forward"}]})],
     ],
+    "ecs-no-host-access": [
+        [_task(name="a", privileged=True)],
+        [resource(_TASK, "t", {"containerDefinitions": "[]", "networkMode": "host"})],
+        [resource(_TASK, "t", {"pidMode": "host"})],
+        [resource(_TASK, "t", {"volumes": [{"name": "v", "hostPath": "/"}]})],
+        [resource(_TASK, "t", {"containerDefinitions": "not JSON"})],
+    ],
     "aws-no-secret-in-environment": [
         [_function(DB_PASSWORD="clear")],
         [_function(SETTING="ghp_" + "a" * 36)],

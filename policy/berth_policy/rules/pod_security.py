@@ -1,9 +1,10 @@
-"""Rules for access of pods to their node: Pod Security Standards `baseline` and `restricted`.
+"""Rules for access of pods and ECS tasks to their node: Pod Security `baseline` and `restricted`.
 
 The checks follow https://kubernetes.io/docs/concepts/security/pod-security-standards/ in version
 1.35. Rules for users, privileges, capabilities and system calls are in `pods`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -171,6 +172,31 @@ def _check_probes(container: Container, _: Pod) -> str | None:
     return f"sends requests of {', '.join(hosts)} to another host" if hosts else None
 
 
+_TASKS = ("aws:ecs/taskDefinition:TaskDefinition", "aws-native:ecs:TaskDefinition")
+_HOST_MODES = {"networkMode": "host", "pidMode": "host", "ipcMode": "host"}
+
+
+def _check_task(task: Resource, _: Stack) -> Iterator[str]:
+    """Check an ECS task, whose container definitions are JSON inside a text."""
+    shared = [key for key, value in _HOST_MODES.items() if task.get(key) == value]
+    for volume in get_list(task.props, "volumes"):
+        path = get_mapping(volume, "host").get("sourcePath")
+        path = volume.get("hostPath", path) if isinstance(volume, Mapping) else None
+        if path:
+            shared.append(f"hostPath {path}")
+    definitions = task.get("containerDefinitions", [])
+    try:
+        content = json.loads(definitions) if isinstance(definitions, str) else definitions
+    except ValueError:
+        yield "its containerDefinitions are not valid JSON"
+        return
+    for container in content if isinstance(content, list) else []:
+        if isinstance(container, Mapping) and container.get("privileged") is True:
+            shared.append(f"privileged in container {container.get('name')}")
+    if shared:
+        yield f"it uses {', '.join(shared)}"
+
+
 def _rule(rule_id: str, severity: Severity, description: str, remedy: str, check: Check) -> Rule:
     return Rule(
         id=rule_id,
@@ -196,6 +222,15 @@ RULES = (
         "Pods use only the volume types of the Pod Security Standard `restricted`.",
         f"Use one of {', '.join(sorted(_VOLUME_TYPES))}.",
         each_pod(_check_volumes),
+    ),
+    Rule(
+        id="ecs-no-host-access",
+        severity="critical",
+        types=_TASKS,
+        description="ECS tasks do not use the network, processes or directories of their instance, "
+        "and are not privileged.",
+        remedy="Remove the host modes, host volumes and privileged.",
+        check=_check_task,
     ),
     Rule(
         id="volume-no-host-path",
