@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
     from pulumi_berth.kubernetes.berth import KubernetesBerth, KubernetesBerthArgs
     from pulumi_berth.kubernetes.berth_plan import GpuPlacement
+    from pulumi_berth.kubernetes.certificate import CertificateArgs, IssuerKind
     from pulumi_berth.kubernetes.dataset_mount import DatasetMount
-    from pulumi_berth.kubernetes.hosting import (
+    from pulumi_berth.kubernetes.hosting import KubernetesHosting
+    from pulumi_berth.kubernetes.hosting_args import (
         HostingLimitsArgs,
         HostingServiceArgs,
-        KubernetesHosting,
         KubernetesHostingArgs,
     )
     from pulumi_berth.kubernetes.traefik import ServiceType
@@ -56,10 +57,11 @@ _MODULES = {
     "pulumi_berth.kubernetes.berth": ["KubernetesBerth", "KubernetesBerthArgs"],
     "pulumi_berth.kubernetes.berth_plan": ["GpuPlacement"],
     "pulumi_berth.kubernetes.dataset_mount": ["DatasetMount"],
-    "pulumi_berth.kubernetes.hosting": [
+    "pulumi_berth.kubernetes.certificate": ["CertificateArgs", "IssuerKind"],
+    "pulumi_berth.kubernetes.hosting": ["KubernetesHosting"],
+    "pulumi_berth.kubernetes.hosting_args": [
         "HostingLimitsArgs",
         "HostingServiceArgs",
-        "KubernetesHosting",
         "KubernetesHostingArgs",
     ],
     "pulumi_berth.kubernetes.traefik": ["ServiceType"],
@@ -70,6 +72,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "BlockingArgs",
+    "CertificateArgs",
     "ClientArgs",
     "ClientKeyArgs",
     "ClientQuotaArgs",
@@ -80,6 +83,7 @@ __all__ = [
     "HostingLimitsArgs",
     "HostingServiceArgs",
     "ImageSettings",
+    "IssuerKind",
     "JwtArgs",
     "KubernetesBerth",
     "KubernetesBerthArgs",

@@ -39,7 +39,7 @@ from pulumi_berth.hosted_models import (
 )
 from pulumi_berth.images.built_image import Severity
 from pulumi_berth.kubernetes.berth_plan import build_berth_plan
-from pulumi_berth.kubernetes.hosting import DEFAULT_CONTROLLER_IMAGE, DEFAULT_METRICS_NAMESPACE
+from pulumi_berth.kubernetes.hosting_args import DEFAULT_CONTROLLER_IMAGE, DEFAULT_METRICS_NAMESPACE
 from pulumi_berth.serving_settings import ServingSettings
 from tests.repository import REPOSITORY
 

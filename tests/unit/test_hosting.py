@@ -57,11 +57,11 @@ class _Engine(mocks.Mocks):
         return f"{args.name}-id", {**args.inputs, **outputs.get(kind, {})}
 
 
-def _declare(folder: Path, weight: int) -> Resources:
+def _declare(folder: Path, weight: int, more: str = "") -> Resources:
     engine = _Engine()
     mocks.set_mocks(engine)
     path = folder / "Pulumi.x.yaml"
-    path.write_text(_STACK.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)))
+    path.write_text(_STACK.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)) + more)
     spec = load_file(path)
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
@@ -80,6 +80,7 @@ def _declare(folder: Path, weight: int) -> Resources:
             namespace="berth",
             limits_prefix="berth:x",
             has_pod_metrics=False,
+            has_prometheus_operator=True,
         )
         assert args.clients is not None
         hosting = declare_hosting(
@@ -300,3 +301,95 @@ def test_berths_require_the_token_that_the_gateway_adds(declared: Resources) -> 
     assert "x-berth-token" in added
     removed = declared["Middleware", "traefik-remove-headers"]["spec"]["headers"]
     assert "x-berth-token" not in removed["customRequestHeaders"]
+
+
+_ENTRY = """\
+  berth:gateway:
+    replicas: 3
+    max_replicas: 6
+    resources: {cpu: 250m, memory: 300Mi}
+  berth:kubernetes:
+    controller_replicas: 2
+    controller_max_replicas: 4
+    controller_resources: {cpu_limit: "3"}
+    zone_spread: required
+    hostnames: [api.example.com]
+    certificate: {issuer: lets-encrypt}
+    monitor_labels: {release: prometheus}
+"""
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Resources:
+    """A stack that changes the pods of the entry point."""
+    return _declare(tmp_path_factory.mktemp("configured"), 90, _ENTRY)
+
+
+def test_entry_point_has_the_specified_replicas_and_resources(configured: Resources) -> None:
+    gateway = configured["Deployment", "gateway"]["spec"]
+    (container,) = gateway["template"]["spec"]["containers"]
+    assert gateway["replicas"] == 3
+    assert container["resources"] == {
+        "requests": {"cpu": "250m", "memory": "300Mi"},
+        "limits": {"cpu": "250m", "memory": "300Mi"},
+    }
+    (container,) = configured["Deployment", "traefik"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"cpu": "3", "memory": "512Mi"},
+    }
+    ranges = {
+        name: (inputs["spec"]["minReplicas"], inputs["spec"]["maxReplicas"])
+        for (kind, name), inputs in configured.items()
+        if kind == "HorizontalPodAutoscaler"
+    }
+    assert ranges["gateway"] == (3, 6)
+    assert ranges["traefik"] == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["gateway", "traefik"])
+def test_entry_point_is_spread_over_nodes_and_zones(
+    declared: Resources, configured: Resources, name: str
+) -> None:
+    def read_spread(resources: Resources) -> dict[str, str]:
+        pod = resources["Deployment", name]["spec"]["template"]["spec"]
+        return {
+            entry["topologyKey"]: entry["whenUnsatisfiable"]
+            for entry in pod["topologySpreadConstraints"]
+        }
+
+    host, zone = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+    assert read_spread(declared) == {host: "ScheduleAnyway", zone: "ScheduleAnyway"}
+    assert read_spread(configured) == {host: "ScheduleAnyway", zone: "DoNotSchedule"}
+
+
+def test_each_program_has_a_pod_monitor_for_its_metrics_port(configured: Resources) -> None:
+    ports = {
+        (kind, name): {
+            port["name"]
+            for container in inputs["spec"]["template"]["spec"]["containers"]
+            for port in container["ports"]
+        }
+        for (kind, name), inputs in configured.items()
+        if kind == "Deployment"
+    }
+    deployments = {"berth": "digits-1", "gateway": "gateway", "traefik": "traefik"}
+    for pods, deployment in deployments.items():
+        monitor = configured["PodMonitor", f"{pods}-monitor"]
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in ports["Deployment", deployment]
+        assert endpoint["port"] != "http"
+        template = configured["Deployment", deployment]["spec"]["template"]
+        selected = monitor["spec"]["selector"]["matchLabels"]
+        assert selected.items() <= template["metadata"]["labels"].items()
+
+
+def test_certificate_of_cert_manager_serves_the_host_names(configured: Resources) -> None:
+    certificate = configured["Certificate", "certificate"]["spec"]
+    assert certificate["dnsNames"] == ["api.example.com"]
+    assert certificate["issuerRef"]["name"] == "lets-encrypt"
+    assert certificate["issuerRef"]["kind"] == "ClusterIssuer"
+    (listener,) = configured["Gateway", "traefik"]["spec"]["listeners"]
+    assert listener["protocol"] == "HTTPS"
+    assert listener["tls"]["certificateRefs"] == [{"name": certificate["secretName"]}]

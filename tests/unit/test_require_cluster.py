@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from berth.platforms.kubernetes.cluster import get_cluster_access, require_cluster
-from berth.spec import SpecError
+from berth.platforms.kubernetes.cluster import (
+    find_required_groups,
+    get_cluster_access,
+    require_cluster,
+)
+from berth.spec import HostingSpec, SpecError
 
 _REQUIRED_GROUPS = ["apps", "gateway.networking.k8s.io", "traefik.io"]
 
@@ -68,6 +72,26 @@ def test_suitable_cluster_passes(api: _Api, tmp_path: Path, has_pod_metrics: boo
     api.groups = [*_REQUIRED_GROUPS, *(["custom.metrics.k8s.io"] if has_pod_metrics else [])]
     facts = require_cluster(get_cluster_access(_kubeconfig(tmp_path, api.url), None, tmp_path))
     assert (facts.host, facts.has_pod_metrics) == ("127.0.0.1", has_pod_metrics)
+
+
+def test_prometheus_operator_is_found(api: _Api, tmp_path: Path) -> None:
+    access = get_cluster_access(_kubeconfig(tmp_path, api.url), None, tmp_path)
+    assert require_cluster(access).has_prometheus_operator is False
+    api.groups = [*_REQUIRED_GROUPS, "monitoring.coreos.com"]
+    assert require_cluster(access).has_prometheus_operator is True
+
+
+def test_missing_cert_manager_is_reported_only_if_it_is_needed(api: _Api, tmp_path: Path) -> None:
+    access = get_cluster_access(_kubeconfig(tmp_path, api.url), None, tmp_path)
+    base = {"platform": "kubernetes", "models": {"digits": {"versions": {"1": {}}}},
+            "registry": {"url": "registry.example.com/berth"}}  # fmt: skip
+    require_cluster(access, groups=find_required_groups(HostingSpec.model_validate(base)))
+    tls = {"hostnames": ["api.example.com"], "certificate": {"issuer": "lets-encrypt"}}
+    spec = HostingSpec.model_validate({**base, "kubernetes": tls})
+    with pytest.raises(SpecError, match=r"cert-manager\.io; install"):
+        require_cluster(access, groups=find_required_groups(spec))
+    api.groups = [*_REQUIRED_GROUPS, "cert-manager.io"]
+    require_cluster(access, groups=find_required_groups(spec))
 
 
 def test_all_missing_requirements_are_reported_at_once(api: _Api, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from berth_gateway.limits.valkey_address import WhenUnreachable, parse_valkey_ur
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
+from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
     PART_OF,
@@ -27,12 +28,10 @@ from pulumi_berth.kubernetes.objects import (
     build_restricted_pod,
     build_rolling_update,
     build_scrape_annotations,
-    build_topology_spread,
     limit_ready_time,
     select_namespace,
     set_priority,
 )
-from pulumi_berth.values import default_to
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
@@ -45,6 +44,10 @@ _TOKEN_FILE = "token"  # noqa: S105 - the name of a file
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
+_RESOURCES = {
+    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "limits": {"cpu": "1", "memory": "256Mi"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class GatewayArgs:
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
         priority: PriorityClass of the pods. Defaults to the cluster's default.
-        replicas: Number of pods. Defaults to 2.
+        pods: Number, resources and spread of the pods. Defaults to those of `EntryPodsArgs`.
     """
 
     namespace: pulumi.Input[str]
@@ -94,7 +97,7 @@ class GatewayArgs:
     jwks_url: str | None = None
     pull_secret: pulumi.Input[str] | None = None
     priority: pulumi.Input[str] | None = None
-    replicas: int | None = None
+    pods: EntryPodsArgs | None = None
 
 
 class Gateway(pulumi.ComponentResource):
@@ -116,6 +119,7 @@ class Gateway(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:kubernetes:Gateway", name, None, opts)
         args = parse_args(GatewayArgs, args)
+        pods = args.pods or EntryPodsArgs()
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("gateway", name)
         metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
@@ -157,9 +161,9 @@ class Gateway(pulumi.ComponentResource):
         )
         deployment = Deployment(
             name,
-            metadata=metadata,
+            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, pods.annotations),
             spec={
-                "replicas": default_to(args.replicas, 2),
+                "replicas": pods.min_replicas,
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
@@ -170,8 +174,12 @@ class Gateway(pulumi.ComponentResource):
                     "spec": _build_pod(args, account.metadata.name, config.metadata.name),
                 },
             },
-            opts=limit_ready_time(_READY_SECONDS, after=[service], opts=child_opts),
+            opts=pulumi.ResourceOptions.merge(
+                limit_ready_time(_READY_SECONDS, after=[service], opts=child_opts),
+                pods.options,
+            ),
         )
+        create_autoscaler(name, pods, metadata, deployment, child_opts)
         PodDisruptionBudget(
             name,
             metadata=metadata,
@@ -213,10 +221,7 @@ def _build_pod(
             {"name": "metrics", "container_port": METRICS_PORT},
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "128Mi"},
-            "limits": {"cpu": "1", "memory": "256Mi"},
-        },
+        "resources": (args.pods or EntryPodsArgs()).build_resources(_RESOURCES),
         "startup_probe": build_probe(LIVE, "public", period=1, failures=_READY_SECONDS),
         "readiness_probe": build_probe(READY, "public", period=2, failures=2),
         "liveness_probe": build_probe(LIVE, "public", period=10, failures=6),
@@ -231,7 +236,7 @@ def _build_pod(
         volumes=[
             {"name": "config", "secret": {"secret_name": config_secret, "default_mode": 0o440}}
         ],
-        topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
+        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(SELECTOR_LABELS),
     )
 
 

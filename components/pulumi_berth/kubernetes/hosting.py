@@ -6,18 +6,15 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
-from pulumi_berth.component_args import parse_args
-from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
+from pulumi_berth.component_args import ArgumentError, parse_args
 from pulumi_berth.gateway_config import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     declare_gateway_config,
 )
 from pulumi_berth.hosted_models import (
-    ClientArgs,
     HostedModelArgs,
     check_clients,
     check_models,
@@ -26,8 +23,6 @@ from pulumi_berth.hosted_models import (
     find_traffic,
     resolve_clients,
 )
-from pulumi_berth.images.built_image import ImageSettings
-from pulumi_berth.images.third_party import get_image
 from pulumi_berth.kubernetes.berth import (
     HTTP_PORT,
     TOKEN_KEY,
@@ -35,20 +30,29 @@ from pulumi_berth.kubernetes.berth import (
     KubernetesBerthArgs,
 )
 from pulumi_berth.kubernetes.berth_plan import (
-    GpuPlacement,
     get_berth_name,
     is_in_use,
     plan_replicas,
 )
+from pulumi_berth.kubernetes.certificate import create_certificate
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
+from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
 from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
+from pulumi_berth.kubernetes.hosting_args import (
+    DEFAULT_CONTROLLER_IMAGE,
+    DEFAULT_METRICS_NAMESPACE,
+    HostingLimitsArgs,
+    HostingServiceArgs,
+    KubernetesHostingArgs,
+)
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
 from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.ownership import mark_objects
+from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
@@ -57,109 +61,11 @@ from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
-DEFAULT_CONTROLLER_IMAGE = get_image("traefik")
-DEFAULT_METRICS_NAMESPACE = "monitoring"
 OBJECT_NAMES = (
     *("gateway", "berth.gateway", "traefik", "valkey"),
     *("authorize", "remove-headers", "retry"),
 )
 """Names of the objects in every stack's namespace. The other names contain a model's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostingLimitsArgs:
-    """Where the gateway's pods keep the clients' limits together: in a Valkey server."""
-
-    valkey_url: pulumi.Input[str] | None = None
-    """URL of an existing server with its password, a secret: `valkey://` or, with TLS,
-    `valkeys://`. By default, the component runs a server in the namespace."""
-    prefix: str | None = None
-    """First part of the keys in an existing server. It must differ between stacks that share the
-    server. Defaults to `berth:` and the namespace."""
-    when_unreachable: WhenUnreachable | None = None
-    """What a gateway does while it cannot reach the server. No request fails. Defaults to
-    `own-limits`."""
-    storage_class: pulumi.Input[str] | None = None
-    """StorageClass of a volume for the data of the component's server. By default, the server keeps
-    its data until its pod is deleted. The gateways then restore the quotas."""
-    storage_gib: int | None = None
-    """Size of the volume, in GiB. Defaults to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostingServiceArgs:
-    """How clients outside the cluster reach the ingress controller."""
-
-    type: ServiceType | None = None
-    """Type of the Service. Defaults to `NodePort`."""
-    node_port: int | None = None
-    """Node port of the Service. By default, the cluster chooses one."""
-    hostnames: Sequence[pulumi.Input[str]] | None = None
-    """Host names that the routes match. Defaults to any host name."""
-    tls_secret: pulumi.Input[str] | None = None
-    """TLS Secret in the namespace that the ingress controller serves with. Defaults to plain
-    HTTP."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KubernetesHostingArgs:
-    """Arguments for `KubernetesHosting`."""
-
-    namespace: str
-    """Namespace, which the component creates and no one else uses."""
-    adopt_namespace: bool | None = None
-    """If true, the namespace exists already. The component adds only its own objects, and keeps the
-    namespace and everything else in it when it is destroyed. Defaults to false."""
-    kubeconfig: str | None = None
-    """Path of the kubeconfig with which the component checks that no one else uses the namespace,
-    before anything is created. Defaults to `KUBECONFIG` or `~/.kube/config`, unless a provider is
-    passed in the options. Then, there is no check without this argument."""
-    context: str | None = None
-    """Context in that kubeconfig. Defaults to its current context."""
-    models: Mapping[str, HostedModelArgs]
-    """Models by name, as in their model cards."""
-    images: ImageSettings
-    """Registry that the images are pushed to, and how they are built."""
-    clients: Mapping[str, ClientArgs] | None = None
-    """Clients of the gateway by name. Defaults to one client named `default`."""
-    jwt: JwtArgs | None = None
-    """Issuer of JSON Web Tokens for clients with `subjects`. Defaults to none: clients have API
-    keys."""
-    blocking: BlockingArgs | None = None
-    """When clients that keep exceeding their limits and addresses that guess keys are blocked."""
-    limits: HostingLimitsArgs | None = None
-    """Where the clients' limits are kept."""
-    service: HostingServiceArgs | None = None
-    """How clients outside the cluster reach the ingress controller."""
-    max_body_bytes: int | None = None
-    """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
-    timeout_seconds: float | None = None
-    """Time limit for a berth's response, in seconds. Defaults to 30."""
-    body_memory_bytes: int | None = None
-    """Memory of a gateway for all request bodies together, in bytes. Defaults to a quarter of its
-    container's memory, at most 1 GiB."""
-    ready_seconds: int | None = None
-    """Time limit for a new replica to become ready, in seconds. Defaults to 300."""
-    gateway_image: pulumi.Input[str] | None = None
-    """Image of the gateway. By default, the component builds it."""
-    valkey_image: pulumi.Input[str] | None = None
-    """Image of the Valkey server. By default, the component builds it."""
-    controller_image: pulumi.Input[str] | None = None
-    """Image of Traefik 3.7 or newer, the ingress controller. Defaults to the pinned image."""
-    gateway_replicas: int | None = None
-    """Pods of the gateway. Defaults to 2. With one, requests fail while its node drains."""
-    controller_replicas: int | None = None
-    """Pods of Traefik. Defaults to 2. With one, requests fail while its node drains."""
-    pull_secret: pulumi.Input[str] | None = None
-    """Secret in the namespace with which the nodes pull images. By default, the nodes can pull
-    images without one."""
-    metrics_namespace: pulumi.Input[str] | None = None
-    """Namespace whose pods may read the metrics. Defaults to `monitoring`."""
-    gpu: GpuPlacement | None = None
-    """Placement of berths with GPUs."""
-    has_pod_metrics: bool | None = None
-    """True if the cluster serves metrics of pods to autoscalers. By default, `target_in_flight` has
-    no effect, because an autoscaler that waits for a missing metric never removes replicas."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,10 +218,17 @@ def declare_hosting(
             jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
             pull_secret=args.pull_secret,
             priority=namespace.entry_priority,
-            replicas=args.gateway_replicas,
+            pods=EntryPodsArgs(
+                replicas=args.gateway_replicas,
+                max_replicas=args.gateway_max_replicas,
+                resources=args.gateway_resources,
+                require_zones=args.require_zones,
+            ),
         ),
         opts,
     )
+    if args.has_prometheus_operator:
+        create_pod_monitors(namespace.name, args.monitor_labels or {}, opts=opts, prefix=prefix)
     service = args.service or HostingServiceArgs()
     traefik = Traefik(
         f"{prefix}traefik",
@@ -329,12 +242,17 @@ def declare_hosting(
             else args.controller_image,
             service_type=default_to(service.type, ServiceType.NODE_PORT),
             node_port=service.node_port,
-            tls_secret=service.tls_secret,
+            tls_secret=_find_tls_secret(service, namespace, opts=opts, prefix=prefix),
             timeout_seconds=default_to(args.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
             metrics_namespace=metrics_namespace,
             pull_secret=args.pull_secret,
             priority=namespace.entry_priority,
-            replicas=args.controller_replicas,
+            pods=EntryPodsArgs(
+                replicas=args.controller_replicas,
+                max_replicas=args.controller_max_replicas,
+                resources=args.controller_resources,
+                require_zones=args.require_zones,
+            ),
         ),
         opts,
     )
@@ -364,6 +282,24 @@ def declare_hosting(
             opts,
         )
     return KubernetesHostingParts(berths=berths, traefik=traefik, namespace=namespace)
+
+
+def _find_tls_secret(
+    service: HostingServiceArgs,
+    namespace: HostingNamespace,
+    *,
+    opts: pulumi.ResourceOptions,
+    prefix: str,
+) -> pulumi.Input[str] | None:
+    """Return the Secret that the ingress controller serves with, or None for plain HTTP."""
+    if service.certificate is None:
+        return service.tls_secret
+    if not service.hostnames or service.tls_secret is not None:
+        problem = "requires hostnames, and cannot be combined with tls_secret"
+        raise ArgumentError([("service.certificate", problem)])
+    return create_certificate(
+        f"{prefix}certificate", service.certificate, namespace.name, service.hostnames, opts
+    )
 
 
 def list_object_names(versions: Mapping[str, Sequence[str]]) -> list[str]:

@@ -153,14 +153,21 @@ def build_scrape_annotations(port: int) -> dict[str, str]:
 
 
 def build_topology_spread(
-    selector: Mapping[str, str], topology_keys: Sequence[str] = ("kubernetes.io/hostname",)
+    selector: Mapping[str, str],
+    topology_keys: Sequence[str] = ("kubernetes.io/hostname",),
+    *,
+    required: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return constraints that spread the selected pods over nodes, zones and so on, if possible."""
+    """Return constraints that spread the selected pods over nodes, zones and so on, if possible.
+
+    Args:
+        required: Those of the keys for which a pod waits if it is not possible.
+    """
     return [
         {
             "max_skew": 1,
             "topology_key": key,
-            "when_unsatisfiable": "ScheduleAnyway",
+            "when_unsatisfiable": "DoNotSchedule" if key in required else "ScheduleAnyway",
             "label_selector": {"match_labels": dict(selector)},
         }
         for key in topology_keys

@@ -18,6 +18,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from berth_protocol import headers
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
+from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.model_route import GATEWAY_API
@@ -31,7 +32,6 @@ from pulumi_berth.kubernetes.objects import (
     build_restricted_pod,
     build_rolling_update,
     build_scrape_annotations,
-    build_topology_spread,
     get_name_after_create,
     limit_ready_time,
     select_namespace,
@@ -47,6 +47,10 @@ CONTROLLER = "traefik.io/gateway-controller"
 _GATEWAY = "gateway"
 _WEB, _ADMIN = 8000, 9000
 _READY_SECONDS = 120
+_RESOURCES = {
+    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "limits": {"cpu": "2", "memory": "512Mi"},
+}
 # The pod accepts requests until every node has removed it, then finishes those in flight.
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
@@ -95,7 +99,7 @@ class TraefikArgs:
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
         priority: PriorityClass of the pods. Defaults to the cluster's default.
-        replicas: Number of pods. Defaults to 2.
+        pods: Number, resources and spread of the pods. Defaults to those of `EntryPodsArgs`.
     """
 
     namespace: pulumi.Input[str]
@@ -110,7 +114,7 @@ class TraefikArgs:
     metrics_namespace: pulumi.Input[str]
     pull_secret: pulumi.Input[str] | None = None
     priority: pulumi.Input[str] | None = None
-    replicas: int | None = None
+    pods: EntryPodsArgs | None = None
 
 
 class Traefik(pulumi.ComponentResource):
@@ -131,6 +135,7 @@ class Traefik(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:kubernetes:Traefik", name, None, opts)
         args = parse_args(TraefikArgs, args)
+        pods = args.pods or EntryPodsArgs()
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("traefik", name)
         self._name, self._namespace = name, args.namespace
@@ -167,9 +172,9 @@ class Traefik(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata, spec=_build_policy(args), opts=child_opts)
         deployment = Deployment(
             name,
-            metadata=metadata,
+            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, pods.annotations),
             spec={
-                "replicas": 2 if args.replicas is None else args.replicas,
+                "replicas": pods.min_replicas,
                 "selector": {"match_labels": SELECTOR_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
@@ -180,8 +185,12 @@ class Traefik(pulumi.ComponentResource):
                     "spec": _build_pod(args, account.metadata.name),
                 },
             },
-            opts=limit_ready_time(_READY_SECONDS, after=[*permissions, gateway], opts=child_opts),
+            opts=pulumi.ResourceOptions.merge(
+                limit_ready_time(_READY_SECONDS, after=[*permissions, gateway], opts=child_opts),
+                pods.options,
+            ),
         )
+        create_autoscaler(name, pods, metadata, deployment, child_opts)
         has_tls = args.tls_secret is not None
         self.service = Service(
             name,
@@ -315,10 +324,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             {"name": "web", "container_port": _WEB},
             {"name": "admin", "container_port": _ADMIN},
         ],
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "128Mi"},
-            "limits": {"cpu": "2", "memory": "512Mi"},
-        },
+        "resources": (args.pods or EntryPodsArgs()).build_resources(_RESOURCES),
         "startup_probe": build_probe("/ping", "admin", period=1, failures=_READY_SECONDS),
         "readiness_probe": build_probe("/ping", "admin", period=2, failures=2),
         "liveness_probe": build_probe("/ping", "admin", period=10, failures=6),
@@ -330,7 +336,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         mount_token=True,
         **set_priority(args.priority),
         termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
-        topology_spread_constraints=build_topology_spread(SELECTOR_LABELS),
+        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(SELECTOR_LABELS),
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -254,6 +255,30 @@ CpuQuantity = Annotated[
     str, _CPU, BeforeValidator(_number_to_text), AfterValidator(_check_cpu), WithoutQuotes("number")
 ]
 MemoryQuantity = Annotated[str, _MEMORY, AfterValidator(_check_memory)]
+
+
+class PodResourceSpec(Section):
+    """Resources of a Pod of Berth's own programs in a cluster."""
+
+    cpu: CpuQuantity | None = None
+    """CPU cores that are reserved for the Pod."""
+    cpu_limit: CpuQuantity | None = None
+    """CPU cores that the Pod may use while its node has them. Defaults to `cpu`."""
+    memory: MemoryQuantity | None = None
+    """Memory, as both request and limit."""
+
+    @model_validator(mode="after")
+    def _check_limit(self) -> "PodResourceSpec":
+        if (
+            self.cpu is not None
+            and self.cpu_limit is not None
+            and parse_millicores(self.cpu_limit) < parse_millicores(self.cpu)
+        ):
+            raise build_rule_error(
+                Problem(("cpu_limit",), f"is less than cpu ({self.cpu}); raise it or lower cpu")
+            )
+        return self
+
 
 # AWS
 

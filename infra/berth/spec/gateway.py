@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from berth.spec.errors import Problem, build_rule_error, raise_problems
-from berth.spec.fields import KubernetesName, Name, ProjectPath, Section, Text
+from berth.spec.fields import KubernetesName, Name, PodResourceSpec, ProjectPath, Section, Text
 
 ENCRYPTED = "<encrypted-not-readable-here>"
 """The value of a secret in a file, where only its ciphertext is available. It is a valid key."""
@@ -200,6 +200,11 @@ class GatewaySpec(Section):
     replicas: int = Field(default=2, ge=1, le=100)
     """Pods of the gateway in a cluster. With one, requests fail while its node drains. Platform
     local runs one process."""
+    max_replicas: int | None = Field(default=None, ge=1, le=100)
+    """Maximum number of these pods. An autoscaler then maintains a CPU utilization of 70%. Not less
+    than `replicas`, which is the default."""
+    resources: PodResourceSpec = Field(default_factory=PodResourceSpec)
+    """Resources of each of these pods. Defaults to 50m CPU of at most 1, and 256Mi memory."""
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1024**3)
     """Maximum size of a request body, in bytes. The gateway rejects larger bodies with 413."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
@@ -214,6 +219,11 @@ class GatewaySpec(Section):
         return self
 
     def _find_problems(self) -> Iterator[Problem]:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            yield Problem(
+                ("max_replicas",),
+                f"is less than replicas ({self.replicas}); raise it or lower replicas",
+            )
         owners: dict[str, str] = {}
         for name, client in self.clients.items():
             for index, subject in enumerate(client.jwt_subjects):

@@ -13,6 +13,7 @@ from berth.spec.fields import (
     LabelKey,
     LabelValue,
     Namespace,
+    PodResourceSpec,
     Section,
     Text,
 )
@@ -75,6 +76,15 @@ class ServiceSpec(Section):
                 )
 
 
+class CertificateSpec(Section):
+    """A certificate that cert-manager issues and renews."""
+
+    issuer: KubernetesName
+    """Name of the issuer."""
+    kind: Literal["Issuer", "ClusterIssuer"] = "ClusterIssuer"
+    """Kind of the issuer. An Issuer is in the stack's namespace."""
+
+
 class KubernetesSpec(Section):
     """Access to the cluster, and the resources that Berth uses in it."""
 
@@ -95,6 +105,14 @@ class KubernetesSpec(Section):
     the image that you tested. Traefik 3.7 needs the Gateway API 1.5 in the cluster."""
     controller_replicas: int = Field(default=2, ge=1, le=100)
     """Pods of Traefik. With one, requests fail while its node drains."""
+    controller_max_replicas: int | None = Field(default=None, ge=1, le=100)
+    """Maximum number of Pods of Traefik. An autoscaler then maintains a CPU utilization of 70%. Not
+    less than `controller_replicas`, which is the default."""
+    controller_resources: PodResourceSpec = Field(default_factory=PodResourceSpec)
+    """Resources of each Pod of Traefik. Defaults to 50m CPU of at most 2, and 512Mi memory."""
+    zone_spread: Literal["preferred", "required"] = "preferred"
+    """Spread of the gateway's and Traefik's Pods over the zones of the cluster: if possible, or so
+    that a Pod waits rather than run in a zone that has more of them."""
     service: ServiceSpec = Field(default_factory=ServiceSpec)
     """The Service through which clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
@@ -103,8 +121,39 @@ class KubernetesSpec(Section):
     hostnames: list[Hostname] = Field(default=[], max_length=16)
     """Host names that the routes match. Defaults to any host name."""
     tls_secret: KubernetesName | None = None
-    """TLS Secret in the namespace that the gateway serves with. Defaults to plain HTTP."""
+    """TLS Secret in the namespace that the gateway serves with. It then accepts no plain HTTP.
+    Defaults to plain HTTP."""
+    certificate: CertificateSpec | None = None
+    """Certificate for `hostnames` that cert-manager issues, instead of `tls_secret`."""
     metrics_namespace: KubernetesName = "monitoring"
     """Namespace whose Pods may read the metrics of the berths."""
+    monitor_labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=20)
+    """Labels of the PodMonitors, by which Prometheus selects them, such as `release: prometheus`.
+    Berth creates PodMonitors if the cluster has the Prometheus operator."""
     gpu: GpuNodeSpec = Field(default_factory=GpuNodeSpec)
     """Scheduling of berths with `compute: gpu`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "KubernetesSpec":
+        raise_problems(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[Problem]:
+        if (
+            self.controller_max_replicas is not None
+            and self.controller_max_replicas < self.controller_replicas
+        ):
+            yield Problem(
+                ("controller_max_replicas",),
+                f"is less than controller_replicas ({self.controller_replicas}); raise it or lower "
+                "controller_replicas",
+            )
+        if self.certificate is not None:
+            if self.tls_secret is not None:
+                yield Problem(
+                    ("certificate",), "cannot be combined with tls_secret; remove one", False
+                )
+            if not self.hostnames:
+                yield Problem(
+                    ("certificate",), "requires hostnames; list the names that it is for", False
+                )

@@ -1,15 +1,17 @@
 """Access to a cluster, and the check that it meets Berth's requirements."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from berth.platforms.kubernetes.controller_requirements import find_controller_problems
-from berth.spec import SpecError
+from berth.spec import HostingSpec, SpecError
 from pulumi_berth.images.third_party import get_manifest_url
 from pulumi_berth.kubernetes import cluster_access as access
+from pulumi_berth.kubernetes.certificate import API_GROUP as CERTIFICATES
+from pulumi_berth.kubernetes.pod_monitors import API_GROUP as MONITORS
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
 OLDEST_VERSION = (1, 30)
@@ -23,6 +25,7 @@ _REQUIRED_GROUPS = {
     "gateway.networking.k8s.io": f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
     "traefik.io": f"Traefik's custom resources: kubectl apply -f {CRD_SOURCES['traefik']}",
 }
+_CERT_MANAGER = "cert-manager: https://cert-manager.io/docs/installation, or remove the certificate"
 
 
 class ClusterAccess(access.ClusterAccess):
@@ -52,10 +55,12 @@ class ClusterFacts:
         host: Host of the API.
         has_pod_metrics: Whether the cluster serves metrics of pods other than CPU and memory, so
             that an autoscaler can use them.
+        has_prometheus_operator: Whether the cluster has the custom resource PodMonitor.
     """
 
     host: str
     has_pod_metrics: bool
+    has_prometheus_operator: bool
 
 
 def get_cluster_access(kubeconfig: str | None, context: str | None, root: Path) -> ClusterAccess:
@@ -70,14 +75,25 @@ def get_api_host(cluster: ClusterAccess) -> str:
     return urlsplit(address).hostname or address
 
 
+def find_required_groups(spec: HostingSpec) -> dict[str, str]:
+    """Return the API groups that a stack needs in its cluster, and how to install each."""
+    certificates = {} if spec.kubernetes.certificate is None else {CERTIFICATES: _CERT_MANAGER}
+    return _REQUIRED_GROUPS | certificates
+
+
 def require_cluster(
-    cluster: ClusterAccess, key: str = "kubernetes", *, controller_image: str = ""
+    cluster: ClusterAccess,
+    key: str = "kubernetes",
+    *,
+    groups: Mapping[str, str] = _REQUIRED_GROUPS,
+    controller_image: str = "",
 ) -> ClusterFacts:
     """Check that the cluster meets Berth's requirements.
 
     Args:
         key: Key of the specification that names the cluster, for error messages.
         controller_image: Image of the ingress controller, whose version has requirements too.
+        groups: API groups that the cluster must have, and how to install each.
 
     Raises:
         SpecError: If the cluster does not respond within seconds, is too old, or lacks custom
@@ -87,10 +103,10 @@ def require_cluster(
     host = str(client.configuration.host)
     try:
         version = access.get_json(client, "/version")
-        groups = {group["name"] for group in access.get_json(client, "/apis")["groups"]}
+        served = {group["name"] for group in access.get_json(client, "/apis")["groups"]}
         controller_problems = list(
             find_controller_problems(
-                controller_image, groups, lambda path: access.get_json(client, path)
+                controller_image, served, lambda path: access.get_json(client, path)
             )
         )
     except Exception as error:
@@ -99,19 +115,25 @@ def require_cluster(
             "Its resources were not changed. Check that the cluster runs and that the context is "
             "correct, for example with 'kubectl get nodes'."
         ) from error
-    problems = [*_find_problems(version, groups), *controller_problems]
+    problems = [*_find_problems(version, served, groups), *controller_problems]
     if problems:
         raise SpecError([f"berth:{key}: the cluster at {host} {text}" for text in problems])
-    return ClusterFacts(host=get_api_host(cluster), has_pod_metrics=_POD_METRICS in groups)
+    return ClusterFacts(
+        host=get_api_host(cluster),
+        has_pod_metrics=_POD_METRICS in served,
+        has_prometheus_operator=MONITORS in served,
+    )
 
 
-def _find_problems(version: dict[str, str], groups: set[str]) -> Iterator[str]:
+def _find_problems(
+    version: dict[str, str], served: set[str], groups: Mapping[str, str]
+) -> Iterator[str]:
     minor = "".join(digit for digit in version["minor"] if digit.isdigit())
     if (int(version["major"]), int(minor)) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         yield f"runs Kubernetes {version['major']}.{minor}; upgrade it to {oldest} or newer"
-    for group, remedy in _REQUIRED_GROUPS.items():
-        if group not in groups:
+    for group, remedy in groups.items():
+        if group not in served:
             yield f"has no resources of {group}; install {remedy}"
 
 

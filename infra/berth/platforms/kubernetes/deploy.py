@@ -10,6 +10,7 @@ from pulumi_kubernetes import Provider
 from berth.platforms.hosted_models import build_clients
 from berth.platforms.kubernetes.cluster import (
     ClusterAccess,
+    find_required_groups,
     get_cluster_access,
     require_cluster,
 )
@@ -53,7 +54,7 @@ class ClusterStack:
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Declare the images and everything on the cluster. Return the stack's outputs."""
     access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
-    facts = require_cluster(access)
+    facts = require_cluster(access, groups=find_required_groups(spec))
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     assert spec.registry.url is not None  # The specification's rules require it here.
     parts = declare_cluster_stack(
@@ -62,6 +63,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         root=root,
         registry=spec.registry.url,
         has_pod_metrics=facts.has_pod_metrics,
+        has_prometheus_operator=facts.has_prometheus_operator,
         access=access,
         opts=pulumi.ResourceOptions(provider=provider),
     )
@@ -78,6 +80,7 @@ def declare_cluster_stack(
     root: Path,
     registry: str,
     has_pod_metrics: bool,
+    has_prometheus_operator: bool = False,
     access: ClusterAccess | None,
     opts: pulumi.ResourceOptions,
     image_opts: pulumi.ResourceOptions | None = None,
@@ -88,6 +91,7 @@ def declare_cluster_stack(
     Args:
         registry: Registry and path of the images.
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
+        has_prometheus_operator: Whether the cluster has the Prometheus operator.
         access: Access to the cluster, to check who owns the namespace. None if there is none.
         opts: Options that contain the cluster's provider.
         image_opts: Options of the images.
@@ -113,6 +117,7 @@ def declare_cluster_stack(
         namespace=spec.kubernetes.namespace,
         limits_prefix=f"berth:{stack}",
         has_pod_metrics=has_pod_metrics,
+        has_prometheus_operator=has_prometheus_operator,
     )
     hosting = declare_hosting(args, access=access, images=images, keys=keys, opts=opts)
     sites = {

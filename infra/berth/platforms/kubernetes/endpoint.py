@@ -12,7 +12,7 @@ def build_endpoint(spec: HostingSpec, api_host: str, traefik: Traefik) -> pulumi
     Args:
         api_host: Host of the cluster's API. It is the default address of a node port.
     """
-    scheme = "https" if spec.kubernetes.tls_secret else "http"
+    scheme = "https" if spec.kubernetes.tls_secret or spec.kubernetes.certificate else "http"
     service = spec.kubernetes.service
     if spec.kubernetes.hostnames:
         host: pulumi.Input[str] = spec.kubernetes.hostnames[0]

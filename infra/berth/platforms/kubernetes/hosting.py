@@ -12,17 +12,19 @@ from berth.platforms.hosted_models import (
     build_models,
 )
 from berth.spec import HostingSpec, version_directory
+from berth.spec.fields import PodResourceSpec
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
-from pulumi_berth.hosted_models import HostedModelArgs
+from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs
 from pulumi_berth.images.built_image import ImageSettings, Severity
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
+from pulumi_berth.kubernetes.certificate import CertificateArgs, IssuerKind
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
-from pulumi_berth.kubernetes.hosting import (
+from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
+from pulumi_berth.kubernetes.hosting_args import (
     HostingLimitsArgs,
     HostingServiceArgs,
     KubernetesHostingArgs,
-    KubernetesHostingParts,
 )
 from pulumi_berth.kubernetes.traefik import ServiceType
 
@@ -81,6 +83,7 @@ def build_hosting_args(
     namespace: str,
     limits_prefix: str,
     has_pod_metrics: bool,
+    has_prometheus_operator: bool = False,
 ) -> KubernetesHostingArgs:
     """Return what a cluster hosts.
 
@@ -89,7 +92,9 @@ def build_hosting_args(
         root: Directory of the project.
         limits_prefix: First part of the keys in a Valkey server that the specification names.
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
+        has_prometheus_operator: Whether the cluster has the Prometheus operator.
     """
+    certificate = spec.kubernetes.certificate
     kubernetes, limits = spec.kubernetes, spec.gateway.limits
     return KubernetesHostingArgs(
         namespace=namespace,
@@ -111,19 +116,33 @@ def build_hosting_args(
             node_port=kubernetes.service.node_port,
             hostnames=kubernetes.hostnames,
             tls_secret=kubernetes.tls_secret,
+            certificate=None
+            if certificate is None
+            else CertificateArgs(issuer=certificate.issuer, kind=IssuerKind(certificate.kind)),
         ),
         max_body_bytes=spec.gateway.max_body_bytes,
         timeout_seconds=spec.gateway.timeout_seconds,
         body_memory_bytes=spec.gateway.body_memory_bytes,
         ready_seconds=kubernetes.ready_timeout_seconds,
         gateway_replicas=spec.gateway.replicas,
+        gateway_max_replicas=spec.gateway.max_replicas,
+        gateway_resources=_build_resources(spec.gateway.resources),
+        require_zones=kubernetes.zone_spread == "required",
         controller_image=kubernetes.controller_image,
         controller_replicas=kubernetes.controller_replicas,
+        controller_max_replicas=kubernetes.controller_max_replicas,
+        controller_resources=_build_resources(kubernetes.controller_resources),
         pull_secret=spec.registry.pull_secret,
         metrics_namespace=kubernetes.metrics_namespace,
         gpu=GpuPlacement(**kubernetes.gpu.model_dump()),
         has_pod_metrics=has_pod_metrics,
+        has_prometheus_operator=has_prometheus_operator,
+        monitor_labels=kubernetes.monitor_labels,
     )
+
+
+def _build_resources(resources: PodResourceSpec) -> ResourceArgs:
+    return ResourceArgs(cpu=resources.cpu, cpu_limit=resources.cpu_limit, memory=resources.memory)
 
 
 def build_models_output(

@@ -59,10 +59,13 @@ def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
 
 
 def _require_target(spec: HostingSpec, root: Path) -> None:
-    from berth.platforms.kubernetes.cluster import require_cluster
+    from berth.platforms.kubernetes.cluster import find_required_groups, require_cluster
 
-    image = spec.kubernetes.controller_image
-    require_cluster(get_access(spec, root), controller_image=image)
+    require_cluster(
+        get_access(spec, root),
+        groups=find_required_groups(spec),
+        controller_image=spec.kubernetes.controller_image,
+    )
 
 
 def check_ownership(

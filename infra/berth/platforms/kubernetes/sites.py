@@ -12,7 +12,8 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.api_key import ClientKeys
-from pulumi_berth.kubernetes.hosting import KubernetesHostingArgs, declare_hosting
+from pulumi_berth.kubernetes.hosting import declare_hosting
+from pulumi_berth.kubernetes.hosting_args import KubernetesHostingArgs
 from pulumi_berth.kubernetes.hosting_images import HostingImages
 
 _TYPE = "berth:kubernetes:EdgeSite"
@@ -60,6 +61,7 @@ def deploy_site(
             limits=replace(args.limits, prefix=f"berth:{name}-{stack}"),
             # Do not query the site here: an unreachable site would stop the whole stack.
             has_pod_metrics=False,
+            has_prometheus_operator=False,
         ),
         access=access,
         images=images,

@@ -1,0 +1,42 @@
+"""PodMonitors: how the Prometheus operator finds the metrics of a stack."""
+
+from collections.abc import Mapping
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+
+from berth_protocol.paths import METRICS
+from pulumi_berth.kubernetes.objects import PART_OF, build_labels, build_metadata
+
+API_GROUP = "monitoring.coreos.com"
+"""API group of the operator's custom resources."""
+# Name of the pods' label `app.kubernetes.io/name` -> name of the port that serves metrics.
+_PORTS = {"berth": "metrics", "gateway": "metrics", "traefik": "admin"}
+
+
+def create_pod_monitors(
+    namespace: pulumi.Input[str],
+    labels: Mapping[str, str],
+    *,
+    opts: pulumi.ResourceOptions,
+    prefix: str = "",
+) -> None:
+    """Create one PodMonitor for the berths, one for the gateway, and one for Traefik.
+
+    Args:
+        labels: Additional labels, by which the operator's Prometheus selects PodMonitors.
+        prefix: Prefix of the logical resource names.
+    """
+    for pods, port in _PORTS.items():
+        selector = {"app.kubernetes.io/name": pods, "app.kubernetes.io/part-of": PART_OF}
+        CustomResource(
+            f"{prefix}{pods}-monitor",
+            api_version=f"{API_GROUP}/v1",
+            kind="PodMonitor",
+            metadata=build_metadata(namespace, pods, {**build_labels("monitor", pods), **labels}),
+            spec={
+                "selector": {"matchLabels": selector},
+                "podMetricsEndpoints": [{"port": port, "path": METRICS}],
+            },
+            opts=opts,
+        )
