@@ -58,6 +58,10 @@ def _no_drift(_context: StackContext, _resources: Sequence[Mapping[str, Any]]) -
     return []
 
 
+def _no_watch(_context: StackContext) -> Callable[[], list[str]] | None:
+    return None
+
+
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     return []
 
@@ -90,6 +94,8 @@ class Platform:
             without the resources' own diff noticing it. The engine then reads them before `up`.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID
             and outputs of each resource in the state.
+        watch_update: Returns a function that an update calls every few seconds, or None. It returns
+            what cannot become ready by waiting, one line each.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
@@ -110,6 +116,7 @@ class Platform:
     read_logs: ReadLogs
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
+    watch_update: Callable[[StackContext], Callable[[], list[str]] | None] = _no_watch
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None

@@ -1,6 +1,6 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,30 @@ def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -
     from berth.platforms.kubernetes.changed_objects import find_changed_objects
 
     return list(find_changed_objects(get_access(context.spec, context.root), resources))
+
+
+def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str]]:
+    """Return a function that finds pods which an update creates and that cannot become ready."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.platforms.kubernetes.observe import find_hopeless_pods, list_pod_uids
+    from berth.spec import SpecError
+
+    known = list_pod_uids(access, namespace)
+
+    def find() -> list[str]:
+        try:
+            return find_hopeless_pods(access, namespace, known)
+        except (SpecError, ApiException, HTTPError):
+            return []  # The engine reports a cluster that does not respond.
+
+    return find
+
+
+def _watch_update(context: StackContext) -> Callable[[], list[str]] | None:
+    access = get_access(context.spec, context.root)
+    return watch_pods(access, context.spec.kubernetes.namespace)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -80,6 +104,7 @@ PLATFORM = Platform(
     observe=_observe,
     has_external_resources=True,
     find_drift=_find_drift,
+    watch_update=_watch_update,
     read_logs=_read_logs,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
