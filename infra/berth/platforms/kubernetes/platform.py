@@ -15,10 +15,31 @@ if TYPE_CHECKING:
 SECTIONS = frozenset({"kubernetes", "images", "registry", "data", "edge"})
 
 
-def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+def observe_cluster(access: "ClusterAccess", outputs: dict[str, Any]) -> dict[str, Any]:
+    """Return what `observe` returns.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.errors import OperationError
     from berth.platforms.kubernetes.observe import observe
 
-    return observe(get_access(context.spec, context.root), outputs)
+    try:
+        return observe(access, outputs)
+    except ApiException as error:
+        raise OperationError(
+            f"The cluster rejected a request for the stack's pods: {error.status} {error.reason}. "
+            "Check the permissions of the kubeconfig's user."
+        ) from error
+    except HTTPError as error:
+        raise OperationError(f"The cluster did not respond: {error}.") from error
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    return observe_cluster(get_access(context.spec, context.root), outputs)
 
 
 def _read_logs(
@@ -35,15 +56,21 @@ def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -
     return list(find_changed_objects(get_access(context.spec, context.root), resources))
 
 
-def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str]]:
-    """Return a function that finds pods which an update creates and that cannot become ready."""
+def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str]] | None:
+    """Return a function that finds pods which an update creates and that cannot become ready.
+
+    Return None if the pods cannot be listed, such as without the permission.
+    """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     from berth.platforms.kubernetes.observe import find_hopeless_pods, list_pod_uids
     from berth.spec import SpecError
 
-    known = list_pod_uids(access, namespace)
+    try:
+        known = list_pod_uids(access, namespace)
+    except (SpecError, ApiException, HTTPError):
+        return None
 
     def find() -> list[str]:
         try:
