@@ -1,6 +1,8 @@
 """Failures are repaired, invalid input changes nothing, and other processes are not signalled."""
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -152,6 +154,59 @@ def test_tampered_model_is_rejected_and_changes_nothing(up: Project) -> None:
     finally:
         model.write_bytes(content)
     assert up.pids() == before
+
+
+def test_reading_commands_work_with_a_broken_configuration_file(up: Project) -> None:
+    """They use what the last update recorded, and say so in one line."""
+    key = up.key()
+    for text in ("config: [", "config:\n  berth:platform: moon\n", ""):
+        up.config_file.write_text(text)
+        status = up.berth("status", "--json")
+        assert json.loads(status.stdout)["gateway"] == "ready"
+        (line,) = [line for line in status.stderr.splitlines() if "recorded" in line]
+        assert "Pulumi.local.yaml" in line
+        assert _responds(up)
+        assert up.key() == key
+        assert up.berth("logs", "digits", "-n", "1").stdout
+    assert "Pulumi.local.yaml" in up.berth("up", "--yes", code=2).stderr
+
+
+def test_preview_that_expects_no_changes_exits_with_1_and_changes_nothing(up: Project) -> None:
+    up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": 50, "2": 50}))
+    up.berth("preview", "--expect-no-changes", code=1)
+    assert up.json("preview", "--expect-no-changes", code=1)["changes"]["update"] == 1
+    # A process that somebody suspended or changed is a change too, and is named first.
+    up.ensure_up()
+    os.kill(_supervisor_pid(up), signal.SIGKILL)
+    wait_for(lambda: not up.pids())
+    status = up.json("status")
+    assert (status["gateway"], len(status["notes"])) == ("ready", 1)
+    assert "supervisor is not running" in up.berth("preview", "--expect-no-changes", code=1).stderr
+
+
+def test_failed_update_shows_its_error_once_and_status_shows_what_runs(up: Project) -> None:
+    broken = up.root / "models" / "digits" / "3"
+    shutil.copytree(up.root / "models" / "digits" / "1", broken)
+    card = (broken / "model.yaml").read_text()
+    old = hashlib.sha256((broken / "model.onnx").read_bytes()).hexdigest()
+    (broken / "model.onnx").write_bytes(b"not a model")
+    new = hashlib.sha256(b"not a model").hexdigest()
+    card = card.replace(old, new).replace("version: '1'", "version: '3'")
+    (broken / "model.yaml").write_text(card)
+    up.edit(lambda c: c["berth:models"]["digits"]["versions"].update({"3": {}}))
+    failed = up.berth("up", "--yes", code=1)
+    output = failed.stdout + failed.stderr
+    assert output.count("exited during startup") == 1
+    assert "Traceback" not in output
+    assert "Exception calling application" not in output
+    status = up.json("status")
+    assert status["update"]["result"] == "failed"
+    versions = status["models"]["digits"]["versions"]
+    assert {version: entry["state"] for version, entry in versions.items()} == {
+        "1": "ready",
+        "2": "ready",
+    }
+    assert _responds(up)
 
 
 def test_missing_model_is_reported_and_changes_nothing(up: Project) -> None:

@@ -1,6 +1,8 @@
 """Updates and rollbacks under load fail no request."""
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -58,6 +60,19 @@ def test_replacement_of_changed_berth_fails_no_request(up: Project, load: Load) 
     assert {n: p for n, p in before.items() if n.startswith("breast-cancer")} == {
         n: p for n, p in after.items() if n.startswith("breast-cancer")
     }
+
+
+def test_up_after_a_killed_supervisor_fails_no_request(up: Project, load: Load) -> None:
+    endpoint = up.json("status")["endpoint"]
+    before = {process.pid for process in up.find_processes()}
+    with load.running():
+        os.kill(int((up.run_dir.path / "supervisord.pid").read_text()), signal.SIGKILL)
+        up.berth("up", "--yes")
+        _wait_for_more(load)
+    load.assert_no_failures()
+    assert up.json("status")["endpoint"] == endpoint
+    assert before.isdisjoint(process.pid for process in up.find_processes())
+    up.berth("preview", "--expect-no-changes")
 
 
 def test_changed_weights_and_rollback_fail_no_request(up: Project, load: Load) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from berth.errors import OperationError
 from berth.operations import stack as stack_module
+from berth.operations import update_watch
 from berth.operations.rollback import choose_update
 from berth.operations.stack import Stack
 
@@ -128,3 +130,14 @@ def test_reader_that_ends_does_not_block_the_engine(
     stack = _stack(tmp_path, "yes | head -c 1000000")
     monkeypatch.setattr("sys.stdout", _Closed())
     assert stack.up("--yes") == 0
+
+
+def test_update_whose_pods_cannot_become_ready_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update_watch, "_POLL_SECONDS", 0.05)
+    script = "trap 'exit 1' INT; while true; do sleep 0.05; done"
+    answers = iter([[], [], ["digits-1: CrashLoopBackOff"]])
+    stack = replace(_stack(tmp_path, script), find_hopeless=lambda: next(answers))
+    assert stack.up("--yes") == 1
+    assert next(answers, None) is None

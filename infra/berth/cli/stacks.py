@@ -137,6 +137,8 @@ def require_tools(stack: "Stack", spec: HostingSpec) -> "Stack":
 def read_recorded_state(root: Path, name: str) -> RecordedState:
     """Return outputs without secrets, and the latest update, without the engine if possible.
 
+    If the stack's first update failed, the outputs describe the resources that exist.
+
     Raises:
         OperationError: If the stack is not deployed.
     """
@@ -144,7 +146,23 @@ def read_recorded_state(root: Path, name: str) -> RecordedState:
     if recorded is not None and "endpoint" in recorded.outputs:
         return recorded
     stack = open_stack(root, name)
-    return RecordedState(stack.outputs(), stack.history()[-1])
+    try:
+        outputs = stack.outputs()
+    except OperationError:
+        partial = _build_partial_outputs(stack)
+        if partial is None:
+            raise
+        outputs = partial
+    return RecordedState(outputs, stack.history()[-1])
+
+
+def _build_partial_outputs(stack: "Stack") -> dict[str, Any] | None:
+    try:
+        resources = stack.resources()
+        context = open_context(stack.root, stack.name)
+    except (OperationError, SpecError):
+        return None
+    return get_platform(context.spec.platform).build_partial_outputs(context, resources)
 
 
 def find_skipped_parts(spec: HostingSpec, root: Path) -> list[SkippedPart]:

@@ -1,6 +1,7 @@
 """`berth up`."""
 
 import sys
+from dataclasses import replace
 
 import click
 
@@ -44,6 +45,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     from berth.operations import lifecycle
     from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
+    from berth.platforms import get_platform
     from berth.platforms.stack_context import StackContext
 
     root = find_project()
@@ -53,6 +55,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     parts = find_skipped_parts(spec, root)
     context = StackContext(root=root, stack=name, spec=spec)
     has_drifted = report_drift(stack, context, parts)
+    stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
     code = lifecycle.up(stack, yes=yes, skipped=parts, refresh=has_drifted)
     if code:
         explain_failure(context)

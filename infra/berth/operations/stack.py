@@ -19,6 +19,7 @@ from berth.operations.stack_config import StackConfig
 from berth.operations.state_file import list_resources
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
+from berth.operations.update_watch import FindHopeless, UpdateWatch
 from pulumi_berth.files import replace_atomically
 
 _UNKNOWN_STACK = "no stack named"
@@ -40,6 +41,7 @@ class Stack:
         to_stderr: Whether to send Pulumi's progress to stderr, so that stdout has only JSON.
         policy_pack: Directory of the rules that check updates and previews, if any.
         program: Directory of the program to run, if it is not `root`.
+        find_hopeless: Called every few seconds during an update; see `update_watch`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Stack:
     to_stderr: bool = False
     policy_pack: Path | None = None
     program: Path | None = None
+    find_hopeless: FindHopeless | None = None
 
     @property
     def config_file(self) -> Path:
@@ -274,7 +277,8 @@ class Stack:
             printing = threading.Thread(target=_print_clean, args=(process.stdout, sink))
             printing.start()
             try:
-                errors = _tee(process.stderr, sys.stderr)
+                with self._watch(process, arguments[0]):
+                    errors = _tee(process.stderr, sys.stderr)
             except KeyboardInterrupt:
                 # Pulumi received the same signal. It finishes the current step and records it.
                 errors = _tee(process.stderr, sys.stderr)
@@ -283,6 +287,13 @@ class Stack:
             # An engine that was killed leaves its lock, and the record shows that it ended.
             forget_process(self.root, self.name, process.pid)
         return process.returncode, errors
+
+    def _watch(
+        self, process: "subprocess.Popen[str]", operation: str
+    ) -> contextlib.AbstractContextManager[object]:
+        if self.find_hopeless is None or operation != "up":
+            return contextlib.nullcontext()
+        return UpdateWatch(process, self.find_hopeless)
 
     def _run_quietly(self, *arguments: str, stdin: str = "") -> str:
         code, output = self._capture(_QUIET_SECONDS, *arguments, "--non-interactive", stdin=stdin)

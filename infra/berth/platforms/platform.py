@@ -58,6 +58,16 @@ def _no_drift(_context: StackContext, _resources: Sequence[Mapping[str, Any]]) -
     return []
 
 
+def _no_partial_outputs(
+    _context: StackContext, _resources: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    return None
+
+
+def _no_watch(_context: StackContext) -> Callable[[], list[str]] | None:
+    return None
+
+
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     return []
 
@@ -109,6 +119,10 @@ class Platform:
             without the resources' own diff noticing it. The engine then reads them before `up`.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID
             and outputs of each resource in the state.
+        build_partial_outputs: Returns the outputs of a stack whose first update failed, from the
+            resources that exist, or None if it has no gateway and no berth.
+        watch_update: Returns a function that an update calls every few seconds, or None. It returns
+            what cannot become ready by waiting, one line each.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
@@ -130,6 +144,10 @@ class Platform:
     check_ownership: CheckOwnership = _accept_owners
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
+    build_partial_outputs: Callable[
+        [StackContext, Sequence[Mapping[str, Any]]], dict[str, Any] | None
+    ] = _no_partial_outputs
+    watch_update: Callable[[StackContext], Callable[[], list[str]] | None] = _no_watch
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None

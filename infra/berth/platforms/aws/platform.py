@@ -42,9 +42,7 @@ def _get_access(context: StackContext) -> "ClusterAccess":
 
 
 def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
-    from berth.platforms.kubernetes.observe import observe
-
-    return observe(_get_access(context), outputs)
+    return kubernetes.observe_cluster(_get_access(context), outputs)
 
 
 def _read_logs(

@@ -12,6 +12,10 @@ from pulumi_berth.kubernetes.berth_plan import get_berth_name
 from pulumi_berth.kubernetes.objects import PART_OF
 
 _TIMEOUT_SECONDS = 10.0
+_DIGEST_ANNOTATION = "berth/digest"
+# The pauses before the restarts are 10, 20 and 40 seconds:
+# https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
+_HOPELESS_RESTARTS = 3
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
 _OWN_OBJECTS = f"app.kubernetes.io/part-of={PART_OF}"
 
@@ -44,7 +48,8 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
             "state": _get_state(deployment, berth_pods),
             "replicas": _count_replicas(deployment),
             "start_to_ready_seconds": _get_start_to_ready_seconds(berth_pods),
-            **{key: berth[key] for key in ("traffic", "exposed", "digest", "image")},
+            **{key: berth[key] for key in ("traffic", "exposed")},
+            **_get_served(berth, berth_pods),
         }
 
     gateway_states = [
@@ -66,6 +71,65 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
             for model, entry in outputs["models"].items()
         },
     }
+
+
+def _get_served(berth: dict[str, Any], pods: list[Any]) -> dict[str, str]:
+    """Return the digest and the image that a version's ready pods serve.
+
+    After a failed update, the pods of the update before it can be the ones that serve. Without a
+    ready pod, return what the last update declared.
+    """
+    declared = {key: str(berth[key]) for key in ("digest", "image")}
+    served = [
+        {
+            "digest": (pod.metadata.annotations or {}).get(_DIGEST_ANNOTATION, declared["digest"]),
+            "image": pod.spec.containers[0].image,
+        }
+        for pod in pods
+        if _is_ready(pod)
+    ]
+    return declared if not served or declared in served else served[0]
+
+
+def _is_ready(pod: Any) -> bool:
+    return pod.metadata.deletion_timestamp is None and any(
+        condition.type == "Ready" and condition.status == "True"
+        for condition in pod.status.conditions or []
+    )
+
+
+def find_hopeless_pods(access: ClusterAccess, namespace: str, known: set[str]) -> list[str]:
+    """Return why new pods of the stack will not become ready, one line each.
+
+    A container that has crashed several times is started again only after pauses that double.
+
+    Args:
+        known: UIDs of the pods that existed before the update. They can be what it replaces.
+    """
+    core, _ = _connect(access)
+    own = {"label_selector": _OWN_OBJECTS, "_request_timeout": _TIMEOUT_SECONDS}
+    found = []
+    for pod in core.list_namespaced_pod(namespace, **own).items:
+        statuses = [
+            *(pod.status.init_container_statuses or []),
+            *(pod.status.container_statuses or []),
+        ]
+        restarts = max((status.restart_count for status in statuses), default=0)
+        if pod.metadata.uid in known or restarts < _HOPELESS_RESTARTS or _is_ready(pod):
+            continue
+        name = (pod.metadata.labels or {}).get(_INSTANCE_LABEL, pod.metadata.name)
+        diagnosis = diagnose_pod(name, _to_json(pod))
+        found.append(
+            f"{name} crashed {restarts + 1} times" if diagnosis is None else str(diagnosis)
+        )
+    return sorted(set(found))
+
+
+def list_pod_uids(access: ClusterAccess, namespace: str) -> set[str]:
+    """Return the UIDs of all pods in the namespace."""
+    core, _ = _connect(access)
+    pods = core.list_namespaced_pod(namespace, _request_timeout=_TIMEOUT_SECONDS).items
+    return {pod.metadata.uid for pod in pods}
 
 
 def read_logs(

@@ -1,6 +1,6 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,31 @@ if TYPE_CHECKING:
 SECTIONS = frozenset({"kubernetes", "images", "registry", "data", "edge"})
 
 
-def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+def observe_cluster(access: "ClusterAccess", outputs: dict[str, Any]) -> dict[str, Any]:
+    """Return what `observe` returns.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.errors import OperationError
     from berth.platforms.kubernetes.observe import observe
 
-    return observe(get_access(context.spec, context.root), outputs)
+    try:
+        return observe(access, outputs)
+    except ApiException as error:
+        raise OperationError(
+            f"The cluster rejected a request for the stack's pods: {error.status} {error.reason}. "
+            "Check the permissions of the kubeconfig's user."
+        ) from error
+    except HTTPError as error:
+        raise OperationError(f"The cluster did not respond: {error}.") from error
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    return observe_cluster(get_access(context.spec, context.root), outputs)
 
 
 def _read_logs(
@@ -33,6 +54,36 @@ def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -
     from berth.platforms.kubernetes.changed_objects import find_changed_objects
 
     return list(find_changed_objects(get_access(context.spec, context.root), resources))
+
+
+def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str]] | None:
+    """Return a function that finds pods which an update creates and that cannot become ready.
+
+    Return None if the pods cannot be listed, such as without the permission.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.platforms.kubernetes.observe import find_hopeless_pods, list_pod_uids
+    from berth.spec import SpecError
+
+    try:
+        known = list_pod_uids(access, namespace)
+    except (SpecError, ApiException, HTTPError):
+        return None
+
+    def find() -> list[str]:
+        try:
+            return find_hopeless_pods(access, namespace, known)
+        except (SpecError, ApiException, HTTPError):
+            return []  # The engine reports a cluster that does not respond.
+
+    return find
+
+
+def _watch_update(context: StackContext) -> Callable[[], list[str]] | None:
+    access = get_access(context.spec, context.root)
+    return watch_pods(access, context.spec.kubernetes.namespace)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -94,6 +145,7 @@ PLATFORM = Platform(
     observe=_observe,
     has_external_resources=True,
     find_drift=_find_drift,
+    watch_update=_watch_update,
     read_logs=_read_logs,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,

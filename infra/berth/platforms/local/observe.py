@@ -50,7 +50,8 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
     }
     gateway_states = {states.get(name) for name in gateway_process.PROCESSES}
     best = next((state for state in _BEST_STATES if state in gateway_states), None)
-    gateway = _get_state(best, outputs["endpoint"], READY)
+    is_declared = outputs["endpoint"].startswith("http")
+    gateway = _get_state(best, outputs["endpoint"], READY) if is_declared else "not deployed"
     return {"gateway": gateway, "models": models, "notes": notes}
 
 
@@ -100,6 +101,30 @@ def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) ->
             found = gateway_process.find_drift(run_dir, outputs)
             drift += [*(f"{each} does not run" for each in missing), found or ""]
     return [line for line in drift if line]
+
+
+def build_partial_outputs(
+    context: StackContext, resources: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the outputs of a stack whose first update failed, from the resources that exist."""
+    endpoint = "none"
+    models: dict[str, Any] = {}
+    for resource in resources:
+        kind, outputs = str(resource["type"]).rpartition(":")[2], resource["outputs"]
+        if kind == "GatewayProcess":
+            endpoint = outputs["endpoint"]
+        elif kind == "BerthProcess":
+            model, version = str(outputs["model"]), str(outputs["version"])
+            declared = context.spec.models.get(model)
+            entry = models.setdefault(model, {"versions": {}, "shadow": None})
+            entry["versions"][version] = {
+                **{key: outputs[key] for key in ("digest", "process", "url")},
+                "traffic": declared.traffic.get(version, 0) if declared else 0,
+                "exposed": declared is not None and version in declared.exposed_versions,
+            }
+    if not models and endpoint == "none":
+        return None
+    return {"endpoint": endpoint, "metrics": "none", "models": models}
 
 
 def read_logs(

@@ -44,6 +44,14 @@ def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -
     return find_drift(context, resources)
 
 
+def _build_partial_outputs(
+    context: StackContext, resources: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    from berth.platforms.local.observe import build_partial_outputs
+
+    return build_partial_outputs(context, resources)
+
+
 PLATFORM = Platform(
     name="local",
     sections=frozenset({"local"}),
@@ -52,5 +60,6 @@ PLATFORM = Platform(
     deploy=_deploy,
     observe=_observe,
     find_drift=_find_drift,
+    build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
 )

@@ -1,0 +1,168 @@
+"""What a cluster shows about a stack, with objects as the cluster's API returns them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from berth.platforms.kubernetes import changed_objects, observe
+from berth.platforms.kubernetes.cluster import ClusterAccess
+
+_ACCESS = ClusterAccess(kubeconfig=None, context=None)
+_TIME = "2026-11-02T03:04:05Z"
+_LABELS = {"app.kubernetes.io/instance": "digits-1", "app.kubernetes.io/part-of": "berth"}
+
+
+def _pod(
+    uid: str,
+    *,
+    digest: str = "sha256:new",
+    is_ready: bool = False,
+    restarts: int = 0,
+    labels: dict[str, str] | None = _LABELS,
+) -> dict[str, Any]:
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
+    state: dict[str, Any] = {"running": {"startedAt": _TIME}} if is_ready else {"waiting": waiting}
+    return {
+        "metadata": {
+            "name": f"digits-1-{uid}",
+            "uid": uid,
+            "labels": labels,
+            "annotations": {"berth/digest": digest},
+        },
+        "spec": {"containers": [{"name": "berth", "image": f"registry/{digest}"}]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(is_ready), "lastTransitionTime": _TIME}],
+            "containerStatuses": [
+                {
+                    "name": "berth",
+                    "image": "",
+                    "imageID": "",
+                    "ready": is_ready,
+                    "restartCount": restarts,
+                    "state": state,
+                }
+            ],
+        },
+    }
+
+
+def _deployment(**status: int) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "digits-1", "generation": 2},
+        "spec": {"replicas": 1, "selector": {}, "template": {}},
+        "status": {"observedGeneration": 2, **status},
+    }
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the cluster return these Deployments and pods."""
+
+    def show(deployments: list[dict[str, Any]], *pods: dict[str, Any]) -> None:
+        from kubernetes import client
+
+        class _Response:
+            def __init__(self, content: dict[str, Any]) -> None:
+                self.data = json.dumps(content)
+
+        def decode(items: list[dict[str, Any]], kind: str) -> Any:
+            return client.ApiClient().deserialize(_Response({"items": items}), kind)
+
+        class _Api:
+            def list_namespaced_deployment(self, *_: Any, **__: Any) -> Any:
+                return decode(deployments, "V1DeploymentList")
+
+            def list_namespaced_pod(self, *_: Any, **__: Any) -> Any:
+                return decode(list(pods), "V1PodList")
+
+        monkeypatch.setattr(observe, "_connect", lambda _: (_Api(), _Api()))
+
+    return show
+
+
+def _observe_version() -> dict[str, Any]:
+    berth = {
+        "traffic": 100,
+        "exposed": True,
+        "digest": "sha256:new",
+        "image": "registry/sha256:new",
+    }
+    models = {"digits": {"versions": {"1": berth}, "shadow": None}}
+    observed = observe.observe(_ACCESS, {"namespace": "n", "models": models})
+    version: dict[str, Any] = observed["models"]["digits"]["versions"]["1"]
+    return version
+
+
+def test_status_after_a_failed_update_shows_the_digest_that_runs(
+    show: Callable[..., None],
+) -> None:
+    show(
+        [_deployment(replicas=2, updatedReplicas=1, readyReplicas=1)],
+        _pod("old", digest="sha256:old", is_ready=True),
+        _pod("new", restarts=2),
+        _pod("foreign", labels=None),
+    )
+    version = _observe_version()
+    assert (version["digest"], version["image"]) == ("sha256:old", "registry/sha256:old")
+    assert version["state"] != "ready"
+
+
+def test_deployment_with_the_status_of_its_previous_generation_is_not_ready(
+    show: Callable[..., None],
+) -> None:
+    deployment = _deployment(replicas=1, updatedReplicas=1, readyReplicas=1)
+    deployment["status"]["observedGeneration"] = 1
+    show([deployment], _pod("old", is_ready=True))
+    assert _observe_version()["state"] == "not ready"
+    deployment["status"]["observedGeneration"] = 2
+    show([deployment], _pod("old", is_ready=True))
+    assert _observe_version()["state"] == "ready"
+
+
+def test_only_new_pods_that_crash_again_and_again_are_hopeless(show: Callable[..., None]) -> None:
+    show([], _pod("old", restarts=9), _pod("new", restarts=1), _pod("ready", is_ready=True))
+    assert observe.find_hopeless_pods(_ACCESS, "n", {"old"}) == []
+    show([], _pod("old", restarts=9), _pod("new", restarts=3))
+    (line,) = observe.find_hopeless_pods(_ACCESS, "n", {"old"})
+    assert line.startswith("digits-1: CrashLoopBackOff: back-off")
+
+
+def _resource(kind: str, name: str, generation: float) -> dict[str, Any]:
+    versions = {"HTTPRoute": "gateway.networking.k8s.io/v1", "Deployment": "apps/v1"}
+    return {
+        "type": "",
+        "id": "",
+        "outputs": {
+            "apiVersion": versions[kind],
+            "kind": kind,
+            "metadata": {"namespace": "n", "name": name, "generation": generation},
+        },
+    }
+
+
+def test_changed_and_deleted_routes_are_found_by_their_generation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An autoscaler changes Deployments, so their generation says nothing."""
+    paths: list[str] = []
+
+    def list_generations(_client: Any, path: str) -> dict[str, int]:
+        paths.append(path)
+        return {"same": 1, "changed": 2, "of-somebody-else": 7}
+
+    monkeypatch.setattr(changed_objects, "_list_generations", list_generations)
+    monkeypatch.setattr(ClusterAccess, "create_client", lambda _: None)
+    resources = [
+        _resource("HTTPRoute", "same", 1.0),
+        _resource("HTTPRoute", "changed", 1.0),
+        _resource("HTTPRoute", "gone", 1.0),
+        _resource("Deployment", "digits-1", 1.0),
+        {"type": "pulumi:pulumi:Stack", "id": "", "outputs": {}},
+    ]
+    assert list(changed_objects.find_changed_objects(_ACCESS, resources)) == [
+        "HTTPRoute changed was changed",
+        "HTTPRoute gone no longer exists",
+    ]
+    assert paths == ["/apis/gateway.networking.k8s.io/v1/namespaces/n/httproutes"]
