@@ -311,16 +311,22 @@ def _replace_special(
 def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: _Numbers) -> str:
     """Return the IDs of normalized text."""
     axis, zero, one = graph.constant(0), graph.constant([0]), graph.constant([1])
-    # The text ends with a border. Words beyond the maximum number of tokens are dropped: each has
-    # at least one token.
+    # The text ends with a border.
     codes = graph.add("Concat", codes, one, axis=0)
     before = graph.add("Concat", one, codes, axis=0)
     is_border = graph.equals(codes, _BORDER)
-    size = graph.size(codes)
-    was_border = graph.equals(graph.slice(before, zero, size), _BORDER)
+    was_border = graph.equals(graph.slice(before, zero, graph.size(codes)), _BORDER)
     starts = graph.add("And", was_border, graph.add("Not", is_border))
+    # Words are counted from 1; 0 is before the first.
     words = graph.add("CumSum", graph.to(starts, np.int64), axis)
-    keep = graph.add("Less", words, graph.constant(tokenizer.max_tokens + 1))
+    is_long = _find_long_words(graph, is_border, starts, tokenizer.longest_word)
+    is_long = graph.add("Concat", zero, is_long, axis=0)
+    # Characters that have no effect would take time: those of long words after the first, and words
+    # beyond the maximum number of tokens, because each has at least one.
+    is_short = graph.equals(graph.add("Gather", is_long, words), 0)
+    matters = graph.add("Or", graph.add("Or", is_border, starts), is_short)
+    is_early = graph.add("Less", words, graph.constant(tokenizer.max_tokens + 1))
+    keep = graph.add("And", matters, is_early)
     codes, words = graph.add("Compress", codes, keep), graph.add("Compress", words, keep)
     is_border, starts = (graph.add("Compress", value, keep) for value in (is_border, starts))
     size = graph.size(codes)
@@ -341,15 +347,14 @@ def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: _
     is_reached = graph.to(graph.slice(reached, zero, size), np.bool_)
     is_inside = graph.add("And", is_reached, graph.add("Not", is_border))
 
-    # Words are counted from 1; 0 collects everything else.
+    # Word 0 collects everything that is not a gap.
     gaps = graph.add("And", is_inside, graph.add("Not", is_token))
     gap_words = graph.add("Where", gaps, words, graph.constant(0))
     count = graph.add("Add", graph.slice(words, graph.constant([-1]), graph.constant([2**31])), one)
     room = graph.add("ConstantOfShape", count, value=_zero())
     ones = graph.add("ConstantOfShape", size, value=_one())
     has_gap = graph.add("ScatterElements", room, gap_words, ones, axis=0)
-    is_long = _find_long_words(graph, is_border, starts, tokenizer.longest_word)
-    is_long = graph.add("Concat", zero, is_long, axis=0)
+    is_long = graph.slice(is_long, zero, count)
     is_bad = graph.to(graph.add("Gather", graph.add("Add", has_gap, is_long), words), np.bool_)
     emitted = graph.add(
         "Or",
