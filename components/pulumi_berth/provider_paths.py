@@ -15,6 +15,7 @@ PROVIDERS = (
     "BerthProvider",
     "BuiltImageProvider",
     "GatewayProvider",
+    "NamespaceClaimProvider",
     "SupervisorProvider",
 )
 """The provider classes of `MODULE`."""

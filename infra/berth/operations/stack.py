@@ -103,6 +103,7 @@ class Stack:
         Raises:
             OperationError: If the engine cannot read a resource.
         """
+        self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
         code, output = streamed._capture(
             None,
