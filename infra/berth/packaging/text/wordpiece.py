@@ -45,6 +45,8 @@ class WordPiece:
         vocabulary: Token -> its ID.
         characters: Character -> text that replaces it; see `read_character_table`.
         special: Special token that a text may contain -> its ID.
+        normalized: The same for tokens that normalized text may contain. They begin and end with a
+            character that is a word by itself.
         unknown: ID of a word that is not made of tokens.
         continuation: Prefix of a token that is not the first of its word.
         longest_word: Characters from which on a word is unknown, exclusively.
@@ -56,6 +58,7 @@ class WordPiece:
     vocabulary: Mapping[str, int]
     characters: Mapping[str, str]
     special: Mapping[str, int]
+    normalized: Mapping[str, int]
     unknown: int
     continuation: str
     longest_word: int
@@ -105,7 +108,8 @@ class _Numbers:
         self.codes = {c: _FIRST_CODE + place for place, c in enumerate(alphabet)}
         self.codes |= {" ": _BORDER, UNKNOWN: _UNKNOWN_CODE}
         self.special_code = _FIRST_CODE + len(alphabet)
-        self.code_count = self.special_code + len(tokenizer.special)
+        self.normalized_code = self.special_code + len(tokenizer.special)
+        self.code_count = self.normalized_code + len(tokenizer.normalized)
         # Classes 0 to 2 are those of most characters. Each character of a special token has its own
         # class, and the last classes are the special tokens.
         self.expansions: list[tuple[int, ...]] = [
@@ -126,16 +130,21 @@ class _Numbers:
                 known[expansion] = len(self.expansions)
                 self.expansions.append(expansion)
             self.classes[character] = known[expansion]
-        self.first_marked = len(self.expansions)
         for character in marked:
             text = tokenizer.characters.get(character, UNKNOWN)
             self.classes[character] = len(self.expansions)
             self.expansions.append(tuple(self.codes[c] for c in text))
-        self.marked = {c: place + 1 for place, c in enumerate(marked)}
         self.first_special = len(self.expansions)
         self.expansions += [
             (_BORDER, self.special_code + place, _BORDER) for place in range(len(tokenizer.special))
         ]
+
+    def read_pattern(self, token: str) -> tuple[int, ...]:
+        """Return the codes of a token in normalized text, without the borders at its sides."""
+        codes = [code for c in token for code in self.expansions[self.classes.get(c, 1)]]
+        if len(codes) < 3 or (codes[0], codes[-1]) != (_BORDER, _BORDER) or _UNKNOWN_CODE in codes:
+            raise PackageError(f"its added token {token!r} is recognized within words")
+        return tuple(codes[1:-1])
 
     def build_trie(self, tokenizer: WordPiece) -> _Trie:
         trie = _Trie()
@@ -145,7 +154,8 @@ class _Numbers:
                 trie.add(_AT_START, [self.codes[c] for c in token], token_id)
             if token.startswith(tokenizer.continuation) and token[cut:]:
                 trie.add(_LATER, [self.codes[c] for c in token[cut:]], token_id)
-        for place, token_id in enumerate(tokenizer.special.values()):
+        added = (*tokenizer.special.values(), *tokenizer.normalized.values())
+        for place, token_id in enumerate(added):
             trie.add(_AT_START, [self.special_code + place], token_id)
         if len(trie.edges) > _LONGEST_TOKEN:
             raise PackageError(
@@ -202,14 +212,30 @@ def _add_row(graph: GraphBuilder, row: str, tokenizer: WordPiece) -> tuple[str, 
     characters = graph.characters(row)
     classes = graph.lookup(characters, numbers.classes, _UNKNOWN_CLASS)
     classes = _add_rare_classes(graph, characters, classes, tokenizer)
-    if tokenizer.special:
-        classes = _replace_special(graph, classes, tokenizer, numbers)
+    classes = _replace(
+        graph,
+        classes,
+        {
+            tuple(numbers.classes[c] for c in token): numbers.first_special + place
+            for place, token in enumerate(tokenizer.special)
+        },
+        fill=_REMOVED,
+    )
     width = max(map(len, numbers.expansions))
     expansions = np.zeros((len(numbers.expansions), width), np.int64)
     for place, expansion in enumerate(numbers.expansions):
         expansions[place, : len(expansion)] = expansion
     spread = graph.reshape(graph.add("Gather", graph.constant(expansions), classes), -1)
     codes = graph.add("Compress", spread, graph.to(spread, np.bool_))
+    codes = _replace(
+        graph,
+        codes,
+        {
+            numbers.read_pattern(token): numbers.normalized_code + place
+            for place, token in enumerate(tokenizer.normalized)
+        },
+        fill=_BORDER,
+    )
     ids = _add_words(graph, codes, tokenizer, numbers)
     room = tokenizer.max_tokens - len(tokenizer.first) - len(tokenizer.last)
     ids = graph.slice(ids, graph.constant([0]), graph.constant([room]))
@@ -254,43 +280,51 @@ def _add_rare_classes(
     return graph.add("If", graph.to(some, np.bool_), **branches)
 
 
-def _replace_special(
-    graph: GraphBuilder, classes: str, tokenizer: WordPiece, numbers: _Numbers
+def _replace(
+    graph: GraphBuilder, numbers: str, tokens: Mapping[tuple[int, ...], int], *, fill: int
 ) -> str:
-    """Replace the characters of each special token by its class and by the class of nothing.
+    """Replace the numbers of each token by its own number and, from the second, by `fill`.
 
     Tokens are compared as one number each, whose digits are their characters.
     """
-    tokens = list(tokenizer.special)
+    if not tokens:
+        return numbers
     for token in tokens:
         for other in tokens:
-            overlap = any(token.endswith(other[:size]) for size in range(1, len(other)))
-            if token != other and (overlap or other in token):
-                raise PackageError(f"its added tokens {token!r} and {other!r} can overlap")
-    base = len(numbers.marked) + 1
+            starts = (other[:size] for size in range(1, len(other) + (token != other)))
+            if any(token[len(token) - len(start) :] == start for start in starts) or (
+                token != other and _contains(token, other)
+            ):
+                raise PackageError("two of its added tokens can overlap in a text")
+    used = sorted({number for token in tokens for number in token})
+    base = len(used) + 1
     lengths = sorted({len(token) for token in tokens})
     if base ** lengths[-1] >= 2**63:
-        raise PackageError(f"its added tokens are too long: {max(tokens, key=len)!r}")
+        raise PackageError(f"its longest added token has {lengths[-1]} characters, too many")
 
-    digits = np.zeros(len(numbers.expansions), np.int64)
-    digits[numbers.first_marked : numbers.first_special] = np.arange(1, base)
+    digit = {number: place + 1 for place, number in enumerate(used)}
+    digits = np.zeros(used[-1] + 2, np.int64)
+    digits[used] = np.arange(1, base)
     weights = np.array([[base**j if j < n else 0 for n in lengths] for j in range(lengths[-1])])
     keys = {
-        sum(numbers.marked[c] * base**j for j, c in enumerate(token)): place + 1
+        sum(digit[number] * base**j for j, number in enumerate(token)): place + 1
         for place, token in enumerate(tokens)
     }
-    size = graph.size(classes)
+    size = graph.size(numbers)
     window = graph.add(
         "Add", graph.reshape(graph.count_up(size), -1, 1), graph.constant(range(lengths[-1]))
     )
-    padded = graph.add("Concat", classes, graph.constant([0] * lengths[-1]), axis=0)
-    values = graph.add("Gather", graph.add("Gather", graph.constant(digits), padded), window)
+    last_digit = graph.constant(len(digits) - 1)
+    known = graph.add("Where", graph.add("Less", numbers, last_digit), numbers, last_digit)
+    values = graph.add("Gather", graph.constant(digits), known)
+    padded = graph.add("Concat", values, graph.constant([0] * lengths[-1]), axis=0)
+    values = graph.add("Gather", padded, window)
     found = graph.lookup(graph.add("MatMul", values, graph.constant(weights)), keys, 0)
-    token = graph.reduce("ReduceMax", found, 1)
-    sizes = graph.constant([0, *map(len, tokens)])
+    which = graph.reduce("ReduceMax", found, 1)
+    sizes = graph.constant([0, *(len(token) for token in tokens)])
     # A token ends where it starts, plus its length. What is not a token ends in the last place.
-    ends = graph.add("Add", graph.count_up(size), graph.add("Gather", sizes, token))
-    is_token = graph.to(token, np.bool_)
+    ends = graph.add("Add", graph.count_up(size), graph.add("Gather", sizes, which))
+    is_token = graph.to(which, np.bool_)
     last = graph.add("Add", size, graph.constant([lengths[-1]]))
     one = graph.constant([1])
     places = graph.add("Where", is_token, ends, last)
@@ -303,9 +337,14 @@ def _replace_special(
         graph.add("CumSum", graph.to(is_token, np.int64), axis),
         graph.add("CumSum", graph.slice(ended, graph.constant([0]), size), axis),
     )
-    rest = graph.add("Where", graph.to(open_now, np.bool_), graph.constant(0), classes)
-    special = graph.add("Add", token, graph.constant(numbers.first_special - 1))
-    return graph.add("Where", is_token, special, rest)
+    rest = graph.add("Where", graph.to(open_now, np.bool_), graph.constant(fill), numbers)
+    replacements = graph.add("Gather", graph.constant([0, *tokens.values()]), which)
+    return graph.add("Where", is_token, replacements, rest)
+
+
+def _contains(token: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    places = range(len(token) - len(other) + 1)
+    return any(token[place : place + len(other)] == other for place in places)
 
 
 def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: _Numbers) -> str:
