@@ -14,7 +14,8 @@ from berth.packaging.text import heads
 from berth.packaging.text.corpus import COUNT, build_corpus
 from berth.packaging.text.folder import TextFolder
 from berth.packaging.text.graph import OLDEST_OPSET, GraphBuilder
-from berth.packaging.text.wordpiece import WordPiece, add_wordpiece
+from berth.packaging.text.vocabulary import WordPiece
+from berth.packaging.text.wordpiece import add_wordpiece
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto

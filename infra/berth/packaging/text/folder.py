@@ -8,7 +8,7 @@ from typing import Any
 
 from berth.packaging.errors import PackageError, first_line
 from berth.packaging.text.characters import find_reordered_marks, read_character_table
-from berth.packaging.text.wordpiece import WordPiece
+from berth.packaging.text.vocabulary import WordPiece
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
