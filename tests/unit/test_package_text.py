@@ -137,6 +137,20 @@ def test_token_ids_equal_those_of_hugging_face(
     assert prove_tokenizer(text_folder, TEXTS) >= COUNT
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_tokens_in_normalized_text_are_recognized(lowercase: bool, tmp_path: Path) -> None:
+    definition = define_tokenizer(build_vocabulary(["<unk>", "</s>"]), lowercase=lowercase)
+    for content in ("<unk>", "</s>"):
+        token = definition["added_tokens"][4] | {"normalized": True, "content": content}
+        token["id"] = definition["model"]["vocab"][content]
+        definition["added_tokens"].append(token)
+    text_folder = read_text_folder(write_folder(tmp_path / "hf", tokenizer=definition))
+    forms = ["a<UNK>b", "< unk>", "<unk", "<u\0nk></S></s>", "<<unk>>", "[SEP]<unk>[SEP]", "<ünk>"]
+
+    assert prove_tokenizer(text_folder, forms) >= COUNT
+
+
 def test_proof_fails_for_operators_that_differ(tmp_path: Path) -> None:
     right = read_text_folder(write_folder(tmp_path / "hf"))
     wrong = replace(right, wordpiece=replace(right.wordpiece, longest_word=99))
@@ -305,7 +319,7 @@ NFC = {"type": "NFC"}
         ({"tokenizer": _change(define_tokenizer(), normalizer=NFC)}, "normalizer NFC"),
         ({"tokenizer": _change(define_tokenizer(), pre_tokenizer=SPLIT)}, "pre-tokenizer White"),
         ({"tokenizer": _change_added(single_word=True)}, "recognized only as a word"),
-        ({"tokenizer": _change_added(normalized=True)}, "recognized after normalization"),
+        ({"tokenizer": _change_added(normalized=True, content="mask")}, "recognized within words"),
         ({"tokenizer": _change_added(content="]SEP")}, "can overlap"),
         ({"tokenizer_config": {"do_lower_case": False}}, "do_lower_case: False, but"),
         ({"tokenizer_config": {"padding_side": "left"}}, "padding_side: left"),

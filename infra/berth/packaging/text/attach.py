@@ -14,7 +14,8 @@ from berth.packaging.text import heads
 from berth.packaging.text.corpus import COUNT, build_corpus
 from berth.packaging.text.folder import TextFolder
 from berth.packaging.text.graph import OLDEST_OPSET, GraphBuilder
-from berth.packaging.text.wordpiece import WordPiece, add_wordpiece
+from berth.packaging.text.vocabulary import WordPiece
+from berth.packaging.text.wordpiece import add_wordpiece
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -65,7 +66,8 @@ def prove_tokenizer(folder: TextFolder, texts: Sequence[str]) -> int:
     """
     wordpiece = folder.wordpiece
     tokens = [token for token in wordpiece.vocabulary if token not in wordpiece.special]
-    corpus = [*texts, *build_corpus(sorted(tokens), sorted(wordpiece.special), _PROVEN_TEXTS)]
+    special = sorted([*wordpiece.special, *wordpiece.normalized])
+    corpus = [*texts, *build_corpus(sorted(tokens), special, _PROVEN_TEXTS)]
     session = load_session(_build_tokenizer(wordpiece).SerializeToString())
     for start in range(0, len(corpus), _PROVEN_AT_ONCE):
         part = corpus[start : start + _PROVEN_AT_ONCE]

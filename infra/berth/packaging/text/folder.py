@@ -8,7 +8,7 @@ from typing import Any
 
 from berth.packaging.errors import PackageError, first_line
 from berth.packaging.text.characters import find_reordered_marks, read_character_table
-from berth.packaging.text.wordpiece import WordPiece
+from berth.packaging.text.vocabulary import WordPiece
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
@@ -111,10 +111,12 @@ def _read(directory: Path) -> TextFolder:
         raise PackageError(
             f"its normalizer may change the order of the characters {', '.join(map(ascii, marks))}"
         )
+    special, normalized = _read_added_tokens(definition, tokenizer)
     wordpiece = WordPiece(
         vocabulary=vocabulary,
         characters=characters,
-        special=_read_added_tokens(definition),
+        special=special,
+        normalized=normalized,
         unknown=vocabulary[model["unk_token"]],
         continuation=model["continuing_subword_prefix"],
         longest_word=model["max_input_chars_per_word"],
@@ -174,21 +176,23 @@ def _check_settings(
         )
 
 
-def _read_added_tokens(definition: Mapping[str, Any]) -> dict[str, int]:
-    """Return the tokens that are recognized in text, such as [SEP].
+def _read_added_tokens(
+    definition: Mapping[str, Any], tokenizer: Any
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the tokens that are recognized in text, such as [SEP], and in normalized text.
 
     Space at their sides (lstrip, rstrip) is irrelevant, because words end there anyway.
     """
-    found = {}
+    special, normalized = {}, {}
     for token in definition["added_tokens"]:
+        content = token["content"]
         if token["single_word"]:
-            raise PackageError(f"its added token {token['content']!r} is recognized only as a word")
-        if token["normalized"] and definition["normalizer"]:
-            raise PackageError(
-                f"its added token {token['content']!r} is recognized after normalization"
-            )
-        found[token["content"]] = token["id"]
-    return found
+            raise PackageError(f"its added token {content!r} is recognized only as a word")
+        if token["normalized"] and tokenizer.normalizer is not None:
+            normalized[tokenizer.normalizer.normalize_str(content)] = token["id"]
+        else:
+            special[content] = token["id"]
+    return special, normalized
 
 
 def _read_template(

@@ -14,145 +14,24 @@ A row is tokenized in these steps. Each is a fixed number of operators, whatever
 6. Truncate, and add the tokens at the beginning and the end.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 
 from berth.packaging.errors import PackageError
 from berth.packaging.text.characters import UNKNOWN, build_class
 from berth.packaging.text.graph import GraphBuilder
-
-_BORDER = 1
-_UNKNOWN_CODE = 2
-_FIRST_CODE = 3
-
-# Classes of characters: removed, unknown, and an unknown word by itself.
-_REMOVED, _UNKNOWN_CLASS, _ISOLATED = 0, 1, 2
-
-# States of the trie: nowhere, and before the first character of a word and of a later token.
-_NOWHERE, _AT_START, _LATER = 0, 1, 2
-
-# Each character of the longest token costs one operator.
-_LONGEST_TOKEN = 200
-
-
-@dataclass(frozen=True)
-class WordPiece:
-    """A WordPiece tokenizer.
-
-    Attributes:
-        vocabulary: Token -> its ID.
-        characters: Character -> text that replaces it; see `read_character_table`.
-        special: Special token that a text may contain -> its ID.
-        unknown: ID of a word that is not made of tokens.
-        continuation: Prefix of a token that is not the first of its word.
-        longest_word: Characters from which on a word is unknown, exclusively.
-        first, last: IDs before and after those of the text.
-        padding: ID that fills up shorter rows.
-        max_tokens: Maximum number of IDs, with `first` and `last`.
-    """
-
-    vocabulary: Mapping[str, int]
-    characters: Mapping[str, str]
-    special: Mapping[str, int]
-    unknown: int
-    continuation: str
-    longest_word: int
-    first: Sequence[int]
-    last: Sequence[int]
-    padding: int
-    max_tokens: int
-
-
-@dataclass
-class _Trie:
-    """A tree of the characters of tokens.
-
-    Attributes:
-        states: Number of states.
-        edges: For each distance from the start, (state, code) -> next state.
-        ends: State -> length and ID of the token that ends there.
-    """
-
-    states: int = 3
-    edges: list[dict[tuple[int, int], int]] = field(default_factory=list)
-    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, root: int, codes: Sequence[int], token_id: int) -> None:
-        state = root
-        for distance, code in enumerate(codes):
-            if distance == len(self.edges):
-                self.edges.append({})
-            edges = self.edges[distance]
-            if (state, code) not in edges:
-                edges[state, code] = self.states
-                self.states += 1
-            state = edges[state, code]
-        self.ends[state] = (len(codes), token_id)
-
-
-class _Numbers:
-    """The numbers of characters: in normalized text (codes), and in the original text (classes)."""
-
-    def __init__(self, tokenizer: WordPiece) -> None:
-        cut = len(tokenizer.continuation)
-        tokens = tokenizer.vocabulary
-        alphabet = sorted(
-            {c for token in tokens for c in token}
-            | {c for t in tokens if t.startswith(tokenizer.continuation) for c in t[cut:]}
-        )
-        self.codes = {c: _FIRST_CODE + place for place, c in enumerate(alphabet)}
-        self.codes |= {" ": _BORDER, UNKNOWN: _UNKNOWN_CODE}
-        self.special_code = _FIRST_CODE + len(alphabet)
-        self.code_count = self.special_code + len(tokenizer.special)
-        # Classes 0 to 2 are those of most characters. Each character of a special token has its own
-        # class, and the last classes are the special tokens.
-        self.expansions: list[tuple[int, ...]] = [
-            (),
-            (_UNKNOWN_CODE,),
-            (_BORDER, _UNKNOWN_CODE, _BORDER),
-        ]
-        self.classes: dict[str, int] = {}
-        known = {expansion: place for place, expansion in enumerate(self.expansions)}
-        marked = sorted({c for token in tokenizer.special for c in token})
-        for character, text in tokenizer.characters.items():
-            if character in marked:
-                continue
-            expansion = tuple(self.codes[c] for c in text)
-            if known.get(expansion, _ISOLATED + 1) <= _ISOLATED:
-                continue  # Regular expressions find these characters: they are too many for a list.
-            if expansion not in known:
-                known[expansion] = len(self.expansions)
-                self.expansions.append(expansion)
-            self.classes[character] = known[expansion]
-        self.first_marked = len(self.expansions)
-        for character in marked:
-            text = tokenizer.characters.get(character, UNKNOWN)
-            self.classes[character] = len(self.expansions)
-            self.expansions.append(tuple(self.codes[c] for c in text))
-        self.marked = {c: place + 1 for place, c in enumerate(marked)}
-        self.first_special = len(self.expansions)
-        self.expansions += [
-            (_BORDER, self.special_code + place, _BORDER) for place in range(len(tokenizer.special))
-        ]
-
-    def build_trie(self, tokenizer: WordPiece) -> _Trie:
-        trie = _Trie()
-        cut = len(tokenizer.continuation)
-        for token, token_id in tokenizer.vocabulary.items():
-            if token:
-                trie.add(_AT_START, [self.codes[c] for c in token], token_id)
-            if token.startswith(tokenizer.continuation) and token[cut:]:
-                trie.add(_LATER, [self.codes[c] for c in token[cut:]], token_id)
-        for place, token_id in enumerate(tokenizer.special.values()):
-            trie.add(_AT_START, [self.special_code + place], token_id)
-        if len(trie.edges) > _LONGEST_TOKEN:
-            raise PackageError(
-                f"its longest token has {len(trie.edges)} characters; at most {_LONGEST_TOKEN} are "
-                "supported"
-            )
-        return trie
+from berth.packaging.text.vocabulary import (
+    AT_START,
+    BORDER,
+    ISOLATED,
+    LATER,
+    NOWHERE,
+    REMOVED,
+    UNKNOWN_CLASS,
+    Numbers,
+    WordPiece,
+)
 
 
 def add_wordpiece(graph: GraphBuilder, texts: str, tokenizer: WordPiece) -> tuple[str, str]:
@@ -198,18 +77,34 @@ def add_wordpiece(graph: GraphBuilder, texts: str, tokenizer: WordPiece) -> tupl
 
 
 def _add_row(graph: GraphBuilder, row: str, tokenizer: WordPiece) -> tuple[str, str]:
-    numbers = _Numbers(tokenizer)
+    numbers = Numbers(tokenizer)
     characters = graph.characters(row)
-    classes = graph.lookup(characters, numbers.classes, _UNKNOWN_CLASS)
+    classes = graph.lookup(characters, numbers.classes, UNKNOWN_CLASS)
     classes = _add_rare_classes(graph, characters, classes, tokenizer)
-    if tokenizer.special:
-        classes = _replace_special(graph, classes, tokenizer, numbers)
+    classes = _replace(
+        graph,
+        classes,
+        {
+            tuple(numbers.classes[c] for c in token): numbers.first_special + place
+            for place, token in enumerate(tokenizer.special)
+        },
+        fill=REMOVED,
+    )
     width = max(map(len, numbers.expansions))
     expansions = np.zeros((len(numbers.expansions), width), np.int64)
     for place, expansion in enumerate(numbers.expansions):
         expansions[place, : len(expansion)] = expansion
     spread = graph.reshape(graph.add("Gather", graph.constant(expansions), classes), -1)
     codes = graph.add("Compress", spread, graph.to(spread, np.bool_))
+    codes = _replace(
+        graph,
+        codes,
+        {
+            numbers.read_pattern(token): numbers.normalized_code + place
+            for place, token in enumerate(tokenizer.normalized)
+        },
+        fill=BORDER,
+    )
     ids = _add_words(graph, codes, tokenizer, numbers)
     room = tokenizer.max_tokens - len(tokenizer.first) - len(tokenizer.last)
     ids = graph.slice(ids, graph.constant([0]), graph.constant([room]))
@@ -231,9 +126,9 @@ def _add_rare_classes(
     listed = {c for token in tokenizer.special for c in token}
     groups = {
         place: [c for c, text in tokenizer.characters.items() if text == wanted and c not in listed]
-        for place, wanted in ((_REMOVED, ""), (_ISOLATED, f" {UNKNOWN} "))
+        for place, wanted in ((REMOVED, ""), (ISOLATED, f" {UNKNOWN} "))
     }
-    is_rare = graph.equals(classes, _UNKNOWN_CLASS)
+    is_rare = graph.equals(classes, UNKNOWN_CLASS)
     some = graph.reduce(
         "ReduceMax",
         graph.add("Concat", graph.to(is_rare, np.int64), graph.constant([0]), axis=0),
@@ -254,43 +149,51 @@ def _add_rare_classes(
     return graph.add("If", graph.to(some, np.bool_), **branches)
 
 
-def _replace_special(
-    graph: GraphBuilder, classes: str, tokenizer: WordPiece, numbers: _Numbers
+def _replace(
+    graph: GraphBuilder, numbers: str, tokens: Mapping[tuple[int, ...], int], *, fill: int
 ) -> str:
-    """Replace the characters of each special token by its class and by the class of nothing.
+    """Replace the numbers of each token by its own number and, from the second, by `fill`.
 
     Tokens are compared as one number each, whose digits are their characters.
     """
-    tokens = list(tokenizer.special)
+    if not tokens:
+        return numbers
     for token in tokens:
         for other in tokens:
-            overlap = any(token.endswith(other[:size]) for size in range(1, len(other)))
-            if token != other and (overlap or other in token):
-                raise PackageError(f"its added tokens {token!r} and {other!r} can overlap")
-    base = len(numbers.marked) + 1
+            starts = (other[:size] for size in range(1, len(other) + (token != other)))
+            if any(token[len(token) - len(start) :] == start for start in starts) or (
+                token != other and _contains(token, other)
+            ):
+                raise PackageError("two of its added tokens can overlap in a text")
+    used = sorted({number for token in tokens for number in token})
+    base = len(used) + 1
     lengths = sorted({len(token) for token in tokens})
     if base ** lengths[-1] >= 2**63:
-        raise PackageError(f"its added tokens are too long: {max(tokens, key=len)!r}")
+        raise PackageError(f"its longest added token has {lengths[-1]} characters, too many")
 
-    digits = np.zeros(len(numbers.expansions), np.int64)
-    digits[numbers.first_marked : numbers.first_special] = np.arange(1, base)
+    digit = {number: place + 1 for place, number in enumerate(used)}
+    digits = np.zeros(used[-1] + 2, np.int64)
+    digits[used] = np.arange(1, base)
     weights = np.array([[base**j if j < n else 0 for n in lengths] for j in range(lengths[-1])])
     keys = {
-        sum(numbers.marked[c] * base**j for j, c in enumerate(token)): place + 1
+        sum(digit[number] * base**j for j, number in enumerate(token)): place + 1
         for place, token in enumerate(tokens)
     }
-    size = graph.size(classes)
+    size = graph.size(numbers)
     window = graph.add(
         "Add", graph.reshape(graph.count_up(size), -1, 1), graph.constant(range(lengths[-1]))
     )
-    padded = graph.add("Concat", classes, graph.constant([0] * lengths[-1]), axis=0)
-    values = graph.add("Gather", graph.add("Gather", graph.constant(digits), padded), window)
+    last_digit = graph.constant(len(digits) - 1)
+    known = graph.add("Where", graph.add("Less", numbers, last_digit), numbers, last_digit)
+    values = graph.add("Gather", graph.constant(digits), known)
+    padded = graph.add("Concat", values, graph.constant([0] * lengths[-1]), axis=0)
+    values = graph.add("Gather", padded, window)
     found = graph.lookup(graph.add("MatMul", values, graph.constant(weights)), keys, 0)
-    token = graph.reduce("ReduceMax", found, 1)
-    sizes = graph.constant([0, *map(len, tokens)])
+    which = graph.reduce("ReduceMax", found, 1)
+    sizes = graph.constant([0, *(len(token) for token in tokens)])
     # A token ends where it starts, plus its length. What is not a token ends in the last place.
-    ends = graph.add("Add", graph.count_up(size), graph.add("Gather", sizes, token))
-    is_token = graph.to(token, np.bool_)
+    ends = graph.add("Add", graph.count_up(size), graph.add("Gather", sizes, which))
+    is_token = graph.to(which, np.bool_)
     last = graph.add("Add", size, graph.constant([lengths[-1]]))
     one = graph.constant([1])
     places = graph.add("Where", is_token, ends, last)
@@ -303,19 +206,24 @@ def _replace_special(
         graph.add("CumSum", graph.to(is_token, np.int64), axis),
         graph.add("CumSum", graph.slice(ended, graph.constant([0]), size), axis),
     )
-    rest = graph.add("Where", graph.to(open_now, np.bool_), graph.constant(0), classes)
-    special = graph.add("Add", token, graph.constant(numbers.first_special - 1))
-    return graph.add("Where", is_token, special, rest)
+    rest = graph.add("Where", graph.to(open_now, np.bool_), graph.constant(fill), numbers)
+    replacements = graph.add("Gather", graph.constant([0, *tokens.values()]), which)
+    return graph.add("Where", is_token, replacements, rest)
 
 
-def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: _Numbers) -> str:
+def _contains(token: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    places = range(len(token) - len(other) + 1)
+    return any(token[place : place + len(other)] == other for place in places)
+
+
+def _add_words(graph: GraphBuilder, codes: str, tokenizer: WordPiece, numbers: Numbers) -> str:
     """Return the IDs of normalized text."""
     axis, zero, one = graph.constant(0), graph.constant([0]), graph.constant([1])
     # The text ends with a border.
     codes = graph.add("Concat", codes, one, axis=0)
     before = graph.add("Concat", one, codes, axis=0)
-    is_border = graph.equals(codes, _BORDER)
-    was_border = graph.equals(graph.slice(before, zero, graph.size(codes)), _BORDER)
+    is_border = graph.equals(codes, BORDER)
+    was_border = graph.equals(graph.slice(before, zero, graph.size(codes)), BORDER)
     starts = graph.add("And", was_border, graph.add("Not", is_border))
     # Words are counted from 1; 0 is before the first.
     words = graph.add("CumSum", graph.to(starts, np.int64), axis)
@@ -382,7 +290,7 @@ def _find_long_words(graph: GraphBuilder, is_border: str, starts: str, longest: 
 
 
 def _add_longest_tokens(
-    graph: GraphBuilder, codes: str, starts: str, tokenizer: WordPiece, numbers: _Numbers
+    graph: GraphBuilder, codes: str, starts: str, tokenizer: WordPiece, numbers: Numbers
 ) -> tuple[str, str]:
     """Return the length (0: none) and the ID of the longest token at each position."""
     trie = numbers.build_trie(tokenizer)
@@ -392,7 +300,7 @@ def _add_longest_tokens(
     ranked = sorted(trie.ends.items(), key=lambda end: (end[1][0], end[0]))
     ranks = {state * base: place + 1 for place, (state, _) in enumerate(ranked)}
     size = graph.size(codes)
-    padded = graph.add("Concat", codes, graph.constant([_BORDER] * len(trie.edges)), axis=0)
+    padded = graph.add("Concat", codes, graph.constant([BORDER] * len(trie.edges)), axis=0)
     window = graph.add(
         "Add",
         graph.constant(np.arange(len(trie.edges)).reshape(-1, 1)),
@@ -400,13 +308,13 @@ def _add_longest_tokens(
     )
     columns = graph.split(graph.add("Gather", padded, window), len(trie.edges))
     state = graph.add(
-        "Where", starts, graph.constant(_AT_START * base), graph.constant(_LATER * base)
+        "Where", starts, graph.constant(AT_START * base), graph.constant(LATER * base)
     )
     state = graph.reshape(state, 1, -1)
     states = []
     for column, edges in zip(columns, trie.edges, strict=True):
         table = {state * base + code: to * base for (state, code), to in edges.items()}
-        state = graph.lookup(graph.add("Add", state, column), table, _NOWHERE)
+        state = graph.lookup(graph.add("Add", state, column), table, NOWHERE)
         states.append(state)
     rank = graph.lookup(graph.add("Concat", *states, axis=0), ranks, 0)
     best = graph.reduce("ReduceMax", rank, 0)
