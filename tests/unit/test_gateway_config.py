@@ -188,7 +188,7 @@ def test_whole_numbers_survive_the_floats_of_pulumi(config: GatewayConfig) -> No
             return {key: to_floats(item) for key, item in value.items()}
         if isinstance(value, list):
             return [to_floats(item) for item in value]
-        return float(value) if isinstance(value, int) else value
+        return float(value) if type(value) is int else value
 
     restored = convert_config(to_floats(msgspec.to_builtins(config)))
     assert encode_config(restored) == encode_config(config)
