@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,13 @@ from berth_protocol.paths import METRICS, Operation, Route, model_path, parse_pa
 from berth_serving.data_plane import DataPlane
 from berth_serving.http import docs_page
 from berth_serving.http.body import BodyReader
+from berth_serving.http.content_coding import (
+    MIN_COMPRESSED_BYTES,
+    accepts_gzip,
+    compress,
+    inflate,
+    read_content_coding,
+)
 from berth_serving.http.openapi import build_document
 from berth_serving.http.request import read_json_length, read_request
 from berth_serving.http.response import (
@@ -59,6 +67,7 @@ class App:
         self._metrics = metrics
         self._token = settings.token
         self._max_batch = settings.max_batch
+        self._max_body_bytes = settings.max_body_bytes
         self._codec = ThreadPoolExecutor(1, thread_name_prefix="codec")
         self._trace = trace
         self._body_reader = BodyReader(
@@ -166,7 +175,13 @@ class App:
                 raise RequestError(
                     401, "Direct access is not allowed. Send the request to the gateway."
                 )
+            coding = read_content_coding(headers)
             body = await self._body_reader.read(headers, receive)
+            if coding is not None:
+                # Even a short body can be long when it is inflated, so a thread inflates it.
+                body = await self._run_codec(
+                    sys.maxsize, inflate, body, coding, self._max_body_bytes
+                )
             json_length = read_json_length(headers, body)
             request = await self._run_codec(
                 len(body), read_request, body, json_length, self._plane.model, self._max_batch
@@ -179,9 +194,12 @@ class App:
             response_size = check_response_size(request, arrays, self._plane.response_bytes)
             if size + response_size > _RETURNED_BYTES:
                 self._plane.return_memory_later()
-            return await self._run_codec(
+            response = await self._run_codec(
                 response_size, inference_response, self._plane.model, request, arrays
             )
+            if len(response.body) >= MIN_COMPRESSED_BYTES and accepts_gzip(headers):
+                response = await self._run_codec(len(response.body), compress, response)
+            return response
         except ModelRejectedError as error:
             log_event(
                 _LOG,
