@@ -50,7 +50,7 @@ class ReplicaArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceArgs:
-    """Resources of each replica. `LocalHosting` sets no limits."""
+    """Resources of each replica. `LocalHosting` enforces only `memory`, and only for requests."""
 
     cpu: pulumi.Input[str] | None = None
     """CPU cores that are reserved, as a Kubernetes quantity. Defaults to `1`."""
@@ -58,7 +58,8 @@ class ResourceArgs:
     """CPU cores that the replica may use while its node has them. Defaults to `cpu`. A higher limit
     shortens the start."""
     memory: pulumi.Input[str] | None = None
-    """Memory, as a Kubernetes quantity, as both request and limit. Defaults to `512Mi`."""
+    """Memory, as a Kubernetes quantity, as both request and limit. Defaults to `512Mi`. The berth
+    refuses a request that needs more than is left of it."""
     gpus: int | None = None
     """GPUs. Defaults to 0."""
 

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass, replace
 
+import pulumi
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSettings:
@@ -10,7 +12,8 @@ class ServingSettings:
     workers: int | None = None
     """Worker processes. Each loads the whole model into memory. Defaults to 1."""
     threads: int | None = None
-    """Requests that each worker runs at the same time. Defaults to 4."""
+    """Requests that each worker runs at the same time. Defaults to the CPU cores that the berth may
+    use, divided by `workers`."""
     intra_op_threads: int | None = None
     """Threads that run one request. Defaults to 1."""
     max_batch: int | None = None
@@ -31,7 +34,7 @@ class ServingSettings:
     """Time limit for in-flight requests to finish at shutdown, in seconds. Defaults to 30."""
 
     def with_defaults(self) -> dict[str, float]:
-        """Return the value of each field."""
+        """Return the value of each field, except of those whose default the berth finds out."""
         own = {name: value for name, value in asdict(self).items() if value is not None}
         return _DEFAULTS | own
 
@@ -39,6 +42,17 @@ class ServingSettings:
         """Return the settings with a body size that is not above another limit, in bytes."""
         own = int(self.with_defaults()["max_body_bytes"])
         return replace(self, max_body_bytes=min(own, max_body_bytes))
+
+    @staticmethod
+    def memory_environment(memory: pulumi.Input[str] | None) -> pulumi.Output[dict[str, str]]:
+        """Return the variable with the memory that a berth may use, for a Kubernetes quantity.
+
+        A container learns it from its control group. A process without a container gets it here, so
+        that it refuses the same requests.
+        """
+        return pulumi.Output.from_input("512Mi" if memory is None else memory).apply(
+            lambda text: {"BERTH_MEMORY_BYTES": str(_parse_quantity(text))}
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the serving program, `BERTH_<FIELD>`."""
@@ -48,9 +62,20 @@ class ServingSettings:
         }
 
 
+_UNITS = {
+    **{"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40},
+    **{"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
+}
+
+
+def _parse_quantity(text: str) -> int:
+    """Return the bytes of a Kubernetes quantity of memory, such as `512Mi`."""
+    digits = text.rstrip("kKMGTi")
+    return int(float(digits) * _UNITS.get(text[len(digits) :], 1))
+
+
 _DEFAULTS: dict[str, float] = {
     "workers": 1,
-    "threads": 4,
     "intra_op_threads": 1,
     "max_batch": 1024,
     "queue": 256,

@@ -1,6 +1,7 @@
 """The data plane: runs one model version for every transport."""
 
 import logging
+import sys
 from collections.abc import Mapping
 
 import onnxruntime
@@ -8,15 +9,21 @@ import onnxruntime
 from berth_protocol.messages import ModelMetadata, ServerMetadata
 from berth_protocol.row_independence import TOLERANCE, explain_row_dependence
 from berth_serving import __version__
+from berth_serving.memory import limit_growth, read_resident_bytes, return_memory
+from berth_serving.memory_estimate import learn_memory
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, count_elements
-from berth_serving.scheduler import Scheduler
-from berth_serving.settings import Settings
+from berth_serving.scheduler import MemoryLimits, Scheduler
+from berth_serving.settings import BODY_MEMORY_SHARE, Settings
 from berth_serving.tensors import Array
 
 _LOG = logging.getLogger("berth")
 # TF32 has three decimal digits, and a GPU selects other kernels for other numbers of rows.
 _GPU_TOLERANCE = 1e-2
+
+# Share of the process's memory for Python, the HTTP server and the unevenness of the heap.
+_MARGIN_SHARE = 16
+_MIN_GROWTH_BYTES = 64 << 20
 
 SERVER_NAME = "berth"
 EXTENSIONS = ["binary_tensor_data"]
@@ -31,6 +38,7 @@ class DataPlane:
     Attributes:
         model: The model version.
         run_seconds: Duration of a warm run of the example.
+        response_bytes: Bytes that the conversion of one response may take.
         is_ready: Whether new requests are welcome. False once the shutdown has begun.
         request_count: Number of inference requests so far.
 
@@ -48,6 +56,7 @@ class DataPlane:
         model.run(example, tuple(model.outputs))
         batch_size = _choose_batch_size(model, settings.batch_size, example)
         self.run_seconds = model.time_run(example)
+        limits = _learn_memory_limits(model, settings, example)
         self._scheduler = Scheduler(
             model,
             threads=settings.threads,
@@ -56,6 +65,7 @@ class DataPlane:
             deadline_seconds=settings.deadline_seconds,
             loop_seconds=settings.loop_threshold_ms / 1000,
             seconds_per_element=self.run_seconds / count_elements(example),
+            memory=limits,
             observe_run=self._observe_run,
             observe_queue=metrics.queue.labels(*labels).set,
         )
@@ -66,6 +76,7 @@ class DataPlane:
             onnxruntime.__version__,
             model.providers[0],
         ).set(1)
+        self.response_bytes = sys.maxsize if limits is None else limits.run_bytes
         self.is_ready = True
         self.request_count = 0
 
@@ -95,6 +106,10 @@ class DataPlane:
             return self._scheduler.run_in_loop(feeds, outputs)
         return await self._scheduler.run_in_thread(feeds, outputs)
 
+    def return_memory_later(self) -> None:
+        """Return freed memory to the operating system when the current requests are complete."""
+        self._scheduler.return_memory_later()
+
     def cancel_requests(self) -> None:
         """Reject every unfinished request, because the grace period is over."""
         self._scheduler.cancel_all()
@@ -106,6 +121,42 @@ class DataPlane:
     def _observe_run(self, rows: int, seconds: float) -> None:
         self._batch.observe(rows)
         self._inference.observe(seconds)
+
+
+def _learn_memory_limits(
+    model: Model, settings: Settings, example: Mapping[str, Array]
+) -> MemoryLimits | None:
+    """Return the limits for requests, from the memory that the process and a run take.
+
+    Without a limit for the process, or where the system does not report memory, return None.
+    """
+    if settings.memory_bytes is None:
+        return None
+    limit = settings.memory_bytes // settings.workers
+    # A run that takes far too much must end in an error while it is measured, too.
+    return_memory()
+    resident = read_resident_bytes()
+    if resident is None:
+        return None
+    limit_growth(max(_MIN_GROWTH_BYTES, limit - resident))
+    estimate = learn_memory(model, example, settings.max_batch)
+    return_memory()
+    resident = read_resident_bytes() or resident
+    if estimate is None:
+        return None
+    bodies = min(settings.body_memory_bytes, limit // BODY_MEMORY_SHARE)
+    run_bytes = limit - resident - bodies - limit // _MARGIN_SHARE
+    if run_bytes < _MIN_GROWTH_BYTES // 4:
+        _LOG.warning(
+            "The loaded model takes %d MiB of %d MiB of memory, which leaves little for requests."
+            " Raise resources.memory.",
+            resident >> 20,
+            limit >> 20,
+        )
+        run_bytes = _MIN_GROWTH_BYTES // 4
+    limit_growth(max(_MIN_GROWTH_BYTES, limit - resident))
+    _LOG.debug("Memory of a run: %s; %d MiB for all requests", estimate, run_bytes >> 20)
+    return MemoryLimits(run_bytes, bodies, estimate.estimate)
 
 
 def _choose_batch_size(model: Model, batch_size: int, example: Mapping[str, Array]) -> int:

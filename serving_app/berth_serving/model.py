@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from berth_protocol.errors import RequestError, overload_error
+from berth_protocol.errors import RequestError
 from berth_protocol.messages import TensorMetadata
 from berth_protocol.model_card import (
     MODEL_FILE,
@@ -21,6 +21,8 @@ from berth_protocol.model_card import (
 )
 from berth_protocol.operators import OperatorsError, find_libraries
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
+from berth_serving.memory import use_shared_arena
+from berth_serving.run_failure import ModelRejectedError
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 
@@ -34,6 +36,17 @@ _MAX_DIM = 2**31
 
 class ModelError(RuntimeError):
     """A model that cannot be served."""
+
+
+class MemoryExceededError(RequestError):
+    """A run needs more memory than there is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            413,
+            "The model needs more memory for this request than the berth has. Send fewer or"
+            " shorter rows in each request, or raise resources.memory.",
+        )
 
 
 @dataclass(frozen=True)
@@ -129,16 +142,12 @@ class Model:
             return list(self._session.run(list(outputs), dict(feeds), options))
         except (ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.Fail) as error:
             if "alloc" in str(error).lower():
-                raise overload_error(
-                    "Not enough memory to run this request. Retry later, or send fewer rows."
-                ) from error
+                raise MemoryExceededError from error
             # The example ran at startup, so these values are the cause, such as an index out of
             # range or lengths that do not match.
-            raise RequestError(
-                400,
-                "The model cannot run these input values. Check that they are in the ranges that"
-                " the model expects.",
-            ) from error
+            raise ModelRejectedError(str(error), feeds) from error
+        except MemoryError as error:
+            raise MemoryExceededError from error
 
     def time_run(self, feeds: Mapping[str, Array]) -> float:
         """Return the duration of the fastest of several runs, in seconds."""
@@ -196,6 +205,7 @@ def _build_session_options(settings: Settings) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
     options.log_severity_level = _LOG_FATAL
+    use_shared_arena(options)
     return options
 
 
@@ -244,5 +254,15 @@ def _is_first_dim_free(spec: TensorSpec) -> bool:
 
 
 def count_elements(feeds: Mapping[str, Array]) -> int:
-    """Return the number of elements of all inputs, at least 1. A run's time grows with it."""
-    return sum(array.size for array in feeds.values()) or 1
+    """Return the number of elements of all inputs, at least 1. A run's time grows with it.
+
+    A text counts with its characters. All texts of an input count as much as the longest, because
+    models pad them to the same length.
+    """
+    return sum(_count(array) for array in feeds.values()) or 1
+
+
+def _count(array: Array) -> int:
+    if array.dtype.kind != "O" or not array.size:
+        return array.size
+    return array.size * max(1, max(map(len, array.ravel())))

@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 
 from berth_protocol.errors import RequestError, overload_error
-from berth_serving.model import Model, count_elements
+from berth_serving.memory import LARGE_BYTES, return_memory, shrink_arena_after
+from berth_serving.model import MemoryExceededError, Model, count_elements
 from berth_serving.tensors import Array
 
 _LOG = logging.getLogger("berth")
@@ -20,6 +21,26 @@ _LOG = logging.getLogger("berth")
 # runs in a row are not a coincidence on a busy machine.
 _SLOW_FACTOR = 4
 _SLOW_RUNS_IN_A_ROW = 3
+# A request whose estimate is up to this many times the available memory runs while nothing else
+# runs, because the estimate can be too high. Beyond, it is rejected at once.
+_UNCERTAINTY = 2
+_MAX_REMEMBERED = 64
+_RETURN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """The memory that requests may take.
+
+    Attributes:
+        run_bytes: Bytes that all runs in progress may take.
+        queue_bytes: Bytes that the inputs of queued requests may take.
+        estimate: Returns the bytes of a run with a number of rows and of elements.
+    """
+
+    run_bytes: int
+    queue_bytes: int
+    estimate: Callable[[int, int], int]
 
 
 @dataclass(eq=False)
@@ -29,6 +50,8 @@ class _QueuedRequest:
     Attributes:
         deadline: Latest response time, on the event loop's clock.
         is_batchable: Whether it may share a run with other requests.
+        memory: Estimated bytes that a run takes.
+        is_exclusive: Whether it runs while nothing else runs, because of its memory.
     """
 
     feeds: dict[str, Array]
@@ -37,6 +60,13 @@ class _QueuedRequest:
     deadline: float
     result: "asyncio.Future[list[Array]]"
     is_batchable: bool
+    memory: int
+    is_exclusive: bool
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of its inputs, which it occupies in the queue."""
+        return sum(array.nbytes for array in self.feeds.values())
 
 
 class Scheduler:
@@ -57,6 +87,7 @@ class Scheduler:
         deadline_seconds: Time limit for a request that runs in a thread, from its arrival.
         loop_seconds: Maximum estimated duration of a run in the event loop.
         seconds_per_element: Duration of a warm run per element, from which others are estimated.
+        memory: Limits of the memory that runs and queued requests take. None for no limits.
         observe_run: Called with the rows and seconds of every run.
         observe_queue: Called with the number of queued requests when it changes.
     """
@@ -71,6 +102,7 @@ class Scheduler:
         deadline_seconds: float,
         loop_seconds: float,
         seconds_per_element: float,
+        memory: MemoryLimits | None,
         observe_run: Callable[[int, float], None],
         observe_queue: Callable[[float], None],
     ) -> None:
@@ -81,6 +113,10 @@ class Scheduler:
         self._deadline_seconds = deadline_seconds
         self._loop_seconds = loop_seconds
         self._loop_elements = loop_seconds / seconds_per_element
+        self._memory = memory
+        self._memory_in_use = 0
+        self._too_large: list[tuple[int, int]] = []
+        self._return_timer: asyncio.TimerHandle | None = None
         self._slow_runs = 0
         self._observe_run = observe_run
         self._observe_queue = observe_queue
@@ -90,7 +126,13 @@ class Scheduler:
 
     def is_short(self, feeds: dict[str, Array]) -> bool:
         """Return whether to run the request in the event loop."""
-        return count_elements(feeds) <= self._loop_elements
+        elements = count_elements(feeds)
+        if elements > self._loop_elements:
+            return False
+        return (
+            self._memory is None
+            or self._memory.estimate(self._model.count_rows(feeds), elements) < LARGE_BYTES
+        )
 
     def run_in_loop(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
         """Return the model's outputs for one request, from a run in the event loop.
@@ -118,8 +160,9 @@ class Scheduler:
         """Return the model's outputs for one request, from a run in a thread.
 
         Raises:
-            RequestError: 503 if the queue is full or the deadline passes in the queue; 504 if the
-                deadline passes during the run; 400 if the model cannot run these values.
+            RequestError: 413 if the run would take too much memory; 503 if the queue is full or
+                the deadline passes in the queue; 504 if the deadline passes during the run; 400 if
+                the model cannot run these values.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_seconds
@@ -131,17 +174,22 @@ class Scheduler:
             and feeds.keys() == set(self._model.row_inputs)
             and all(len(array) == rows for array in feeds.values())
         )
-        request = _QueuedRequest(feeds, outputs, rows, deadline, loop.create_future(), is_batchable)
-        if len(self._running) < self._threads:
+        memory = self._estimate(feeds, rows)
+        is_exclusive = self._memory is not None and memory > self._memory.run_bytes
+        request = _QueuedRequest(
+            feeds,
+            outputs,
+            rows,
+            deadline,
+            loop.create_future(),
+            is_batchable and not is_exclusive,
+            memory,
+            is_exclusive,
+        )
+        if not self._queue and self._can_start(request):
             self._start([request])
-        elif len(self._queue) < self._queue_limit:
-            self._queue.append(request)
-            self._observe_queue(len(self._queue))
         else:
-            requests = "request" if self._queue_limit == 1 else "requests"
-            raise overload_error(
-                f"The queue is full ({self._queue_limit} {requests}). Retry later."
-            )
+            self._enqueue(request)
         try:
             async with asyncio.timeout_at(deadline):
                 return await request.result
@@ -153,6 +201,57 @@ class Scheduler:
                     f"Timed out after {self._deadline_seconds:g} s in the queue. Retry later."
                 ) from None
             raise self._run_timeout() from None
+
+    def _estimate(self, feeds: dict[str, Array], rows: int) -> int:
+        """Return the estimated bytes of a run, unless it is certainly too large."""
+        if self._memory is None:
+            return 0
+        elements = count_elements(feeds)
+        memory = self._memory.estimate(rows, elements)
+        if memory > _UNCERTAINTY * self._memory.run_bytes or any(
+            rows >= failed_rows and elements >= failed_elements
+            for failed_rows, failed_elements in self._too_large
+        ):
+            raise self._memory_error(memory)
+        return memory
+
+    def _memory_error(self, memory: int) -> RequestError:
+        assert self._memory is not None
+        return RequestError(
+            413,
+            f"The model needs about {max(1, memory >> 20)} MiB of memory for this request; the"
+            f" berth has {self._memory.run_bytes >> 20} MiB for requests. Send fewer or shorter"
+            " rows in each request, or raise resources.memory.",
+        )
+
+    def _enqueue(self, request: _QueuedRequest) -> None:
+        if len(self._queue) >= self._queue_limit:
+            requests = "request" if self._queue_limit == 1 else "requests"
+            raise overload_error(
+                f"The queue is full ({self._queue_limit} {requests}). Retry later."
+            )
+        if self._memory is not None:
+            held = sum(queued.held_bytes for queued in self._queue)
+            if self._queue and held + request.held_bytes > self._memory.queue_bytes:
+                raise overload_error(
+                    f"The queue is full: its requests take {held >> 20} MiB of memory. Retry later."
+                )
+        self._queue.append(request)
+        self._observe_queue(len(self._queue))
+
+    def _can_start(self, request: _QueuedRequest) -> bool:
+        """Return whether a thread and the memory of a run are free."""
+        if not self._running:
+            return True
+        if len(self._running) >= self._threads:
+            return False
+        is_one_exclusive = request.is_exclusive or any(
+            other.is_exclusive for batch in self._running.values() for other in batch
+        )
+        return not is_one_exclusive and self._fits(request.memory)
+
+    def _fits(self, memory: int) -> bool:
+        return self._memory is None or self._memory_in_use + memory <= self._memory.run_bytes
 
     def _run_timeout(self) -> RequestError:
         return RequestError(
@@ -184,7 +283,11 @@ class Scheduler:
         """Run a batch in a free thread."""
         loop = asyncio.get_running_loop()
         options = onnxruntime.RunOptions()
+        memory = sum(request.memory for request in batch)
+        if self._memory is None or memory >= LARGE_BYTES:
+            shrink_arena_after(options)
         self._running[options] = batch
+        self._memory_in_use += memory
         # End a run that no client waits for any longer.
         deadline = max(request.deadline for request in batch)
         timer = loop.call_at(deadline, setattr, options, "terminate", True)
@@ -200,34 +303,73 @@ class Scheduler:
     ) -> None:
         timer.cancel()
         del self._running[options]
+        memory = sum(request.memory for request in batch)
+        self._memory_in_use -= memory
+        if memory >= LARGE_BYTES:
+            self.return_memory_later()
         error = run.exception()
         if error is not None and options.terminate:
             # The scheduler ended the run, so the error does not mean that the values are invalid.
             error = self._run_timeout()
-        if error is not None and len(batch) > 1:
-            # One invalid request fails the whole batch, so retry each separately.
+        is_out_of_memory = isinstance(error, MemoryExceededError)
+        if is_out_of_memory and batch[0].is_exclusive:
+            self._set_results(batch, run, self._remember_too_large(batch[0]))
+        elif error is not None and (len(batch) > 1 or is_out_of_memory):
+            # One invalid request fails the whole batch, and a run can fail because others took the
+            # memory. So retry each separately.
             for request in reversed(batch):
                 if not request.result.done():
                     request.is_batchable = False
+                    request.is_exclusive = is_out_of_memory
                     self._queue.appendleft(request)
         else:
-            for index, request in enumerate(batch):
-                if request.result.done():
-                    continue
-                if error is not None:
-                    request.result.set_exception(error)
-                else:
-                    request.result.set_result(run.result()[index])
-        while self._queue and len(self._running) < self._threads:
+            self._set_results(batch, run, error)
+        while self._queue and self._can_start(self._queue[0]):
             self._start(self._take_batch())
             self._observe_queue(len(self._queue))
+
+    def _set_results(
+        self,
+        batch: Sequence[_QueuedRequest],
+        run: "asyncio.Future[list[list[Array]]]",
+        error: BaseException | None,
+    ) -> None:
+        for index, request in enumerate(batch):
+            if request.result.done():
+                continue
+            if error is not None:
+                request.result.set_exception(error)
+            else:
+                request.result.set_result(run.result()[index])
+
+    def _remember_too_large(self, request: _QueuedRequest) -> RequestError:
+        """Return the error of a request that ran by itself, and reject larger ones at once."""
+        if self._memory is None:
+            return MemoryExceededError()
+        if request.memory <= self._memory.run_bytes // _UNCERTAINTY:
+            # The values need the memory, not the size, or other parts of the process took it.
+            return self._memory_error(self._memory.run_bytes)
+        self._too_large.append((request.rows, count_elements(request.feeds)))
+        del self._too_large[:-_MAX_REMEMBERED]
+        return self._memory_error(max(request.memory, self._memory.run_bytes))
+
+    def return_memory_later(self) -> None:
+        """Return freed memory to the operating system when the current requests are complete."""
+        if self._return_timer is None:
+            loop = asyncio.get_running_loop()
+            self._return_timer = loop.call_later(_RETURN_SECONDS, self._return_memory)
+
+    def _return_memory(self) -> None:
+        self._return_timer = None
+        asyncio.get_running_loop().run_in_executor(None, return_memory)
 
     def _take_batch(self) -> list[_QueuedRequest]:
         """Remove the oldest queued request, and those behind it that can share its run."""
         first = self._queue.popleft()
-        batch, rows = [first], first.rows
+        batch, rows, memory = [first], first.rows, first.memory
         while self._queue and rows + self._queue[0].rows <= self._batch_size:
-            if not _can_share_run(first, self._queue[0]):
+            memory += self._queue[0].memory
+            if not _can_share_run(first, self._queue[0]) or not self._fits(memory):
                 break
             batch.append(self._queue.popleft())
             rows += batch[-1].rows
@@ -237,6 +379,16 @@ class Scheduler:
         self, batch: Sequence[_QueuedRequest], options: onnxruntime.RunOptions
     ) -> list[list[Array]]:
         """Return the outputs of each request of a batch, from one run."""
+        try:
+            return self._run_requests(batch, options)
+        finally:
+            # Also when the deadline has ended the run.
+            if sum(request.memory for request in batch) >= LARGE_BYTES:
+                return_memory()
+
+    def _run_requests(
+        self, batch: Sequence[_QueuedRequest], options: onnxruntime.RunOptions
+    ) -> list[list[Array]]:
         first = batch[0]
         if len(batch) == 1:
             return [self._run_timed(first.feeds, first.outputs, first.rows, options)]

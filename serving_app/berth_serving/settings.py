@@ -1,11 +1,12 @@
 """The settings of a berth: environment variables `BERTH_*`, read once at startup."""
 
-import os
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from berth_protocol.body_memory import default_body_memory
+from berth_protocol.cgroup import count_cpus, read_memory_limit
 from berth_protocol.environment import (
     BODY_MEMORY,
     LOG_LEVELS,
@@ -19,6 +20,9 @@ from berth_protocol.environment import (
     whole_number,
 )
 
+BODY_MEMORY_SHARE = 4
+"""Request bodies may take one part in this many of the memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -31,7 +35,9 @@ class Settings:
         metrics_port: TCP port on `host` that serves only metrics, so that a scraper does not need
             access to `port`. None serves metrics on `port`.
         workers: Number of processes. Each has its own listening socket.
-        threads: Maximum number of concurrent runs in each worker.
+        threads: Maximum number of concurrent runs in each worker. Defaults to the CPU cores that
+            the process may use, divided by the workers: more threads than the quota of a container
+            are throttled together.
         intra_op_threads: ONNX Runtime's threads within one operator; 0 for one per core. Defaults
             to 1, because concurrent requests use the cores better than one request does.
         inter_op_threads: ONNX Runtime's threads across operators; 0 for one per core.
@@ -42,6 +48,7 @@ class Settings:
         max_body_bytes: Maximum length of a request body.
         body_memory_bytes: Memory of each worker for all request bodies together, in bytes.
         max_batch: Maximum number of rows in a request.
+        memory_bytes: Memory that all workers may use together. None for no limit.
         queue: Maximum number of queued requests.
         deadline_seconds: Time limit for a request.
         grace_seconds: Time limit for requests in flight after SIGTERM.
@@ -65,6 +72,7 @@ class Settings:
     max_body_bytes: int
     body_memory_bytes: int
     max_batch: int
+    memory_bytes: int | None
     queue: int
     deadline_seconds: float
     grace_seconds: float
@@ -81,26 +89,28 @@ class Settings:
             SettingError: For the first variable that is missing or invalid.
         """
         get = EnvironmentReader(environment, "BERTH_").read
-        cores = str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
         workers = get("WORKERS", "1", whole_number(1, 256))
+        memory_bytes = get("MEMORY_BYTES", "0", whole_number(0, 2**50)) or read_memory_limit()
+        body_memory = default_body_memory()
+        if memory_bytes is not None:
+            body_memory = min(body_memory, memory_bytes // BODY_MEMORY_SHARE)
         return cls(
             model_dir=get("MODEL_DIR", None, directory),
             host=get("HOST", "127.0.0.1", str),
             port=get("PORT", "8080", PORT),
             metrics_port=get("METRICS_PORT", "", lambda text: PORT(text) if text else None),
             workers=workers,
-            threads=get("THREADS", cores, whole_number(1, 1024)),
+            threads=get("THREADS", str(math.ceil(count_cpus() / workers)), whole_number(1, 1024)),
             intra_op_threads=get("INTRA_OP_THREADS", "1", whole_number(0, 1024)),
             inter_op_threads=get("INTER_OP_THREADS", "1", whole_number(0, 1024)),
             spinning=get("SPINNING", "false", flag),
             loop_threshold_ms=get("LOOP_THRESHOLD_MS", "0.5", number(0, 1000)),
             max_body_bytes=get("MAX_BODY_BYTES", "10485760", whole_number(1, 2**31)),
             body_memory_bytes=get(
-                "BODY_MEMORY_BYTES", str(max(1, default_body_memory() // workers)), BODY_MEMORY
+                "BODY_MEMORY_BYTES", str(max(1, body_memory // workers)), BODY_MEMORY
             ),
             max_batch=get("MAX_BATCH", "1024", whole_number(1, 1_000_000)),
+            memory_bytes=memory_bytes,
             queue=get("QUEUE", "256", whole_number(0, 1_000_000)),
             deadline_seconds=get("DEADLINE_SECONDS", "30", number(0.001, 3600)),
             grace_seconds=get("GRACE_SECONDS", "30", number(0, 3600)),

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from berth_protocol.errors import RequestError
 from berth_serving.datatypes import Datatype
 from berth_serving.text import describe_shape
+
+_PIECE_ELEMENTS = 64 << 10
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,7 +73,15 @@ def to_json(array: Array) -> Any:
     """Return data that orjson writes as a flat array. NaN and infinities become null."""
     if array.dtype.kind == "O":
         return array.ravel().tolist()
-    return np.ascontiguousarray(array).ravel()
+    flat = np.ascontiguousarray(array).ravel()
+    if flat.size <= _PIECE_ELEMENTS:
+        return flat
+    # orjson lets no other thread run during a call, so a long array takes several calls.
+    pieces = (
+        orjson.dumps(flat[start : start + _PIECE_ELEMENTS], option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        for start in range(0, flat.size, _PIECE_ELEMENTS)
+    )
+    return orjson.Fragment(b"[" + b",".join(pieces) + b"]")
 
 
 def tensor_error(name: str, problem: str) -> RequestError:

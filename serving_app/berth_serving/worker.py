@@ -21,6 +21,7 @@ from berth_serving.data_plane import DataPlane
 from berth_serving.http.app import App
 from berth_serving.http.draining_server import DrainingServer
 from berth_serving.http.request import read_request
+from berth_serving.memory import configure_allocators
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, ModelError, load_model
 from berth_serving.settings import Settings
@@ -39,6 +40,7 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     # Report a number that is out of range as an error instead of a warning. The mode is global,
     # because entering and leaving it takes as long as the conversion of a tensor.
     np.seterr(over="raise")
+    configure_allocators()
     metrics = Metrics(metrics_dir)
     model = load_model(settings)
     plane = warm_up(model, settings, metrics)

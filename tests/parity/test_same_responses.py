@@ -75,7 +75,7 @@ _REQUESTS = [
     Request("wrong datatype", _INFER_1, body=_build_rows(1).replace(b"FP32", b"INT8")),
     Request("too many rows", _INFER_1, body=_build_rows(1025)),
     Request("compressed body", _INFER_1, body=_build_rows(1),
-            headers={"content-encoding": "gzip"}),
+            headers={"content-encoding": "br"}),
     Request("live", "/v2/health/live", method="GET", client=None),
     Request("ready", "/v2/health/ready", method="GET", client=None),
     Request("health with POST", "/v2/health/ready", client=None),

@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import helper
 
 from tests.serving.berth import Berth, run_berth, write_model
+from tests.serving.process_memory import read_memory, reset_peak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
 
@@ -102,26 +102,11 @@ _BODIES |= {
 }
 
 
-def _reset_peak(berth: Berth) -> int:
-    """Return the berth's resident memory in bytes, which becomes its peak."""
-    # https://docs.kernel.org/filesystems/proc.html: 5 resets the peak.
-    Path(f"/proc/{berth.process.pid}/clear_refs").write_text("5")
-    return read_memory(berth, "VmHWM")
-
-
-def read_memory(berth: Berth, field: str) -> int:
-    """Return a field of the berth's memory statistics, in bytes."""
-    for line in Path(f"/proc/{berth.process.pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) << 10
-    raise AssertionError(field)
-
-
 @pytest.mark.parametrize("content", _BODIES)
 def test_invalid_long_request_takes_memory_in_proportion_to_body(
     berth: Berth, content: str
 ) -> None:
-    start = _reset_peak(berth)
+    start = reset_peak(berth)
     response = berth.infer(_BODIES[content])
     growth = read_memory(berth, "VmHWM") - start
     assert response.status_code == 400
@@ -139,7 +124,7 @@ def test_ignored_part_takes_no_memory(berth: Berth, content: str) -> None:
         "nested unknown field": _fill("{" + _VALID + ',"unknown":[', "[{}],", "]}"),
         "spaces": _fill("{" + _VALID, " ", "}"),
     }[content]
-    start = _reset_peak(berth)
+    start = reset_peak(berth)
     response = berth.infer(body)
     assert response.status_code == 200
     assert read_memory(berth, "VmHWM") - start < _MAX_GROWTH

@@ -52,6 +52,7 @@ def scheduler(model: _FakeModel) -> Iterator[Scheduler]:
         deadline_seconds=600,
         loop_seconds=0.001,
         seconds_per_element=0.0001,
+        memory=None,
         observe_run=lambda _rows, _seconds: None,
         observe_queue=lambda _count: None,
     )

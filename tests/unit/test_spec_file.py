@@ -17,7 +17,7 @@ def test_smallest_stack_has_documented_defaults(tmp_path: Path) -> None:
     assert (digits.replicas.min, digits.replicas.max, digits.compute) == (1, 1, "cpu")
     assert digits.serving.model_dump() == {
         "workers": 1,
-        "threads": 4,
+        "threads": None,
         "intra_op_threads": 1,
         "max_batch": 1024,
         "queue": 256,

@@ -42,6 +42,8 @@ class LocalBerthArgs:
         model_dir: Absolute path of the directory with `model.onnx` and `model.yaml`.
         digest: Digest of the model version, `sha256:<hex>`. A change replaces the berth.
         serving: Limits and session options.
+        memory: Memory that the berth plans with, as a Kubernetes quantity. A request that needs
+            more is refused. Defaults to `512Mi`.
     """
 
     run_dir: str
@@ -50,6 +52,7 @@ class LocalBerthArgs:
     model_dir: str
     digest: str
     serving: ServingSettings
+    memory: pulumi.Input[str] | None = None
 
 
 class LocalBerth(pulumi.ComponentResource):
@@ -83,7 +86,9 @@ class LocalBerth(pulumi.ComponentResource):
                 "model_dir": args.model_dir,
                 "digest": args.digest,
                 "program_digest": program_digest("berth_serving"),
-                "environment": args.serving.environment(),
+                "environment": ServingSettings.memory_environment(args.memory).apply(
+                    lambda memory: {**args.serving.environment(), **memory}
+                ),
             },
             pulumi.ResourceOptions(parent=self),
         )

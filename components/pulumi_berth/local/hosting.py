@@ -129,6 +129,7 @@ def declare_local_hosting(
                 model_dir=str(find_model_dir(entry.directory)),
                 digest=digest(find_model_dir(entry.directory)),
                 serving=model.serving or ServingSettings(),
+                memory=None if model.resources is None else model.resources.memory,
             ),
             after_supervisor,
         )

@@ -64,7 +64,7 @@ class ReplicaSpec(Section):
 
 
 class ResourceSpec(Section):
-    """Resources of each replica. Not enforced on the local platform."""
+    """Resources of each replica. The local platform enforces only `memory`, for requests."""
 
     cpu: CpuQuantity = "1"
     """CPU cores that are reserved for the replica."""
@@ -72,7 +72,8 @@ class ResourceSpec(Section):
     """CPU cores that the replica may use while its node has them. Not less than `cpu`, which is the
     default. A higher limit shortens the start."""
     memory: MemoryQuantity = "512Mi"
-    """Memory, as both request and limit."""
+    """Memory, as both request and limit. A berth refuses a request with 413 if the model needs more
+    for it than the loaded model leaves."""
     gpu: int = Field(default=0, ge=0, le=16)
     """GPUs. Defaults to 1 with `compute: gpu`, and to 0 with `compute: cpu`."""
 
@@ -92,12 +93,14 @@ class ServingSpec(Section):
 
     workers: int = Field(default=1, ge=1, le=64)
     """Worker processes. Each loads the whole model into memory."""
-    threads: int = Field(default=4, ge=1, le=256)
-    """Requests that each worker runs at the same time."""
+    threads: int | None = Field(default=None, ge=1, le=256)
+    """Requests that each worker runs at the same time. Defaults to the CPU cores that the replica
+    may use (`resources.cpu_limit`; on the local platform, all cores), divided by `workers`. More
+    threads than the limit allows are throttled together."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
     """Threads that run one request."""
     max_batch: int = Field(default=1024, ge=1, le=1_000_000)
-    """Maximum number of rows in a request. The berth rejects larger requests with 400."""
+    """Maximum number of rows in a request. The berth rejects larger requests with 413."""
     queue: int = Field(default=256, ge=0, le=100_000)
     """Maximum number of queued requests in each worker. The berth rejects further requests with 503
     at once."""

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from berth_protocol.asgi import Receive, Scope, Send, choose_request_id
-from berth_protocol.errors import RequestError
+from berth_protocol.errors import RequestError, overload_error
 from berth_protocol.headers import SHADOW, TOKEN, VERSION
 from berth_protocol.json_logs import RequestLog, log_event
 from berth_protocol.messages import ModelReady, ServerLive, ServerReady
@@ -18,16 +19,25 @@ from berth_protocol.paths import METRICS, Operation, Route, model_path, parse_pa
 from berth_serving.data_plane import DataPlane
 from berth_serving.http import docs_page
 from berth_serving.http.body import BodyReader
+from berth_serving.http.content_coding import (
+    MIN_COMPRESSED_BYTES,
+    accepts_gzip,
+    compress,
+    inflate,
+    read_content_coding,
+)
 from berth_serving.http.openapi import build_document
 from berth_serving.http.request import read_json_length, read_request
 from berth_serving.http.response import (
     Response,
     build_request_headers,
+    check_response_size,
     error_response,
     inference_response,
     json_response,
 )
 from berth_serving.metrics import CONTENT_TYPE, Metrics
+from berth_serving.run_failure import ModelRejectedError
 from berth_serving.settings import Settings
 from berth_serving.tracing import Trace
 
@@ -38,6 +48,7 @@ _SHADOW = SHADOW.encode()
 _TOKEN = TOKEN.encode()
 # Converting this many bytes takes about a millisecond, as long as the handover to a busy thread.
 _LOOP_BYTES = 64 << 10
+_RETURNED_BYTES = 4 << 20
 _T = TypeVar("_T")
 
 
@@ -56,6 +67,7 @@ class App:
         self._metrics = metrics
         self._token = settings.token
         self._max_batch = settings.max_batch
+        self._max_body_bytes = settings.max_body_bytes
         self._codec = ThreadPoolExecutor(1, thread_name_prefix="codec")
         self._trace = trace
         self._body_reader = BodyReader(
@@ -163,15 +175,46 @@ class App:
                 raise RequestError(
                     401, "Direct access is not allowed. Send the request to the gateway."
                 )
+            coding = read_content_coding(headers)
             body = await self._body_reader.read(headers, receive)
+            if coding is not None:
+                # Even a short body can be long when it is inflated, so a thread inflates it.
+                body = await self._run_codec(
+                    sys.maxsize, inflate, body, coding, self._max_body_bytes
+                )
             json_length = read_json_length(headers, body)
             request = await self._run_codec(
                 len(body), read_request, body, json_length, self._plane.model, self._max_batch
             )
+            size = len(body)
+            # The decoded request is enough from here on.
+            del body
             arrays = await self._plane.infer(request.feeds, tuple(request.outputs))
-            return inference_response(self._plane.model, request, arrays)
+            request.feeds.clear()
+            response_size = check_response_size(request, arrays, self._plane.response_bytes)
+            if size + response_size > _RETURNED_BYTES:
+                self._plane.return_memory_later()
+            response = await self._run_codec(
+                response_size, inference_response, self._plane.model, request, arrays
+            )
+            if len(response.body) >= MIN_COMPRESSED_BYTES and accepts_gzip(headers):
+                response = await self._run_codec(len(response.body), compress, response)
+            return response
+        except ModelRejectedError as error:
+            log_event(
+                _LOG,
+                logging.WARNING,
+                "The model rejected a request",
+                request_id=request_id.decode(),
+                reason=error.reason,
+            )
+            return error_response(error)
         except RequestError as error:
             return error_response(error)
+        except MemoryError:
+            return error_response(
+                overload_error("The berth has too little memory at this moment. Retry later.")
+            )
         except Exception:
             # The stack trace is for the log only: it could show a client internal details.
             _LOG.exception("Request failed", extra={"fields": {"request_id": request_id.decode()}})
@@ -200,6 +243,8 @@ class App:
         """
         if size <= _LOOP_BYTES:
             return convert(*arguments)
+        if size > _RETURNED_BYTES:
+            self._plane.return_memory_later()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._codec, convert, *arguments)
 

@@ -24,13 +24,9 @@ class BodyReader:
         """Return the whole body of a request.
 
         Raises:
-            RequestError: 413 if the body is too long, 408 if it ends early or takes too long, 415
-                if it is compressed, 503 if too many bodies are arriving or occupy the memory.
+            RequestError: 413 if the body is too long, 408 if it ends early or takes too long, 503
+                if too many bodies are arriving or occupy the memory.
         """
-        if not _is_identity(headers.get(b"content-encoding", b"")):
-            raise RequestError(
-                415, "Content-Encoding is not supported. Send the body without compression."
-            )
         # httptools accepts only a valid length, of at most 20 digits.
         if int(headers.get(b"content-length", b"0")) > self._max_bytes:
             raise self._too_long()
@@ -69,11 +65,6 @@ class BodyReader:
             f"The request body exceeds the limit of {self._max_bytes} bytes."
             " Send fewer rows in each request.",
         )
-
-
-def _is_identity(codings: bytes) -> bool:
-    """Return whether the codings change nothing. They are case-insensitive (RFC 9110, 8.4.1)."""
-    return all(coding.strip().lower() in (b"", b"identity") for coding in codings.split(b","))
 
 
 def _disconnected() -> RequestError:

@@ -18,7 +18,7 @@ _ERRORS = {
     "401": "The gateway's token is missing or wrong.",
     "408": "The request did not arrive in time.",
     "413": "The body exceeds the berth's limit.",
-    "415": "The body is compressed.",
+    "415": "The body has a coding other than gzip and deflate.",
     "503": "The berth is overloaded or stopping. Retry after Retry-After seconds.",
     "504": "The run took longer than the deadline.",
 }

@@ -11,6 +11,7 @@ from berth_protocol.asgi import RawHeaders
 from berth_protocol.errors import RequestError, error_body
 from berth_protocol.headers import INFERENCE_HEADER_LENGTH, REQUEST_ID, RETURNED_HEADERS
 from berth_serving.http.request import ParsedRequest
+from berth_serving.memory_estimate import JSON_BYTES_PER_BYTE
 from berth_serving.model import Model
 from berth_serving.tensors import Array, to_binary, to_json
 
@@ -20,6 +21,8 @@ _JSON_LENGTH = INFERENCE_HEADER_LENGTH.encode()
 _REQUEST_ID = REQUEST_ID.encode()
 # Only these are returned, so that a caller cannot make a berth set other headers.
 _RETURNED = {name.encode(): returned.encode() for name, returned in RETURNED_HEADERS.items()}
+# The bytes of the arrays, and the whole body.
+BINARY_BYTES_PER_BYTE = 2
 _PRINTABLE = re.compile(rb"[!-~]([ -~]{0,126}[!-~])?")
 
 
@@ -55,6 +58,26 @@ def build_request_headers(headers: Mapping[bytes, bytes], request_id: bytes) -> 
         if requested in headers and _PRINTABLE.fullmatch(headers[requested])
     }
     return list(({_REQUEST_ID: request_id} | returned).items())
+
+
+def check_response_size(request: ParsedRequest, arrays: Sequence[Array], max_bytes: int) -> int:
+    """Return about how many bytes the conversion of a response takes.
+
+    Raises:
+        RequestError: 413, if they are more than `max_bytes`.
+    """
+    size = sum(
+        array.nbytes * (BINARY_BYTES_PER_BYTE if is_binary else JSON_BYTES_PER_BYTE)
+        for is_binary, array in zip(request.outputs.values(), arrays, strict=True)
+    )
+    if size > max_bytes:
+        raise RequestError(
+            413,
+            f"The response would take about {size >> 20} MiB of memory; the berth has"
+            f" {max_bytes >> 20} MiB for requests. Request fewer rows or outputs, or binary"
+            " outputs, which are smaller.",
+        )
+    return size
 
 
 def inference_response(model: Model, request: ParsedRequest, arrays: Sequence[Array]) -> Response:

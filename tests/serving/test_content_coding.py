@@ -1,0 +1,95 @@
+"""Compressed bodies: the same response, and the same limits after decompression."""
+
+import gzip
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving.berth import Berth, run_berth
+from tests.serving.process_memory import read_memory, reset_peak
+from tests.serving.test_protocol import REQUEST
+
+_BODY = json.dumps(REQUEST).encode()
+
+
+def _deflate_raw(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(_BODY)),
+        ("x-gzip", gzip.compress(_BODY)),
+        ("GZIP", gzip.compress(_BODY)),
+        ("gzip", gzip.compress(_BODY[:9]) + gzip.compress(_BODY[9:])),
+        ("deflate", zlib.compress(_BODY)),
+        ("deflate", _deflate_raw(_BODY)),
+        ("identity", _BODY),
+        ("Identity", _BODY),
+    ],
+)
+def test_compressed_request_gets_same_response(berth: Berth, coding: str, body: bytes) -> None:
+    response = berth.infer(body, headers={"content-encoding": coding})
+    assert response.status_code == 200
+    assert response.json() == berth.infer(_BODY).json()
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "nonsense"])
+def test_other_coding_is_refused(berth: Berth, coding: str) -> None:
+    response = berth.infer(_BODY, headers={"content-encoding": coding})
+    assert response.status_code == 415
+    assert response.headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("content", ["empty", "nonsense", "cut", "trailing"])
+def test_invalid_compressed_body_is_rejected(berth: Berth, coding: str, content: str) -> None:
+    valid = gzip.compress(_BODY) if coding == "gzip" else zlib.compress(_BODY)
+    bodies = {"empty": b"", "nonsense": b"nonsense", "cut": valid[:-6], "trailing": valid + b"xx"}
+    response = berth.infer(bodies[content], headers={"content-encoding": coding})
+    assert response.status_code == 400
+    assert f"not valid {coding}" in response.json()["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
+def test_inflated_body_beyond_limit_is_refused(echo_model: Path, log: Path) -> None:
+    """A body of 300 KB that inflates to 300 MB takes no more memory than `max_body_bytes`."""
+    bomb = gzip.compress(b" " * (300 << 20), 6)
+    with run_berth(echo_model, log, max_body_bytes=str(1 << 20)) as berth:
+        start = reset_peak(berth)
+        response = berth.infer(bomb, headers={"content-encoding": "gzip"})
+        assert response.status_code == 413
+        assert "after decompression" in response.json()["error"]
+        assert read_memory(berth, "VmHWM") < start + (16 << 20)
+
+
+def _infer_raw(berth: Berth, rows: int, accept: str) -> Any:
+    tensor = {"datatype": "FP32", "shape": [rows, 2], "data": [1.5] * (2 * rows)}
+    request = {"inputs": [{"name": "a", **tensor}, {"name": "b", **tensor}]}
+    return berth.infer(request, headers={"accept-encoding": accept})
+
+
+@pytest.mark.parametrize(
+    ("accept", "rows", "coding"),
+    [
+        ("gzip", 1000, "gzip"),
+        ("deflate, gzip;q=0.5", 1000, "gzip"),
+        ("gzip", 1, None),
+        ("identity", 1000, None),
+        ("gzip;q=0", 1000, None),
+        ("br", 1000, None),
+    ],
+)
+def test_response_is_compressed_on_request(
+    berth: Berth, accept: str, rows: int, coding: str | None
+) -> None:
+    response = _infer_raw(berth, rows, accept)
+    assert response.status_code == 200
+    assert response.headers.get("content-encoding") == coding
+    assert response.json() == _infer_raw(berth, rows, "identity").json()
