@@ -255,7 +255,8 @@ def declare_hosting(
                 require_zones=args.require_zones,
             ),
         ),
-        opts,
+        # It polls the gateway, and waits longer and longer before the next attempt if that fails.
+        pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[gateway])),
     )
     hostnames = service.hostnames or []
     GatewayRoute(
