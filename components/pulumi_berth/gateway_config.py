@@ -195,4 +195,7 @@ def _build_model(model: HostedModelArgs, urls: dict[str, str], *, splits_traffic
         traffic=find_traffic(model) if splits_traffic else {exposed[0]: 100},
         shadow=model.shadow if splits_traffic else None,
         failover=default_to(model.failover, True),
+        shares=[]
+        if splits_traffic
+        else [version for version, percent in find_traffic(model).items() if percent],
     )

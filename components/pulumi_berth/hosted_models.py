@@ -167,6 +167,12 @@ def find_traffic(model: HostedModelArgs) -> dict[str, int]:
     return dict(model.traffic or {})
 
 
+def can_fail_over(model: HostedModelArgs) -> bool:
+    """Return whether another version can receive the share of a version that is not ready."""
+    has_others = sum(percent > 0 for percent in find_traffic(model).values()) > 1
+    return model.failover is not False and has_others
+
+
 def find_exposed(model: HostedModelArgs) -> list[str]:
     """Return the versions that clients can call by name."""
     traffic = find_traffic(model)

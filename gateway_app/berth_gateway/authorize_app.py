@@ -8,11 +8,14 @@ import re
 
 import httptools
 
+from berth_gateway.config import CONTROLLER_SERVICES
+from berth_gateway.controller_services import build_services
 from berth_gateway.error_responses import respond_to_errors
 from berth_gateway.public_app import PublicApp
 from berth_gateway.request_context import (
     RequestContext,
     send_body_part,
+    send_json,
     start_response,
 )
 from berth_protocol.asgi import Receive, Scope, Send
@@ -46,6 +49,13 @@ class AuthorizeApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to the ingress controller."""
         context = RequestContext.from_scope(scope, receive, send)
+        if context.path == CONTROLLER_SERVICES:
+            # The controller's next request then reaches a gateway that is not about to end.
+            context.response_headers["connection"] = "close"
+            config = self._gateway.configs.active.config
+            services = build_services(config, self._gateway.health)
+            await send_json(context, 200, services)
+            return
         context.response_headers[REQUEST_ID] = context.request_id
         await respond_to_errors(context, self._respond(context))
         if context.status == 200:

@@ -6,7 +6,7 @@ unhealthy one is checked until it is ready again.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from berth_protocol.paths import model_ready_path
 READY_SECONDS = 2.0
 """Time limit of a readiness check. A client that waits longer assumes that the server hangs."""
 _CHECK_INTERVAL_SECONDS = 0.5
+_WATCH_INTERVAL_SECONDS = 1.0
 _LOG = logging.getLogger("gateway")
 
 
@@ -52,6 +53,18 @@ class BerthHealth:
 
     async def __aenter__(self) -> Self:
         return self
+
+    async def watch(self, find_berths: Callable[[], Iterable[Berth]]) -> None:
+        """Check healthy berths too, until cancelled. Requests that pass by do not show failures."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_SECONDS)
+            await asyncio.gather(
+                *(self._check_twice(berth) for berth in find_berths() if self.is_healthy(berth))
+            )
+
+    async def _check_twice(self, berth: Berth) -> None:
+        if not await self.is_ready(berth) and not await self.is_ready(berth):
+            self.report_failure(berth, f"is not ready or did not respond in {READY_SECONDS:g} s")
 
     async def __aexit__(
         self,

@@ -22,6 +22,21 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
+CONTROLLER_SERVICES = "/traefik"
+"""Path on the port for external authorization where an ingress controller finds the services to
+which its routes refer; see `berth_gateway.controller_services`."""
+
+
+def get_share_name(model: str, version: str) -> str:
+    """Return the name of the service for the share of a version."""
+    return f"share-{model}-{version}"
+
+
+def get_direct_name(service: str) -> str:
+    """Return the name of the ingress controller's object that sends requests to a Service."""
+    return f"{service}-direct"
+
+
 class ConfigError(Exception):
     """An invalid configuration. The message states the field, the problem and the fix."""
 
@@ -130,6 +145,8 @@ class Model(_Strict, frozen=True):
         traffic: Version -> percentage of the requests that name no version. The sum is 100.
         shadow: Version that receives a duplicate of those requests. Defaults to no version.
         failover: Whether healthy versions receive the share of an unhealthy one.
+        shares: Versions with traffic, if an ingress controller splits it. The weights are in its
+            routes.
     """
 
     versions: Annotated[dict[Name, _Url], msgspec.Meta(min_length=1)]
@@ -137,6 +154,7 @@ class Model(_Strict, frozen=True):
     traffic: dict[Name, Annotated[int, msgspec.Meta(ge=0, le=100)]]
     shadow: Name | None = None
     failover: bool = True
+    shares: list[Name] = []
 
 
 class GatewayConfig(_Strict, frozen=True):
@@ -252,7 +270,11 @@ def _check_clients(config: GatewayConfig) -> None:
 def _check_model(field: str, model: Model) -> None:
     for version, url in model.versions.items():
         _check_url(f"{field}.versions.{version}", url)
-    references = {"exposed": model.exposed, "traffic": [*model.traffic]}
+    references = {
+        "exposed": model.exposed,
+        "traffic": [*model.traffic],
+        "shares": model.shares,
+    }
     references["shadow"] = [model.shadow] if model.shadow is not None else []
     for name, versions in references.items():
         for version in versions:

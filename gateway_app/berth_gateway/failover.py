@@ -42,7 +42,8 @@ class Failover:
         """
         split = active.splits[context.model]
         selected = split.next_version()
-        if not active.config.models[context.model].failover or len(split.versions) == 1:
+        can_fail_over = active.config.models[context.model].failover
+        if not can_fail_over or len(self._find_candidates(active, context)) == 1:
             context.version = selected
             return await self._berths.send(active, context, selected, INFER_SUFFIX, body)
         excluded: set[str] = set()
@@ -101,16 +102,19 @@ class Failover:
         self, active: ActiveConfig, context: RequestContext, selected: str, excluded: set[str]
     ) -> str | None:
         """Return the selected version if it is healthy, otherwise a healthy one, or None."""
-        split = active.splits[context.model]
         healthy = [
             version
-            for version in split.versions
+            for version in self._find_candidates(active, context)
             if version not in excluded
             and self._health.is_healthy(self._find_berth(active, context, version))
         ]
         if selected in healthy:
             return selected
-        return split.next_version_of(healthy) if healthy else None
+        return active.splits[context.model].next_version_of(healthy) if healthy else None
+
+    def _find_candidates(self, active: ActiveConfig, context: RequestContext) -> list[str]:
+        """Return the versions that can receive a request, also if the weights are in a route."""
+        return active.config.models[context.model].shares or active.splits[context.model].versions
 
     def _find_berth(self, active: ActiveConfig, context: RequestContext, version: str) -> Berth:
         url = self._berths.get_url(active, context.model, version)

@@ -44,6 +44,7 @@ class PublicApp:
         configs: The active configuration.
         limiter: The limits of all clients.
         metrics: Metrics of all requests.
+        health: Health of the berths.
         admission: Decides which requests are processed, also for the authorize app.
         is_draining: Whether the process is about to exit.
 
@@ -72,6 +73,7 @@ class PublicApp:
         authenticator = Authenticator(metrics, trusts_forwarded_for=trusts_forwarded_for)
         self.admission = Admission(limiter, authenticator, metrics)
         self.is_draining = False
+        self.health = health
         self._berths = Berths(pool, shadow_traffic, lambda: configs.active)
         self._failover = Failover(self._berths, health, metrics.failovers)
         self._catalog = Catalog(self._berths, health)

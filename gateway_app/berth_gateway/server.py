@@ -7,7 +7,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -17,6 +18,7 @@ from berth_gateway.admin_app import AdminApp
 from berth_gateway.authorize_app import AuthorizeApp
 from berth_gateway.berth_health import BerthHealth
 from berth_gateway.config import ConfigError
+from berth_gateway.controller_services import find_watched_berths
 from berth_gateway.handover import Address, Handover, HandoverError
 from berth_gateway.limits.limiter import Limiter, MemoryLimiter
 from berth_gateway.limits.valkey_limiter import ValkeyLimiter
@@ -208,6 +210,12 @@ async def _serve(
             if handover is not None:
                 turn.enter_context(handover.pass_on(sockets))
             await stack.enter_async_context(_watch_files(configs, settings.watch_seconds))
+            if "authorize" in sockets:
+                await stack.enter_async_context(
+                    _run_in_background(
+                        health.watch(lambda: find_watched_berths(configs.active.config))
+                    )
+                )
             _LOG.info(
                 "Listening on %s:%d with configuration %s",
                 settings.host,
@@ -275,6 +283,18 @@ async def _serve_in_background(server: HttpServer, listener: socket.socket) -> A
     finally:
         server.stop(_INTERNAL_GRACE_SECONDS)
         await serving
+
+
+@contextlib.asynccontextmanager
+async def _run_in_background(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `job` until the end of the block, and cancel it."""
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @contextlib.asynccontextmanager

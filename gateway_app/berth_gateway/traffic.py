@@ -61,7 +61,8 @@ class TrafficSplit:
         if part is None:
             if len(self._parts) >= _MAX_PARTS:
                 self._parts.clear()
-            part = self._parts[key] = TrafficSplit({name: self.weights[name] for name in versions})
+            weights = {name: self.weights.get(name) or 1 for name in versions}
+            part = self._parts[key] = TrafficSplit(weights)
         return part.next_version()
 
 

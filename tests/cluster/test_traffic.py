@@ -77,6 +77,32 @@ def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) ->
     load.assert_no_failures()
 
 
+def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: Cluster) -> None:
+    """A Service without ready endpoints keeps its weight in a route: its share would get 503."""
+
+    def scale(replicas: int) -> None:
+        cluster.kubectl(
+            "scale", "deployment", "digits-2", "-n", NAMESPACE, f"--replicas={replicas}"
+        )
+
+    load = create_load(stack)
+    with load.running(clients=2):
+        wait_for(lambda: load.versions["2"] > 0, seconds=120)
+        try:
+            scale(0)
+            pods = cluster.list_names(
+                "pods", "-n", NAMESPACE, "-l", "berth/model=digits,berth/version=2"
+            )
+            cluster.wait_for_deletion(pods, NAMESPACE, seconds=90)
+            total, second = load.total, load.versions["2"]
+            wait_for(lambda: load.total >= total + 500, seconds=120)
+            assert load.versions["2"] == second
+        finally:
+            scale(1)
+        wait_for(lambda: load.versions["2"] > second, seconds=120)
+    load.assert_no_failures()
+
+
 def _count_requests(cluster: Cluster, version: str) -> float:
     """Return the number of requests that a berth has processed, from its own metrics."""
     service = f"/api/v1/namespaces/{NAMESPACE}/services/digits-{version}:metrics/proxy"

@@ -170,6 +170,7 @@ def test_configuration_behind_ingress_controller_does_not_contain_weights(
     config = build_config(without_shadow, splits_traffic=False)
     assert config.models["digits"].traffic == {"1": 100}
     assert config.models["digits"].shadow is None
+    assert config.models["digits"].shares == ["1", "2"]
 
 
 def test_gateway_mirrors_also_behind_ingress_controller(spec: HostingSpec) -> None:

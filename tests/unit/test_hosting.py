@@ -213,6 +213,27 @@ def test_changed_weights_change_only_the_model_route(declared: Resources, tmp_pa
     assert declared.keys() == other.keys()
 
 
+def test_share_of_each_version_is_directed_by_the_gateway(declared: Resources) -> None:
+    split = declared["HTTPRoute", "digits"]["spec"]["rules"][0]["backendRefs"]
+    assert [(each["kind"], each["name"], each["weight"]) for each in split] == [
+        ("TraefikService", "share-digits-1@http", 90),
+        ("TraefikService", "share-digits-2@http", 10),
+    ]
+    for version in ("1", "2"):
+        direct = declared["TraefikService", f"traefik-digits-{version}-direct"]
+        assert direct["metadata"]["name"] == f"digits-{version}-direct"
+        [service] = direct["spec"]["weighted"]["services"]
+        assert service["name"] == f"digits-{version}"
+    [container] = declared["Deployment", "traefik"]["spec"]["template"]["spec"]["containers"]
+    assert "--providers.http.endpoint=http://gateway.berth.svc:8081/traefik" in container["args"]
+
+
+def test_only_version_with_traffic_gets_its_requests_directly(declared: Resources) -> None:
+    [split] = declared["HTTPRoute", "breast-cancer"]["spec"]["rules"][0]["backendRefs"]
+    assert split["name"] == "breast-cancer-1"
+    assert ("TraefikService", "traefik-breast-cancer-1-direct") not in declared
+
+
 def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:
     text = json.dumps(declared["Secret", "gateway"], default=str)
     assert "key-of-default" not in text

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,6 +120,37 @@ def test_deployment_with_the_status_of_its_previous_generation_is_not_ready(
     deployment["status"]["observedGeneration"] = 2
     show([deployment], _pod("old", is_ready=True))
     assert _observe_version()["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"),
+    [
+        pytest.param(None, "ready", id="running"),
+        pytest.param(20, "replacing", id="ends within its grace period"),
+        pytest.param(-20, "replacing", id="killed a moment ago"),
+        pytest.param(-3600, "ready", id="on a lost node"),
+    ],
+)
+def test_gateway_is_not_ready_while_a_pod_with_the_previous_keys_ends(
+    show: Callable[..., None], seconds: int | None, state: str
+) -> None:
+    """`berth up` waits for this state, so that a removed key does not work once it returns."""
+    deployments = [_deployment(replicas=1, updatedReplicas=1, readyReplicas=1) for _ in range(3)]
+    for deployment, name in zip(deployments, ("digits-1", "gateway", "traefik"), strict=True):
+        deployment["metadata"]["name"] = name
+    pods = [_pod("new", is_ready=True) for _ in range(3)]
+    for pod, name in zip(pods, ("gateway", "gateway", "traefik"), strict=True):
+        pod["metadata"]["name"] = f"{name}-{id(pod)}"
+        pod["metadata"]["labels"] = {
+            "app.kubernetes.io/name": name,
+            "app.kubernetes.io/part-of": "berth",
+        }
+    if seconds is not None:
+        ended = datetime.now(UTC) + timedelta(seconds=seconds)
+        pods[0]["metadata"]["deletionTimestamp"] = ended.isoformat()
+    show(deployments, *pods)
+    observed = observe.observe(_ACCESS, {"namespace": "n", "models": {}})
+    assert observed["gateway"] == state
 
 
 def test_only_new_pods_that_crash_again_and_again_are_hopeless(show: Callable[..., None]) -> None:

@@ -16,6 +16,7 @@ from pulumi_berth.gateway_config import (
 )
 from pulumi_berth.hosted_models import (
     HostedModelArgs,
+    can_fail_over,
     check_clients,
     check_models,
     find_exposed,
@@ -53,7 +54,7 @@ from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.ownership import mark_objects
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
-from pulumi_berth.kubernetes.route_plan import RoutePlan, build_service_ref
+from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
@@ -254,7 +255,8 @@ def declare_hosting(
                 require_zones=args.require_zones,
             ),
         ),
-        opts,
+        # It polls the gateway, and waits longer and longer before the next attempt if that fails.
+        pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[gateway])),
     )
     hostnames = service.hostnames or []
     GatewayRoute(
@@ -274,7 +276,7 @@ def declare_hosting(
             f"{prefix}{name}",
             ModelRouteArgs(
                 namespace=namespace.name,
-                plan=_plan_route(name, model, berths),
+                plan=_plan_route(name, model, berths, traefik),
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
@@ -400,7 +402,10 @@ def _get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
 
 
 def _plan_route(
-    name: str, model: HostedModelArgs, berths: Mapping[tuple[str, str], KubernetesBerth]
+    name: str,
+    model: HostedModelArgs,
+    berths: Mapping[tuple[str, str], KubernetesBerth],
+    traefik: Traefik,
 ) -> RoutePlan:
     """Return the plan of a model's route.
 
@@ -409,13 +414,19 @@ def _plan_route(
     that it mirrors: 64 small requests at once exceed its memory limit.
     """
     services = {version: berths[name, version].service for version in model.versions}
+
+    def build_split_backend(version: str) -> BackendRef:
+        if not can_fail_over(model):
+            return build_service_ref(services[version], HTTP_PORT)
+        return traefik.create_share(
+            name, version, get_berth_name(name, version), services[version], HTTP_PORT
+        )
+
     traffic = find_traffic(model) if model.shadow is None else {}
     return RoutePlan(
         model=name,
         split_backends={
-            version: build_service_ref(services[version], HTTP_PORT)
-            for version, percent in traffic.items()
-            if percent
+            version: build_split_backend(version) for version, percent in traffic.items() if percent
         },
         traffic=traffic,
         version_backends={

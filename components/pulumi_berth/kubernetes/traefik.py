@@ -15,11 +15,13 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from berth_gateway.config import CONTROLLER_SERVICES, get_direct_name, get_share_name
 from berth_protocol import headers
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
+from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.model_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import (
@@ -261,6 +263,34 @@ class Traefik(pulumi.ComponentResource):
             for name in (authorize, remove_headers, retry)
         ]
 
+    def create_share(
+        self, model: str, version: str, berth: str, service: pulumi.Input[str], port: int
+    ) -> dict[str, Any]:
+        """Create a backend for the share of a version. The gateway decides where the share goes.
+
+        A Service without ready endpoints keeps its weight in a route, and its share of the requests
+        gets 503. So the route refers to a service that Traefik polls from the gateway, and that one
+        to the object that this method creates for each version.
+        """
+        name = get_direct_name(berth)
+        CustomResource(
+            f"{self._name}-{name}",
+            api_version=_API,
+            kind="TraefikService",
+            metadata=build_metadata(self._namespace, name, build_labels("traefik", berth)),
+            spec={
+                "weighted": {
+                    "services": [{"kind": "Service", "name": service, "port": port, "weight": 1}]
+                }
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return {
+            "group": "traefik.io",
+            "kind": "TraefikService",
+            "name": f"{get_share_name(model, version)}@http",
+        }
+
     def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
             f"{self._name}-{name}",
@@ -300,12 +330,20 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             "--metrics.prometheus=true",
             "--providers.providersThrottleDuration=200ms",
             "--providers.kubernetesgateway=true",
+            # The share of each version; see create_share.
+            f"--providers.http.endpoint=http://{GATEWAY}.{namespace}.svc:{AUTHORIZE_PORT}"
+            f"{CONTROLLER_SERVICES}",
+            "--providers.http.pollinterval=1s",
+            "--providers.http.polltimeout=2s",
             f"--providers.kubernetesgateway.namespaces={namespace}",
             pulumi.Output.concat(
                 f"--providers.kubernetesgateway.labelselector={OWNER}=", args.owner_id
             ),
             "--providers.kubernetescrd=true",
             f"--providers.kubernetescrd.namespaces={namespace}",
+            # While a Service has no ready endpoint, the object for its share does not exist, and
+            # the gateway, which has the route of all paths, fails over each request itself.
+            "--providers.kubernetescrd.allowemptyservices=false",
             # Traefik does not need cluster-scoped resources.
             "--providers.kubernetescrd.disableclusterscoperesources=true",
             "--serverstransport.forwardingtimeouts.responseheadertimeout="

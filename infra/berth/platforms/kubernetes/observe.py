@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
@@ -16,6 +17,8 @@ _DIGEST_ANNOTATION = "berth/digest"
 # The pauses before the restarts are 10, 20 and 40 seconds:
 # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
 _HOPELESS_RESTARTS = 3
+# The node kills a pod at its deletion timestamp. It then takes a moment to report that.
+_LOST_AFTER = timedelta(seconds=30)
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
 _OWN_OBJECTS = f"app.kubernetes.io/part-of={PART_OF}"
 
@@ -25,7 +28,8 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
 
     A state is `ready`, `not ready`, `cold` (no replicas, as configured), `missing` (the next
     `berth up` recreates it), or the reason that the newest pod does not run, such as
-    `ImagePullBackOff`.
+    `ImagePullBackOff`. The gateway is `replacing` while a pod with the previous configuration ends:
+    it still accepts a removed key, and does not know a new one.
     """
     core, apps = _connect(access)
     namespace = outputs["namespace"]
@@ -58,6 +62,11 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
         )
         for name in (traefik.DEPLOYMENT, gateway.DEPLOYMENT)
     ]
+    gateway_labels = gateway.SELECTOR_LABELS.items()
+    if any(
+        _is_ending(pod) for pod in pods if gateway_labels <= (pod.metadata.labels or {}).items()
+    ):
+        gateway_states.append("replacing")
     return {
         "gateway": next((state for state in gateway_states if state != "ready"), "ready"),
         "models": {
@@ -89,6 +98,12 @@ def _get_served(berth: dict[str, Any], pods: list[Any]) -> dict[str, str]:
         if _is_ready(pod)
     ]
     return declared if not served or declared in served else served[0]
+
+
+def _is_ending(pod: Any) -> bool:
+    """Return whether a deleted pod can still respond. One of a lost node stays in the API."""
+    kill_time = pod.metadata.deletion_timestamp
+    return kill_time is not None and datetime.now(UTC) < kill_time + _LOST_AFTER
 
 
 def _is_ready(pod: Any) -> bool:
