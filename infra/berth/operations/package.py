@@ -17,13 +17,14 @@ from berth.packaging.card_format import format_card
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.example import Example, build_example, select_example_rows
-from berth.packaging.formats import FORMATS, detect_framework
+from berth.packaging.formats import FORMATS, TABLE_FORMATS, detect_framework
 from berth.packaging.formats.hugging_face import find_example_texts
 from berth.packaging.names import check_name, check_version
 from berth.packaging.publish import create_staging_directory, publish
 from berth.packaging.requirements import missing_requirement
 from berth.packaging.rows import Array, read_rows
 from berth.packaging.source import resolve_source
+from berth.packaging.tables import Table
 from berth_protocol.model_card import (
     CARD_FILE,
     EXAMPLE_FILE,
@@ -202,6 +203,8 @@ def _convert(model: object, rows: object, framework: str | None) -> Conversion:
     if rows is None and framework == "transformers" and isinstance(model, Path):
         rows = find_example_texts(model)
     model_rows = read_rows(rows)
+    if isinstance(model_rows, Table) and framework not in TABLE_FORMATS:
+        model_rows = model_rows.arrays()
     try:
         # Frameworks print messages. Only the command's result goes to stdout.
         with redirect_stdout(sys.stderr):
@@ -235,6 +238,14 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
     operators = runtime.find_operators(model)
     session = runtime.load_session(model, operators=operators)
     inputs, outputs = runtime.read_signature(session, conversion.rows)
+    inputs = [
+        replace(
+            tensor,
+            max_bytes=conversion.max_bytes.get(tensor.name, 0),
+            categories=conversion.categories.get(tensor.name, []),
+        )
+        for tensor in inputs
+    ]
     feeds = {
         tensor.name: runtime.cast_to_input(tensor, conversion.rows[tensor.name])
         for tensor in inputs
@@ -256,7 +267,7 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
         selected, rows = select_example_rows(required), len(next(iter(required.values())))
     runtime.run_model(session, selected)
     return _CheckResult(
-        inputs=[replace(t, max_bytes=conversion.max_bytes.get(t.name, 0)) for t in inputs],
+        inputs=inputs,
         outputs=outputs,
         operators=operators,
         no_rows_reason=reason,

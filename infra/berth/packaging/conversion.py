@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from berth.packaging.rows import Array
+from berth.packaging.tables import Category
 
 INPUT = "input"
 """The name of the input of a model that has one input."""
@@ -33,6 +34,8 @@ class Conversion:
             data), by its path relative to the model.
         max_bytes: Longest text, in bytes of UTF-8, by the name of an input that has a limit.
         notes: Messages for the user about what was not packaged.
+        categories: Values of categorical inputs by the name of the input, in the order of their
+            codes.
     """
 
     model: bytes
@@ -44,3 +47,4 @@ class Conversion:
     data_files: dict[str, Path] = field(default_factory=dict)
     max_bytes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    categories: dict[str, list[Category]] = field(default_factory=dict)

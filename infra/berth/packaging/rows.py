@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 
 from berth.packaging.errors import PackageError
 from berth.packaging.pickles import reject_pickle
+from berth.packaging.tables import Table, is_frame, read_frame, read_objects
 
 Array = NDArray[Any]
 Rows = Array | dict[str, Array]
 
 
-def read_rows(rows: object) -> Rows:
+def read_rows(rows: object) -> Rows | Table:
     """Return `rows` as one array, or as arrays by input name.
 
     Args:
         rows: The path of a file (`.npy` for one array, `.npz` for arrays by name), an array, a list
-            of texts, or a mapping from names to arrays or lists.
+            of texts, a mapping from names to arrays or lists, a pandas DataFrame, or a matrix of
+            objects whose columns are numbers or text.
 
     Raises:
         PackageError: If there are no rows, if a file cannot be read without unpickling, or if a
@@ -32,6 +34,10 @@ def read_rows(rows: object) -> Rows:
         )
     if isinstance(rows, str | Path):
         return _read_file(Path(rows))
+    if is_frame(rows):
+        return read_frame(rows)
+    if isinstance(rows, np.ndarray) and rows.dtype.kind == "O" and _is_mixed(rows):
+        return read_objects(rows)
     if isinstance(rows, Mapping):
         return _check_content(
             {str(name): _to_array(f"rows {name!r}", values) for name, values in rows.items()}
@@ -39,20 +45,42 @@ def read_rows(rows: object) -> Rows:
     return _check_content(_to_array("rows", rows))
 
 
-def require_single_numeric_array(rows: Rows, framework: str) -> Array:
+def _is_mixed(rows: Array) -> bool:
+    return rows.ndim == 2 and rows.size > 0 and not all(isinstance(v, str) for v in rows.flat)
+
+
+def require_single_numeric_array(rows: Rows | Table, framework: str) -> Array:
     """Return the rows for a model with one numeric input.
 
     Raises:
         PackageError: If they are arrays by name, or text.
     """
-    if isinstance(rows, dict):
+    if isinstance(rows, dict | Table):
         raise PackageError(
-            f"rows: a {framework} model has one input. Pass one array, not arrays by name."
+            f"rows: a {framework} model has one input. Pass one array, not arrays by name. Return "
+            "a model that reads a DataFrame from a function, together with the DataFrame."
         )
     if rows.dtype.kind == "O":
         raise PackageError(f"rows: they contain text, but a {framework} model accepts only numbers")
     if not rows.ndim:
         raise PackageError("rows: one number is not a row. Pass an array with one row or more.")
+    return rows
+
+
+def require_numbers(rows: Rows | Table, framework: str) -> Array | Table:
+    """Return the rows for a model that reads numbers: one array, or a table.
+
+    Raises:
+        PackageError: If they are arrays by name, or text in columns that are not categories.
+    """
+    if not isinstance(rows, Table):
+        return require_single_numeric_array(rows, framework)
+    text = [column.name for column in rows.columns if column.is_text and not column.categories]
+    if text:
+        raise PackageError(
+            f"rows: the columns {', '.join(text)} contain text, but a {framework} model accepts "
+            "only numbers and categories. Convert them with astype('category') before training."
+        )
     return rows
 
 

@@ -90,6 +90,7 @@ def load_session(
     """Load a model on one CPU thread. With `optimize=False`, the graph runs as it is written.
 
     Args:
+        model: Path or content of model.onnx.
         operators: Libraries to load; see `find_operators`.
 
     Raises:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from berth.packaging.conversion import INPUT, OPSET
+from berth.packaging.conversion import OPSET
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
+from berth.packaging.tree_inputs import TreeInputs
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -153,8 +154,12 @@ class Trees:
         if (tree, node) in self._leaves or (tree, node) in self._splits:
             raise PackageError(f"Tree {tree} contains node {node} twice. {_DAMAGED}")
 
-    def build_operator(self) -> "NodeProto":
-        """Build the operator that computes the scores, with shape [rows, scores]."""
+    def build_operator(self, matrix: str) -> "NodeProto":
+        """Build the operator that computes the scores, with shape [rows, scores].
+
+        Args:
+            matrix: Name of the matrix of features.
+        """
         from onnx import helper
 
         leaf_nodes = [
@@ -165,7 +170,7 @@ class Trees:
         leaves = sorted(self._leaves.values())
         return helper.make_node(
             "TreeEnsembleRegressor",
-            [INPUT],
+            [matrix],
             [SCORES],
             domain="ai.onnx.ml",
             n_targets=len(self.base),
@@ -208,18 +213,22 @@ class Head:
     classes: Array | None = None
 
 
-def to_onnx(trees: Trees, head: Head) -> bytes:
-    """Build the model, from `input` to `label` and `probabilities` or to `prediction`."""
+def to_onnx(trees: Trees, head: Head, inputs: TreeInputs | None = None) -> bytes:
+    """Build the model, from its inputs to `label` and `probabilities` or to `prediction`.
+
+    Args:
+        inputs: Defaults to one input, `input`, without categories.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes = [trees.build_operator()]
-    constants = []
+    graph = (inputs or TreeInputs(None, trees.features, {})).build(trees.datatype)
+    nodes = [*graph.nodes, trees.build_operator(graph.matrix)]
+    constants = graph.constants
     result = SCORES
     for place, operator in enumerate(head.operators):
         nodes.append(_apply(operator, result, f"scores_{place}"))
         result = f"scores_{place}"
     floats, rows = TensorProto.FLOAT, "rows"
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(trees.datatype))
     if head.classes is None:
         nodes.append(helper.make_node("Identity", [result], ["prediction"]))
         outputs = [helper.make_tensor_value_info("prediction", floats, [rows, len(trees.base)])]
@@ -237,15 +246,9 @@ def to_onnx(trees: Trees, head: Head) -> bytes:
             helper.make_tensor_value_info("label", constants[-1].data_type, [rows]),
             helper.make_tensor_value_info("probabilities", floats, [rows, len(head.classes)]),
         ]
-    graph = helper.make_graph(
-        nodes,
-        "model",
-        [helper.make_tensor_value_info(INPUT, kind, [rows, trees.features])],
-        outputs,
-        constants,
-    )
+    proto = helper.make_graph(nodes, "model", graph.inputs, outputs, constants)
     sets = [helper.make_opsetid(*entry) for entry in sorted(OPSET.items())]
-    model = helper.make_model(graph, opset_imports=sets, ir_version=_IR_VERSION)
+    model = helper.make_model(proto, opset_imports=sets, ir_version=_IR_VERSION)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -256,3 +259,18 @@ def _apply(operator: str, source: str, target: str) -> "NodeProto":
     if operator == "Softmax":
         return helper.make_node("Softmax", [source], [target], axis=1)
     return helper.make_node(operator, [source], [target])
+
+
+def encode_classes(classes: Array) -> Array:
+    """Convert an estimator's classes to integers or text.
+
+    Raises:
+        PackageError: If they are other numbers.
+    """
+    if classes.dtype.kind in "biuf" and np.all(classes == np.floor(classes)):
+        return classes.astype(np.int64)
+    if classes.dtype.kind in "UO":
+        return np.array([str(label) for label in classes], object)
+    raise PackageError(
+        f"classes {classes.tolist()}: not supported. Use text or integers as classes."
+    )

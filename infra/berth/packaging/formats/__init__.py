@@ -11,6 +11,7 @@ To add a framework:
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
@@ -22,9 +23,8 @@ from berth.packaging.formats import (
     scikit_learn,
     xgboost,
 )
-from berth.packaging.rows import Rows
 
-FORMATS: dict[str, Callable[[object, Rows], Conversion]] = {
+FORMATS: dict[str, Callable[[object, Any], Conversion]] = {
     "onnx": onnx.convert,
     "sklearn": scikit_learn.convert,
     "xgboost": xgboost.convert,
@@ -32,7 +32,10 @@ FORMATS: dict[str, Callable[[object, Rows], Conversion]] = {
     "torch": pytorch.convert,
     "transformers": hugging_face.convert,
 }
-"""The conversion function of each framework."""
+"""The conversion function of each framework. Those in `TABLE_FORMATS` also accept a `Table`."""
+
+TABLE_FORMATS = ("sklearn", "xgboost", "lightgbm")
+"""Frameworks whose models accept a DataFrame. For others, it is one array per column."""
 
 FILES = {
     ".onnx": "onnx",

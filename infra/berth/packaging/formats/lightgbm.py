@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from berth.packaging.child_process import convert_in_child_process
-from berth.packaging.conversion import INPUT, Conversion
+from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.rows import Array, Rows, require_single_numeric_array
-from berth.packaging.trees import Head, Trees, to_onnx
+from berth.packaging.rows import Array, Rows, require_numbers, require_single_numeric_array
+from berth.packaging.tables import Table
+from berth.packaging.tree_inputs import TreeInputs
+from berth.packaging.trees import Head, Trees, encode_classes, to_onnx
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -44,8 +46,11 @@ _ABOVE_MINUS_ONE = float(np.nextafter(-1.0, 0.0))
 _NEXT_TO_ZERO = float(np.float32(1e-35))
 
 
-def convert(model: object, rows: Rows) -> Conversion:
+def convert(model: object, rows: Rows | Table) -> Conversion:
     """Convert a `Booster`, a fitted estimator, or the text file of a booster. Inputs are FP64.
+
+    A model that reads a DataFrame has one input per column. An input for a pandas category contains
+    the category itself; any other value is a missing value, as in LightGBM.
 
     The outputs are `label` (the estimator's classes; numbers from 0 for a booster) and
     `probabilities` for the objectives binary, multiclass and multiclassova, and `prediction` for
@@ -59,13 +64,13 @@ def convert(model: object, rows: Rows) -> Conversion:
     import lightgbm  # Report a missing package before any other problem.
 
     del lightgbm
-    numbers = require_single_numeric_array(rows, "LightGBM")
     if isinstance(model, Path):
+        numbers = require_single_numeric_array(rows, "LightGBM")
         return convert_in_child_process(convert_in_this_process, model, numbers)
-    return convert_in_this_process(model, numbers)
+    return convert_in_this_process(model, require_numbers(rows, "LightGBM"))
 
 
-def convert_in_this_process(model: object, rows: Array) -> Conversion:
+def convert_in_this_process(model: object, rows: Array | Table) -> Conversion:
     """Convert like `convert`, in this process, which a damaged file may crash."""
     import lightgbm
 
@@ -93,14 +98,40 @@ def convert_in_this_process(model: object, rows: Array) -> Conversion:
         _read_tree(trees, number, tree["tree_structure"], number % columns, scale)
     classes = None
     if objective in _CLASSIFIERS:
-        classes = _classes(getattr(model, "classes_", np.arange(max(columns, 2))))
+        classes = encode_classes(getattr(model, "classes_", np.arange(max(columns, 2))))
+    inputs = _read_inputs(booster, rows, trees.features)
     return Conversion(
-        model=to_onnx(trees, Head(_OPERATORS[objective], classes)),
-        rows={INPUT: rows},
+        model=to_onnx(trees, Head(_OPERATORS[objective], classes), inputs),
+        rows=inputs.feeds(rows, np.float64),
+        categories=inputs.by_name(),
         predictions=_predict(model, booster, rows, classes),
         framework="lightgbm",
         framework_version=lightgbm.__version__,
         converter="berth",
+    )
+
+
+def _read_inputs(booster: "Booster", rows: Array | Table, width: int) -> TreeInputs:
+    """Return the inputs: one array, or one per column of a table with the trained categories."""
+    if not isinstance(rows, Table):
+        return TreeInputs(None, width, {})
+    columns = rows.columns
+    if len(columns) != width:
+        raise PackageError(
+            f"rows: the DataFrame has {len(columns)} columns; the model has {width} features. Pass "
+            "the columns that it was trained on."
+        )
+    positions = [i for i, column in enumerate(columns) if column.categories is not None]
+    trained = booster.pandas_categorical or []
+    if len(positions) != len(trained):
+        raise PackageError(
+            f"rows: the DataFrame has {len(positions)} category columns; the model was trained on "
+            f"{len(trained)}. Pass the columns with the types that they had in training."
+        )
+    return TreeInputs(
+        tuple(column.name for column in columns),
+        width,
+        {position: list(values) for position, values in zip(positions, trained, strict=True)},
     )
 
 
@@ -175,23 +206,13 @@ def _comparison(threshold: float) -> tuple[str, float]:
     return ("BRANCH_LEQ", _NEXT_TO_ZERO) if threshold >= 0 else ("BRANCH_LT", -_NEXT_TO_ZERO)
 
 
-def _classes(classes: Array) -> Array:
-    """Convert an estimator's classes to integers or text."""
-    if classes.dtype.kind in "biuf" and np.all(classes == np.floor(classes)):
-        return classes.astype(np.int64)
-    if classes.dtype.kind in "UO":
-        return np.array([str(label) for label in classes], object)
-    raise PackageError(
-        f"classes {classes.tolist()}: not supported. Use text or integers as classes."
-    )
-
-
 def _predict(
-    model: Any, booster: "Booster", rows: Array, classes: Array | None
+    model: Any, booster: "Booster", table: Array | Table, classes: Array | None
 ) -> dict[str, Array]:
     """Return LightGBM's predictions by output name, from the estimator if there is one."""
     import lightgbm
 
+    rows = table.frame if isinstance(table, Table) else table
     try:
         if isinstance(model, lightgbm.LGBMClassifier) and classes is not None:
             return {"label": model.predict(rows), "probabilities": model.predict_proba(rows)}

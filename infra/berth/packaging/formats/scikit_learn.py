@@ -1,88 +1,283 @@
 """scikit-learn: a fitted estimator or pipeline, converted with skl2onnx."""
 
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from berth.packaging import compare, runtime
 from berth.packaging.conversion import INPUT, OPSET, Conversion
 from berth.packaging.errors import PackageError, first_line
+from berth.packaging.formats import scikit_learn_boosting
+from berth.packaging.formats.scikit_learn_graph import (
+    finish_graph,
+    join_columns,
+    round_features,
+    suggest_change,
+    with_missing_values,
+)
+from berth.packaging.probes import build_probes
 from berth.packaging.rows import Array, Rows
+from berth.packaging.tables import Table
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import ModelProto
+
+_Run = Callable[[Array | Table], dict[str, Array]]
 
 
-def convert(model: object, rows: Rows) -> Conversion:
-    """Convert a fitted estimator. It has one input, `input`, with a dynamic number of rows.
+def convert(model: object, rows: Rows | Table) -> Conversion:
+    """Convert a fitted estimator. Numbers of rows are dynamic.
+
+    It has one input, `input`, or one input per column with the column's name if the rows are a
+    DataFrame or a matrix of objects. Inputs are BYTES for text, INT64 for whole numbers in a table,
+    and FP32 for other numbers, or FP64 if FP32 would give other predictions. Gradient boosting on
+    histograms has FP64 inputs.
 
     The outputs are `label` and, if available, `probabilities` of a classifier; `prediction` of a
     regressor; `label` of a clusterer; `label` in one column of an outlier detector; `transformed`
-    of a transformer. Scores per class (`decision_function`) are not an output. Inputs are FP32 for
-    numbers and BYTES for text.
+    of a transformer. A classifier of several labels per row has one column per label. Scores per
+    class (`decision_function`) are not an output.
+
+    Predictions are compared for `rows` and for rows with missing and infinite values, unknown
+    categories and unusual text, as far as the estimator accepts those.
 
     Raises:
-        PackageError: If the estimator is not fitted or does not accept the rows, or if a part of it
-            has no converter.
+        PackageError: If the estimator is not fitted or does not accept the rows, if a part of it
+            has no converter, or if the converted model would predict differently.
     """
     import skl2onnx
     import sklearn
-    from onnx.utils import Extractor
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     if isinstance(rows, dict):
         raise PackageError(
-            "rows: a scikit-learn model has one input. Pass one array, not arrays by name."
+            "rows: a scikit-learn model has one input, or a DataFrame with one input per column. "
+            "Pass one array or a DataFrame, not arrays by name."
         )
     predictions = _predict(model, rows)
-    is_text = rows.dtype.kind == "O"
-    shape = [None, *rows.shape[1:]]
-    kind = StringTensorType(shape) if is_text else FloatTensorType(shape)
-    try:
+    probes = list(_predict_probes(model, rows, predictions))
+    converter = f"skl2onnx {skl2onnx.__version__}"
+    if scikit_learn_boosting.is_supported(model):
+        candidates: Iterator[_Candidate] = iter(
+            [_Candidate(*scikit_learn_boosting.convert(model, rows))]
+        )
+        converter = "berth"
+    else:
+        candidates = _convert_with_skl2onnx(model, rows, predictions)
+    problem: PackageError | None = None
+    for candidate in candidates:
+        try:
+            run = candidate.load(rows)
+        except PackageError as error:
+            problem = problem or error
+            continue
+        try:
+            _compare(run, rows, predictions, probes)
+        except PackageError as error:
+            problem = error  # A later candidate is more precise.
+            continue
+        return Conversion(
+            model=candidate.model,
+            rows=candidate.feeds(rows),
+            predictions=predictions,
+            framework="scikit-learn",
+            framework_version=sklearn.__version__,
+            converter=converter,
+            categories=candidate.categories,
+        )
+    assert problem is not None
+    raise PackageError(f"{problem} {suggest_change(model, rows)}".strip())
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A converted model with inputs of certain types.
+
+    Attributes:
+        model: Content of model.onnx.
+        types: Type of each input.
+        categories: Categories of inputs, for the model card.
+    """
+
+    model: bytes
+    types: dict[str, type[Any]]
+    categories: dict[str, list[Any]]
+
+    def load(self, rows: Array | Table) -> _Run:
+        """Load the model and check that it runs."""
+        session = runtime.load_session(self.model)
+
+        def run(some: Array | Table) -> dict[str, Array]:
+            return runtime.run_model(session, self.feeds(some))
+
+        run(rows)
+        return run
+
+    def feeds(self, rows: Array | Table) -> dict[str, Array]:
+        arrays = rows.arrays() if isinstance(rows, Table) else {INPUT: rows}
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {
+                name: array if array.dtype.kind == "O" else array.astype(self.types[name])
+                for name, array in arrays.items()
+                if name in self.types
+            }
+
+
+def _convert_with_skl2onnx(
+    model: object, rows: Array | Table, predictions: dict[str, Array]
+) -> Iterator[_Candidate]:
+    """Yield converted models, first with FP32 and then with FP64 inputs."""
+    problem: Exception | None = None
+    count = 0
+    for types, is_matrix in _choose_types(rows):
+        try:
+            proto = _call_skl2onnx(model, rows, predictions, types, is_matrix=is_matrix)
+        except Exception as error:  # skl2onnx raises many types.
+            problem = problem or error
+            continue
+        count += 1
+        yield _Candidate(proto.SerializeToString(deterministic=True), types, {})
+    if not count:
+        assert problem is not None
+        raise PackageError(
+            f"{type(model).__name__}: skl2onnx cannot convert the model ({first_line(problem)}). "
+            f"{suggest_change(model, rows)}".strip()
+        ) from problem
+
+
+def _call_skl2onnx(
+    model: object,
+    rows: Array | Table,
+    predictions: dict[str, Array],
+    types: dict[str, type[Any]],
+    *,
+    is_matrix: bool,
+) -> "ModelProto":
+    import skl2onnx
+
+    if is_matrix:
+        kind = next(iter(types.values()))
+        converted_types = [(INPUT, _to_tensor_type(kind, [None, len(types)]))]
+    else:
+        shape = [None, 1] if isinstance(rows, Table) else [None, *rows.shape[1:]]
+        converted_types = [(name, _to_tensor_type(kind, shape)) for name, kind in types.items()]
+    with with_missing_values():
         proto = skl2onnx.convert_sklearn(
             model,
             name="model",
-            initial_types=[(INPUT, kind)],
+            initial_types=converted_types,
             target_opset=OPSET,
             options={"zipmap": False} if "probabilities" in predictions else None,
         )
-    except Exception as error:
-        raise PackageError(
-            f"{type(model).__name__}: skl2onnx cannot convert the model ({first_line(error)})"
-        ) from error
-    kept = [value.name for value in proto.graph.output][: len(predictions)]
-    if len(kept) < len(proto.graph.output):
-        proto = Extractor(proto).extract_model([INPUT], kept)
-    for old, new in zip(kept, predictions, strict=True):
-        _rename(proto.graph, old, new)
-    _make_portable(proto)
-    return Conversion(
-        model=proto.SerializeToString(deterministic=True),
-        rows={INPUT: rows if is_text else rows.astype("float32")},
-        predictions=predictions,
-        framework="scikit-learn",
-        framework_version=sklearn.__version__,
-        converter=f"skl2onnx {skl2onnx.__version__}",
-    )
+    if np.float64 in types.values() and "HistGradientBoosting" not in repr(model):
+        round_features(proto.graph)
+    if is_matrix:
+        return join_columns(finish_graph(proto, predictions, {INPUT: kind}), list(types))
+    return finish_graph(proto, predictions, types)
 
 
-def _predict(model: Any, rows: Array) -> dict[str, Array]:
+def _choose_types(rows: Array | Table) -> Iterator[tuple[dict[str, type[Any]], bool]]:
+    """Yield the types of the inputs to try, and whether to join them to one matrix."""
+    if not isinstance(rows, Table):
+        for number in (str,) if rows.dtype.kind == "O" else (np.float32, np.float64):
+            yield {INPUT: number}, False
+        return
+    kinds = {column.name: column.values.dtype.kind for column in rows.columns}
+    seen = []
+    for number, whole in (
+        (np.float32, np.int64),
+        (np.float64, np.int64),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+    ):
+        by_kind = {"O": str, "f": number}
+        types = {name: by_kind.get(kind, whole) for name, kind in kinds.items()}
+        if types not in seen:
+            seen.append(types)
+            yield types, False
+    if "O" not in kinds.values():
+        # An estimator without a ColumnTransformer reads one matrix.
+        for number in (np.float32, np.float64):
+            yield dict.fromkeys(kinds, number), True
+
+
+def _to_tensor_type(kind: type[Any], shape: list[int | None]) -> Any:
+    from skl2onnx.common import data_types
+
+    types = {
+        str: data_types.StringTensorType,
+        np.float32: data_types.FloatTensorType,
+        np.float64: data_types.DoubleTensorType,
+        np.int64: data_types.Int64TensorType,
+    }
+    return types[kind](shape)
+
+
+def _compare(
+    run: _Run,
+    rows: Array | Table,
+    predictions: dict[str, Array],
+    probes: "list[_PredictedProbe]",
+) -> None:
+    """Compare the converted model with scikit-learn on all rows.
+
+    Raises:
+        PackageError: If predictions differ.
+    """
+    compare.compare(run(rows), predictions)
+    for probe in probes:
+        try:
+            compare.compare(run(probe.rows), probe.predictions)
+        except PackageError as error:
+            raise PackageError(f"For rows with {probe.description}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _PredictedProbe:
+    description: str
+    rows: Array | Table
+    predictions: dict[str, Array]
+
+
+def _predict_probes(
+    model: object, rows: Array | Table, predictions: dict[str, Array]
+) -> Iterator[_PredictedProbe]:
+    """Yield the probes that scikit-learn predicts for."""
+    for description, changed in build_probes(rows):
+        try:
+            predicted = _predict(model, changed)
+        except PackageError:
+            continue  # scikit-learn rejects such rows, so there is nothing to compare.
+        shapes = {name: array.shape[1:] for name, array in predicted.items()}
+        if shapes == {name: array.shape[1:] for name, array in predictions.items()}:
+            yield _PredictedProbe(description, changed, predicted)
+
+
+def _predict(model: Any, rows: Array | Table) -> dict[str, Array]:
     """Return scikit-learn's predictions for the original `rows`, not rounded to FP32, by output."""
     from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
     from sklearn.exceptions import NotFittedError
 
+    data = rows.frame if isinstance(rows, Table) else rows
     try:
-        if is_outlier_detector(model):
-            return {"label": model.predict(rows).reshape(-1, 1)}
-        if is_classifier(model) or is_clusterer(model):
-            predictions = {"label": _require_one_label_per_row(model, model.predict(rows))}
-            if is_classifier(model) and hasattr(model, "predict_proba"):
-                predictions["probabilities"] = model.predict_proba(rows)
-            return predictions
-        if is_regressor(model):
-            predicted = model.predict(rows)
-            return {"prediction": predicted.reshape(len(predicted), -1)}
-        if hasattr(model, "transform"):
-            transformed = model.transform(rows)
-            dense = transformed.toarray() if hasattr(transformed, "toarray") else transformed
-            return {"transformed": dense}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if is_outlier_detector(model):
+                return {"label": model.predict(data).reshape(-1, 1)}
+            if is_classifier(model) or is_clusterer(model):
+                predictions = {"label": np.asarray(model.predict(data))}
+                if is_classifier(model) and hasattr(model, "predict_proba"):
+                    predictions["probabilities"] = _stack(model.predict_proba(data))
+                return predictions
+            if is_regressor(model):
+                predicted = model.predict(data)
+                return {"prediction": predicted.reshape(len(predicted), -1)}
+            if hasattr(model, "transform"):
+                transformed = model.transform(data)
+                dense = transformed.toarray() if hasattr(transformed, "toarray") else transformed
+                return {"transformed": np.asarray(dense)}
     except PackageError:
         raise
     except NotFittedError as error:
@@ -99,43 +294,18 @@ def _predict(model: Any, rows: Array) -> dict[str, Array]:
     )
 
 
-def _require_one_label_per_row(model: object, labels: Array) -> Array:
-    if labels.ndim != 1:
-        raise PackageError(
-            f"{type(model).__name__}: the model returns {labels.shape[1]} labels per row. Package "
-            "one model per label."
-        )
-    return labels
+def _stack(probabilities: Any) -> Array:
+    """Return probabilities as one array: [rows, classes], or [rows, labels, classes].
 
-
-def _rename(graph: "GraphProto", old: str, new: str) -> None:
-    """Rename an output. If an inner value has the new name, rename that value too."""
-    if old == new:
-        return
-    names = {old: new, new: f"inner_{new}"}
-    for node in graph.node:
-        for values in (node.input, node.output):
-            values[:] = [names.get(value, value) for value in values]
-    for value in graph.output:
-        value.name = names.get(value.name, value.name)
-
-
-def _make_portable(proto: "ModelProto") -> None:
-    """Remove what depends on the author or the machine but not on the model.
-
-    Text is converted to lowercase with locale `C`, which every machine has. Small images do not
-    have the operator's default, en_US, and could not load the model. Non-ASCII letters therefore
-    keep their case; the comparison shows whether that matters.
+    Raises:
+        PackageError: If the labels of a model have different numbers of classes.
     """
-    from onnx import helper
-
-    proto.ClearField("producer_name")
-    proto.ClearField("producer_version")
-    proto.ClearField("domain")
-    proto.ClearField("doc_string")
-    sets = {entry.domain: entry.version for entry in proto.opset_import}
-    del proto.opset_import[:]
-    proto.opset_import.extend(helper.make_opsetid(*entry) for entry in sorted(sets.items()))
-    for node in proto.graph.node:
-        if node.op_type == "StringNormalizer" and all(a.name != "locale" for a in node.attribute):
-            node.attribute.append(helper.make_attribute("locale", "C"))
+    if not isinstance(probabilities, list):
+        return np.asarray(probabilities)
+    counts = sorted({array.shape[1] for array in probabilities})
+    if len(counts) > 1:
+        raise PackageError(
+            f"The model's labels have different numbers of classes ({', '.join(map(str, counts))}),"
+            " so its probabilities are not one array. Package one model per label."
+        )
+    return np.stack(probabilities, axis=1)

@@ -1,5 +1,6 @@
 """XGBoost: a booster, an estimator, or the .json or .ubj file of one."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from berth.packaging.child_process import convert_in_child_process
-from berth.packaging.conversion import INPUT, Conversion
+from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError, first_line
-from berth.packaging.rows import Array, Rows, require_single_numeric_array
+from berth.packaging.rows import Array, Rows, require_numbers, require_single_numeric_array
+from berth.packaging.tables import Category, Table
+from berth.packaging.tree_inputs import TreeInputs
 from berth.packaging.trees import Head, Trees, to_onnx
 
 if TYPE_CHECKING:
@@ -53,8 +56,12 @@ _INTERCEPT_TO_SCORE: dict[_Operators, Callable[[Array], Array]] = {
 _ORIGIN = re.compile(r"\[\d\d:\d\d:\d\d\] \S+ ")
 
 
-def convert(model: object, rows: Rows) -> Conversion:
+def convert(model: object, rows: Rows | Table) -> Conversion:
     """Convert a `Booster`, a fitted estimator, or a file of either. Inputs are FP32.
+
+    A model that reads a DataFrame has one input per column. An input for a pandas category contains
+    the category itself. NaN and empty text are missing values; any other value is in no set of
+    categories, as in XGBoost.
 
     The outputs are `label` (from 0) and `probabilities` for the objectives binary:logistic and
     multi:softprob, and `prediction` for other objectives. After early stopping, an estimator uses
@@ -68,13 +75,13 @@ def convert(model: object, rows: Rows) -> Conversion:
     import xgboost  # Report a missing package before any other problem.
 
     del xgboost
-    numbers = require_single_numeric_array(rows, "XGBoost")
     if isinstance(model, Path):
+        numbers = require_single_numeric_array(rows, "XGBoost")
         return convert_in_child_process(convert_in_this_process, model, numbers)
-    return convert_in_this_process(model, numbers)
+    return convert_in_this_process(model, require_numbers(rows, "XGBoost"))
 
 
-def convert_in_this_process(model: object, rows: Array) -> Conversion:
+def convert_in_this_process(model: object, rows: Array | Table) -> Conversion:
     """Convert like `convert`, in this process, which a damaged file may crash."""
     import xgboost
 
@@ -104,14 +111,50 @@ def convert_in_this_process(model: object, rows: Array) -> Conversion:
     )
     _read_trees(trees, learner["gradient_booster"])
     classes = np.arange(max(columns, 2)) if name in _CLASSIFIERS else None
+    inputs = TreeInputs(None, trees.features, {})
+    if isinstance(rows, Table):
+        names = tuple(column.name for column in rows.columns)
+        categories = _read_categories(learner, rows, trees.features)
+        inputs = TreeInputs(names, trees.features, categories, unknown_is_missing=False)
     return Conversion(
-        model=to_onnx(trees, Head(operators, classes)),
-        rows={INPUT: rows},
+        model=to_onnx(trees, Head(operators, classes), inputs),
+        rows=inputs.feeds(rows, np.float32),
+        categories=inputs.by_name(),
         predictions=_predict(model, booster, rows, is_classifier=classes is not None),
         framework="xgboost",
         framework_version=xgboost.__version__,
         converter="berth",
     )
+
+
+def _read_categories(learner: dict[str, Any], rows: Table, width: int) -> dict[int, list[Category]]:
+    """Return the categories of each column in the order of their codes in the model.
+
+    Raises:
+        PackageError: If the columns of `rows` are not those of the model.
+    """
+    if len(rows.columns) != width:
+        raise PackageError(
+            f"rows: the DataFrame has {len(rows.columns)} columns; the model has {width} features. "
+            "Pass the columns that it was trained on."
+        )
+    booster = learner["gradient_booster"]
+    forest = booster["gbtree"]["model"] if booster["name"] == "dart" else booster["model"]
+    encoded = (forest.get("cats") or {}).get("enc") or [{}] * width
+    categories: dict[int, list[Category]] = {}
+    for position, (column, entry) in enumerate(zip(rows.columns, encoded, strict=True)):
+        if column.categories is None:
+            continue
+        values = entry.get("values") or []
+        if "offsets" in entry and values:  # UTF-8 text, one after another.
+            text = bytes(value % 256 for value in values)
+            ends = entry["offsets"]
+            categories[position] = [
+                text[start:end].decode() for start, end in itertools.pairwise(ends)
+            ]
+        else:
+            categories[position] = list(values or column.categories)
+    return categories
 
 
 def _booster(model: object) -> "Booster":
@@ -219,11 +262,12 @@ def _read_tree(trees: Trees, number: int, tree: dict[str, Any], column: int, wei
 
 
 def _predict(
-    model: object, booster: "Booster", rows: Array, *, is_classifier: bool
+    model: object, booster: "Booster", table: Array | Table, *, is_classifier: bool
 ) -> dict[str, Array]:
     """Return XGBoost's predictions by output name, from the estimator if there is one."""
     import xgboost
 
+    rows = table.frame if isinstance(table, Table) else table
     try:
         if isinstance(model, xgboost.XGBClassifier) and is_classifier:
             return {"label": model.predict(rows), "probabilities": model.predict_proba(rows)}
@@ -231,7 +275,9 @@ def _predict(
             predicted = model.predict(rows)
         else:
             predicted = booster.predict(
-                xgboost.DMatrix(
+                xgboost.DMatrix(rows, enable_categorical=True)
+                if isinstance(table, Table)
+                else xgboost.DMatrix(
                     rows,
                     feature_names=booster.feature_names,
                     feature_types=booster.feature_types,
