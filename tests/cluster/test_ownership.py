@@ -25,12 +25,9 @@ def _set_namespace(project: Project, **kubernetes: Any) -> None:
     project.edit(lambda config: config["berth:kubernetes"].update(kubernetes))
 
 
-def _list_cluster_scoped(cluster: Cluster, namespace: str) -> set[str]:
-    return {
-        name
-        for name in cluster.list_names(_CLUSTER_SCOPED)
-        if name.startswith(f"berth-{namespace}")
-    }
+def _list_cluster_scoped(cluster: Cluster, namespace: str) -> list[str]:
+    names = cluster.list_names(_CLUSTER_SCOPED)
+    return sorted(name for name in names if name.startswith(f"berth-{namespace}-"))
 
 
 @pytest.fixture
@@ -102,7 +99,7 @@ def test_namespace_of_someone_else_is_kept(cluster: Cluster, team: str, tmp_path
     assert cluster.list_names("networkpolicies", "-n", team) == []
     metadata = cluster.get("namespace", team)["metadata"]
     assert "berth/owner" not in (metadata.get("annotations") or {})
-    assert _list_cluster_scoped(cluster, team) == set()
+    assert _list_cluster_scoped(cluster, team) == []
 
 
 def test_object_of_someone_else_with_a_name_of_the_stack_is_kept(

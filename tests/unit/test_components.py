@@ -26,6 +26,7 @@ _CLUSTER = {
 _OUTPUTS = {
     "key": "k" * 24, "reference": f"registry.example.com/x@sha256:{'0' * 64}",
     "url": "http://127.0.0.1:1", "process": "digits-1", "admin_listener_port": 1.0,
+    "owner_id": "0123456789ab", "owner": "shop/prod/0123456789ab",
 }  # fmt: skip
 
 

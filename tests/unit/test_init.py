@@ -14,9 +14,11 @@ from berth.operations import init
 from berth.operations.init import TEMPLATE, create_project
 from berth.project import find_project
 from berth.spec import load_file
+from berth.spec.fields import parse_millicores
 from berth.spec.model_files import check_models
 from berth.spec.schema import schema_text
 from berth_protocol.model_card import digest
+from pulumi_berth.images.third_party import get_image
 from tests.repository import REPOSITORY
 
 
@@ -34,6 +36,7 @@ def test_project_is_complete_and_valid(tmp_path: Path) -> None:
     assert set(_content(root)) == {
         ".github/workflows/preview.yml",
         ".gitignore",
+        "Pulumi.kubernetes.yaml",
         "Pulumi.local.yaml",
         "Pulumi.yaml",
         "README.md",
@@ -44,8 +47,8 @@ def test_project_is_complete_and_valid(tmp_path: Path) -> None:
         "requirements.txt",
     }
     assert find_project(root / "models") == root
-    file = root / "Pulumi.local.yaml"
-    check_models(load_file(file), root, file)
+    for file in (root / "Pulumi.local.yaml", root / "Pulumi.kubernetes.yaml"):
+        check_models(load_file(file), root, file)
     project = YAML(typ="safe").load((root / "Pulumi.yaml").read_text())
     assert project["name"] == "demo"
     assert "template" not in project
@@ -58,6 +61,26 @@ def test_template_matches_the_repository() -> None:
     program = (REPOSITORY / "infra" / "__main__.py").read_text()
     assert (TEMPLATE / "infra" / "__main__.py").read_text() == program
     assert f"berth=={version('berth')}\n" in (TEMPLATE / "requirements.txt").read_text()
+
+
+_LAPTOP_MILLICORES, _OWN_PODS_MILLICORES = 2000, 50
+
+
+@pytest.mark.parametrize("directory", [REPOSITORY, TEMPLATE], ids=["repository", "template"])
+def test_sample_cluster_stack_fits_two_cores_and_pins_its_images(directory: Path) -> None:
+    """Half of the cores are left for the cluster itself and for an update's additional pods."""
+    file = directory / "Pulumi.kubernetes.yaml"
+    spec = load_file(file)
+    berths = sum(
+        parse_millicores(model.resources.cpu) * (model.replicas.max or model.replicas.min)
+        for model in spec.models.values()
+        for _ in model.versions
+    )
+    # The gateway, Traefik and Valkey.
+    own = spec.gateway.replicas + spec.kubernetes.controller_replicas + 1
+    assert berths + own * _OWN_PODS_MILLICORES <= _LAPTOP_MILLICORES // 2
+    assert spec.kubernetes.controller_image == get_image("traefik")
+    assert get_image("registry") in file.read_text()
 
 
 def test_empty_directory_is_used(tmp_path: Path) -> None:

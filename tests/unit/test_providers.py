@@ -22,6 +22,9 @@ _STORED = {
     "GatewayProvider": (
         "gASVMQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA9HYXRld2F5UHJvdmlkZXKUk5QpgZQu"
     ),
+    "NamespaceClaimProvider": (
+        "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VDbGFpbVByb3ZpZGVylJOUKYGULg=="
+    ),
     "SupervisorProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
     ),

@@ -18,7 +18,7 @@ from pulumi_berth.images.third_party import (
     read_images,
     read_third_party,
 )
-from pulumi_berth.kubernetes.hosting import DEFAULT_CONTROLLER_IMAGE
+from pulumi_berth.kubernetes.hosting_args import DEFAULT_CONTROLLER_IMAGE
 from tests.repository import REPOSITORY
 from tests.unit.serving_registry import ServedRegistry, digest_of, serve_registry
 from tools import third_party_images
