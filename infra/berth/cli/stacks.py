@@ -196,8 +196,8 @@ def report_drift(
     platform = get_platform(context.spec.platform)
     drift: Sequence[object] = ()
     if not platform.has_external_resources:
-        # The engine compares these resources with what exists in every update.
-        with contextlib.suppress(OperationError):
+        # A stack that does not exist yet has no drift, and no cluster to ask.
+        with contextlib.suppress(OperationError, SpecError):
             drift = find_drift(context)
     elif stack.exists():
         try:
@@ -206,7 +206,8 @@ def report_drift(
             say(str(error))
     for line in format_drift(context.stack, drift):
         say(line)
-    return bool(drift) and platform.has_external_resources
+    # Without providers, the resources' own diff compares them with what exists.
+    return bool(drift) and bool(platform.providers)
 
 
 def find_drift(context: StackContext) -> list[str]:
