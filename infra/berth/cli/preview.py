@@ -27,6 +27,7 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     """
     from berth.cli.stacks import (
         find_skipped_parts,
+        get_refresh_options,
         load_deployable_spec,
         open_stack_for_update,
         report_drift,
@@ -43,8 +44,8 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     parts = find_skipped_parts(spec, root)
     arguments += exclude(parts)
     context = StackContext(root=root, stack=name, spec=spec)
-    if report_drift(stack, context, parts):
-        arguments.append("--refresh")
+    has_drifted = report_drift(stack, context, parts, is_required=expect_no_changes)
+    arguments += get_refresh_options(context, has_drifted=has_drifted)
     if as_json:
         code, document = stack.preview_json(*arguments)
     else:
@@ -52,6 +53,8 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     comparison = _report_differences(root, spec, name)
     if as_json:
         click.echo(json.dumps(document | ({"parity": comparison} if comparison else {}), indent=2))
+    if expect_no_changes and has_drifted:
+        code = 1
     sys.exit(code or (0 if comparison is None or comparison["parity"] else 1))
 
 

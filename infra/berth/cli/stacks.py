@@ -184,11 +184,20 @@ def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
 
 
 def report_drift(
-    stack: "Stack", context: StackContext, skipped: Sequence[SkippedPart] = ()
+    stack: "Stack",
+    context: StackContext,
+    skipped: Sequence[SkippedPart] = (),
+    *,
+    is_required: bool = False,
 ) -> bool:
-    """Report what differs from the stack's last update. Return whether the engine must refresh.
+    """Report what differs from the stack's last update. Return whether something does.
 
-    An error is reported too: an update can repair what cannot be read.
+    Args:
+        is_required: Whether a resource that cannot be read is an error. An update can repair it,
+            so it only reports it.
+
+    Raises:
+        OperationError: If `is_required` and a resource cannot be read.
     """
     from berth.operations.drift import format_drift
     from berth.operations.lifecycle import exclude
@@ -196,17 +205,28 @@ def report_drift(
     platform = get_platform(context.spec.platform)
     drift: Sequence[object] = ()
     if not platform.has_external_resources:
-        # The engine compares these resources with what exists in every update.
-        with contextlib.suppress(OperationError):
+        # A stack that does not exist yet has no drift, and no cluster to ask.
+        with contextlib.suppress(OperationError, SpecError):
             drift = find_drift(context)
     elif stack.exists():
         try:
             drift = stack.find_drift(*exclude(skipped))
         except OperationError as error:
+            if is_required:
+                raise
             say(str(error))
     for line in format_drift(context.stack, drift):
         say(line)
-    return bool(drift) and platform.has_external_resources
+    return bool(drift)
+
+
+def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str]:
+    """Return the engine's arguments that let an update restore what has changed.
+
+    Without providers, the resources' own diff compares them with what exists.
+    """
+    providers = get_platform(context.spec.platform).providers
+    return ["--refresh"] if has_drifted and providers else []
 
 
 def find_drift(context: StackContext) -> list[str]:

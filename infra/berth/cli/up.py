@@ -36,6 +36,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
         exit_not_serving,
         explain_failure,
         find_skipped_parts,
+        get_refresh_options,
         load_deployable_spec,
         open_stack_for_update,
         report_drift,
@@ -56,7 +57,8 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     context = StackContext(root=root, stack=name, spec=spec)
     has_drifted = report_drift(stack, context, parts)
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
-    code = lifecycle.up(stack, yes=yes, skipped=parts, refresh=has_drifted)
+    options = get_refresh_options(context, has_drifted=has_drifted)
+    code = lifecycle.up(stack, *options, yes=yes, skipped=parts)
     if code:
         explain_failure(context)
         sys.exit(code)

@@ -18,16 +18,14 @@ from pulumi_berth.proxies import has_proxy, is_loopback
 _SHOWN_CHARACTERS = 2000
 
 
-def up(
-    stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = (), refresh: bool = False
-) -> int:
+def up(stack: Stack, *options: str, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
     """Deploy the stack and return the engine's exit code.
 
     Args:
-        refresh: Read the resources first, so that the update restores what has changed.
+        options: More options of the engine.
     """
     stack.create()
-    return stack.up(*(["--refresh"] if refresh else []), *_arguments(yes, skipped))
+    return stack.up(*options, *_arguments(yes, skipped))
 
 
 def destroy(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> int:
