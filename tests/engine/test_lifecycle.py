@@ -5,6 +5,7 @@ import json
 import httpx
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
 from berth_protocol.model_card import digest, read_card
@@ -62,6 +63,16 @@ def test_berth_rejects_requests_that_bypass_the_gateway(up: Project) -> None:
     url = up.json("status")["models"]["digits"]["versions"]["1"]["url"]
     example = read_card(up.root / "models" / "digits" / "1").example
     assert httpx.post(f"{url}/v2/models/digits/infer", json=example).status_code == 401
+
+
+def test_processes_listen_only_on_loopback(up: Project) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in up.find_processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
 
 
 def test_logs_contain_no_payloads(up: Project) -> None:
