@@ -4,8 +4,8 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Callable
-from pathlib import Path
 
+from berth_protocol.cgroup import read_memory_limit
 from berth_protocol.errors import RequestError, overload_error
 
 SMALL_BODY_BYTES = 64 << 10
@@ -22,10 +22,6 @@ _MAX_DEFAULT_BYTES = 1 << 30
 # The allocator keeps freed memory for later. Below this amount, to return it is not worth the time.
 _MIN_TRIMMED_BYTES = 8 << 20
 _TRIM_DELAY_SECONDS = 1.0
-
-_CGROUP = Path("/sys/fs/cgroup")
-# Version 2, then version 1: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory
-_LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 class BodyMemory:
@@ -93,21 +89,7 @@ def default_body_memory() -> int:
     At most 1 GiB.
     """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(_MAX_DEFAULT_BYTES, min([total, *_read_limits()]) // _DEFAULT_SHARE)
-
-
-def _read_limits() -> list[int]:
-    """Return the memory limits of this process's control group, in bytes."""
-    limits = []
-    for name in _LIMIT_FILES:
-        try:
-            text = (_CGROUP / name).read_text().strip()
-        except OSError:
-            continue
-        # Without a limit, version 2 has `max` and version 1 a number near the largest.
-        if text.isdecimal():
-            limits.append(int(text))
-    return limits
+    return min(_MAX_DEFAULT_BYTES, min(total, read_memory_limit() or total) // _DEFAULT_SHARE)
 
 
 def _find_trim() -> Callable[[int], int] | None:

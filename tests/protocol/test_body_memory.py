@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -56,25 +55,13 @@ async def test_long_bodies_leave_memory_for_short_ones() -> None:
         memory.reserve(1, 0)
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"memory.max": "268435456\n"}, 64 << 20),
-        ({"memory/memory.limit_in_bytes": "268435456\n"}, 64 << 20),
-        ({"memory.max": "max\n"}, 256 << 20),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 256 << 20),
-        ({}, 256 << 20),
-    ],
-)
+@pytest.mark.parametrize(("limit", "expected"), [(256 << 20, 64 << 20), (None, 256 << 20)])
 def test_default_is_quarter_of_container_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, expected: int
 ) -> None:
     sizes = {"SC_PHYS_PAGES": 1 << 18, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
-    monkeypatch.setattr(body_memory, "_CGROUP", tmp_path)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(body_memory, "read_memory_limit", lambda: limit)
     assert default_body_memory() == expected
 
 
