@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
 TIMEOUT_SECONDS = 5.0
 # Lists contain the metadata of objects, and not their content, which may be large or secret.
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _FORBIDDEN, _NOT_FOUND = 403, 404
+
+
+UNREACHABLE = (NewConnectionError, ConnectTimeoutError)
+"""Errors of a cluster whose API cannot be reached at all."""
 
 
 class ClusterAccessError(ValueError):
