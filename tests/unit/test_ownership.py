@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from berth.operations.state_file import read_owner_ids
+from pulumi_berth.kubernetes import cluster_access
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.namespace_claim import find_problems
 from pulumi_berth.kubernetes.ownership import (
@@ -187,6 +188,22 @@ def access() -> Iterator[ClusterAccess]:
     thread.join()
 
 
+def test_busy_api_is_asked_again(access: ClusterAccess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_access, "_RETRY_INTERVAL_SECONDS", 0.0)
+    answer = _Api.do_GET
+    busy = [429, 503]
+
+    def do_get(handler: _Api) -> None:
+        if busy:
+            handler.send_error(busy.pop())
+        else:
+            answer(handler)
+
+    monkeypatch.setattr(_Api, "do_GET", do_get)
+    assert read_namespace(access.create_client(), "team") is not None
+    assert not busy
+
+
 def test_objects_that_kubernetes_creates_or_hides_are_left_out(access: ClusterAccess) -> None:
     namespace = read_namespace(access.create_client(), "team")
     assert namespace == _existing(("Deployment", "web", None), owner=_OWN)
@@ -194,11 +211,14 @@ def test_objects_that_kubernetes_creates_or_hides_are_left_out(access: ClusterAc
 
 
 @pytest.mark.parametrize(
-    ("status", "is_problem"), [(500, True), (503, True), (None, False)], ids=str
+    ("status", "is_problem"), [(500, True), (429, True), (None, False)], ids=str
 )
 def test_unknown_owner_is_a_problem_unless_the_cluster_is_unreachable(
-    tmp_path: Path, status: int | None, is_problem: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, is_problem: bool
 ) -> None:
+    monkeypatch.setattr(cluster_access, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_access, "_RETRY_INTERVAL_SECONDS", 0.0)
+
     class Failing(_Api):
         def do_GET(self) -> None:
             self.send_error(status or 500)
