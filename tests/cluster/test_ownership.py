@@ -50,7 +50,8 @@ def team(cluster: Cluster) -> Iterator[str]:
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "b"}},
     )  # fmt: skip
     yield _TEAM
-    cluster.delete_namespaces(_TEAM)
+    # The next test creates it again.
+    cluster.kubectl("delete", "namespace", _TEAM, "--wait=true")
 
 
 def test_stack_of_the_same_name_with_other_state_changes_nothing(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from berth.operations.state_file import read_owner_ids
+from pulumi_berth.kubernetes import cluster_access
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.namespace_claim import find_problems
 from pulumi_berth.kubernetes.ownership import (
@@ -166,29 +167,78 @@ class _Api(BaseHTTPRequestHandler):
         pass
 
 
+def _build_kubeconfig(port: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "test", "user": {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }  # fmt: skip
+
+
 @pytest.fixture
 def access() -> Iterator[ClusterAccess]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Api)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    content = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [
-            {"name": "test", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
-        ],
-        "users": [{"name": "test", "user": {}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-    }  # fmt: skip
+    content = _build_kubeconfig(server.server_port)
     yield ClusterAccess(kubeconfig=None, context=None, content=content)
     server.shutdown()
     server.server_close()
     thread.join()
 
 
+def test_busy_api_is_asked_again(access: ClusterAccess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_access, "_RETRY_INTERVAL_SECONDS", 0.0)
+    answer = _Api.do_GET
+    busy = [429, 503]
+
+    def do_get(handler: _Api) -> None:
+        if busy:
+            handler.send_error(busy.pop())
+        else:
+            answer(handler)
+
+    monkeypatch.setattr(_Api, "do_GET", do_get)
+    assert read_namespace(access.create_client(), "team") is not None
+    assert not busy
+
+
 def test_objects_that_kubernetes_creates_or_hides_are_left_out(access: ClusterAccess) -> None:
     namespace = read_namespace(access.create_client(), "team")
     assert namespace == _existing(("Deployment", "web", None), owner=_OWN)
     assert read_namespace(access.create_client(), "missing") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "is_problem"), [(500, True), (429, True), (None, False)], ids=str
+)
+def test_unknown_owner_is_a_problem_unless_the_cluster_is_unreachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, is_problem: bool
+) -> None:
+    monkeypatch.setattr(cluster_access, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_access, "_RETRY_INTERVAL_SECONDS", 0.0)
+
+    class Failing(_Api):
+        def do_GET(self) -> None:
+            self.send_error(status or 500)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    content = _build_kubeconfig(server.server_port)
+    if status is None:
+        server.server_close()
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(content))
+    try:
+        news = {**_INPUTS, "has_access": True, "kubeconfig": str(path)}
+        problems = find_problems({}, news)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert ["Could not check" in problem for problem in problems] == [True] * is_problem
 
 
 def _write_project(root: Path, resources: list[dict[str, Any]] | None) -> None:

@@ -1,13 +1,23 @@
 """Access to a cluster's API from Python: the kubeconfig, and requests that read objects."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 TIMEOUT_SECONDS = 5.0
 # Lists contain the metadata of objects, and not their content, which may be large or secret.
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _FORBIDDEN, _NOT_FOUND = 403, 404
+# The API server returns 429 while it starts to store a new custom resource, and when it is busy.
+_BUSY = (429, 503)
+_RETRY_SECONDS, _RETRY_INTERVAL_SECONDS = 10.0, 0.5
+
+
+UNREACHABLE = (NewConnectionError, ConnectTimeoutError)
+"""Errors of a cluster whose API cannot be reached at all."""
 
 
 class ClusterAccessError(ValueError):
@@ -80,9 +90,13 @@ def list_metadata(client: Any, path: str) -> list[dict[str, Any]]:
 def _read_permitted(client: Any, path: str, accept: str) -> dict[str, Any] | None:
     from kubernetes.client import ApiException
 
-    try:
-        return get_json(client, path, accept=accept)
-    except ApiException as error:
-        if error.status in (_FORBIDDEN, _NOT_FOUND):
-            return None
-        raise
+    deadline = time.monotonic() + _RETRY_SECONDS
+    while True:
+        try:
+            return get_json(client, path, accept=accept)
+        except ApiException as error:
+            if error.status in (_FORBIDDEN, _NOT_FOUND):
+                return None
+            if error.status not in _BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_INTERVAL_SECONDS)

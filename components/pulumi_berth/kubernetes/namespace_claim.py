@@ -5,8 +5,18 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
-from pulumi_berth.kubernetes.cluster_access import ClusterAccess, ClusterAccessError
-from pulumi_berth.kubernetes.ownership import Claim, build_owner, find_conflicts, read_namespace
+from pulumi_berth.kubernetes.cluster_access import (
+    UNREACHABLE,
+    ClusterAccess,
+    ClusterAccessError,
+)
+from pulumi_berth.kubernetes.ownership import (
+    Claim,
+    build_owner,
+    describe_failed_check,
+    find_conflicts,
+    read_namespace,
+)
 from pulumi_berth.providers import NamespaceClaimProvider
 
 COMPARED = ("project", "stack", "namespace", "adopt")
@@ -88,10 +98,12 @@ def find_problems(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
         existing = read_namespace(access.create_client(), namespace)
     except ClusterAccessError:
         return []  # The Kubernetes provider reports the invalid kubeconfig.
-    except Exception:
+    except UNREACHABLE:
         # An update may leave out an unreachable cluster. Otherwise, the Kubernetes provider reports
         # the reason for the first object in it, and nothing is changed.
         return []
+    except Exception as error:
+        return [describe_failed_check(namespace, error)]
     return list(find_conflicts(claim, existing))
 
 

@@ -163,6 +163,12 @@ def find_conflicts(claim: Claim, existing: ExistingNamespace | None) -> Iterator
         yield from _find_taken_names(claim, existing)
 
 
+def describe_failed_check(namespace: str, error: Exception) -> str:
+    """Return why the owner of a namespace is unknown. Unknown is not free."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"Could not check who owns namespace '{namespace}': {reason}. Try again."
+
+
 def find_foreign_owner(claim: Claim, existing: ExistingNamespace | None) -> str | None:
     """Return why a stack may not delete a namespace, or None if it may."""
     if existing is None or existing.owner in (None, claim.owner):

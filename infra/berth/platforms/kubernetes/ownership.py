@@ -7,9 +7,11 @@ from berth.platforms.kubernetes.cluster import ClusterAccess, get_cluster_access
 from berth.platforms.stack_context import StackContext
 from berth.project import read_project_name
 from berth.spec import HostingSpec, SpecError
+from pulumi_berth.kubernetes.cluster_access import UNREACHABLE
 from pulumi_berth.kubernetes.hosting import list_object_names
 from pulumi_berth.kubernetes.ownership import (
     Claim,
+    describe_failed_check,
     find_conflicts,
     find_foreign_owner,
     read_namespace,
@@ -36,7 +38,10 @@ def check_ownership(
         try:
             client = access.create_client()
             existing = read_namespace(client, claim.namespace)
-        except Exception:  # noqa: S112 - `require_cluster` reports why a cluster is unreachable.
+        except UNREACHABLE:  # Unreachable sites are skipped, and reported where that happens.
+            continue
+        except Exception as error:
+            problems.append(f"berth:{key}: {describe_failed_check(claim.namespace, error)}")
             continue
         found = (
             [find_foreign_owner(claim, existing)]
