@@ -13,7 +13,6 @@ from berth.operations import update_watch
 from berth.operations.rollback import choose_update
 from berth.operations.stack import Stack
 
-
 # An update reads the providers in the state before it starts.
 _EXPORT = """case "$*" in
 *"stack export"*) echo '{"version": 3, "deployment": {"resources": []}}'; exit 0 ;;
