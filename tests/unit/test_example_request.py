@@ -1,12 +1,14 @@
 """The example of a version as a request: `invoke`, the printed curl command and body limits."""
 
+import io
+import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+import requests
 
 from berth.errors import OperationError
 from berth.operations import lifecycle
@@ -41,11 +43,14 @@ def test_printed_command_and_request_of_large_example_use_its_file(
 ) -> None:
     sent: list[dict[str, Any]] = []
 
-    def post(url: str, **options: Any) -> httpx.Response:
+    def post(_session: requests.Session, _url: str, **options: Any) -> requests.Response:
         sent.append(options)
-        return httpx.Response(200, json={"outputs": [0.5] * 100_000})
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = io.BytesIO(json.dumps({"outputs": [0.5] * 100_000}).encode())
+        return response
 
-    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr(requests.Session, "post", post)
     monkeypatch.chdir(project)
     spec = load_file(_write_config(project))
     responses = request_examples(project, "local", spec, _OUTPUTS)
@@ -58,7 +63,7 @@ def test_printed_command_and_request_of_large_example_use_its_file(
     body = (project / "models" / "large" / "1" / "example.bin").read_bytes()
     length = len(body) - 4 * 3 * 640 * 640
     assert f"inference-header-content-length: {length}" in words
-    assert sent[0]["content"] == body
+    assert sent[0]["data"] == body
     assert sent[0]["headers"]["inference-header-content-length"] == str(length)
 
 

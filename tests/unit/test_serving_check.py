@@ -1,10 +1,11 @@
 """The check at the end of an update: readiness, and a request to every model."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
+import requests
 
 from berth.errors import OperationError
 from berth.operations import serving_check
@@ -71,12 +72,14 @@ def _respond(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> list[
     monkeypatch.setattr(serving_check, "_RESPONSE_SECONDS", 0.0)
     urls: list[str] = []
 
-    def post(url: str, **_options: Any) -> httpx.Response:
+    def post(_session: requests.Session, url: str, **_options: Any) -> requests.Response:
         urls.append(url)
-        status = next(status for model, status in statuses.items() if model in url)
-        return httpx.Response(status, json={"error": "x"})
+        response = requests.Response()
+        response.status_code = next(s for model, s in statuses.items() if model in url)
+        response.raw = io.BytesIO(b'{"error": "x"}')
+        return response
 
-    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr(requests.Session, "post", post)
     return urls
 
 
@@ -117,9 +120,9 @@ def test_gateway_that_does_not_respond_is_an_error(
 ) -> None:
     monkeypatch.setattr(serving_check, "_RESPONSE_SECONDS", 0.0)
 
-    def post(*_arguments: Any, **_options: Any) -> httpx.Response:
-        raise httpx.ConnectError("refused")
+    def post(*_arguments: Any, **_options: Any) -> requests.Response:
+        raise requests.ConnectionError("refused")
 
-    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr(requests.Session, "post", post)
     with pytest.raises(OperationError, match=r"No response from http://127\.0\.0\.1:1"):
         request_examples(REPOSITORY, "local", spec, _OUTPUTS)

@@ -13,12 +13,17 @@ from berth.operations import update_watch
 from berth.operations.rollback import choose_update
 from berth.operations.stack import Stack
 
+# An update reads the providers in the state before it starts.
+_EXPORT = """case "$*" in
+*"stack export"*) echo '{"version": 3, "deployment": {"resources": []}}'; exit 0 ;;
+esac"""
+
 
 def _stack(tmp_path: Path, script: str) -> Stack:
     """Return a stack whose engine is the shell script `script`."""
     engine = tmp_path / "bin" / "pulumi"
     engine.parent.mkdir()
-    engine.write_text(f"#!/bin/sh\n{script}\n")
+    engine.write_text(f"#!/bin/sh\n{_EXPORT}\n{script}\n")
     engine.chmod(0o755)
     (tmp_path / "Pulumi.yaml").write_text("name: demo\nruntime: python\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
