@@ -80,8 +80,8 @@ Hub on the account after the deployment.
 ## Run the rules without Berth
 
 The rules are a Pulumi policy pack. The engine starts it through the program
-`pulumi-analyzer-policy-berth`, which is installed with Berth, so the pack works with every language
-host and for programs in every Pulumi language:
+`pulumi-analyzer-policy-berth`, which is installed with Berth, so the pack works with all language
+hosts and for programs in all Pulumi languages:
 
 ```console
 $ pulumi preview --policy-pack "$(python -c 'import berth_policy; print(berth_policy.__path__[0])')"
@@ -149,7 +149,7 @@ The table was measured with 49 rules. Checking a resource with all rules takes 0
 time: 64 ms for 300 resources, 0.7 s for 6,000.
 
 With one policy per rule, 7,146 resources took 74 s of CPU time, a third of the whole preview:
-Pulumi's library decodes every resource again for each policy. If a rule ends a preview, the preview
+Pulumi's library decodes all resources again for each policy. If a rule ends a preview, the preview
 takes 5 s longer, because the engine waits that long for the program, which waits for the engine.
 """
 
