@@ -68,11 +68,14 @@ def test_gateway_inputs_contain_every_berth_and_weight(engine: _Engine) -> None:
         "versions": {"1": "http://digits-1", "2": "http://digits-2"},
         "exposed": ["1", "2"],
         "traffic": {"1": 90, "2": 10},
+        "shares": [],
+        "failover": True,
     }
     assert set(inputs["berths"]) == {"digits-1-abc", "digits-2-abc", "breast-cancer-1-abc"}
 
 
 def test_gateway_inputs_contain_hashes_and_no_key(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
-    assert [len(sha256) for sha256 in inputs["config"]["clients"][0]["key_sha256"]] == [64]
+    (key,) = inputs["config"]["clients"][0]["keys"]
+    assert len(key["sha256"]) == 64
     assert "key-of-default" not in json.dumps(inputs, default=str)

@@ -91,8 +91,8 @@ def test_unknown_key_suggests_similar_key(tmp_path: Path) -> None:
 
     assert problem == (
         "Pulumi.local.yaml:7: berth:gateway.max_body_byte: unknown key; did you mean "
-        "max_body_bytes? Known keys: clients, jwt, blocking, limits, replicas, max_body_bytes, "
-        "timeout_seconds, body_memory_bytes"
+        "max_body_bytes? Known keys: clients, jwt, blocking, limits, replicas, max_replicas, "
+        "resources, max_body_bytes, timeout_seconds, body_memory_bytes"
     )
 
 
