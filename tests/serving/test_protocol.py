@@ -1,7 +1,9 @@
 """The Open Inference Protocol over HTTP, path by path."""
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.serving.berth import Berth
@@ -145,3 +147,31 @@ def test_upgrade_header_keeps_request_body(berth: Berth) -> None:
         response = berth.client.post(berth.infer_path, json=REQUEST, headers=headers)
         assert response.status_code == 200
         assert response.json()["outputs"][0]["data"] == [11, 22, 33, 44]
+
+
+def test_null_is_nan_in_floating_point_data(berth: Berth) -> None:
+    response = berth.infer({"inputs": [{**A, "data": [1, None, 3, 4]}, B]}).json()
+    assert response["outputs"][0]["data"] == [11, None, 33, 44]
+
+
+@pytest.mark.parametrize("field", ["id", "parameters", "outputs"])
+def test_null_field_of_request_is_absent(berth: Berth, field: str) -> None:
+    assert berth.infer({**REQUEST, field: None}).json() == berth.infer(REQUEST).json()
+
+
+def test_null_field_of_tensor_is_absent(berth: Berth) -> None:
+    header = json.dumps(
+        {
+            "inputs": [
+                {**A, "parameters": None},
+                {**B, "data": None, "parameters": {"binary_data_size": 16}},
+            ],
+            "outputs": [{"name": "sum", "parameters": None}],
+        }
+    ).encode()
+    response = berth.client.post(
+        "/v2/models/m/infer",
+        content=header + np.array([10, 20, 30, 40], "<f4").tobytes(),
+        headers={"inference-header-content-length": str(len(header))},
+    )
+    assert response.json()["outputs"][0]["data"] == [11, 22, 33, 44]
