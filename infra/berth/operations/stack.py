@@ -322,8 +322,7 @@ class Stack:
         except subprocess.TimeoutExpired as error:
             raise OperationError(
                 f"'pulumi {' '.join(arguments[:2])}' did not finish within {seconds:g} s. Check "
-                "that the backend of the state responds: "
-                f"{self.environment.get('PULUMI_BACKEND_URL', 'see pulumi whoami -v')}."
+                "that the backend of the state responds; 'pulumi whoami -v' names it."
             ) from error
         if "incorrect passphrase" in result.stderr:
             raise OperationError(
