@@ -84,7 +84,7 @@ def test_update_that_is_marked_unready_is_no_rollback_target(tmp_path: Path) -> 
         choose_update(history, 2)
 
 
-def test_backend_that_hangs_is_reported_with_its_address(
+def test_backend_that_hangs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_module, "_QUIET_SECONDS", 0.3)
