@@ -1,9 +1,11 @@
 """The process that runs Berth's dynamic providers, for an engine that Berth starts.
 
-The engine starts `pulumi-resource-pulumi-python` from the PATH, which is Pulumi's own host of
-dynamic providers. Berth puts a program of this name first on the PATH, which is the same host, but
-refuses a provider that is not Berth's before it is unpickled. The state may have changed after
-`berth` checked it.
+The engine runs every Python program, and with `-m pulumi.dynamic` the host of dynamic providers, by
+the command in PULUMI_PYTHON_CMD. Berth sets it to a script that starts this module instead of
+`pulumi.dynamic`: the same host, which refuses a provider that is not Berth's before it is
+unpickled. The state may have changed after `berth` checked it.
+
+A host of Pulumi's name on the PATH would do the same, but the engine warns of it in every update.
 """
 
 import runpy
@@ -14,18 +16,26 @@ from shlex import quote
 from pulumi_berth.files import cache_directory, replace_atomically
 from pulumi_berth.provider_paths import check_pickle
 
-PROGRAM = "pulumi-resource-pulumi-python"
+_PROGRAM = "python"
 
 
-def install_host() -> Path:
-    """Write the program for this Python environment, and return its directory."""
+def install_python() -> Path:
+    """Write the script for this Python environment, and return its path."""
     # Environments share the cache, and each needs its own interpreter.
     directory = cache_directory("provider-host", sys.executable.strip("/").replace("/", "-"))
-    program = directory / PROGRAM
-    script = f'#!/bin/sh\nexec {quote(sys.executable)} -u -m {__name__} "$@"\n'
+    program = directory / _PROGRAM
+    python = quote(sys.executable)
+    script = (
+        "#!/bin/sh\n"
+        'if [ "$1 $2 $3" = "-u -m pulumi.dynamic" ]; then\n'
+        "    shift 3\n"
+        f'    exec {python} -u -m {__name__} "$@"\n'
+        "fi\n"
+        f'exec {python} "$@"\n'
+    )
     if not program.is_file() or program.read_text() != script:
         replace_atomically(program, script, mode=0o755)
-    return directory
+    return program
 
 
 def run() -> None:

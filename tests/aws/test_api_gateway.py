@@ -33,9 +33,9 @@ api = ApiGateway("api", ApiGatewayArgs(
     load_balancer_arn=f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/net/b/0",
     load_balancer_host="b.elb.us-east-1.amazonaws.com", timeout_seconds=29,
     clients={
-        "default": ApiClient(key="k" * 24, rate_per_second=50, burst=100,
+        "default": ApiClient(keys={"default": "k" * 24}, rate_per_second=50, burst=100,
                              quota=Quota(requests=1000, period="day")),
-        "batch": ApiClient(key="b" * 24, rate_per_second=RATE, burst=7),
+        "batch": ApiClient(keys={"default": "b" * 24}, rate_per_second=RATE, burst=7),
     },
     rate_per_second=200, burst=400, web_acl_arn=acl.arn, logs=logs,
 ), pulumi.ResourceOptions(depends_on=[role]))

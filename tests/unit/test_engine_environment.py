@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from berth.engine import Engine
-from pulumi_berth.provider_host import install_host
+from pulumi_berth.provider_host import install_python
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_users_backend_is_kept(
     assert not (tmp_path / ".berth" / "state").exists()
 
 
-def test_berths_programs_and_the_engine_come_first_on_path(
+def test_interpreter_and_engine_come_first_on_path(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/mine")
@@ -101,11 +101,11 @@ def test_berths_programs_and_the_engine_come_first_on_path(
     environment = engine.environment(tmp_path)
     directory = str(Path(sys.executable).parent)
     assert environment["PATH"].split(":") == [
-        str(install_host()),
         directory,
         str(engine.directory),
         *("/somewhere", "/usr/bin", "/bin"),
     ]
+    assert environment["PULUMI_PYTHON_CMD"] == str(install_python())
     assert environment["PYTHONPATH"] == "/mine"
     assert environment["BERTH_TEST_MARK"] == "kept"
     assert environment["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
@@ -119,4 +119,4 @@ def test_engine_on_path_keeps_path_order(tmp_path: Path, monkeypatch: pytest.Mon
     (folder / "pulumi").touch(mode=0o755)
     monkeypatch.setenv("PATH", f"/somewhere:{folder}:/bin")
     path = Engine(folder, "3.259.0").environment(tmp_path)["PATH"]
-    assert path.split(":")[2:] == ["/somewhere", str(folder), "/bin"]
+    assert path.split(":")[1:] == ["/somewhere", str(folder), "/bin"]

@@ -14,7 +14,7 @@ import os
 
 def test_environment():
     with open({log!r}, "a") as log:
-        print({name!r}, os.environ["PATH"].split(os.pathsep)[2], file=log)
+        print({name!r}, os.environ["PATH"].split(os.pathsep)[1], file=log)
     assert not [key for key in os.environ if key.startswith("PULUMI_")]
 """
 

@@ -84,9 +84,7 @@ def test_update_that_is_marked_unready_is_no_rollback_target(tmp_path: Path) -> 
         choose_update(history, 2)
 
 
-def test_backend_that_hangs_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backend_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack_module, "_QUIET_SECONDS", 0.3)
     stack = _stack(tmp_path, "exec sleep 30")
     stack.environment["PULUMI_BACKEND_URL"] = "s3://bucket"  # type: ignore[index]

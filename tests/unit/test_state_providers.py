@@ -198,16 +198,27 @@ def test_host_loads_only_known_providers(tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_host_program_is_written_for_this_interpreter(
+def test_script_of_the_engine_runs_python_and_the_checking_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    program = provider_host.install_host() / provider_host.PROGRAM
-    assert sys.executable in program.read_text()
-    assert program.stat().st_mode & 0o777 == 0o755
+    program = provider_host.install_python()
     program.write_text("another")
-    assert provider_host.install_host() == program.parent
-    assert "pulumi_berth.provider_host" in program.read_text()
+    assert provider_host.install_python() == program
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [program, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert run("-c", "import sys; print(sys.executable)") == sys.executable
+    module = "import sys; print(sys.orig_argv)"
+    (tmp_path / "pulumi_berth").mkdir()
+    (tmp_path / "pulumi_berth" / "__init__.py").touch()
+    (tmp_path / "pulumi_berth" / "provider_host.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = run("-u", "-m", "pulumi.dynamic", "127.0.0.1:1")
+    assert started == str([sys.executable, "-u", "-m", "pulumi_berth.provider_host", "127.0.0.1:1"])
 
 
 def test_changed_pickle_is_refused() -> None:

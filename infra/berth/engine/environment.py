@@ -34,18 +34,15 @@ class Engine:
     version: str
 
     def search_path(self) -> str:
-        """Return PATH with Berth's programs first, then the engine's directory if needed."""
-        from pulumi_berth.provider_host import install_host
-
-        # The host of dynamic providers that loads only Berth's. The engine prefers the PATH.
-        directories = [str(install_host()), str(Path(sys.executable).parent)]
+        """Return PATH with this interpreter first, then the engine's directory if needed."""
+        directories = [str(Path(sys.executable).parent)]
         installed = shutil.which(PROGRAMS[0])
         # A directory such as /usr/bin, moved ahead, would hide what the user put before it.
         if installed is None or Path(installed).parent != self.directory:
             directories.append(str(self.directory))
         rest = os.environ.get("PATH", os.defpath).split(os.pathsep)
         return os.pathsep.join(
-            [*directories, *(entry for entry in rest if entry not in directories[:2])]
+            [*directories, *(entry for entry in rest if entry != directories[0])]
         )
 
     def environment(self, root: Path) -> dict[str, str]:
@@ -54,9 +51,13 @@ class Engine:
         The user's Pulumi settings (backend, passphrase) are kept. Without them, Pulumi stores
         state in `.berth/state` and encrypts secrets with a passphrase that is generated once.
         """
+        from pulumi_berth.provider_host import install_python
+
         environment = dict(os.environ)
         exclude_loopback(environment)
         environment["PATH"] = self.search_path()
+        # This interpreter, with a host of dynamic providers that loads only Berth's.
+        environment["PULUMI_PYTHON_CMD"] = str(install_python())
         environment.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
         # Pulumi considers the provider of every installed Python package necessary and would
         # download all of them, hundreds of megabytes, for a laptop that uses none.
