@@ -153,8 +153,9 @@ def test_image_tree_contains_files_and_manifest(
     for path, entry in _dataset(bucket).tree(digest).items():
         target = tmp_path / "image" / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        assert entry.read is not None
-        target.write_bytes(entry.read())
+        content = entry.path.read_bytes() if entry.path is not None else entry.read and entry.read()
+        assert isinstance(content, bytes)
+        target.write_bytes(content)
     assert set(read_manifest(tmp_path / "image" / DATA, digest)) == {"a.csv", "nested/b.csv"}
     assert (tmp_path / "image" / DATA / "nested" / "b.csv").read_text() == "b"
 
