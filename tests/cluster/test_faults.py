@@ -11,10 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pulumi_berth.images import layers
-from pulumi_berth.images.base import USER
-from pulumi_berth.images.build import Image, build
-from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.descriptor import parse_descriptor
 from pulumi_berth.oci.layer import write_layer
 from pulumi_berth.oci.registry import Repository, split_reference
 from pulumi_berth.oci.tree import read_tree
@@ -123,21 +121,25 @@ def _push_tampered_image(project: Project, tampered: Path) -> str:
     model = tampered / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\xff")
     layer = write_layer(read_tree(tampered, under=layers.MODEL), tampered.with_suffix(".tar.gz"))
-    base = project.json("status")["models"]["digits"]["versions"]["1"]["image"]
-    name, digest = split_reference(base)
-    image = build(
-        Image(
-            repository=Repository(name=name, plain_http=True), tag="tampered",
-            base=f"{name}@{digest}",
-            layers={"amd64": [("model", layer)]},
-            run=documents.RunConfig(
-                user=f"{USER}:{USER}", environment={}, labels={},
-                entrypoint=["/usr/bin/python3", "-m", "berth_serving"],
-            ),
-        ),
-        scan=Scan(command=["true"], fail_on="high", ignore_unfixed=False),
-    )  # fmt: skip
-    return image.digest
+    name, digest = split_reference(
+        project.json("status")["models"]["digits"]["versions"]["1"]["image"]
+    )
+    repository = Repository(name=name, plain_http=True)
+    manifest = json.loads(repository.manifest(digest).data)
+    if "manifests" in manifest:
+        manifest = json.loads(repository.manifest(manifest["manifests"][0]["digest"]).data)
+    config = repository.json_blob(parse_descriptor(manifest["config"]))
+    config["rootfs"]["diff_ids"].append(layer.diff_id)
+    document = documents.encode_document(documents.CONFIG, config)
+    entry = {"mediaType": documents.LAYER, "digest": layer.digest, "size": layer.size}
+    changed = documents.encode_document(
+        documents.MANIFEST,
+        {**manifest, "config": document.descriptor, "layers": [*manifest["layers"], entry]},
+    )
+    repository.push_file(layer.path, layer.digest)
+    repository.push_document(document)
+    repository.push_manifest(changed, "tampered")
+    return changed.digest
 
 
 def _copy_version(project: Project, source: str, target: str) -> None:
@@ -156,7 +158,7 @@ def test_tampered_model_is_reported_and_the_old_version_keeps_serving(
 ) -> None:
     (report,) = _find_reports(failed_update, "digits-2")
     assert "model.onnx" in report
-    assert "checksum mismatch" in report
+    assert "the files differ from model.yaml" in report
     assert failed_update.responses["digits"] == "1"
 
 
