@@ -65,7 +65,7 @@ class _Hosting:
                 "clients": [
                     {
                         "name": "default",
-                        "key_sha256": [hash_api_key("k")],
+                        "keys": [{"name": "default", "sha256": hash_api_key("k")}],
                         "rate_per_second": 1e6,
                         "burst": 1_000_000,
                         "quota": None,
@@ -166,7 +166,7 @@ def test_gateway_that_cannot_start_leaves_the_old_one_serving(
 
 def test_edited_configuration_is_drift_and_is_repaired(hosting: _Hosting) -> None:
     config = json.loads(hosting.run_dir.gateway_config.read_text())
-    config["clients"][0]["key_sha256"] = [hash_api_key("another")]
+    config["clients"][0]["keys"][0]["sha256"] = hash_api_key("another")
     original = hosting.run_dir.gateway_config.read_bytes()
     hosting.run_dir.gateway_config.write_text(json.dumps(config))
     refreshed = GatewayProvider().read("", hosting.gateway).outs
