@@ -83,15 +83,17 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return show
 
 
+_BERTH = {
+    "traffic": 100,
+    "exposed": True,
+    "digest": "sha256:new",
+    "image": "registry/sha256:new",
+}
+_MODELS = {"digits": {"versions": {"1": _BERTH}, "shadow": None}}
+
+
 def _observe_version() -> dict[str, Any]:
-    berth = {
-        "traffic": 100,
-        "exposed": True,
-        "digest": "sha256:new",
-        "image": "registry/sha256:new",
-    }
-    models = {"digits": {"versions": {"1": berth}, "shadow": None}}
-    observed = observe.observe(_ACCESS, {"namespace": "n", "models": models})
+    observed = observe.observe(_ACCESS, {"namespace": "n", "models": _MODELS})
     version: dict[str, Any] = observed["models"]["digits"]["versions"]["1"]
     return version
 
@@ -108,6 +110,31 @@ def test_status_after_a_failed_update_shows_the_digest_that_runs(
     version = _observe_version()
     assert (version["digest"], version["image"]) == ("sha256:old", "registry/sha256:old")
     assert version["state"] != "ready"
+
+
+def test_status_lists_version_that_an_interrupted_update_has_deployed(
+    show: Callable[..., None],
+) -> None:
+    new = _deployment(replicas=1, updatedReplicas=1)
+    new["metadata"]["name"] = "digits-2"
+    new["spec"] = {
+        "selector": {"matchLabels": {"berth/model": "digits", "berth/version": "2"}},
+        "template": {
+            "metadata": {"annotations": {"berth/digest": "sha256:two"}},
+            "spec": {"containers": [{"name": "berth", "image": "registry/two"}]},
+        },
+    }
+    labels = {"app.kubernetes.io/instance": "digits-2"}
+    show(
+        [_deployment(replicas=1, updatedReplicas=1, readyReplicas=1), new],
+        _pod("one", is_ready=True),
+        _pod("two", restarts=4, labels=labels),
+    )
+    observed = observe.observe(_ACCESS, {"namespace": "n", "models": _MODELS})
+    versions = observed["models"]["digits"]["versions"]
+    assert versions["1"]["state"] == "ready"
+    assert versions["2"]["state"] == "CrashLoopBackOff"
+    assert (versions["2"]["digest"], versions["2"]["traffic"]) == ("sha256:two", 0)
 
 
 def test_deployment_with_the_status_of_its_previous_generation_is_not_ready(

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,9 +77,34 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
                 },
                 "shadow": entry["shadow"],
             }
-            for model, entry in outputs["models"].items()
+            for model, entry in _add_unrecorded(outputs["models"], deployments.values()).items()
         },
     }
+
+
+def _add_unrecorded(
+    models: dict[str, Any], deployments: Iterable[Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the recorded models with the versions that an interrupted update has deployed."""
+    found = {
+        model: {**entry, "versions": dict(entry["versions"])} for model, entry in models.items()
+    }
+    for deployment in deployments:
+        labels = deployment.spec.selector.match_labels or {}
+        model, version = labels.get("berth/model"), labels.get("berth/version")
+        if model is None or version is None:
+            continue
+        template = deployment.spec.template
+        annotations = (template.metadata and template.metadata.annotations) or {}
+        berth = {
+            "traffic": 0,
+            "exposed": False,
+            "digest": annotations.get(_DIGEST_ANNOTATION, ""),
+            "image": template.spec.containers[0].image,
+        }
+        entry = found.setdefault(model, {"versions": {}, "shadow": None})
+        entry["versions"].setdefault(version, berth)
+    return found
 
 
 def _get_served(berth: dict[str, Any], pods: list[Any]) -> dict[str, str]:
