@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,11 +137,20 @@ def test_reader_that_ends_does_not_block_the_engine(
     assert stack.up("--yes") == 0
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell that starts with SIGINT ignored, as in the background, cannot trap it. Go can."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_update_whose_pods_cannot_become_ready_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(update_watch, "_POLL_SECONDS", 0.05)
-    script = "trap 'exit 1' INT; while true; do sleep 0.05; done"
+    script = "trap 'exit 1' INT; for _ in $(seq 600); do sleep 0.05; done"
     answers = iter([[], [], ["digits-1: CrashLoopBackOff"]])
     stack = replace(_stack(tmp_path, script), find_hopeless=lambda: next(answers))
     assert stack.up("--yes") == 1
