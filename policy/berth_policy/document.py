@@ -49,8 +49,8 @@ They are not:
 - a scanner for vulnerabilities or secrets. Images are scanned when they are built
   (`berth:images.scan`). A secret is recognized by the name of its variable or the form of its
   value.
-- a replacement for a review. Whoever can change the program or the configuration can add a
-  component or an exception. Protect both in the repository.
+- a replacement for a review. A person who can change the program or the configuration can
+  add a component or an exception. Protect both in the repository.
 
 ## Run Checkov or Kyverno next to the rules
 

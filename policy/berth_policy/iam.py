@@ -89,7 +89,7 @@ def allows_action(statement: Statement, action: str) -> bool:
 
 
 def is_wildcard_action(action: str) -> bool:
-    """Return whether an action stands for all actions of a service, or of several services.
+    """Return whether an action matches all actions of a service, or of several services.
 
     In services that grant permissions, a part of a name is too much: `iam:Put*` is administrator.
     """
@@ -101,7 +101,7 @@ def is_wildcard_action(action: str) -> bool:
 
 
 def is_wildcard_resource(resource: str) -> bool:
-    """Return whether a resource stands for all resources of a service or of a type.
+    """Return whether a resource matches all resources of a service or of a type.
 
     Such as `*`, `arn:aws:s3:::*`, `arn:aws:iam::123456789012:role/*` or `arn:*`.
     """

@@ -130,7 +130,7 @@ def start(run_dir: RunDir) -> None:
     if is_running(run_dir):
         return
     orphans = find_orphans(run_dir, None)
-    # Processes of an older version of Berth: nothing tells which program they occupy the port of.
+    # An older version of Berth started these processes without a program name.
     end_processes([process for process, name in orphans.items() if not name])
     for name in filter(None, orphans.values()):
         run_dir.program(name).unlink(missing_ok=True)

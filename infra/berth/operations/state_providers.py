@@ -1,6 +1,6 @@
 """The check of a stack's state before the engine loads the dynamic providers in it.
 
-Whoever can write the state can name any code there, which runs for whoever runs `berth up`,
+A person who can write the state can name any code there. It runs as the user of `berth up`,
 `preview` or `destroy`: docs/explanation/state-and-secrets.md. This check names the resource before
 anything starts; `pulumi_berth.provider_host` refuses to load such a provider in any case.
 """

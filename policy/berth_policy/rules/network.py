@@ -48,8 +48,8 @@ def _check_ingress_together(group: Resource, stack: Stack) -> Iterator[str]:
     ]
     sources = [source for one in [group, *rules] for rule in _ingress_rules(one)
                for source in _sources(rule)]  # fmt: skip
-    alone = any(find_excess(_sources(rule)) for one in rules for rule in _ingress_rules(one))
-    if not alone and (excess := find_excess(sources)):
+    has_excess = any(find_excess(_sources(rule)) for one in rules for rule in _ingress_rules(one))
+    if not has_excess and (excess := find_excess(sources)):
         yield f"its rules together are open to most of the internet: {excess}"
 
 

@@ -20,7 +20,7 @@ from berth_policy.rule import (
 from berth_policy.rules.pod_specs import POD_TYPES, Container, Pod, each_container, find_pods
 
 # The ingress controller and the autoscaler call the cluster's API. The URN of a resource contains
-# the types of the components that declare it, so that a name alone gives no token.
+# the types of the components that declare it, so the name does not decide who gets a token.
 _NEED_TOKEN = ("berth:kubernetes:Traefik$", "berth:kubernetes:ClusterAutoscaler$")
 _TOKEN_SECRET = "kubernetes.io/service-account-token"  # noqa: S105 - a type, not a secret
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")

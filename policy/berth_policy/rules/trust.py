@@ -99,7 +99,7 @@ def _check_resource_policy(resource: Resource, stack: Stack) -> Iterator[str]:
                 accounts = find_accounts(principal)
                 if "*" in principal and not accounts:
                     yield "every AWS principal can use it"
-                # Without the stack's own accounts, a foreign account cannot be told from them.
+                # Without the stack's own accounts, no account can be recognized as foreign.
                 elif stack.own_accounts and (foreign := [x for x in accounts if x not in known]):
                     yield f"account {foreign[0]} can use it, which the configuration does not name"
     except PolicyFormatError as error:

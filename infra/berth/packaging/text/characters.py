@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 UNKNOWN = "\ufdd0"
-"""Stands for every character that is in no token. Unicode reserves it as "not a character"."""
+"""Replacement for each character that is in no token. Unicode reserves it as "not a character"."""
 
 # Each character is shown to the tokenizer between two letters that it never changes or removes.
 _EDGE = "a"
