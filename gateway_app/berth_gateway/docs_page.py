@@ -8,8 +8,9 @@ import base64
 import hashlib
 
 from berth_protocol.asgi import RawHeaders
-from berth_protocol.catalog_paths import MODELS, OPENAPI_SUFFIX
+from berth_protocol.catalog_paths import OPENAPI_SUFFIX
 from berth_protocol.headers import API_KEY
+from berth_protocol.paths import MODELS
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}

@@ -7,11 +7,10 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol
 from dataclasses import dataclass
 from enum import Enum
 
-from berth_protocol.paths import ROOT, decode_path, is_name, model_path
+from berth_protocol.paths import MODELS, ROOT, find_operation, model_path
 
 DOCS = "/docs"
 OPENAPI = "/openapi.json"
-MODELS = f"{ROOT}/models"
 REPOSITORY_INDEX = f"{ROOT}/repository/index"
 CONFIG_SUFFIX = "/config"
 STATISTICS_SUFFIX = "/stats"
@@ -78,21 +77,5 @@ def parse_catalog_path(raw_path: str) -> CatalogRoute | None:
 
     Paths are equal under the same conditions as in `berth_protocol.paths.parse_path`.
     """
-    path = decode_path(raw_path)
-    if path is None:
-        return None
-    operation = _SERVER_PATHS.get(path)
-    if operation is not None:
-        return CatalogRoute(operation)
-    prefix, _, rest = path.partition(f"{MODELS}/")
-    model, *parts = rest.split("/")
-    if prefix or not parts or not is_name(model):
-        return None
-    operation = _MODEL_SUFFIXES.get(f"/{parts[-1]}")
-    if operation is None:
-        return None
-    if len(parts) == 1:
-        return CatalogRoute(operation, model)
-    if len(parts) == 3 and parts[0] == "versions" and is_name(parts[1]):
-        return CatalogRoute(operation, model, parts[1])
-    return None
+    found = find_operation(raw_path, _SERVER_PATHS, _MODEL_SUFFIXES)
+    return None if found is None else CatalogRoute(*found)

@@ -5,8 +5,12 @@ that need no quoting in a URL.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 ROOT = "/v2"
 LIVE = f"{ROOT}/health/live"
@@ -14,7 +18,7 @@ READY = f"{ROOT}/health/ready"
 METRICS = "/metrics"
 """Prometheus metrics. Not part of the protocol; the same path on every Berth server."""
 
-_MODELS = f"{ROOT}/models"
+MODELS = f"{ROOT}/models"
 READY_SUFFIX = "/ready"
 INFER_SUFFIX = "/infer"
 
@@ -54,7 +58,7 @@ _SERVER_PATHS = {
 
 def model_path(model: str, version: str | None = None) -> str:
     """Return the metadata path of a model, or of one of its versions."""
-    path = f"{_MODELS}/{model}"
+    path = f"{MODELS}/{model}"
     return path if version is None else f"{path}/versions/{version}"
 
 
@@ -103,26 +107,39 @@ def parse_path(raw_path: str) -> Route | None:
     as `%2F`, has no route: an ingress controller would find another route for it than a program
     that decodes it. Repeated slashes and dot segments have no route either.
     """
-    path = decode_path(raw_path)
+    found = find_operation(raw_path, _SERVER_PATHS, _MODEL_SUFFIXES)
+    return None if found is None else Route(*found)
+
+
+def find_operation(
+    raw_path: str, server_paths: Mapping[str, _T], model_suffixes: Mapping[str, _T]
+) -> tuple[_T, str, str | None] | None:
+    """Return the operation at a path as the client sent it, its model and its version, or None.
+
+    Args:
+        server_paths: Path -> operation of the server.
+        model_suffixes: End of a path after the model or the version -> operation of a model.
+    """
+    path = _decode_path(raw_path)
     if path is None:
         return None
-    operation = _SERVER_PATHS.get(path)
+    operation = server_paths.get(path)
     if operation is not None:
-        return Route(operation)
-    prefix, _, rest = path.partition(f"{_MODELS}/")
+        return operation, "", None
+    prefix, _, rest = path.partition(f"{MODELS}/")
     if prefix or not rest:
         return None
     model, *parts = rest.split("/")
     version = None
     if len(parts) > 1 and parts[0] == "versions":
         version, parts = parts[1], parts[2:]
-    if not all(is_name(name) for name in (model, version) if name is not None):
+    if not all(_is_name(name) for name in (model, version) if name is not None):
         return None
-    operation = _MODEL_SUFFIXES.get("".join(f"/{part}" for part in parts))
-    return None if operation is None else Route(operation, model, version)
+    operation = model_suffixes.get("".join(f"/{part}" for part in parts))
+    return None if operation is None else (operation, model, version)
 
 
-def decode_path(raw_path: str) -> str | None:
+def _decode_path(raw_path: str) -> str | None:
     """Return a path without encoded unreserved characters and without one slash at its end.
 
     Returns:
@@ -132,7 +149,7 @@ def decode_path(raw_path: str) -> str | None:
     return None if "%" in path else path.removesuffix("/")
 
 
-def is_name(text: str) -> bool:
+def _is_name(text: str) -> bool:
     """Return whether a part of a path can be the name of a model or of a version."""
     return _NAME.fullmatch(text) is not None
 
