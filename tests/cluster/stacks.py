@@ -20,9 +20,11 @@ NAMESPACE = "hosted"
 """Namespace of the stack of fixture `hosted`."""
 SMALL = {"cpu": "50m", "cpu_limit": "1", "memory": "192Mi"}
 """Resources of a berth. At its start, it uses more than a second of CPU time."""
+# The variables of the `cluster` command, so that two checkouts can run these tests at once.
 # Not in pytest's directory: the path of a socket is limited to 107 characters.
-_STATE_DIR = Path("/tmp/berth-test-cluster")
-_NET = "10.118"
+_STATE_DIR = Path(os.environ.get("CLUSTER_DIR", "/tmp/berth-test-cluster"))
+_NAME = os.environ.get("CLUSTER_NAME", "berth-test")
+_NET = os.environ.get("CLUSTER_NET", "10.118")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def _start_cluster() -> Cluster:
     if _STATE_DIR.exists():  # An earlier run of these tests was killed.
         _join_cluster().stop()
-    return start_cluster(_STATE_DIR, "--kwok", "--gpus", "2", name="berth-test", net=_NET)
+    return start_cluster(_STATE_DIR, "--kwok", "--gpus", "2", name=_NAME, net=_NET)
 
 
 def _join_cluster() -> Cluster:
