@@ -7,7 +7,7 @@ from berth.operations.graph import document_stack
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text
 from berth_policy.document import build_page
-from tools import third_party_images
+from tools import audit, third_party_images
 from tools.component_reference import build_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +17,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "infra/berth/project_template/pulumi-stack.schema.json": schema_text,
     "docs/reference/specification.md": reference_text,
     "docs/reference/security-baseline.md": build_page,
+    "docs/reference/security-audit.md": audit.build_page,
     "docs/reference/third-party-images.md": third_party_images.build_page,
     "docs/explanation/prod-stack.md": lambda: document_stack(ROOT / "Pulumi.prod.yaml"),
 }
