@@ -107,10 +107,10 @@ def test_berth_without_callers_admits_no_one() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"traffic": {"1": 90.0}}, ("models.digits.traffic", "is 1: 90; set percentages")),
-        ({"traffic": {"1": 90.0, "3": 10.0}}, ("models.digits.traffic.3", "unknown version")),
+        ({"traffic": {"1": 90.0}}, ("models.digits.traffic", "{'1': 90} adds up to 90")),
+        ({"traffic": {"1": 90.0, "3": 10.0}}, ("models.digits.traffic.3", "10 is set for unknown")),
         ({"traffic": None}, ("models.digits.traffic", "is missing")),
-        ({"shadow": "2"}, ("models.digits.shadow", "use a version of the model without traffic")),
+        ({"shadow": "2"}, ("models.digits.shadow", "2 receives 10% of the traffic")),
         (
             {"versions": {**_DIGITS["versions"], "2": {"directory": "nowhere"}}},
             ("models.digits.versions.2.directory", "contains no model.yaml"),
