@@ -175,8 +175,12 @@ def declare_hosting(
         ),
         opts,
     )
+    unmarked_opts = opts
     opts = pulumi.ResourceOptions.merge(
-        opts, pulumi.ResourceOptions(transformations=[mark_objects(namespace.owner)])
+        opts,
+        pulumi.ResourceOptions(
+            transformations=[mark_objects(namespace.owner), namespace.collect_object]
+        ),
     )
     # Client names contain no underscore, so this name cannot collide with a client's key.
     token = ApiKey(f"{prefix}berth_token", client="gateway", opts=opts).key
@@ -283,6 +287,7 @@ def declare_hosting(
             ),
             opts,
         )
+    namespace.guard_removal(f"{prefix}namespace-guard", unmarked_opts)
     return KubernetesHostingParts(berths=berths, traefik=traefik, namespace=namespace)
 
 
