@@ -84,6 +84,11 @@ def test_kubernetes_hosting_builds_its_images_and_declares_everything() -> None:
     deployments = {name for kind, name in resources if kind == "Deployment"}
     assert deployments == {"x-digits-1", "x-digits-2", "x-gateway", "x-traefik"}
     assert ("Namespace", "x-namespace") in resources
+    assert resources["NamespaceGuard", "x-namespace-guard"]["owner_id"] == _OUTPUTS["owner_id"]
+    # The owner of the objects is checked, so that an update may restore what somebody edited.
+    for kind in ("Deployment", "Secret", "NetworkPolicy"):
+        annotations = resources[kind, "x-gateway"]["metadata"]["annotations"]
+        assert annotations["pulumi.com/patchForce"] == "true", kind
 
 
 def test_given_images_are_not_built() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 TIMEOUT_SECONDS = 5.0
-# Lists contain the metadata of objects, and not their content, which may be large or secret.
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Accept header for lists of objects without their content, which may be large or secret."""
 # https://kubernetes.io/docs/concepts/overview/kubernetes-api/#aggregated-discovery
 _DISCOVERY = "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"
 _PAGE, _MAX_PAGES = 500, 20
@@ -129,7 +129,7 @@ def _list_pages(client: Any, path: str) -> list[dict[str, Any]]:
     following = ""
     for _ in range(_MAX_PAGES):
         url = f"{path}?limit={_PAGE}" + (f"&continue={following}" if following else "")
-        content = get_json(client, url, accept=_METADATA)
+        content = get_json(client, url, accept=METADATA)
         items += [item["metadata"] for item in content.get("items") or ()]
         following = (content.get("metadata") or {}).get("continue", "")
         if not following:
@@ -144,7 +144,7 @@ def find_object(client: Any, path: str) -> dict[str, Any] | None:
 
 def list_metadata(client: Any, path: str) -> list[dict[str, Any]]:
     """Return the metadata of the objects at a path: none if the caller may not list them."""
-    content = _read_permitted(client, path, _METADATA) or {}
+    content = _read_permitted(client, path, METADATA) or {}
     return [item["metadata"] for item in content.get("items") or ()]
 
 

@@ -60,6 +60,7 @@ class HostingNamespace(pulumi.ComponentResource):
         entry_priority: Name of the priority class of the pods that every request needs.
         exposed_priority: Name of the priority class of exposed berths.
         standby_priority: Name of the priority class of standby berths.
+        mark_object: Transformation that adds the owner to the objects of the stack.
     """
 
     name: pulumi.Output[str]
@@ -88,10 +89,11 @@ class HostingNamespace(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.owner_id, self.owner = claim.owner_id, claim.owner
+        self.mark_object = mark_objects(self.owner, restores=args.access is not None)
         child_opts = pulumi.ResourceOptions(
             parent=self,
             depends_on=[claim],
-            transformations=[mark_objects(self.owner), self.collect_object],
+            transformations=[self.mark_object, self.collect_object],
         )
         labels = build_labels("namespace", args.namespace)
         self.name = (

@@ -15,6 +15,7 @@ from typing import Any
 import pulumi
 
 from pulumi_berth.kubernetes.cluster_access import find_object, list_metadata
+from pulumi_berth.kubernetes.objects import FORCE_APPLY
 
 OWNER = "berth/owner"
 """Annotation with the owner of an object, `project/stack/id`. As a label, only the ID."""
@@ -241,18 +242,23 @@ def _get_owner(metadata: Mapping[str, Any]) -> str | None:
     return owner
 
 
-def mark_objects(owner: pulumi.Input[str]) -> pulumi.ResourceTransformation:
+def mark_objects(owner: pulumi.Input[str], *, restores: bool) -> pulumi.ResourceTransformation:
     """Return a transformation that adds the owner's annotation to every Kubernetes object.
 
-    Another stack that applies an object with the same name then gets a conflict from the API
-    server, because two field managers set different values.
+    Another stack that applies an object with the same name without a check then gets a conflict
+    from the API server, because two field managers set different values.
+
+    Args:
+        restores: Whether an update restores fields that another program changed, such as `kubectl
+            edit`. Otherwise it ends at a conflict. Only for objects whose owner was checked.
     """
+    added = {OWNER: owner, **(FORCE_APPLY if restores else {})}
 
     def mark(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         metadata = args.props.get("metadata")
         if not args.type_.startswith("kubernetes:") or not isinstance(metadata, Mapping):
             return None
-        annotations = {**(metadata.get("annotations") or {}), OWNER: owner}
+        annotations = {**(metadata.get("annotations") or {}), **added}
         props = {**args.props, "metadata": {**metadata, "annotations": annotations}}
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
