@@ -12,6 +12,13 @@ from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.traffic_rules import (
+    ModelUse,
+    VersionUse,
+    complete_traffic,
+    find_exposed_versions,
+    find_traffic_problems,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +169,7 @@ def resolve_clients(clients: Mapping[str, ClientArgs] | None) -> Mapping[str, Cl
 
 def find_traffic(model: HostedModelArgs) -> dict[str, int]:
     """Return the percentage of the requests that each version receives."""
-    if model.traffic is None and len(model.versions) == 1:
-        return dict.fromkeys(model.versions, 100)
-    return dict(model.traffic or {})
+    return complete_traffic(model.traffic, model.versions)
 
 
 def can_fail_over(model: HostedModelArgs) -> bool:
@@ -175,12 +180,18 @@ def can_fail_over(model: HostedModelArgs) -> bool:
 
 def find_exposed(model: HostedModelArgs) -> list[str]:
     """Return the versions that clients can call by name."""
-    traffic = find_traffic(model)
-    return [
-        version
-        for version, entry in model.versions.items()
-        if (traffic.get(version, 0) > 0 if entry.exposed is None else entry.exposed)
-    ]
+    return find_exposed_versions(_describe_use(model))
+
+
+def _describe_use(model: HostedModelArgs) -> ModelUse:
+    # A used version has replicas even if it is declared as a cold standby: see `plan_replicas`.
+    return ModelUse(
+        versions={
+            version: VersionUse(exposed=entry.exposed) for version, entry in model.versions.items()
+        },
+        traffic=find_traffic(model),
+        shadow=model.shadow,
+    )
 
 
 def find_model_dir(directory: str) -> Path:
@@ -239,24 +250,9 @@ def check_models(models: Mapping[str, HostedModelArgs]) -> None:
 
 
 def _find_problems(model: HostedModelArgs) -> Iterator[tuple[str, str]]:
-    known = f"known versions: {', '.join(model.versions)}"
-    traffic = find_traffic(model)
-    for version in traffic:
-        if version not in model.versions:
-            yield f"traffic.{version}", f"is set for an unknown version; {known}"
-    if sum(traffic.values()) != 100 or min(traffic.values()) < 0:
-        shares = ", ".join(f"{version}: {percent}" for version, percent in traffic.items())
-        yield "traffic", f"is {shares or 'missing'}; set percentages that add up to 100; {known}"
-    if model.shadow is not None and (
-        model.shadow not in model.versions or traffic.get(model.shadow)
-    ):
-        yield "shadow", f"is {model.shadow}; use a version of the model without traffic; {known}"
+    for problem in find_traffic_problems(_describe_use(model)):
+        value = "" if problem.value is None else f"{problem.value} "
+        yield ".".join(problem.path), f"{value}{problem.message}"
     for version, entry in model.versions.items():
-        if entry.exposed is False and traffic.get(version):
-            yield (
-                f"versions.{version}.exposed",
-                "is false, but the version has traffic; expose it or move its traffic to another "
-                "version",
-            )
-        if problem := find_model_dir_problem(entry.directory):
-            yield f"versions.{version}.directory", problem
+        if reason := find_model_dir_problem(entry.directory):
+            yield f"versions.{version}.directory", reason

@@ -16,6 +16,7 @@ PROVIDERS = (
     "BuiltImageProvider",
     "GatewayProvider",
     "NamespaceClaimProvider",
+    "NamespaceGuardProvider",
     "SupervisorProvider",
 )
 """The provider classes of `MODULE`."""

@@ -264,8 +264,46 @@ class NamespaceClaimProvider(_Provider):
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         from pulumi_berth.kubernetes import namespace_claim
 
-        changed = [key for key in namespace_claim.COMPARED if olds.get(key) != news.get(key)]
-        return DiffResult(changes=bool(changed), replaces=[])
+        return _compare_namespace(olds, news, namespace_claim.find_changes(olds, news))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         return UpdateResult(news)
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.kubernetes import namespace_claim, namespace_removal
+
+        access = namespace_claim.build_access(props)
+        if access is None or props["adopt"]:
+            return  # The Kubernetes provider deletes or releases the namespace.
+        if kept := namespace_removal.remove_namespace(namespace_claim.build_claim(props), access):
+            print(kept)
+
+
+class NamespaceGuardProvider(_Provider):
+    """Operations of `pulumi_berth.kubernetes.namespace_claim.NamespaceGuard`."""
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult(props["owner_id"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.kubernetes import namespace_claim
+
+        changed = namespace_claim.find_changes(olds, news)
+        if olds["names"] != news["names"]:
+            changed.append("names")
+        return _compare_namespace(olds, news, changed)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult(news)
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.kubernetes import namespace_claim, namespace_removal
+
+        if access := namespace_claim.build_access(props):
+            namespace_removal.require_removable(namespace_claim.build_claim(props), access)
+
+
+def _compare_namespace(olds: Props, news: Props, changed: list[str]) -> DiffResult:
+    """Return the difference between two claims or guards. Each belongs to one namespace."""
+    moved = olds["namespace"] != news["namespace"]
+    return DiffResult(changes=bool(changed), replaces=["namespace"] if moved else [])

@@ -140,3 +140,53 @@ def test_destroy_keeps_the_namespace_of_another_stack(hosted: Project, cluster: 
             "annotate", "namespace", NAMESPACE, f"berth/owner={annotation}", "--overwrite"
         )
     hosted.berth("invoke", "digits")
+
+
+def test_plain_pulumi_destroy_deletes_only_what_the_stack_created(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The engine is called directly, so only the stack's own resources can protect others."""
+    namespace = "shared"
+    project = _create(tmp_path, cluster, namespace)
+    project.berth("up", "--yes", "--no-request")
+    _check_plain_destroy(project, cluster, namespace)
+
+
+def _check_plain_destroy(project: Project, cluster: Cluster, namespace: str) -> None:
+    read_only = {"apiVersion": "v1", "metadata": {"name": "prices", "namespace": namespace}}
+    volume = {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }  # fmt: skip
+    route = {
+        "apiVersion": "traefik.io/v1alpha1", "kind": "ServersTransport",
+        "metadata": {"name": "tls", "namespace": namespace}, "spec": {},
+    }  # fmt: skip
+    cluster.apply(
+        {**read_only, "kind": "ConfigMap", "data": {"a": "b"}},
+        {**read_only, "kind": "PersistentVolumeClaim", "spec": volume},
+        route,
+    )
+    annotation = cluster.get("namespace", namespace)["metadata"]["annotations"]["berth/owner"]
+    annotate = ("annotate", "namespace", namespace, "--overwrite")
+    deployments = cluster.list_names("deployments", "-n", namespace)
+
+    cluster.kubectl(*annotate, "berth/owner=other/prod/0123")
+    refused = project.pulumi("destroy", "--yes", "--skip-preview", code=None)
+    assert refused.returncode != 0
+    assert "belongs to stack 'prod' of project 'other'" in refused.stdout + refused.stderr
+    assert cluster.list_names("deployments", "-n", namespace) == deployments
+
+    cluster.kubectl(*annotate, f"berth/owner={annotation}")
+    destroyed = project.pulumi("destroy", "--yes", "--skip-preview")
+    output = destroyed.stdout + destroyed.stderr
+    assert f"Namespace '{namespace}' was kept" in output
+    for name in (
+        "ConfigMap 'prices'", "PersistentVolumeClaim 'prices'", "ServersTransport 'tls'",
+    ):  # fmt: skip
+        assert name in output
+    assert cluster.list_names("deployments,services,networkpolicies", "-n", namespace) == []
+    assert "prices" in cluster.list_names("configmaps", "-n", namespace)
+    assert "berth/owner" not in cluster.get("namespace", namespace)["metadata"]["annotations"]
+    assert "was not created by this stack" in project.berth("up", "--yes", code=2).stderr
+    cluster.delete_namespaces(namespace)

@@ -77,7 +77,7 @@ def test_local_hosting_is_deployed_updated_and_destroyed(hosting: Example) -> No
     hosting.replace('"1": 0, "2": 100', '"1": 0, "2": 90')
     output = hosting.pulumi("up", "--yes", fails=True)
     assert "models.digits.traffic" in output
-    assert "set percentages that add up to 100; known versions: 1, 2" in output
+    assert "adds up to 90; change the percentages so that they add up to 100" in output
     assert _infer(outputs).json()["model_version"] == "2"
 
     hosting.destroy()

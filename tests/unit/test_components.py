@@ -84,6 +84,11 @@ def test_kubernetes_hosting_builds_its_images_and_declares_everything() -> None:
     deployments = {name for kind, name in resources if kind == "Deployment"}
     assert deployments == {"x-digits-1", "x-digits-2", "x-gateway", "x-traefik"}
     assert ("Namespace", "x-namespace") in resources
+    assert resources["NamespaceGuard", "x-namespace-guard"]["owner_id"] == _OUTPUTS["owner_id"]
+    # The owner of the objects is checked, so that an update may restore what somebody edited.
+    for kind in ("Deployment", "Secret", "NetworkPolicy"):
+        annotations = resources[kind, "x-gateway"]["metadata"]["annotations"]
+        assert annotations["pulumi.com/patchForce"] == "true", kind
 
 
 def test_given_images_are_not_built() -> None:
@@ -107,10 +112,10 @@ def test_berth_without_callers_admits_no_one() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"traffic": {"1": 90.0}}, ("models.digits.traffic", "is 1: 90; set percentages")),
-        ({"traffic": {"1": 90.0, "3": 10.0}}, ("models.digits.traffic.3", "unknown version")),
+        ({"traffic": {"1": 90.0}}, ("models.digits.traffic", "{'1': 90} adds up to 90")),
+        ({"traffic": {"1": 90.0, "3": 10.0}}, ("models.digits.traffic.3", "10 is set for unknown")),
         ({"traffic": None}, ("models.digits.traffic", "is missing")),
-        ({"shadow": "2"}, ("models.digits.shadow", "use a version of the model without traffic")),
+        ({"shadow": "2"}, ("models.digits.shadow", "2 receives 10% of the traffic")),
         (
             {"versions": {**_DIGITS["versions"], "2": {"directory": "nowhere"}}},
             ("models.digits.versions.2.directory", "contains no model.yaml"),

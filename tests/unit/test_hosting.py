@@ -258,6 +258,13 @@ def test_every_object_names_its_owner(declared: Resources) -> None:
     assert owners == {"p/x/0123456789ab"}
 
 
+def test_objects_whose_owner_is_not_checked_are_not_taken_over(declared: Resources) -> None:
+    """Without access to the cluster, a conflict of the API server is the only protection."""
+    for kind in ("Service", "Secret", "NetworkPolicy"):
+        annotations = declared[kind, "gateway"]["metadata"]["annotations"]
+        assert "pulumi.com/patchForce" not in annotations, kind
+
+
 def test_names_of_cluster_scoped_objects_contain_namespace_and_owner(declared: Resources) -> None:
     named = [metadata for kind, metadata in _list_objects(declared) if kind in _CLUSTER_SCOPED]
     assert len(named) == 6

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from berth.platforms.kubernetes import changed_objects, observe
+from berth.platforms.kubernetes import observe
 from berth.platforms.kubernetes.cluster import ClusterAccess
 
 _ACCESS = ClusterAccess(kubeconfig=None, context=None)
@@ -186,42 +186,3 @@ def test_only_new_pods_that_crash_again_and_again_are_hopeless(show: Callable[..
     show([], _pod("old", restarts=9), _pod("new", restarts=3))
     (line,) = observe.find_hopeless_pods(_ACCESS, "n", {"old"})
     assert line.startswith("digits-1: CrashLoopBackOff: back-off")
-
-
-def _resource(kind: str, name: str, generation: float) -> dict[str, Any]:
-    versions = {"HTTPRoute": "gateway.networking.k8s.io/v1", "Deployment": "apps/v1"}
-    return {
-        "type": "",
-        "id": "",
-        "outputs": {
-            "apiVersion": versions[kind],
-            "kind": kind,
-            "metadata": {"namespace": "n", "name": name, "generation": generation},
-        },
-    }
-
-
-def test_changed_and_deleted_routes_are_found_by_their_generation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An autoscaler changes Deployments, so their generation says nothing."""
-    paths: list[str] = []
-
-    def list_generations(_client: Any, path: str) -> dict[str, int]:
-        paths.append(path)
-        return {"same": 1, "changed": 2, "of-somebody-else": 7}
-
-    monkeypatch.setattr(changed_objects, "_list_generations", list_generations)
-    monkeypatch.setattr(ClusterAccess, "create_client", lambda _: None)
-    resources = [
-        _resource("HTTPRoute", "same", 1.0),
-        _resource("HTTPRoute", "changed", 1.0),
-        _resource("HTTPRoute", "gone", 1.0),
-        _resource("Deployment", "digits-1", 1.0),
-        {"type": "pulumi:pulumi:Stack", "id": "", "outputs": {}},
-    ]
-    assert list(changed_objects.find_changed_objects(_ACCESS, resources)) == [
-        "HTTPRoute changed was changed",
-        "HTTPRoute gone no longer exists",
-    ]
-    assert paths == ["/apis/gateway.networking.k8s.io/v1/namespaces/n/httproutes"]

@@ -19,7 +19,7 @@ from pulumi_berth.kubernetes.ownership import (
     ExistingNamespace,
     ExistingObject,
     find_conflicts,
-    find_foreign_owner,
+    find_removal_conflicts,
     read_namespace,
 )
 from pulumi_berth.providers import NamespaceClaimProvider
@@ -96,13 +96,31 @@ def test_namespaces_of_others_are_refused(
     assert message in problem
 
 
-def test_destroy_refuses_only_a_namespace_that_another_stack_owns() -> None:
-    assert find_foreign_owner(_claim(), None) is None
-    assert find_foreign_owner(_claim(), _existing(owner=_OWN)) is None
-    assert find_foreign_owner(_claim(adopt=True), _existing()) is None
-    problem = find_foreign_owner(_claim(), _existing(owner=f"shop/dev/{_OTHER_ID}"))
-    assert problem is not None
-    assert "belongs to stack 'dev'" in problem
+@pytest.mark.parametrize(
+    ("claim", "existing"),
+    [
+        (_claim(), None),
+        (_claim(), _existing(("Deployment", "gateway", _OWN), owner=_OWN)),
+        (_claim(), _existing(("Deployment", "web", None), owner=_OWN)),
+        (_claim(adopt=True), _existing()),
+    ],
+)
+def test_own_objects_may_be_deleted(claim: Claim, existing: ExistingNamespace | None) -> None:
+    assert list(find_removal_conflicts(claim, existing)) == []
+
+
+@pytest.mark.parametrize(
+    ("existing", "message"),
+    [
+        (_existing(owner=f"shop/dev/{_OTHER_ID}"), "belongs to stack 'dev'"),
+        (_existing(owner=f"shop/prod/{_OTHER_ID}"), "same stack name"),
+        (_existing(("Service", "gateway", "a/b/c"), owner=_OWN), "would delete"),
+        (_existing(("Service", "gateway", None)), "would delete"),
+    ],
+)
+def test_objects_of_others_are_not_deleted(existing: ExistingNamespace, message: str) -> None:
+    (problem,) = find_removal_conflicts(_claim(), existing)
+    assert message in problem
 
 
 _INPUTS: dict[str, Any] = {

@@ -25,6 +25,9 @@ _STORED = {
     "NamespaceClaimProvider": (
         "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VDbGFpbVByb3ZpZGVylJOUKYGULg=="
     ),
+    "NamespaceGuardProvider": (
+        "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VHdWFyZFByb3ZpZGVylJOUKYGULg=="
+    ),
     "SupervisorProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
     ),

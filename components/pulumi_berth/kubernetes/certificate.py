@@ -7,11 +7,15 @@ from enum import StrEnum
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
+from pulumi_berth.kubernetes.objects import (
+    TLS_NAME,
+    build_labels,
+    build_metadata,
+    get_name_after_create,
+)
 
 API_GROUP = "cert-manager.io"
 """API group of cert-manager's custom resources."""
-_NAME = "berth-tls"
 
 
 class IssuerKind(StrEnum):
@@ -43,9 +47,9 @@ def create_certificate(
         name,
         api_version=f"{API_GROUP}/v1",
         kind="Certificate",
-        metadata=build_metadata(namespace, _NAME, build_labels("certificate", _NAME)),
+        metadata=build_metadata(namespace, TLS_NAME, build_labels("certificate", TLS_NAME)),
         spec={
-            "secretName": _NAME,
+            "secretName": TLS_NAME,
             "dnsNames": list(hostnames),
             "issuerRef": {
                 "group": API_GROUP,
@@ -55,4 +59,4 @@ def create_certificate(
         },
         opts=opts,
     )
-    return get_name_after_create(certificate, _NAME)
+    return get_name_after_create(certificate, TLS_NAME)

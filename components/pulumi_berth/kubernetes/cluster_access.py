@@ -1,15 +1,18 @@
 """Access to a cluster's API from Python: the kubeconfig, and requests that read objects."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 TIMEOUT_SECONDS = 5.0
-# Lists contain the metadata of objects, and not their content, which may be large or secret.
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Accept header for lists of objects without their content, which may be large or secret."""
+# https://kubernetes.io/docs/concepts/overview/kubernetes-api/#aggregated-discovery
+_DISCOVERY = "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"
+_PAGE, _MAX_PAGES = 500, 20
 _FORBIDDEN, _NOT_FOUND = 403, 404
 # The API server returns 429 while it starts to store a new custom resource, and when it is busy.
 _BUSY = (429, 503)
@@ -76,6 +79,64 @@ def get_json(client: Any, path: str, *, accept: str = "application/json") -> dic
     return content
 
 
+def send_json(client: Any, method: str, path: str, body: Mapping[str, Any]) -> None:
+    """Send a request that changes an object. A patch is a merge patch (RFC 7386)."""
+    content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    client.call_api(
+        path,
+        method,
+        header_params={"Accept": "application/json", "Content-Type": content_type},
+        body=dict(body),
+        auth_settings=["BearerToken"],
+        response_type="object",
+        _request_timeout=TIMEOUT_SECONDS,
+    )
+
+
+def list_every_kind(client: Any, namespace: str) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Yield API group, kind and the metadata of the objects, for each kind in the namespace.
+
+    Kinds that cannot be deleted, such as metrics, are left out. Unlike `list_metadata`, a list
+    that the caller may not read is an error: what is unknown may be there.
+    """
+    for root in ("/api", "/apis"):
+        for item in get_json(client, root, accept=_DISCOVERY)["items"]:
+            group = item["metadata"].get("name", "")
+            for resource, kind, version in _list_resources(item):
+                prefix = f"/apis/{group}" if group else "/api"
+                path = f"{prefix}/{version}/namespaces/{namespace}/{resource}"
+                yield group, kind, _list_pages(client, path)
+
+
+def _list_resources(group: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, kind and version of each resource of an API group. Its first version is the
+    preferred one, and a resource may exist only in others."""
+    known = set()
+    for version in group.get("versions") or ():
+        for resource in version.get("resources") or ():
+            name = resource["resource"]
+            if (
+                resource["scope"] == "Namespaced"
+                and {"list", "delete"} <= {*resource.get("verbs", ())}
+                and name not in known
+            ):
+                known.add(name)
+                yield name, resource["responseKind"]["kind"], version["version"]
+
+
+def _list_pages(client: Any, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    following = ""
+    for _ in range(_MAX_PAGES):
+        url = f"{path}?limit={_PAGE}" + (f"&continue={following}" if following else "")
+        content = get_json(client, url, accept=METADATA)
+        items += [item["metadata"] for item in content.get("items") or ()]
+        following = (content.get("metadata") or {}).get("continue", "")
+        if not following:
+            return items
+    raise ValueError(f"{path} has more than {_PAGE * _MAX_PAGES} objects")
+
+
 def find_object(client: Any, path: str) -> dict[str, Any] | None:
     """Return the object at a path, or None if it does not exist or may not be read."""
     return _read_permitted(client, path, "application/json")
@@ -83,7 +144,7 @@ def find_object(client: Any, path: str) -> dict[str, Any] | None:
 
 def list_metadata(client: Any, path: str) -> list[dict[str, Any]]:
     """Return the metadata of the objects at a path: none if the caller may not list them."""
-    content = _read_permitted(client, path, _METADATA) or {}
+    content = _read_permitted(client, path, METADATA) or {}
     return [item["metadata"] for item in content.get("items") or ()]
 
 

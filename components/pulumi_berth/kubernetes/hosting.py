@@ -52,7 +52,6 @@ from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
 from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
 from pulumi_berth.kubernetes.objects import build_labels
-from pulumi_berth.kubernetes.ownership import mark_objects
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
 from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
@@ -175,8 +174,10 @@ def declare_hosting(
         ),
         opts,
     )
+    unmarked_opts = opts
     opts = pulumi.ResourceOptions.merge(
-        opts, pulumi.ResourceOptions(transformations=[mark_objects(namespace.owner)])
+        opts,
+        pulumi.ResourceOptions(transformations=[namespace.mark_object, namespace.collect_object]),
     )
     # Client names contain no underscore, so this name cannot collide with a client's key.
     token = ApiKey(f"{prefix}berth_token", client="gateway", opts=opts).key
@@ -283,6 +284,7 @@ def declare_hosting(
             ),
             opts,
         )
+    namespace.guard_removal(f"{prefix}namespace-guard", unmarked_opts)
     return KubernetesHostingParts(berths=berths, traefik=traefik, namespace=namespace)
 
 

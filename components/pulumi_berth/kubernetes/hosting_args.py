@@ -66,8 +66,9 @@ class KubernetesHostingArgs:
     namespace and everything else in it when it is destroyed. Defaults to false."""
     kubeconfig: str | None = None
     """Path of the kubeconfig with which the component checks that no one else uses the namespace,
-    before anything is created. Defaults to `KUBECONFIG` or `~/.kube/config`, unless a provider is
-    passed in the options. Then, there is no check without this argument."""
+    before anything is created or deleted. Defaults to `KUBECONFIG` or `~/.kube/config`, unless a
+    provider is passed in the options. Then, there is no check without this argument, and `destroy`
+    deletes a created namespace with everything in it."""
     context: str | None = None
     """Context in that kubeconfig. Defaults to its current context."""
     models: Mapping[str, HostedModelArgs]

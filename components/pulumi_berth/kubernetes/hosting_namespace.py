@@ -10,7 +10,7 @@ from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from pulumi_berth.component_args import ArgumentError, parse_args
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
-from pulumi_berth.kubernetes.namespace_claim import NamespaceClaim
+from pulumi_berth.kubernetes.namespace_claim import NamespaceClaim, NamespaceGuard
 from pulumi_berth.kubernetes.objects import PART_OF, build_labels, build_metadata
 from pulumi_berth.kubernetes.ownership import OWNER, find_reserved_name, mark_objects
 
@@ -27,12 +27,14 @@ class HostingNamespaceArgs:
     Attributes:
         namespace: Name of the namespace. No other stack uses it.
         adopt: Whether the namespace exists already. It is kept when the stack is destroyed, with
-            everything in it that the stack did not create. Defaults to false.
+            everything in it that the stack did not create. Defaults to false: the namespace is
+            created, and kept only if it contains something that the stack did not create.
         names: Names of the objects that the stack creates in the namespace. An object of someone
             else with such a name is an error. Defaults to none.
-        access: Access to the cluster, to check who owns the namespace. Without it, only the API
-            server protects the objects of other stacks. It is not a secret: only the path of the
-            kubeconfig is stored.
+        access: Access to the cluster, to check who owns the namespace and what is in it. Without
+            it, only the API server protects the objects of other stacks, and `destroy` deletes a
+            namespace that the stack created with everything in it. It is not a secret: only the
+            path of the kubeconfig is stored.
     """
 
     namespace: str
@@ -58,6 +60,7 @@ class HostingNamespace(pulumi.ComponentResource):
         entry_priority: Name of the priority class of the pods that every request needs.
         exposed_priority: Name of the priority class of exposed berths.
         standby_priority: Name of the priority class of standby berths.
+        mark_object: Transformation that adds the owner to the objects of the stack.
     """
 
     name: pulumi.Output[str]
@@ -75,23 +78,30 @@ class HostingNamespace(pulumi.ComponentResource):
         if problem := find_reserved_name(args.namespace):
             raise ArgumentError([("namespace", problem)])
         adopt = bool(args.adopt)
+        self._args, self._objects = args, list[pulumi.Resource]()
+        self._names = sorted({DEFAULT_DENY, *(args.names or ())})
         claim = NamespaceClaim(
             f"{name}-claim",
             namespace=args.namespace,
             adopt=adopt,
-            names=sorted({DEFAULT_DENY, *(args.names or ())}),
+            names=self._names,
             access=args.access,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.owner_id, self.owner = claim.owner_id, claim.owner
+        self.mark_object = mark_objects(self.owner, restores=args.access is not None)
         child_opts = pulumi.ResourceOptions(
-            parent=self, depends_on=[claim], transformations=[mark_objects(self.owner)]
+            parent=self,
+            depends_on=[claim],
+            transformations=[self.mark_object, self.collect_object],
         )
         labels = build_labels("namespace", args.namespace)
         self.name = (
             _adopt_namespace(name, args.namespace, child_opts)
             if adopt
-            else _create_namespace(name, args.namespace, labels, child_opts)
+            else _create_namespace(
+                name, args.namespace, labels, child_opts, keep=args.access is not None
+            )
         )
         selector = {"match_labels": {"app.kubernetes.io/part-of": PART_OF}} if adopt else {}
         NetworkPolicy(
@@ -122,6 +132,24 @@ class HostingNamespace(pulumi.ComponentResource):
         """Return the name of a cluster-scoped object, which no other stack uses."""
         return pulumi.Output.concat(self._cluster_name, "-", suffix)
 
+    def collect_object(self, args: pulumi.ResourceTransformationArgs) -> None:
+        """Transformation that collects the objects for `guard_removal`."""
+        if args.type_.startswith("kubernetes:"):
+            self._objects.append(args.resource)
+
+    def guard_removal(self, name: str, opts: pulumi.ResourceOptions) -> None:
+        """Declare the check that runs before the collected objects are deleted."""
+        NamespaceGuard(
+            name,
+            namespace=self._args.namespace,
+            adopt=bool(self._args.adopt),
+            names=self._names,
+            owner_id=self.owner_id,
+            access=self._args.access,
+            guarded=self._objects,
+            opts=opts,
+        )
+
     def _create_priority(
         self,
         name: str,
@@ -143,8 +171,19 @@ class HostingNamespace(pulumi.ComponentResource):
 
 
 def _create_namespace(
-    name: str, namespace: str, labels: dict[str, str], opts: pulumi.ResourceOptions
+    name: str,
+    namespace: str,
+    labels: dict[str, str],
+    opts: pulumi.ResourceOptions,
+    *,
+    keep: bool,
 ) -> pulumi.Output[str]:
+    """Create the namespace.
+
+    Args:
+        keep: Whether the engine keeps it when it is removed from the stack. The claim then deletes
+            it, unless something of someone else is in it.
+    """
     modes = ("enforce", "audit", "warn")
     created = Namespace(
         name,
@@ -156,7 +195,7 @@ def _create_namespace(
                 **{f"pod-security.kubernetes.io/{mode}-version": "latest" for mode in modes},
             },
         },
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=keep)),
     )
     return created.metadata.name
 

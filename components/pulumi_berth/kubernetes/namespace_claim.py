@@ -1,5 +1,7 @@
-"""NamespaceClaim: the ID of a namespace's owner, and the check that the namespace is free."""
+"""The first and the last resource of a namespace: its claim, and the guard of its removal."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -17,10 +19,10 @@ from pulumi_berth.kubernetes.ownership import (
     find_conflicts,
     read_namespace,
 )
-from pulumi_berth.providers import NamespaceClaimProvider
+from pulumi_berth.providers import NamespaceClaimProvider, NamespaceGuardProvider
 
-COMPARED = ("project", "stack", "namespace", "adopt")
-"""Inputs whose change is an update. The kubeconfig's path may differ between machines."""
+_COMPARED = ("project", "stack", "namespace", "adopt", "has_access", "owner_id")
+_PLACE = ("kubeconfig", "context")
 
 
 class NamespaceClaim(Resource, module="berth", name="NamespaceClaim"):
@@ -28,6 +30,10 @@ class NamespaceClaim(Resource, module="berth", name="NamespaceClaim"):
 
     The engine checks it in every preview and update, before it changes anything: if the namespace
     or an object in it belongs to someone else, the operation fails.
+
+    Every object in the namespace depends on it, so the engine deletes it last. If the claim has
+    access to the cluster, it deletes the namespace that the stack created, unless something of
+    someone else is in it.
 
     Attributes:
         owner_id: ID of the owner: 12 hexadecimal digits, generated once.
@@ -53,13 +59,72 @@ class NamespaceClaim(Resource, module="berth", name="NamespaceClaim"):
             "namespace": namespace,
             "adopt": adopt,
             "names": names,
-            "has_access": access is not None,
-            "kubeconfig": access.kubeconfig if access is not None else None,
-            "context": access.context if access is not None else None,
+            **_describe_access(access),
         }
         super().__init__(
             NamespaceClaimProvider(), name, {**inputs, "owner_id": None, "owner": None}, opts
         )
+
+
+class NamespaceGuard(Resource, module="berth", name="NamespaceGuard"):
+    """The check, before the stack's objects are deleted, that they belong to the stack.
+
+    It depends on every object, so the engine deletes it first: in `destroy`, and after the stack
+    got another namespace. If the check fails, no object is deleted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        adopt: bool,
+        names: list[str],
+        owner_id: pulumi.Input[str],
+        access: ClusterAccess | None,
+        guarded: Sequence[pulumi.Resource],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        inputs: dict[str, Any] = {
+            "project": pulumi.get_project(),
+            "stack": pulumi.get_stack(),
+            "namespace": namespace,
+            "adopt": adopt,
+            "names": names,
+            "owner_id": owner_id,
+            **_describe_access(access),
+        }
+        after = pulumi.ResourceOptions(depends_on=list(guarded))
+        super().__init__(
+            NamespaceGuardProvider(), name, inputs, pulumi.ResourceOptions.merge(opts, after)
+        )
+
+
+def _describe_access(access: ClusterAccess | None) -> dict[str, Any]:
+    return {
+        "has_access": access is not None,
+        "kubeconfig": access.kubeconfig if access is not None else None,
+        "context": access.context if access is not None else None,
+    }
+
+
+def build_access(inputs: dict[str, Any]) -> ClusterAccess | None:
+    """Return the access to the cluster in the inputs of a claim or a guard, if there is one."""
+    if not inputs.get("has_access"):
+        return None
+    return ClusterAccess(kubeconfig=inputs.get("kubeconfig"), context=inputs.get("context"))
+
+
+def find_changes(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+    """Return the inputs of a claim or a guard whose change is an update.
+
+    The kubeconfig's path may differ between machines. It is updated where the recorded path does
+    not exist, because `destroy` needs it. The names of the objects change with the models, and
+    `destroy` needs those of the last update.
+    """
+    recorded = olds.get("kubeconfig")
+    compared = _COMPARED if recorded is None or Path(recorded).exists() else (*_COMPARED, *_PLACE)
+    return [key for key in compared if olds.get(key) != news.get(key)]
 
 
 def build_claim(inputs: dict[str, Any]) -> Claim:
@@ -91,8 +156,8 @@ def find_problems(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
             "it, choose another namespace, or destroy the stack first."
         ]
     claim = build_claim({**news, "owner_id": olds.get("owner_id")})
-    access = ClusterAccess(kubeconfig=news.get("kubeconfig"), context=news.get("context"))
-    if not news["has_access"]:
+    access = build_access(news)
+    if access is None:
         return [] if claim.adopt else list(find_conflicts(claim, None))
     try:
         existing = read_namespace(access.create_client(), namespace)

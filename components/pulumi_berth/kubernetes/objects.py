@@ -8,6 +8,8 @@ import pulumi
 from berth_protocol.paths import METRICS
 
 PART_OF = "berth"
+TLS_NAME = "berth-tls"
+"""Name of the stack's Certificate, and of the Secret that cert-manager writes for it."""
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """Annotation for a Service that is created before its pods. Their Deployment is awaited instead:
 for a Service without pods, the provider would wait ten seconds."""

@@ -8,13 +8,14 @@ With server-side apply, the cluster creates an object or adopts the object that 
 checks in this module find the objects of others before the engine applies anything.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
 from pulumi_berth.kubernetes.cluster_access import find_object, list_metadata
+from pulumi_berth.kubernetes.objects import FORCE_APPLY
 
 OWNER = "berth/owner"
 """Annotation with the owner of an object, `project/stack/id`. As a label, only the ID."""
@@ -155,7 +156,7 @@ def find_conflicts(claim: Claim, existing: ExistingNamespace | None) -> Iterator
     elif existing.owner is None and not claim.adopt:
         yield (
             f"Namespace '{name}' exists and was not created by this stack; it contains "
-            f"{_describe_objects(existing.objects)}. Choose another namespace, or set "
+            f"{describe_objects(existing.objects)}. Choose another namespace, or set "
             "adopt_namespace to true. Berth then adds only its own objects, and keeps the "
             "namespace and everything else in it when the stack is destroyed."
         )
@@ -169,11 +170,26 @@ def describe_failed_check(namespace: str, error: Exception) -> str:
     return f"Could not check who owns namespace '{namespace}': {reason}. Try again."
 
 
-def find_foreign_owner(claim: Claim, existing: ExistingNamespace | None) -> str | None:
-    """Return why a stack may not delete a namespace, or None if it may."""
-    if existing is None or existing.owner in (None, claim.owner):
-        return None
-    return _describe_owner(claim, existing.owner or "")
+def find_removal_conflicts(claim: Claim, existing: ExistingNamespace | None) -> Iterator[str]:
+    """Yield why a stack may not delete its objects in a namespace, and how to proceed.
+
+    The engine deletes an object by its name, whoever owns the object that has the name now.
+    """
+    if existing is None:
+        return
+    if existing.owner not in (None, claim.owner):
+        yield _describe_owner(claim, existing.owner or "")
+    elif taken := _find_taken(claim, existing):
+        yield (
+            f"Namespace '{claim.namespace}' contains {describe_objects(taken)}, which this stack "
+            "did not create and would delete. Rename them, or delete them yourself; if they are "
+            "the stack's and lost their annotation, run 'berth up' first."
+        )
+
+
+def is_created_by_kubernetes(group: str, kind: str, name: str) -> bool:
+    """Return whether Kubernetes itself creates this object in each namespace."""
+    return not group and (kind, name) in _CREATED_BY_KUBERNETES
 
 
 def _describe_owner(claim: Claim, owner: str) -> str:
@@ -195,21 +211,25 @@ def _describe_owner(claim: Claim, owner: str) -> str:
 
 
 def _find_taken_names(claim: Claim, existing: ExistingNamespace) -> Iterator[str]:
-    """Yield the objects of others that have the name of one of the stack's objects."""
-    taken = [
-        entry
-        for entry in existing.objects
-        if entry.name in claim.names and (entry.owner is None or entry.owner != claim.owner)
-    ]
-    if taken:
+    if taken := _find_taken(claim, existing):
         yield (
-            f"Namespace '{claim.namespace}' already contains {_describe_objects(taken)}, which "
+            f"Namespace '{claim.namespace}' already contains {describe_objects(taken)}, which "
             "this stack did not create and would replace. Rename or delete them, or choose another "
             "namespace."
         )
 
 
-def _describe_objects(objects: tuple[ExistingObject, ...] | list[ExistingObject]) -> str:
+def _find_taken(claim: Claim, existing: ExistingNamespace) -> list[ExistingObject]:
+    """Return the objects of others that have the name of one of the stack's objects."""
+    return [
+        entry
+        for entry in existing.objects
+        if entry.name in claim.names and (entry.owner is None or entry.owner != claim.owner)
+    ]
+
+
+def describe_objects(objects: Sequence[ExistingObject]) -> str:
+    """Return the kinds and names of the first objects, and the number of the others."""
     if not objects:
         return "no objects"
     names = [f"{entry.kind} '{entry.name}'" for entry in objects[:_SHOWN_OBJECTS]]
@@ -222,18 +242,23 @@ def _get_owner(metadata: Mapping[str, Any]) -> str | None:
     return owner
 
 
-def mark_objects(owner: pulumi.Input[str]) -> pulumi.ResourceTransformation:
+def mark_objects(owner: pulumi.Input[str], *, restores: bool) -> pulumi.ResourceTransformation:
     """Return a transformation that adds the owner's annotation to every Kubernetes object.
 
-    Another stack that applies an object with the same name then gets a conflict from the API
-    server, because two field managers set different values.
+    Another stack that applies an object with the same name without a check then gets a conflict
+    from the API server, because two field managers set different values.
+
+    Args:
+        restores: Whether an update restores fields that another program changed, such as `kubectl
+            edit`. Otherwise it ends at a conflict. Only for objects whose owner was checked.
     """
+    added = {OWNER: owner, **(FORCE_APPLY if restores else {})}
 
     def mark(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         metadata = args.props.get("metadata")
         if not args.type_.startswith("kubernetes:") or not isinstance(metadata, Mapping):
             return None
-        annotations = {**(metadata.get("annotations") or {}), OWNER: owner}
+        annotations = {**(metadata.get("annotations") or {}), **added}
         props = {**args.props, "metadata": {**metadata, "annotations": annotations}}
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 

@@ -231,19 +231,25 @@ def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str
 
 def find_drift(context: StackContext) -> list[str]:
     """Return what differs from the stack's last update, as far as the platform can tell quickly."""
+    return get_platform(context.spec.platform).find_drift(context, _read_resources(context))
+
+
+def _read_resources(context: StackContext) -> list[dict[str, Any]]:
     from berth.operations.state_file import read_resources
 
     resources = read_resources(context.root, context.stack)
     if resources is None:
         resources = open_stack(context.root, context.stack).resources()
-    return get_platform(context.spec.platform).find_drift(context, resources)
+    return resources
 
 
 def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, Any]) -> None:
-    """Exit with status 1 if the gateway or a berth does not become ready."""
+    """Finish the update. Exit with status 1 if the gateway or a berth does not become ready."""
     from berth.operations.serving_check import find_unready
 
     platform = get_platform(context.spec.platform)
+    for line in platform.finish_update(context, _read_resources(context)):
+        say(line)
     unready = find_unready(
         lambda: platform.observe(context, outputs),
         seconds=context.spec.kubernetes.ready_timeout_seconds,

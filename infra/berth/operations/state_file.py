@@ -14,10 +14,8 @@ from typing import Any
 
 from berth.engine.environment import find_state_directory
 from berth.operations.update import Update, parse_unready
+from berth.platforms.platform import HIDDEN
 from berth.project import read_project_name
-
-HIDDEN = "[secret]"
-"""The engine's replacement for a secret value."""
 
 _CLAIM_TYPE = "pulumi-python:dynamic/berth:NamespaceClaim"
 _STACK_TYPE = "pulumi:pulumi:Stack"
@@ -61,7 +59,7 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
 
 
 def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
-    """Return the type, ID and outputs of each resource, or None if only the engine can read them.
+    """Return the resources (see `list_resources`), or None if only the engine can read them.
 
     Secrets are replaced by `HIDDEN`.
     """
@@ -78,13 +76,14 @@ def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
 
 
 def list_resources(deployment: Any) -> list[dict[str, Any]]:
-    """Return the type, ID and outputs of each resource in a deployment's JSON form."""
+    """Return the type, ID, provider and outputs of each resource in a deployment's JSON form."""
     resources = []
     for entry in deployment.get("resources") or []:
         # An output that is an asset or a reference to a resource is of no interest here.
         with contextlib.suppress(UnexpectedError):
             outputs = _hide_secrets(entry.get("outputs") or {})
-            resources.append({"type": entry["type"], "id": entry.get("id", ""), "outputs": outputs})
+            keys = {key: entry.get(key, "") for key in ("id", "provider")}
+            resources.append({"type": entry["type"], **keys, "outputs": outputs})
     return resources
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from berth.spec.errors import Problem
     from pulumi_berth.datasets.bucket_dataset import BucketDataset
 
+HIDDEN = "[secret]"
+"""The engine's replacement for a secret value in the outputs of a resource."""
+
 Rule = Callable[..., "Iterator[Problem]"]
 """A rule that spans sections; see `berth.spec.rules`."""
 
@@ -55,6 +58,10 @@ def _no_explanation(_context: StackContext) -> list[str]:
 
 
 def _no_drift(_context: StackContext, _resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return []
+
+
+def _no_correction(_context: StackContext, _resources: Sequence[Mapping[str, Any]]) -> list[str]:
     return []
 
 
@@ -117,12 +124,14 @@ class Platform:
         read_logs: Yields lines of the stack's logs.
         has_external_resources: Whether something other than the stack can change its resources
             without the resources' own diff noticing it. The engine then reads them before `up`.
-        find_drift: Returns what differs from the last update, one line each. It gets the type, ID
-            and outputs of each resource in the state.
+        find_drift: Returns what differs from the last update, one line each. It gets the type, ID,
+            provider and outputs of each resource in the state, with secrets replaced by `HIDDEN`.
         build_partial_outputs: Returns the outputs of a stack whose first update failed, from the
             resources that exist, or None if it has no gateway and no berth.
         watch_update: Returns a function that an update calls every few seconds, or None. It returns
             what cannot become ready by waiting, one line each.
+        finish_update: Corrects what an update could not leave as declared, and returns what it
+            corrected, one line each. It gets the same as `find_drift`.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
@@ -148,6 +157,7 @@ class Platform:
         [StackContext, Sequence[Mapping[str, Any]]], dict[str, Any] | None
     ] = _no_partial_outputs
     watch_update: Callable[[StackContext], Callable[[], list[str]] | None] = _no_watch
+    finish_update: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_correction
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic_core import PydanticCustomError
 
@@ -24,7 +25,7 @@ class SpecError(ValueError):
         self.problems = list(problems)
 
     @classmethod
-    def of(cls, message: str) -> "SpecError":
+    def of(cls, message: str) -> Self:
         """Return an error with one problem."""
         return cls([message])
 

@@ -119,6 +119,13 @@ Name = Annotated[
         "with a hyphen",
     ),
 ]
+KeyName = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?",
+        "1 to 40 lowercase letters, digits and hyphens, with no hyphen at the ends",
+    ),
+]
 VersionName = Annotated[
     str,
     Text(

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from berth.spec.errors import Problem, build_rule_error, raise_problems
-from berth.spec.fields import KubernetesName, Name, PodResourceSpec, ProjectPath, Section, Text
+from berth.spec.fields import (
+    KeyName,
+    KubernetesName,
+    Name,
+    PodResourceSpec,
+    ProjectPath,
+    Section,
+    Text,
+)
 
 ENCRYPTED = "<encrypted-not-readable-here>"
 """The value of a secret in a file, where only its ciphertext is available. It is a valid key."""
@@ -27,13 +35,6 @@ ValkeyUrlText = Annotated[
 ]
 
 
-KeyName = Annotated[
-    str,
-    Text(
-        r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?",
-        "1 to 40 lowercase letters, digits and hyphens, with no hyphen at the ends",
-    ),
-]
 JwtSubject = Annotated[str, Text(r"\S(.{0,254}\S)?", "text of 1 to 256 characters, on one line")]
 HttpsUrl = Annotated[
     str,

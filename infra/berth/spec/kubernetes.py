@@ -95,7 +95,8 @@ class KubernetesSpec(Section):
     """Context in the kubeconfig file. Defaults to its current context."""
     namespace: Namespace = "berth"
     """Namespace of the stack, which no one else uses. Berth creates it and enforces Pod Security
-    `restricted` in it."""
+    `restricted` in it. `destroy` deletes it, unless it contains an object that the stack did not
+    create."""
     adopt_namespace: bool = False
     """If true, the namespace exists already, for example because it contains a Secret that the Pods
     need. Berth adds only its own objects, and `destroy` keeps the namespace and everything else in

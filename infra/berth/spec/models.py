@@ -18,6 +18,13 @@ from berth.spec.fields import (
     VersionName,
     parse_millicores,
 )
+from pulumi_berth.traffic_rules import (
+    ModelUse,
+    VersionUse,
+    complete_traffic,
+    find_exposed_versions,
+    find_traffic_problems,
+)
 
 
 class VersionSpec(Section):
@@ -158,19 +165,14 @@ class ModelSpec(Section):
     @property
     def exposed_versions(self) -> list[str]:
         """The versions that clients can call by name."""
-        return [
-            version
-            for version, entry in self.versions.items()
-            if (self.traffic.get(version, 0) > 0 if entry.exposed is None else entry.exposed)
-        ]
+        return find_exposed_versions(self._use)
 
     @field_validator("traffic", mode="after")
     @classmethod
     def _send_all_to_single_version(
         cls, traffic: dict[str, int], info: ValidationInfo
     ) -> dict[str, int]:
-        versions = info.data.get("versions", {})
-        return dict.fromkeys(versions, 100) if not traffic and len(versions) == 1 else traffic
+        return complete_traffic(traffic, info.data.get("versions", {}))
 
     @field_validator("resources", mode="after")
     @classmethod
@@ -184,45 +186,20 @@ class ModelSpec(Section):
         raise_problems([*self._traffic_problems(), *self._compute_problems()])
         return self
 
+    @property
+    def _use(self) -> ModelUse:
+        return ModelUse(
+            versions={
+                version: VersionUse(exposed=entry.exposed, is_cold=entry.standby == "cold")
+                for version, entry in self.versions.items()
+            },
+            traffic=self.traffic,
+            shadow=self.shadow,
+        )
+
     def _traffic_problems(self) -> Iterator[Problem]:
-        known = f"known versions: {', '.join(self.versions)}"
-        for version in self.traffic:
-            if version not in self.versions:
-                yield Problem(
-                    ("traffic", version), f"is set for unknown version {version}; {known}"
-                )
-        total = sum(self.traffic.values())
-        if not self.traffic:
-            yield Problem(
-                ("traffic",), f"is missing; set percentages that add up to 100; {known}", False
-            )
-        elif total != 100:
-            yield Problem(
-                ("traffic",),
-                f"adds up to {total}; change the percentages so that they add up to 100",
-            )
-        if self.shadow is not None and self.shadow not in self.versions:
-            yield Problem(("shadow",), f"is not a version of this model; {known}")
-        elif self.shadow is not None and self.traffic.get(self.shadow, 0) > 0:
-            yield Problem(
-                ("shadow",),
-                f"receives {self.traffic[self.shadow]}% of the traffic; a shadow version must "
-                "receive none",
-            )
-        for version, entry in self.versions.items():
-            if entry.exposed is False and self.traffic.get(version, 0) > 0:
-                yield Problem(
-                    ("versions", version, "exposed"),
-                    f"is not possible for a version with {self.traffic[version]}% of the traffic; "
-                    "expose it or move its traffic to another version",
-                )
-            in_use = version in self.exposed_versions or version == self.shadow
-            if entry.standby == "cold" and in_use:
-                yield Problem(
-                    ("versions", version, "standby"),
-                    "requires a version that receives no requests, but this version is exposed or "
-                    "the shadow version; use warm",
-                )
+        for problem in find_traffic_problems(self._use):
+            yield Problem(problem.path, problem.message, problem.value is not None)
 
     def _compute_problems(self) -> Iterator[Problem]:
         if (self.compute == "gpu") != (self.resources.gpu > 0):

@@ -10,10 +10,8 @@ from typing import Any
 
 from berth_policy.rule import (
     UNKNOWN,
-    Check,
     Resource,
     Rule,
-    Severity,
     Stack,
     get_list,
     get_mapping,
@@ -21,9 +19,9 @@ from berth_policy.rule import (
     kubernetes_types,
 )
 from berth_policy.rules.pod_specs import (
-    POD_TYPES,
     Container,
     Pod,
+    build_pod_rule,
     each_container,
     each_pod,
     find_containers,
@@ -197,26 +195,15 @@ def _check_task(task: Resource, _: Stack) -> Iterator[str]:
         yield f"it uses {', '.join(shared)}"
 
 
-def _rule(rule_id: str, severity: Severity, description: str, remedy: str, check: Check) -> Rule:
-    return Rule(
-        id=rule_id,
-        severity=severity,
-        types=POD_TYPES,
-        description=description,
-        remedy=remedy,
-        check=check,
-    )
-
-
 RULES = (
-    _rule(
+    build_pod_rule(
         "pod-no-host-access",
         "critical",
         "Pods do not use the network, processes, ports or directories of their node.",
         "Remove hostNetwork, hostPID, hostIPC, hostPort and hostPath volumes.",
         each_pod(_check_host_access),
     ),
-    _rule(
+    build_pod_rule(
         "pod-volume-types",
         "medium",
         "Pods use only the volume types of the Pod Security Standard `restricted`.",
@@ -240,49 +227,49 @@ RULES = (
         remedy="Use a StorageClass with a CSI driver.",
         check=_check_persistent_volume,
     ),
-    _rule(
+    build_pod_rule(
         "pod-safe-sysctls",
         "high",
         "Pods set only kernel parameters that Kubernetes considers safe.",
         "Remove the others from securityContext.sysctls.",
         each_pod(_check_sysctls),
     ),
-    _rule(
+    build_pod_rule(
         "pod-no-host-process",
         "critical",
         "Windows containers do not run as processes of their node.",
         "Remove windowsOptions.hostProcess.",
         each_pod(_check_host_process),
     ),
-    _rule(
+    build_pod_rule(
         "pod-selinux",
         "high",
         "Pods keep the SELinux confinement of containers.",
         "Remove seLinuxOptions.",
         each_pod(_check_selinux),
     ),
-    _rule(
+    build_pod_rule(
         "pod-profiles-confined",
         "high",
         "AppArmor and seccomp profiles are not turned off.",
         "Set the type RuntimeDefault, or remove the profile.",
         each_pod(_check_profiles),
     ),
-    _rule(
+    build_pod_rule(
         "pod-annotations-confined",
         "high",
         "Annotations do not turn off AppArmor or seccomp.",
         "Remove the annotation.",
         _check_annotations,
     ),
-    _rule(
+    build_pod_rule(
         "pod-proc-mount",
         "high",
         "Containers see /proc as the runtime masks it.",
         "Remove procMount.",
         each_container(_check_proc_mount),
     ),
-    _rule(
+    build_pod_rule(
         "pod-probes-local",
         "medium",
         "Probes and lifecycle hooks connect only to their own pod.",

@@ -5,7 +5,10 @@ from typing import Any
 
 from berth_policy.rule import (
     Check,
+    Level,
     Resource,
+    Rule,
+    Severity,
     Stack,
     get_list,
     get_mapping,
@@ -94,3 +97,23 @@ def each_container(check_container: Callable[[Container, Pod], str | None]) -> C
                 yield f"container {container.get('name')} {message}"
 
     return each_pod(check_pod)
+
+
+def build_pod_rule(
+    rule_id: str,
+    severity: Severity,
+    description: str,
+    remedy: str,
+    check: Check,
+    level: Level = "mandatory",
+) -> Rule:
+    """Return a rule that applies `check` to Kubernetes objects of every kind."""
+    return Rule(
+        id=rule_id,
+        severity=severity,
+        level=level,
+        types=POD_TYPES,
+        description=description,
+        remedy=remedy,
+        check=check,
+    )

@@ -6,18 +6,21 @@ from typing import Any
 
 from berth_policy.rule import (
     UNKNOWN,
-    Check,
-    Level,
     Resource,
     Rule,
-    Severity,
     Stack,
     get_list,
     get_mapping,
     kubernetes_objects,
     kubernetes_types,
 )
-from berth_policy.rules.pod_specs import POD_TYPES, Container, Pod, each_container, find_pods
+from berth_policy.rules.pod_specs import (
+    Container,
+    Pod,
+    build_pod_rule,
+    each_container,
+    find_pods,
+)
 
 # The ingress controller and the autoscaler call the cluster's API. The URN of a resource contains
 # the types of the components that declare it, so the name does not decide who gets a token.
@@ -109,76 +112,57 @@ def _check_token_secret(resource: Resource, _: Stack) -> Iterator[str]:
         yield "it contains a token of a service account that does not expire"
 
 
-def _rule(
-    rule_id: str,
-    severity: Severity,
-    description: str,
-    remedy: str,
-    check: Check,
-    level: Level = "mandatory",
-) -> Rule:
-    return Rule(
-        id=rule_id,
-        severity=severity,
-        level=level,
-        types=POD_TYPES,
-        description=description,
-        remedy=remedy,
-        check=check,
-    )
-
-
 RULES = (
-    _rule(
+    build_pod_rule(
         "pod-not-root",
         "high",
         "Containers do not run as root.",
         "Set runAsNonRoot in securityContext.",
         each_container(_check_root),
     ),
-    _rule(
+    build_pod_rule(
         "pod-read-only-root",
         "medium",
         "Containers have a read-only root file system.",
         "Set readOnlyRootFilesystem, and mount an emptyDir for files that it writes.",
         each_container(_check_root_filesystem),
     ),
-    _rule(
+    build_pod_rule(
         "pod-no-escalation",
         "high",
         "Containers are not privileged and cannot gain privileges.",
         "Set allowPrivilegeEscalation to false, and remove privileged.",
         each_container(_check_escalation),
     ),
-    _rule(
+    build_pod_rule(
         "pod-no-capabilities",
         "high",
         "Containers have no Linux capabilities.",
         'Set capabilities.drop to ["ALL"], and add none.',
         each_container(_check_capabilities),
     ),
-    _rule(
+    build_pod_rule(
         "pod-seccomp",
         "medium",
         "Containers make only system calls that the runtime allows by default.",
         "Set seccompProfile.type to RuntimeDefault.",
         each_container(_check_seccomp),
     ),
-    _rule(
+    build_pod_rule(
         "pod-limits",
         "medium",
         "Containers have CPU and memory limits.",
         "Set resources.limits.",
         each_container(_check_limits),
     ),
-    _rule(
+    build_pod_rule(
         "pod-image-pinned",
         "high",
         "A container's image has a digest, or a tag with a full version.",
         "Specify the image by digest.",
         each_container(_check_image_pinned),
     ),
-    _rule(
+    build_pod_rule(
         "pod-image-digest",
         "low",
         "A container's image has a digest.",
@@ -187,7 +171,7 @@ RULES = (
         each_container(_check_image_digest),
         level="advisory",
     ),
-    _rule(
+    build_pod_rule(
         "pod-no-token",
         "medium",
         "Only pods that Berth's components Traefik and ClusterAutoscaler declare receive a token "

@@ -13,6 +13,10 @@ from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError, req
 _TIMEOUT_SECONDS = 5
 
 
+class MissingClusterError(SpecError):
+    """The stack's EKS cluster does not exist."""
+
+
 def stack_prefix(stack: str) -> str:
     """Return the prefix of the stack's physical names, such as `berth-dev`.
 
@@ -88,17 +92,21 @@ def eks_access(stack: str, settings: Mapping[str, Any]) -> ClusterAccess:
         settings: Settings of the AWS provider: `region` and optionally `profile`.
 
     Raises:
-        SpecError: If the cluster does not exist, or AWS does not respond.
+        MissingClusterError: If the cluster does not exist.
+        SpecError: If AWS does not respond, or rejects the request.
     """
     import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
+    limits = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS)
     region, name = str(settings["region"]), stack_prefix(stack)
     try:
         session = boto3.Session(profile_name=settings.get("profile"), region_name=region)
-        cluster = session.client("eks").describe_cluster(name=name)["cluster"]
+        cluster = session.client("eks", config=limits).describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
-        raise SpecError.of(
+        is_missing = "ResourceNotFoundException" in str(error)
+        raise (MissingClusterError if is_missing else SpecError).of(
             f"aws: could not find the EKS cluster {name} in {region}: {error}. Check that the "
             f"stack is deployed (`berth status -s {stack}`) and that the credentials belong to its "
             "account (`aws sts get-caller-identity`)."

@@ -1,6 +1,7 @@
 """The record of platform aws."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +55,25 @@ def _read_logs(
 
 
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
-    from berth.platforms.kubernetes.changed_objects import find_changed_objects
+    return kubernetes.find_drift(context, _get_access(context), resources)
 
-    return list(find_changed_objects(_get_access(context), resources))
+
+def _watch_update(context: StackContext) -> Callable[[], list[str]] | None:
+    from berth.platforms.aws.access import MissingClusterError
+    from berth.spec import SpecError
+
+    connect, namespace = partial(_get_access, context), context.spec.kubernetes.namespace
+    try:
+        access = connect()
+    except MissingClusterError:  # This update creates it.
+        return kubernetes.watch_pods(connect, namespace, is_new=True)
+    except SpecError:
+        return None
+    return kubernetes.watch_pods(lambda: access, namespace)
+
+
+def _finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return kubernetes.finish_update(context, _get_access(context), resources)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -115,6 +132,8 @@ PLATFORM = Platform(
     observe=_observe,
     read_logs=_read_logs,
     find_drift=_find_drift,
+    watch_update=_watch_update,
+    finish_update=_finish_update,
     explain_failure=_explain_failure,
     find_unreachable_parts=kubernetes.find_unreachable_sites,
     open_own_dataset=_open_own_dataset,

@@ -13,7 +13,7 @@ from pulumi_berth.kubernetes.ownership import (
     Claim,
     describe_failed_check,
     find_conflicts,
-    find_foreign_owner,
+    find_removal_conflicts,
     read_namespace,
 )
 
@@ -44,13 +44,11 @@ def check_ownership(
             problems.append(f"berth:{key}: {describe_failed_check(claim.namespace, error)}")
             continue
         found = (
-            [find_foreign_owner(claim, existing)]
+            list(find_removal_conflicts(claim, existing))
             if for_removal
             else list(find_conflicts(claim, existing))
         )
-        problems += [
-            f"berth:{key}.namespace: {text} Nothing was changed." for text in found if text
-        ]
+        problems += [f"berth:{key}.namespace: {text} Nothing was changed." for text in found]
     if problems:
         raise SpecError(problems)
 

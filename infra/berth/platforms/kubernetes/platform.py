@@ -1,6 +1,6 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,16 +50,89 @@ def _read_logs(
     return read_logs(get_access(context.spec, context.root), outputs, **selection)
 
 
-def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+def find_drift(
+    context: StackContext, access: "ClusterAccess", resources: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what differs from the state in the stack's cluster and in its sites.
+
+    Args:
+        access: Access to the stack's cluster.
+    """
     from berth.platforms.kubernetes.changed_objects import find_changed_objects
 
-    return list(find_changed_objects(get_access(context.spec, context.root), resources))
+    return _ask_clusters(context, access, resources, find_changed_objects)
 
 
-def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str]] | None:
+def finish_update(
+    context: StackContext, access: "ClusterAccess", resources: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Set fixed numbers of replicas that an autoscaler changed before its deletion."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.errors import OperationError
+    from berth.platforms.kubernetes.fixed_replicas import restore_fixed_replicas
+
+    try:
+        return _ask_clusters(context, access, resources, restore_fixed_replicas)
+    except (ApiException, HTTPError) as error:
+        raise OperationError(
+            f"Could not check the number of replicas: {' '.join(str(error).split())[:300]}. Run "
+            "the command again."
+        ) from error
+
+
+def _ask_clusters(
+    context: StackContext,
+    access: "ClusterAccess",
+    resources: Sequence[Mapping[str, Any]],
+    ask: "Callable[[ClusterAccess, Sequence[Mapping[str, Any]]], Iterable[str]]",
+) -> list[str]:
+    """Return the lines of the stack's cluster and of its sites, each with its own resources.
+
+    A site that does not respond is left out.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from berth.errors import OperationError
+    from berth.platforms.kubernetes.cluster import get_cluster_access
+    from berth.spec import SpecError
+
+    by_provider: dict[str, list[Mapping[str, Any]]] = {}
+    for resource in resources:
+        name = str(resource.get("provider", "")).rpartition("::")[0].rpartition("::")[2]
+        by_provider.setdefault(name, []).append(resource)
+    lines: list[str] = []
+    for site, entry in context.spec.edge.sites.items():
+        own = by_provider.pop(f"{site}-cluster", [])
+        place = get_cluster_access(entry.kubeconfig, entry.context, context.root)
+        try:
+            lines += [f"site {site}: {line}" for line in ask(place, own)]
+        except (OperationError, SpecError, ApiException, HTTPError):
+            continue
+    rest = [resource for own in by_provider.values() for resource in own]
+    return [*ask(access, rest), *lines]
+
+
+def _finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return finish_update(context, get_access(context.spec, context.root), resources)
+
+
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return find_drift(context, get_access(context.spec, context.root), resources)
+
+
+def watch_pods(
+    connect: "Callable[[], ClusterAccess]", namespace: str, *, is_new: bool = False
+) -> Callable[[], list[str]] | None:
     """Return a function that finds pods which an update creates and that cannot become ready.
 
     Return None if the pods cannot be listed, such as without the permission.
+
+    Args:
+        connect: Returns the access to the cluster.
+        is_new: Whether the update creates the cluster, so that it has no pods yet.
     """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
@@ -68,13 +141,13 @@ def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str
     from berth.spec import SpecError
 
     try:
-        known = list_pod_uids(access, namespace)
+        known = set() if is_new else list_pod_uids(connect(), namespace)
     except (SpecError, ApiException, HTTPError):
         return None
 
     def find() -> list[str]:
         try:
-            return find_hopeless_pods(access, namespace, known)
+            return find_hopeless_pods(connect(), namespace, known)
         except (SpecError, ApiException, HTTPError):
             return []  # The engine reports a cluster that does not respond.
 
@@ -83,7 +156,7 @@ def watch_pods(access: "ClusterAccess", namespace: str) -> Callable[[], list[str
 
 def _watch_update(context: StackContext) -> Callable[[], list[str]] | None:
     access = get_access(context.spec, context.root)
-    return watch_pods(access, context.spec.kubernetes.namespace)
+    return watch_pods(lambda: access, context.spec.kubernetes.namespace)
 
 
 def _explain_failure(context: StackContext) -> list[str]:
@@ -146,6 +219,7 @@ PLATFORM = Platform(
     has_external_resources=True,
     find_drift=_find_drift,
     watch_update=_watch_update,
+    finish_update=_finish_update,
     read_logs=_read_logs,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
