@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from berth.platforms.kubernetes import parent_gateway
 from berth.platforms.kubernetes.parent_gateway import find_url
 from berth.spec import HostingSpec
-from pulumi_berth.kubernetes.accepted_route import build_request
+from pulumi_berth.kubernetes import accepted_route
+from pulumi_berth.kubernetes.accepted_route import build_request, wait_until_accepted
+from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.parent_gateway import (
     ParentGatewayArgs,
     build_callers,
@@ -21,6 +24,7 @@ from pulumi_berth.kubernetes.parent_gateway_check import (
 )
 
 Facts = dict[str, Any]
+_PARENT = {"name": "shared", "namespace": "infra"}
 _TRUE = [{"type": kind, "status": "True", "reason": kind} for kind in ("Accepted", "Programmed")]
 _ALL = {"namespaces": {"from": "All"}}
 
@@ -309,6 +313,86 @@ def test_route_is_ready_once_the_controller_accepts_its_latest_generation(
     assert (problem and problem[0]) == reason
 
 
+@pytest.fixture
+def show_routes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the cluster return these states of the route, one after the other, then the last one."""
+
+    def show(*statuses: dict[str, str] | None) -> None:
+        remaining = list(statuses)
+
+        def find(_client: object, path: str) -> dict[str, Any] | None:
+            assert (
+                path == "/apis/gateway.networking.k8s.io/v1/namespaces/n/httproutes/berth.gateway"
+            )
+            status = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+            if status is None:
+                return None
+            metadata = {"namespace": "n", "generation": 2}
+            return {"metadata": metadata, "status": {"parents": [_status(status)]}}
+
+        monkeypatch.setattr(ClusterAccess, "create_client", lambda _: object())
+        monkeypatch.setattr(accepted_route, "find_object", find)
+        monkeypatch.setattr(parent_gateway, "find_object", find)
+
+    return show
+
+
+_REJECTED = {"Accepted": "NotAllowedByListeners"}
+_INPUTS = {"parent": _PARENT | {"section_name": "https"}, "namespace": "n", "hostnames": []}
+
+
+def test_update_waits_until_the_controller_accepts_the_route(
+    show_routes: Callable[..., None],
+) -> None:
+    # A controller that has not seen the Service yet rejects the route at first.
+    show_routes(None, {}, {"Accepted": "Accepted", "ResolvedRefs": "BackendNotFound"}, _ACCEPTED)
+    pauses: list[float] = []
+    assert wait_until_accepted(_INPUTS, sleep=pauses.append) == "infra/shared"
+    assert len(pauses) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(_REJECTED, "NotAllowedByListeners: because"), ({}, "Pending"), (None, "missing")],
+)
+def test_update_fails_with_the_reason_of_the_controller(
+    show_routes: Callable[..., None], monkeypatch: pytest.MonkeyPatch, status: Any, expected: str
+) -> None:
+    for limit in ("_REJECTED_SECONDS", "_PENDING_SECONDS"):
+        monkeypatch.setattr(accepted_route, limit, 0.0)
+    show_routes(status)
+    with pytest.raises(TimeoutError, match=rf"Gateway infra/shared did not accept .*{expected}"):
+        wait_until_accepted(_INPUTS, sleep=lambda _: None)
+
+
+def test_preview_reports_a_gateway_that_does_not_admit_the_route(
+    show_routes: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show_routes(None)
+    facts = GatewayFacts(**_facts())
+    monkeypatch.setattr(accepted_route, "read_facts", lambda *_: facts)
+    assert accepted_route.find_problems(_INPUTS) == []
+    (problem,) = accepted_route.find_problems(
+        {**_INPUTS, "parent": _PARENT | {"section_name": "same"}}
+    )
+    assert "admits only routes of its own namespace" in problem
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "is_explained"),
+    [(_ACCEPTED, "ready", False), (_REJECTED, "NotAllowedByListeners", True),
+     (None, "missing", False)],
+)  # fmt: skip
+def test_status_shows_why_the_gateway_rejects_the_route(
+    show_routes: Callable[..., None], status: Any, state: str, is_explained: bool
+) -> None:
+    show_routes(status)
+    outputs = {"namespace": "n", "parent_gateway": _PARENT | {"section_name": "https"}}
+    assert parent_gateway.find_route_state(object(), outputs) == state
+    explanation = parent_gateway.explain_route(object(), "n", _parent())
+    assert (explanation is not None) is is_explained
+
+
 def test_route_refers_to_the_listener_and_only_its_controller_may_call() -> None:
     assert build_parent_ref(_parent(None)) == {"name": "shared", "namespace": "infra"}
     assert build_parent_ref(_parent())["sectionName"] == "https"
@@ -331,7 +415,6 @@ _SPEC: dict[str, Any] = {
     "models": {"digits": {"versions": {"1": {}}}},
     "registry": {"url": "registry.example.com/berth"},
 }
-_PARENT = {"name": "shared", "namespace": "infra"}
 
 
 @pytest.mark.parametrize(
