@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         HostingServiceArgs,
         KubernetesHostingArgs,
     )
+    from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
     from pulumi_berth.kubernetes.traefik import ServiceType
     from pulumi_berth.local.hosting import LocalHosting, LocalHostingArgs
     from pulumi_berth.serving_settings import ServingSettings
@@ -64,6 +65,7 @@ _MODULES = {
         "HostingServiceArgs",
         "KubernetesHostingArgs",
     ],
+    "pulumi_berth.kubernetes.parent_gateway": ["ParentGatewayArgs"],
     "pulumi_berth.kubernetes.traefik": ["ServiceType"],
     "pulumi_berth.local.hosting": ["LocalHosting", "LocalHostingArgs"],
     "pulumi_berth.serving_settings": ["ServingSettings"],
@@ -97,6 +99,7 @@ __all__ = [
     "NatMode",
     "Network",
     "NetworkArgs",
+    "ParentGatewayArgs",
     "QuotaPeriod",
     "RegistryReader",
     "ReplicaArgs",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 MODULE = "pulumi_berth.providers"
 PROVIDERS = (
+    "AcceptedRouteProvider",
     "ApiKeyProvider",
     "BerthProvider",
     "BuiltImageProvider",

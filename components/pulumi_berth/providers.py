@@ -307,3 +307,31 @@ def _compare_namespace(olds: Props, news: Props, changed: list[str]) -> DiffResu
     """Return the difference between two claims or guards. Each belongs to one namespace."""
     moved = olds["namespace"] != news["namespace"]
     return DiffResult(changes=bool(changed), replaces=["namespace"] if moved else [])
+
+
+class AcceptedRouteProvider(_Provider):
+    """Operations of `pulumi_berth.kubernetes.accepted_route.AcceptedRoute`. The ID is the namespace
+    and the name of the Gateway."""
+
+    def check(self, _olds: Props, news: Props) -> CheckResult:
+        from pulumi_berth.kubernetes import accepted_route
+
+        problems = accepted_route.find_problems(news)
+        return CheckResult(news, [CheckFailure("parent", problem) for problem in problems])
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.kubernetes import accepted_route
+
+        return CreateResult(accepted_route.wait_until_accepted(props), props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.kubernetes import accepted_route
+
+        changed = [key for key in accepted_route.COMPARED if olds.get(key) != news.get(key)]
+        return DiffResult(changes=bool(changed), replaces=[])
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.kubernetes import accepted_route
+
+        accepted_route.wait_until_accepted(news)
+        return UpdateResult(news)

@@ -137,6 +137,15 @@ def create_load(project: Project, path: str = "/v2/models/digits/infer") -> Load
     )
 
 
+def count_requests(cluster: Cluster, namespace: str, version: str) -> float:
+    """Return the number of requests that a berth of digits has processed, from its own metrics."""
+    service = f"/api/v1/namespaces/{namespace}/services/digits-{version}:metrics/proxy"
+    lines = cluster.kubectl("get", "--raw", f"{service}/metrics").splitlines()
+    return sum(
+        float(line.rpartition(" ")[2]) for line in lines if line.startswith("berth_requests_total{")
+    )
+
+
 def _get_stack_file(project: Project) -> Path:
     return project.root / f"Pulumi.{project.stack}.yaml"
 

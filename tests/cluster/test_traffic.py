@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cluster.cluster import Cluster, poll
-from tests.cluster.stacks import NAMESPACE, create_load, restore_config
+from tests.cluster.stacks import NAMESPACE, count_requests, create_load, restore_config
 from tests.engine.project import Load, Project, wait_for
 
 _ENOUGH_REQUESTS = 10_000
@@ -102,15 +102,6 @@ def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: 
     load.assert_no_failures()
 
 
-def _count_requests(cluster: Cluster, version: str) -> float:
-    """Return the number of requests that a berth has processed, from its own metrics."""
-    service = f"/api/v1/namespaces/{NAMESPACE}/services/digits-{version}:metrics/proxy"
-    lines = cluster.kubectl("get", "--raw", f"{service}/metrics").splitlines()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in lines if line.startswith("berth_requests_total{")
-    )
-
-
 def test_shadowing_removing_and_adding_a_version_loses_no_request(
     stack: Project, cluster: Cluster
 ) -> None:
@@ -131,7 +122,7 @@ def test_shadowing_removing_and_adding_a_version_loses_no_request(
     with load.running(clients=4):
         stack.edit(shadow_version_2)
         stack.berth("up", "--yes")
-        poll(lambda: _count_requests(cluster, "2") > 100, seconds=120)
+        poll(lambda: count_requests(cluster, NAMESPACE, "2") > 100, seconds=120)
         url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
         assert httpx.post(url, headers=load.headers, content=load.body).status_code == 404
         stack.edit(remove_version_2)

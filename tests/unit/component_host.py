@@ -1,6 +1,6 @@
 """Construct components as a component host does: from dictionaries with floats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
@@ -38,13 +38,26 @@ def construct(
         inputs: Inputs as a program in YAML writes them.
         outputs: Outputs of every resource, in addition to its inputs, `name` and `arn`.
     """
+    provider = ComponentProvider([component], "berth")
+
+    def create() -> None:
+        provider.construct("x", f"berth:index:{component.__name__}", dict(inputs))
+
+    return record(create, outputs)
+
+
+def record(create: Callable[[], None], outputs: Mapping[str, Any] | None = None) -> Resources:
+    """Run a program that creates resources, without an engine. Return the resources.
+
+    Args:
+        outputs: Outputs of every resource, in addition to its inputs, `name` and `arn`.
+    """
     engine = _Engine(outputs or {})
     mocks.set_mocks(engine)
-    provider = ComponentProvider([component], "berth")
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
     def run() -> Any:
-        provider.construct("x", f"berth:index:{component.__name__}", dict(inputs))
+        create()
         return None
 
     run()

@@ -95,7 +95,7 @@ def _declare(folder: Path, weight: int, more: str = "") -> Resources:
             keys=create_client_keys(args.clients),
             opts=pulumi.ResourceOptions(),
         )  # fmt: skip
-        return pulumi.Output.all(hosting.traefik.gateway)
+        return pulumi.Output.all(hosting.gateway_service)
 
     declare()
     return engine.resources
@@ -421,3 +421,59 @@ def test_certificate_of_cert_manager_serves_the_host_names(configured: Resources
     (listener,) = configured["Gateway", "traefik"]["spec"]["listeners"]
     assert listener["protocol"] == "HTTPS"
     assert listener["tls"]["certificateRefs"] == [{"name": certificate["secretName"]}]
+
+
+_ATTACHED = """\
+  berth:kubernetes:
+    hostnames: [api.example.com]
+    parent_gateway:
+      name: shared
+      namespace: infra
+      section_name: https
+      controller_labels: {app: envoy}
+"""
+
+
+@pytest.fixture(scope="module")
+def attached(tmp_path_factory: pytest.TempPathFactory) -> Resources:
+    """A stack behind an existing Gateway of the cluster."""
+    return _declare(tmp_path_factory.mktemp("attached"), 90, _ATTACHED)
+
+
+def test_stack_behind_an_existing_gateway_has_one_route_and_no_controller(
+    attached: Resources,
+) -> None:
+    kinds = {kind for kind, _ in attached}
+    assert not kinds & {"Traefik", "GatewayClass", "Middleware", "TraefikService", "ClusterRole"}
+    assert not any("traefik" in name for _, name in attached)
+    assert [name for kind, name in attached if kind == "HTTPRoute"] == ["gateway-route"]
+    route = attached["HTTPRoute", "gateway-route"]["spec"]
+    assert route["parentRefs"] == [{"name": "shared", "namespace": "infra", "sectionName": "https"}]
+    assert route["hostnames"] == ["api.example.com"]
+    # Every implementation of the Gateway API supports a path and a Service of the same namespace.
+    (rule,) = route["rules"]
+    assert rule == {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "backendRefs": [{"name": "gateway", "port": 8080}],
+    }
+
+
+def test_gateway_behind_an_existing_gateway_splits_traffic_and_admits_only_its_controller(
+    attached: Resources,
+) -> None:
+    config = json.loads(attached["Secret", "gateway"]["stringData"]["value"]["gateway.json"])
+    assert config["models"]["digits"]["traffic"] == {"1": 90, "2": 10}
+    (container,) = attached["Deployment", "gateway"]["spec"]["template"]["spec"]["containers"]
+    assert "GATEWAY_AUTHORIZE_PORT" not in {entry["name"] for entry in container["env"]}
+    assert [port["name"] for port in attached["Service", "gateway"]["spec"]["ports"]] == ["public"]
+    requests, _ = attached["NetworkPolicy", "gateway"]["spec"]["ingress"]
+    assert requests["ports"] == [{"port": "public", "protocol": "TCP"}]
+    assert requests["from"] == [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "infra"}},
+            "podSelector": {"matchLabels": {"app": "envoy"}},
+        }
+    ]
+    callers, _ = attached["NetworkPolicy", "digits-1"]["spec"]["ingress"]
+    (caller,) = callers["from"]
+    assert caller["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "gateway"

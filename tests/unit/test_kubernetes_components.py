@@ -33,14 +33,14 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     },
     Gateway: {
         "namespace": "hosting", "image": "registry.example.com/gateway@sha256:0", "replicas": 2.0,
-        "callers": [{"app": "traefik"}], "metricsNamespace": "monitoring",
-        "token": "token",
+        "callers": [{"podSelector": {"matchLabels": {"app": "traefik"}}}],
+        "metricsNamespace": "monitoring", "token": "token",
         "limits": {"valkeyUrl": "valkey://:password@valkey.example.com:6380", "prefix": "berth"},
         "config": {"max_body_bytes": 1000.0, "timeout_seconds": 30.0, "clients": [], "models": {}},
     },
     GatewayRoute: {
-        "namespace": "hosting", "parentGateway": "gateway", "hostnames": [], "service": "gateway",
-        "port": 8080.0,
+        "namespace": "hosting", "parentRef": {"name": "gateway"}, "hostnames": [],
+        "service": "gateway", "port": 8080.0,
     },
     ModelRoute: {
         "namespace": "hosting", "parentGateway": "gateway", "hostnames": ["a.example.com"],

@@ -10,6 +10,9 @@ from pulumi_berth import providers
 
 # As in the states of deployed stacks. These values never change.
 _STORED = {
+    "AcceptedRouteProvider": (
+        "gASVNwAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBVBY2NlcHRlZFJvdXRlUHJvdmlkZXKUk5QpgZQu"
+    ),
     "ApiKeyProvider": (
         "gASVMAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA5BcGlLZXlQcm92aWRlcpSTlCmBlC4="
     ),

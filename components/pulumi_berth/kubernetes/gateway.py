@@ -78,8 +78,10 @@ class GatewayArgs:
         config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
         token: Token that the berths require, a secret.
         limits: Where the pods keep the clients' limits.
-        callers: Labels of the pods that may send requests to the gateway.
+        callers: NetworkPolicy peers that may send requests to the gateway.
         metrics_namespace: Namespace whose pods may read the metrics.
+        has_authorizer: Whether an ingress controller asks the gateway to authorize requests that
+            it forwards itself. Defaults to true.
         jwks_url: URL of the token issuer's keys, which the pods may read. None if there is none.
         pull_secret: Secret with which the nodes pull images. None if the nodes can pull images
             without a Secret.
@@ -94,6 +96,7 @@ class GatewayArgs:
     limits: SharedLimits
     callers: Sequence[Mapping[str, str]]
     metrics_namespace: pulumi.Input[str]
+    has_authorizer: bool | None = None
     jwks_url: str | None = None
     pull_secret: pulumi.Input[str] | None = None
     priority: pulumi.Input[str] | None = None
@@ -153,8 +156,8 @@ class Gateway(pulumi.ComponentResource):
             spec={
                 "selector": SELECTOR_LABELS,
                 "ports": [
-                    {"name": "public", "port": PUBLIC_PORT, "target_port": "public"},
-                    {"name": "authorize", "port": AUTHORIZE_PORT, "target_port": "authorize"},
+                    {"name": name, "port": port, "target_port": name}
+                    for name, port in _list_ports(args).items()
                 ],
             },
             opts=child_opts,
@@ -199,8 +202,12 @@ def _build_pod(
     environment = {
         "GATEWAY_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_PORT": str(PUBLIC_PORT),
-        "GATEWAY_AUTHORIZE_PORT": str(AUTHORIZE_PORT),
-        # The network policy admits only the ingress controller, which sets the client's address.
+        **(
+            {"GATEWAY_AUTHORIZE_PORT": str(AUTHORIZE_PORT)}
+            if args.has_authorizer is not False
+            else {}
+        ),
+        # The network policy admits only the ingress controller, which appends the client's address.
         "GATEWAY_TRUST_FORWARDED_FOR": "1",
         "GATEWAY_ADMIN_HOST": "0.0.0.0",  # noqa: S104
         "GATEWAY_ADMIN_PORT": str(METRICS_PORT),
@@ -216,9 +223,8 @@ def _build_pod(
         "name": "gateway",
         "image": args.image,
         "ports": [
-            {"name": "public", "container_port": PUBLIC_PORT},
-            {"name": "authorize", "container_port": AUTHORIZE_PORT},
-            {"name": "metrics", "container_port": METRICS_PORT},
+            {"name": name, "container_port": port}
+            for name, port in {**_list_ports(args), "metrics": METRICS_PORT}.items()
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
         "resources": (args.pods or EntryPodsArgs()).build_resources(_RESOURCES),
@@ -240,9 +246,16 @@ def _build_pod(
     )
 
 
+def _list_ports(args: GatewayArgs) -> dict[str, int]:
+    """Return the ports for requests by name."""
+    return {
+        "public": PUBLIC_PORT,
+        **({"authorize": AUTHORIZE_PORT} if args.has_authorizer is not False else {}),
+    }
+
+
 def _build_policy(args: GatewayArgs) -> dict[str, Any]:
     """Allow requests from the callers, scrapes, and requests to berths, Valkey, issuer and DNS."""
-    callers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers]
     berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
     limits = args.limits
     valkey_port = pulumi.Output.unsecret(
@@ -254,11 +267,8 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {
-                "from_": callers,
-                "ports": [
-                    {"port": "public", "protocol": "TCP"},
-                    {"port": "authorize", "protocol": "TCP"},
-                ],
+                "from_": [dict(caller) for caller in args.callers],
+                "ports": [{"port": name, "protocol": "TCP"} for name in _list_ports(args)],
             },
             {
                 "from_": [select_namespace(args.metrics_namespace)],

@@ -1,6 +1,6 @@
-"""GatewayRoute: the HTTPRoute of all requests that are not inference requests."""
+"""GatewayRoute: the HTTPRoute of all requests that no model's own route takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -11,7 +11,8 @@ from pulumi_berth.kubernetes.model_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 
 # Model names contain no dot, so that no model's HTTPRoute has this name.
-_NAME = "berth.gateway"
+ROUTE = "berth.gateway"
+"""Name of the HTTPRoute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +21,21 @@ class GatewayRouteArgs:
 
     Attributes:
         namespace: Namespace of the stack.
-        parent_gateway: Name of the Gateway API `Gateway`.
+        parent_ref: Reference to the Gateway API `Gateway`, an item of `spec.parentRefs`.
         hostnames: Host names that the route matches. If empty, it matches all.
         service: Name of Berth's gateway Service.
         port: Port of that Service.
     """
 
     namespace: pulumi.Input[str]
-    parent_gateway: pulumi.Input[str]
+    parent_ref: Mapping[str, pulumi.Input[str]]
     hostnames: Sequence[pulumi.Input[str]]
     service: pulumi.Input[str]
     port: int
 
 
 class GatewayRoute(pulumi.ComponentResource):
-    """The route of health checks, metadata and errors.
+    """The route of health checks, metadata and errors, and of everything if models have no routes.
 
     Requests that match no model's route reach Berth's gateway, so that every platform sends the
     same responses.
@@ -55,10 +56,10 @@ class GatewayRoute(pulumi.ComponentResource):
             api_version=GATEWAY_API,
             kind="HTTPRoute",
             metadata=build_metadata(
-                args.namespace, _NAME, build_labels("gateway-route", "gateway-route")
+                args.namespace, ROUTE, build_labels("gateway-route", "gateway-route")
             ),
             spec={
-                "parentRefs": [{"name": args.parent_gateway}],
+                "parentRefs": [dict(args.parent_ref)],
                 **({"hostnames": list(args.hostnames)} if args.hostnames else {}),
                 "rules": [
                     {
@@ -69,5 +70,5 @@ class GatewayRoute(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.route = get_name_after_create(route, _NAME)
+        self.route = get_name_after_create(route, ROUTE)
         self.register_outputs({"route": self.route})

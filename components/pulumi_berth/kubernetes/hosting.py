@@ -8,24 +8,18 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
-from pulumi_berth.component_args import ArgumentError, parse_args
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_config import (
     DEFAULT_MAX_BODY_BYTES,
-    DEFAULT_TIMEOUT_SECONDS,
     declare_gateway_config,
 )
 from pulumi_berth.hosted_models import (
-    HostedModelArgs,
-    can_fail_over,
     check_clients,
     check_models,
-    find_exposed,
     find_model_dir,
-    find_traffic,
     resolve_clients,
 )
 from pulumi_berth.kubernetes.berth import (
-    HTTP_PORT,
     TOKEN_KEY,
     KubernetesBerth,
     KubernetesBerthArgs,
@@ -35,37 +29,36 @@ from pulumi_berth.kubernetes.berth_plan import (
     is_in_use,
     plan_replicas,
 )
-from pulumi_berth.kubernetes.certificate import create_certificate
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
 from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
+from pulumi_berth.kubernetes.gateway_route import ROUTE
 from pulumi_berth.kubernetes.hosting_args import (
-    DEFAULT_CONTROLLER_IMAGE,
-    DEFAULT_METRICS_NAMESPACE,
     HostingLimitsArgs,
-    HostingServiceArgs,
     KubernetesHostingArgs,
+    get_metrics_namespace,
+)
+from pulumi_berth.kubernetes.hosting_entry import (
+    attach_to_gateway,
+    declare_controller,
+    find_callers,
 )
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
-from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
-from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
-from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
+from pulumi_berth.kubernetes.traefik import Traefik
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
 from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
-OBJECT_NAMES = (
-    *("gateway", "berth.gateway", "traefik", "valkey"),
-    *("authorize", "remove-headers", "retry"),
-)
+OBJECT_NAMES = ("gateway", ROUTE, "valkey")
 """Names of the objects in every stack's namespace. The other names contain a model's name."""
+CONTROLLER_OBJECT_NAMES = ("traefik", "authorize", "remove-headers", "retry")
+"""Names of the objects of the ingress controller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +67,14 @@ class KubernetesHostingParts:
 
     Attributes:
         berths: Berth of each (model, version).
-        traefik: Ingress controller.
+        gateway_service: Name of the Service of Berth's gateway.
+        traefik: Ingress controller. None if an existing Gateway receives the requests.
         namespace: Namespace that contains everything.
     """
 
     berths: Mapping[tuple[str, str], KubernetesBerth]
-    traefik: Traefik
+    gateway_service: pulumi.Output[str]
+    traefik: Traefik | None
     namespace: HostingNamespace
 
 
@@ -94,7 +89,8 @@ class KubernetesHosting(pulumi.ComponentResource):
     namespace: pulumi.Output[str]
     """Namespace that contains everything."""
     service: pulumi.Output[str]
-    """Name of the Service through which clients reach the models."""
+    """Name of the Service through which clients reach the models. With `parent_gateway`, only the
+    controller of that Gateway reaches it."""
     port: pulumi.Output[int]
     """Port of that Service: the node port for a NodePort Service."""
     api_keys: pulumi.Output[dict[str, str]]
@@ -132,8 +128,10 @@ class KubernetesHosting(pulumi.ComponentResource):
             prefix=prefix,
         )
         self.namespace = parts.namespace.name
-        self.service = parts.traefik.service.metadata.name
-        self.port = parts.traefik.port
+        if parts.traefik is None:
+            self.service, self.port = parts.gateway_service, pulumi.Output.from_input(PUBLIC_PORT)
+        else:
+            self.service, self.port = parts.traefik.service.metadata.name, parts.traefik.port
         self.api_keys = pulumi.Output.secret(pulumi.Output.all(**select_newest_keys(clients, keys)))
         self.register_outputs(
             {
@@ -156,6 +154,8 @@ def declare_hosting(
 ) -> KubernetesHostingParts:
     """Declare the namespace, a berth per model version, the gateway, Traefik, and the routes.
 
+    With `parent_gateway`, there is no Traefik, and one route for all requests.
+
     Args:
         access: Access to the cluster, to check who owns the namespace. None if there is none.
         keys: API keys of each client, by name.
@@ -168,7 +168,8 @@ def declare_hosting(
             namespace=args.namespace,
             adopt=args.adopt_namespace,
             names=list_object_names(
-                {name: list(model.versions) for name, model in args.models.items()}
+                {name: list(model.versions) for name, model in args.models.items()},
+                has_controller=args.parent_gateway is None,
             ),
             access=access,
         ),
@@ -195,7 +196,7 @@ def declare_hosting(
     berths = _declare_berths(
         args, namespace, images, token_secret.metadata.name, opts=opts, prefix=prefix
     )
-    metrics_namespace = _get_metrics_namespace(args)
+    metrics_namespace = get_metrics_namespace(args)
     gateway = Gateway(
         f"{prefix}gateway",
         GatewayArgs(
@@ -211,11 +212,12 @@ def declare_hosting(
                 body_memory_bytes=args.body_memory_bytes,
                 jwt=args.jwt,
                 blocking=args.blocking,
-                splits_traffic=False,
+                splits_traffic=args.parent_gateway is not None,
             ),
             token=token,
             limits=_declare_limits(args, namespace, images, opts=opts, prefix=prefix),
-            callers=[TRAEFIK_LABELS],
+            callers=find_callers(args),
+            has_authorizer=args.parent_gateway is None,
             metrics_namespace=metrics_namespace,
             jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
             pull_secret=args.pull_secret,
@@ -230,92 +232,40 @@ def declare_hosting(
         opts,
     )
     if args.has_prometheus_operator:
-        create_pod_monitors(namespace.name, args.monitor_labels or {}, opts=opts, prefix=prefix)
-    service = args.service or HostingServiceArgs()
-    traefik = Traefik(
-        f"{prefix}traefik",
-        TraefikArgs(
-            namespace=namespace.name,
-            namespace_name=args.namespace,
-            cluster_name=namespace.name_in_cluster("traefik"),
-            owner_id=namespace.owner_id,
-            image=DEFAULT_CONTROLLER_IMAGE
-            if args.controller_image is None
-            else args.controller_image,
-            service_type=default_to(service.type, ServiceType.NODE_PORT),
-            node_port=service.node_port,
-            tls_secret=_find_tls_secret(service, namespace, opts=opts, prefix=prefix),
-            timeout_seconds=default_to(args.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
-            metrics_namespace=metrics_namespace,
-            pull_secret=args.pull_secret,
-            priority=namespace.entry_priority,
-            pods=EntryPodsArgs(
-                replicas=args.controller_replicas,
-                max_replicas=args.controller_max_replicas,
-                resources=args.controller_resources,
-                require_zones=args.require_zones,
-            ),
-        ),
-        # It polls the gateway, and waits longer and longer before the next attempt if that fails.
-        pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[gateway])),
-    )
-    hostnames = service.hostnames or []
-    GatewayRoute(
-        f"{prefix}gateway-route",
-        GatewayRouteArgs(
-            namespace=namespace.name,
-            parent_gateway=traefik.gateway,
-            hostnames=hostnames,
-            service=gateway.service,
-            port=PUBLIC_PORT,
-        ),
-        opts,
-    )
-    filters = traefik.create_inference_filters(gateway.authorize_url)
-    for name, model in args.models.items():
-        ModelRoute(
-            f"{prefix}{name}",
-            ModelRouteArgs(
-                namespace=namespace.name,
-                plan=_plan_route(name, model, berths, traefik),
-                parent_gateway=traefik.gateway,
-                hostnames=hostnames,
-                filters=filters,
-            ),
-            opts,
+        create_pod_monitors(
+            namespace.name,
+            args.monitor_labels or {},
+            has_controller=args.parent_gateway is None,
+            opts=opts,
+            prefix=prefix,
         )
+    if args.parent_gateway is not None:
+        attach_to_gateway(
+            args, args.parent_gateway, namespace, gateway, access, opts=opts, prefix=prefix
+        )
+        traefik = None
+    else:
+        traefik = declare_controller(args, namespace, gateway, berths, opts=opts, prefix=prefix)
     namespace.guard_removal(f"{prefix}namespace-guard", unmarked_opts)
-    return KubernetesHostingParts(berths=berths, traefik=traefik, namespace=namespace)
-
-
-def _find_tls_secret(
-    service: HostingServiceArgs,
-    namespace: HostingNamespace,
-    *,
-    opts: pulumi.ResourceOptions,
-    prefix: str,
-) -> pulumi.Input[str] | None:
-    """Return the Secret that the ingress controller serves with, or None for plain HTTP."""
-    if service.certificate is None:
-        return service.tls_secret
-    if not service.hostnames or service.tls_secret is not None:
-        problem = "requires hostnames, and cannot be combined with tls_secret"
-        raise ArgumentError([("service.certificate", problem)])
-    return create_certificate(
-        f"{prefix}certificate", service.certificate, namespace.name, service.hostnames, opts
+    return KubernetesHostingParts(
+        berths=berths, gateway_service=gateway.service, traefik=traefik, namespace=namespace
     )
 
 
-def list_object_names(versions: Mapping[str, Sequence[str]]) -> list[str]:
+def list_object_names(
+    versions: Mapping[str, Sequence[str]], *, has_controller: bool = True
+) -> list[str]:
     """Return the names of a stack's objects in its namespace, for the check of their owner.
 
     Args:
         versions: Versions of each model.
+        has_controller: Whether the stack runs its own ingress controller, with a route per model.
     """
     berths = [
         get_berth_name(model, version) for model, names in versions.items() for version in names
     ]
-    return [*OBJECT_NAMES, *versions, *berths]
+    controller = [*CONTROLLER_OBJECT_NAMES, *versions] if has_controller else []
+    return [*OBJECT_NAMES, *controller, *berths]
 
 
 def _declare_limits(
@@ -383,9 +333,11 @@ def _declare_berths(
                 priority=namespace.exposed_priority
                 if is_in_use(model, version)
                 else namespace.standby_priority,
-                callers=[TRAEFIK_LABELS, GATEWAY_LABELS],
+                callers=[GATEWAY_LABELS]
+                if args.parent_gateway is not None
+                else [TRAEFIK_LABELS, GATEWAY_LABELS],
                 token_secret=token_secret,
-                metrics_namespace=_get_metrics_namespace(args),
+                metrics_namespace=get_metrics_namespace(args),
                 ready_seconds=args.ready_seconds,
                 gpu=args.gpu,
                 datasets=model.datasets,
@@ -396,43 +348,3 @@ def _declare_berths(
         for name, model in args.models.items()
         for version, entry in model.versions.items()
     }
-
-
-def _get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
-    given = args.metrics_namespace
-    return DEFAULT_METRICS_NAMESPACE if given is None else given
-
-
-def _plan_route(
-    name: str,
-    model: HostedModelArgs,
-    berths: Mapping[tuple[str, str], KubernetesBerth],
-    traefik: Traefik,
-) -> RoutePlan:
-    """Return the plan of a model's route.
-
-    If the model has a shadow version, requests without a version reach the gateway, which mirrors
-    them as on every platform. Traefik would allocate the maximum size of a body for each request
-    that it mirrors: 64 small requests at once exceed its memory limit.
-    """
-    services = {version: berths[name, version].service for version in model.versions}
-
-    def build_split_backend(version: str) -> BackendRef:
-        if not can_fail_over(model):
-            return build_service_ref(services[version], HTTP_PORT)
-        return traefik.create_share(
-            name, version, get_berth_name(name, version), services[version], HTTP_PORT
-        )
-
-    traffic = find_traffic(model) if model.shadow is None else {}
-    return RoutePlan(
-        model=name,
-        split_backends={
-            version: build_split_backend(version) for version, percent in traffic.items() if percent
-        },
-        traffic=traffic,
-        version_backends={
-            version: build_service_ref(services[version], HTTP_PORT)
-            for version in find_exposed(model)
-        },
-    )

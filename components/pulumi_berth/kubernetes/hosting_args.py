@@ -12,6 +12,7 @@ from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.third_party import get_image
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement
 from pulumi_berth.kubernetes.certificate import CertificateArgs
+from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 from pulumi_berth.kubernetes.traefik import ServiceType
 
 DEFAULT_CONTROLLER_IMAGE = get_image("traefik")
@@ -86,6 +87,9 @@ class KubernetesHostingArgs:
     """Where the clients' limits are kept."""
     service: HostingServiceArgs | None = None
     """How clients outside the cluster reach the ingress controller."""
+    parent_gateway: ParentGatewayArgs | None = None
+    """Existing Gateway of the cluster that receives the requests, instead of an ingress controller
+    of the component. Of `service`, only `hostnames` can be set with it."""
     max_body_bytes: int | None = None
     """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
     timeout_seconds: float | None = None
@@ -133,3 +137,9 @@ class KubernetesHostingArgs:
     has_pod_metrics: bool | None = None
     """True if the cluster serves metrics of pods to autoscalers. By default, `target_in_flight` has
     no effect, because an autoscaler that waits for a missing metric never removes replicas."""
+
+
+def get_metrics_namespace(args: KubernetesHostingArgs) -> pulumi.Input[str]:
+    """Return the namespace whose pods may read the metrics."""
+    given = args.metrics_namespace
+    return DEFAULT_METRICS_NAMESPACE if given is None else given

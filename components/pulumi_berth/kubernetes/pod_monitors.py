@@ -10,14 +10,16 @@ from pulumi_berth.kubernetes.objects import PART_OF, build_labels, build_metadat
 
 API_GROUP = "monitoring.coreos.com"
 """API group of the operator's custom resources."""
+_CONTROLLER = "traefik"
 # Name of the pods' label `app.kubernetes.io/name` -> name of the port that serves metrics.
-_PORTS = {"berth": "metrics", "gateway": "metrics", "traefik": "admin"}
+_PORTS = {"berth": "metrics", "gateway": "metrics", _CONTROLLER: "admin"}
 
 
 def create_pod_monitors(
     namespace: pulumi.Input[str],
     labels: Mapping[str, str],
     *,
+    has_controller: bool,
     opts: pulumi.ResourceOptions,
     prefix: str = "",
 ) -> None:
@@ -25,9 +27,12 @@ def create_pod_monitors(
 
     Args:
         labels: Additional labels, by which the operator's Prometheus selects PodMonitors.
+        has_controller: Whether the stack runs Traefik.
         prefix: Prefix of the logical resource names.
     """
     for pods, port in _PORTS.items():
+        if pods == _CONTROLLER and not has_controller:
+            continue
         selector = {"app.kubernetes.io/name": pods, "app.kubernetes.io/part-of": PART_OF}
         CustomResource(
             f"{prefix}{pods}-monitor",

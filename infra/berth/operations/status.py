@@ -10,6 +10,7 @@ def summarize_stack(name: str, outputs: dict[str, Any], latest: Update) -> dict[
     return {
         "stack": name,
         "endpoint": outputs["endpoint"],
+        **_select(outputs, "parent_gateway"),
         "metrics": outputs.get("metrics", "in the cluster, for its own scraper"),
         "update": {
             "number": latest.number,
@@ -21,12 +22,17 @@ def summarize_stack(name: str, outputs: dict[str, Any], latest: Update) -> dict[
     }
 
 
+def _select(outputs: dict[str, Any], key: str) -> dict[str, Any]:
+    return {key: outputs[key]} if key in outputs else {}
+
+
 def format_status(status: dict[str, Any]) -> str:
     """Return the status as text."""
     lines = [
         f"stack     {status['stack']} (update {status['update']['number']} "
         f"{status['update']['result']}, {status['update']['ended']})",
         f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
+        *_format_parent(status.get("parent_gateway")),
         f"metrics   {status['metrics']}",
         *(f"note      {note}" for note in status.get("notes", [])),
         "",
@@ -41,3 +47,11 @@ def format_status(status: dict[str, Any]) -> str:
                 f"{berth['digest'][:19]}"
             )
     return "\n".join(lines)
+
+
+def _format_parent(parent: dict[str, str] | None) -> list[str]:
+    """Return the line about the Gateway of someone else that receives the stack's requests."""
+    if parent is None:
+        return []
+    listener = f", listener {parent['section_name']}" if "section_name" in parent else ""
+    return [f"through   Gateway {parent['namespace']}/{parent['name']}{listener}"]

@@ -17,6 +17,7 @@ from berth.spec.fields import (
     Section,
     Text,
 )
+from berth.spec.parent_gateway import ParentGatewaySpec
 from pulumi_berth.images.third_party import get_image
 
 Image = Annotated[
@@ -34,6 +35,13 @@ Address = Annotated[
         "a host name or an IPv4 address without a port",
     ),
 ]
+
+
+_CONTROLLER_KEYS = {
+    *("controller_image", "controller_replicas", "controller_max_replicas"),
+    *("controller_resources", "service", "tls_secret", "certificate"),
+}
+"""Keys of the stack's own ingress controller."""
 
 
 class GpuNodeSpec(Section):
@@ -114,6 +122,9 @@ class KubernetesSpec(Section):
     zone_spread: Literal["preferred", "required"] = "preferred"
     """Spread of the gateway's and Traefik's Pods over the zones of the cluster: if possible, or so
     that a Pod waits rather than run in a zone that has more of them."""
+    parent_gateway: ParentGatewaySpec | None = None
+    """Existing Gateway of the cluster that receives the requests, instead of a Traefik of the
+    stack. By default, the stack runs Traefik."""
     service: ServiceSpec = Field(default_factory=ServiceSpec)
     """The Service through which clients outside the cluster reach the gateway."""
     ready_timeout_seconds: int = Field(default=300, ge=10, le=7200)
@@ -140,6 +151,14 @@ class KubernetesSpec(Section):
         return self
 
     def _problems(self) -> Iterator[Problem]:
+        if self.parent_gateway is not None:
+            for key in sorted(self.model_fields_set & _CONTROLLER_KEYS):
+                yield Problem(
+                    (key,),
+                    "applies to the stack's own Traefik, which does not run with parent_gateway; "
+                    "remove it",
+                    False,
+                )
         if (
             self.controller_max_replicas is not None
             and self.controller_max_replicas < self.controller_replicas

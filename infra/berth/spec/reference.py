@@ -54,6 +54,7 @@ _ENTRIES = {
     "node_pools": "pool",
     "node_selector": "label",
     "labels": "label",
+    "controller_labels": "label",
     "monitor_labels": "label",
     "tags": "tag",
 }

@@ -44,6 +44,17 @@ def _registry_url(registry: RegistrySpec, kubernetes: KubernetesSpec) -> Iterato
         )
 
 
+def _no_parent_gateway(kubernetes: KubernetesSpec) -> Iterator[Problem]:
+    """On aws `kubernetes.parent_gateway` is not allowed, because API Gateway and the load balancer
+    reach the stack's own Traefik."""
+    if kubernetes.parent_gateway is not None:
+        yield Problem(
+            ("kubernetes", "parent_gateway"),
+            "cannot be used on platform aws, whose API reaches the stack's own Traefik; remove it",
+            False,
+        )
+
+
 def _other_accounts_registry(registry: RegistrySpec) -> Iterator[Problem]:
     """On aws a stack that uses the images of another account does not replicate them or share
     them. The stack that owns the images does."""
@@ -150,6 +161,7 @@ def _service_addresses(network: NetworkSpec, cluster: ClusterSpec) -> Iterator[P
 
 RULES = (
     _registry_url,
+    _no_parent_gateway,
     _other_accounts_registry,
     _api_gateway_limits,
     _pools_for_models,

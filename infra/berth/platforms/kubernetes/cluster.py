@@ -11,6 +11,7 @@ from berth.spec import HostingSpec, SpecError
 from pulumi_berth.images.third_party import get_manifest_url
 from pulumi_berth.kubernetes import cluster_access as access
 from pulumi_berth.kubernetes.certificate import API_GROUP as CERTIFICATES
+from pulumi_berth.kubernetes.parent_gateway_check import GROUP as GATEWAY_API
 from pulumi_berth.kubernetes.pod_monitors import API_GROUP as MONITORS
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
@@ -22,7 +23,7 @@ CRD_SOURCES = {
 }
 """Custom resource definitions that routes and the ingress controller need."""
 _REQUIRED_GROUPS = {
-    "gateway.networking.k8s.io": f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
+    GATEWAY_API: f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
     "traefik.io": f"Traefik's custom resources: kubectl apply -f {CRD_SOURCES['traefik']}",
 }
 _CERT_MANAGER = "cert-manager: https://cert-manager.io/docs/installation, or remove the certificate"
@@ -77,6 +78,8 @@ def get_api_host(cluster: ClusterAccess) -> str:
 
 def find_required_groups(spec: HostingSpec) -> dict[str, str]:
     """Return the API groups that a stack needs in its cluster, and how to install each."""
+    if spec.kubernetes.parent_gateway is not None:
+        return {GATEWAY_API: _REQUIRED_GROUPS[GATEWAY_API]}
     certificates = {} if spec.kubernetes.certificate is None else {CERTIFICATES: _CERT_MANAGER}
     return _REQUIRED_GROUPS | certificates
 

@@ -22,6 +22,10 @@ from berth.platforms.kubernetes.hosting import (
     build_image_settings,
     build_models_output,
 )
+from berth.platforms.kubernetes.parent_gateway import (
+    build_parent_gateway,
+    require_parent_gateway,
+)
 from berth.platforms.kubernetes.sites import deploy_site
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import (
@@ -55,6 +59,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Declare the images and everything on the cluster. Return the stack's outputs."""
     access = get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
     facts = require_cluster(access, groups=find_required_groups(spec))
+    url = require_parent_gateway(access, spec)
     provider = Provider("cluster", kubeconfig=access.kubeconfig, context=access.context)
     assert spec.registry.url is not None  # The specification's rules require it here.
     parts = declare_cluster_stack(
@@ -68,7 +73,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         opts=pulumi.ResourceOptions(provider=provider),
     )
     return {
-        "endpoint": build_endpoint(spec, facts.host, parts.hosting.traefik),
+        "endpoint": url or build_endpoint(spec, facts.host, parts.hosting.traefik),
         **build_outputs(spec, parts, root),
     }
 
@@ -134,7 +139,18 @@ def build_outputs(spec: HostingSpec, parts: ClusterStack, root: Path) -> dict[st
         "namespace": parts.hosting.namespace.name,
         "api_keys": pulumi.Output.secret(select_newest_keys(clients, parts.keys)),
         "client_keys": pulumi.Output.secret(describe_keys(clients, parts.keys)),
+        **_build_parent_output(spec),
         "images": parts.images.reports,
         "models": build_models_output(spec, parts.hosting, root),
         **({"sites": parts.sites} if parts.sites else {}),
     }
+
+
+def _build_parent_output(spec: HostingSpec) -> dict[str, Any]:
+    """Return the Gateway that receives the stack's requests, if it is not the stack's own."""
+    parent = build_parent_gateway(spec)
+    if parent is None:
+        return {}
+    reference = {"name": parent.name, "namespace": parent.namespace}
+    section = {} if parent.section_name is None else {"section_name": parent.section_name}
+    return {"parent_gateway": reference | section}

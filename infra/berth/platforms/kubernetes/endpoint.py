@@ -6,12 +6,14 @@ from berth.spec import HostingSpec
 from pulumi_berth.kubernetes.traefik import Traefik
 
 
-def build_endpoint(spec: HostingSpec, api_host: str, traefik: Traefik) -> pulumi.Output[str]:
+def build_endpoint(spec: HostingSpec, api_host: str, traefik: Traefik | None) -> pulumi.Output[str]:
     """Return the URL at which clients outside the cluster reach the gateway.
 
     Args:
         api_host: Host of the cluster's API. It is the default address of a node port.
+        traefik: The stack's own ingress controller, which must exist.
     """
+    assert traefik is not None
     scheme = "https" if spec.kubernetes.tls_secret or spec.kubernetes.certificate else "http"
     service = spec.kubernetes.service
     if spec.kubernetes.hostnames:

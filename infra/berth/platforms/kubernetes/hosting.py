@@ -11,8 +11,10 @@ from berth.platforms.hosted_models import (
     build_jwt,
     build_models,
 )
+from berth.platforms.kubernetes.parent_gateway import build_parent_gateway
 from berth.spec import HostingSpec, version_directory
 from berth.spec.fields import PodResourceSpec
+from berth.spec.kubernetes import KubernetesSpec
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from berth_protocol.model_card import digest
 from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs
@@ -94,7 +96,6 @@ def build_hosting_args(
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
         has_prometheus_operator: Whether the cluster has the Prometheus operator.
     """
-    certificate = spec.kubernetes.certificate
     kubernetes, limits = spec.kubernetes, spec.gateway.limits
     return KubernetesHostingArgs(
         namespace=namespace,
@@ -111,15 +112,8 @@ def build_hosting_args(
             storage_class=limits.storage_class,
             storage_gib=limits.storage_gib,
         ),
-        service=HostingServiceArgs(
-            type=ServiceType(kubernetes.service.type),
-            node_port=kubernetes.service.node_port,
-            hostnames=kubernetes.hostnames,
-            tls_secret=kubernetes.tls_secret,
-            certificate=None
-            if certificate is None
-            else CertificateArgs(issuer=certificate.issuer, kind=IssuerKind(certificate.kind)),
-        ),
+        service=_build_service(kubernetes),
+        parent_gateway=build_parent_gateway(spec),
         max_body_bytes=spec.gateway.max_body_bytes,
         timeout_seconds=spec.gateway.timeout_seconds,
         body_memory_bytes=spec.gateway.body_memory_bytes,
@@ -138,6 +132,21 @@ def build_hosting_args(
         has_pod_metrics=has_pod_metrics,
         has_prometheus_operator=has_prometheus_operator,
         monitor_labels=kubernetes.monitor_labels,
+    )
+
+
+def _build_service(kubernetes: KubernetesSpec) -> HostingServiceArgs:
+    if kubernetes.parent_gateway is not None:
+        return HostingServiceArgs(hostnames=kubernetes.hostnames)
+    certificate = kubernetes.certificate
+    return HostingServiceArgs(
+        type=ServiceType(kubernetes.service.type),
+        node_port=kubernetes.service.node_port,
+        hostnames=kubernetes.hostnames,
+        tls_secret=kubernetes.tls_secret,
+        certificate=None
+        if certificate is None
+        else CertificateArgs(issuer=certificate.issuer, kind=IssuerKind(certificate.kind)),
     )
 
 

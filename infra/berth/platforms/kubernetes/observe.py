@@ -8,9 +8,11 @@ from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
 from berth.platforms.kubernetes.diagnosis import BerthDiagnosis, diagnose_deployment, diagnose_pod
+from berth.platforms.kubernetes.parent_gateway import explain_route, find_route_state
 from pulumi_berth.kubernetes import gateway, traefik
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
 from pulumi_berth.kubernetes.objects import PART_OF
+from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 
 _TIMEOUT_SECONDS = 10.0
 _DIGEST_ANNOTATION = "berth/digest"
@@ -29,8 +31,11 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
     A state is `ready`, `not ready`, `cold` (no replicas, as configured), `missing` (the next
     `berth up` recreates it), or the reason that the newest pod does not run, such as
     `ImagePullBackOff`. The gateway is `replacing` while a pod with the previous configuration ends:
-    it still accepts a removed key, and does not know a new one.
+    it still accepts a removed key, and does not know a new one. With an existing Gateway, its state
+    can be the reason with which the Gateway's controller rejects the route, such as
+    `NotAllowedByListeners`.
     """
+    has_parent = "parent_gateway" in outputs
     core, apps = _connect(access)
     namespace = outputs["namespace"]
     deployments = {
@@ -60,8 +65,10 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
         _get_state(
             deployments.get(name), [pod for pod in pods if pod.metadata.name.startswith(f"{name}-")]
         )
-        for name in (traefik.DEPLOYMENT, gateway.DEPLOYMENT)
+        for name in ([] if has_parent else [traefik.DEPLOYMENT]) + [gateway.DEPLOYMENT]
     ]
+    if has_parent:
+        gateway_states.append(find_route_state(access.create_client(), outputs))
     gateway_labels = gateway.SELECTOR_LABELS.items()
     if any(
         _is_ending(pod) for pod in pods if gateway_labels <= (pod.metadata.labels or {}).items()
@@ -214,10 +221,15 @@ def read_logs(
         yield from _follow(core, namespace, pods)
 
 
-def explain_failures(access: ClusterAccess, namespace: str) -> list[str]:
+def explain_failures(
+    access: ClusterAccess, namespace: str, parent: ParentGatewayArgs | None = None
+) -> list[str]:
     """Return why berths of the stack are not ready and what to do, one line per reason.
 
     Other programs' objects in the namespace are ignored.
+
+    Args:
+        parent: Gateway of someone else that receives the stack's requests.
     """
     core, apps = _connect(access)
     diagnoses: list[BerthDiagnosis | None] = []
@@ -227,7 +239,10 @@ def explain_failures(access: ClusterAccess, namespace: str) -> list[str]:
     for pod in core.list_namespaced_pod(namespace, **own).items:
         name = pod.metadata.labels.get(_INSTANCE_LABEL, pod.metadata.name)
         diagnoses.append(diagnose_pod(name, _to_json(pod)))
-    return sorted({str(diagnosis) for diagnosis in diagnoses if diagnosis is not None})
+    lines = sorted({str(diagnosis) for diagnosis in diagnoses if diagnosis is not None})
+    if parent is not None and (line := explain_route(access.create_client(), namespace, parent)):
+        lines.append(line)
+    return lines
 
 
 def _follow(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, str]]:
@@ -258,7 +273,7 @@ def _follow(core: Any, namespace: str, pods: list[str]) -> Iterator[tuple[str, s
 def _connect(access: ClusterAccess) -> tuple[Any, Any]:
     from kubernetes import client
 
-    require_cluster(access)
+    require_cluster(access, groups={})
     api_client = access.create_client()
     return client.CoreV1Api(api_client), client.AppsV1Api(api_client)
 

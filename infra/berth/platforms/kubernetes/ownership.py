@@ -59,14 +59,21 @@ def _list_claims(
     spec, kubernetes = context.spec, context.spec.kubernetes
     project = read_project_name(context.root)
 
-    def build_claim(name: str, namespace: str, models: list[str], *, adopt: bool) -> Claim:
+    def build_claim(
+        name: str, namespace: str, models: list[str], *, adopt: bool, has_controller: bool = True
+    ) -> Claim:
         return Claim(
             project=project,
             stack=context.stack,
             owner_id=owner_ids.get(name),
             namespace=namespace,
             adopt=adopt,
-            names=frozenset(list_object_names({model: _versions(spec, model) for model in models})),
+            names=frozenset(
+                list_object_names(
+                    {model: _versions(spec, model) for model in models},
+                    has_controller=has_controller,
+                )
+            ),
         )
 
     def get_access(kubeconfig: str | None, name: str | None) -> ClusterAccess:
@@ -78,7 +85,11 @@ def _list_claims(
             "kubernetes",
             get_access(kubernetes.kubeconfig, kubernetes.context),
             build_claim(
-                _CLAIM, kubernetes.namespace, [*spec.models], adopt=kubernetes.adopt_namespace
+                _CLAIM,
+                kubernetes.namespace,
+                [*spec.models],
+                adopt=kubernetes.adopt_namespace,
+                has_controller=kubernetes.parent_gateway is None,
             ),
         )
     for name, site in spec.edge.sites.items():

@@ -161,9 +161,11 @@ def _watch_update(context: StackContext) -> Callable[[], list[str]] | None:
 
 def _explain_failure(context: StackContext) -> list[str]:
     from berth.platforms.kubernetes.observe import explain_failures
+    from berth.platforms.kubernetes.parent_gateway import build_parent_gateway
 
     access = get_access(context.spec, context.root)
-    return explain_failures(access, context.spec.kubernetes.namespace)
+    namespace, parent = context.spec.kubernetes.namespace, build_parent_gateway(context.spec)
+    return explain_failures(access, namespace, parent)
 
 
 def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
@@ -184,12 +186,15 @@ def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
 
 def _require_target(spec: HostingSpec, root: Path) -> None:
     from berth.platforms.kubernetes.cluster import find_required_groups, require_cluster
+    from berth.platforms.kubernetes.parent_gateway import require_parent_gateway
 
+    access, has_controller = get_access(spec, root), spec.kubernetes.parent_gateway is None
     require_cluster(
-        get_access(spec, root),
+        access,
         groups=find_required_groups(spec),
-        controller_image=spec.kubernetes.controller_image,
+        controller_image=spec.kubernetes.controller_image if has_controller else "",
     )
+    require_parent_gateway(access, spec)
 
 
 def check_ownership(

@@ -6,6 +6,7 @@ from berth.spec.data import DataSpec
 from berth.spec.edge import EdgeSpec
 from berth.spec.errors import Problem
 from berth.spec.images import RegistrySpec
+from berth.spec.kubernetes import KubernetesSpec
 
 _AWS_KEYS = {
     "registry": {
@@ -48,4 +49,15 @@ def _no_aws_keys(registry: RegistrySpec, data: DataSpec, edge: EdgeSpec) -> Iter
             )
 
 
-RULES = (_registry_url, _no_aws_keys)
+def _parent_gateway_without_sites(kubernetes: KubernetesSpec, edge: EdgeSpec) -> Iterator[Problem]:
+    """On kubernetes `kubernetes.parent_gateway` cannot be combined with `edge.sites`, because it is
+    a Gateway of one cluster."""
+    if kubernetes.parent_gateway is not None and edge.sites:
+        yield Problem(
+            ("kubernetes", "parent_gateway"),
+            "cannot be combined with edge.sites; host the sites in a stack of their own",
+            False,
+        )
+
+
+RULES = (_registry_url, _no_aws_keys, _parent_gateway_without_sites)
