@@ -15,6 +15,7 @@ from berth_protocol.model_card import read_card
 from pulumi_berth.files import acquire_lock
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Load, Project
+from tests.text_models import SENTENCES, UPPER, package_text_models
 
 NAMESPACE = "hosted"
 """Namespace of the stack of fixture `hosted`."""
@@ -158,7 +159,10 @@ def hosted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     end with the cluster.
     """
     content = build_stack_file(cluster, NAMESPACE, replicas=2)
+    for name in (SENTENCES, UPPER):
+        content["config"]["berth:models"][name] = {"versions": {"1": {}}, "resources": SMALL}
     project = create_project(tmp_path_factory.mktemp("hosted"), "hosted", content)
+    package_text_models(project.root / "models", tmp_path_factory.mktemp("text"))
     project.berth("up", "--yes")
     yield project
     project.berth("destroy", "--yes")

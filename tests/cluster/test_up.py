@@ -1,12 +1,15 @@
 """Tests of a stack that `berth up` deployed to a cluster: responses, pods, images and kubectl."""
 
 import httpx
+import numpy as np
+import onnxruntime
 
 from berth_protocol.model_card import read_card
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import NAMESPACE
 from tests.engine.project import Project
+from tests.text_models import SENTENCES, UPPER, build_text_request
 
 
 def test_deployed_stack_has_no_changes(hosted: Project) -> None:
@@ -19,6 +22,24 @@ def test_invoke_returns_the_prediction_of_the_model(hosted: Project) -> None:
     assert response["model_version"] == "2"
     assert {output["name"] for output in response["outputs"]} == {"label", "probabilities"}
     assert len(response["outputs"][0]["data"]) == request["inputs"][0]["shape"][0]
+
+
+def test_text_models_answer_in_their_pods(hosted: Project) -> None:
+    """The pods are not root and have a read-only root directory; see below."""
+    endpoint, headers = hosted.json("status")["endpoint"], {"x-api-key": hosted.key()}
+    texts = ["Run!", "It's the station", ""]
+    found = {}
+    for model, name in ((SENTENCES, "text"), (UPPER, "x")):
+        body = build_text_request(name, texts)
+        url = f"{endpoint}/v2/models/{model}/infer"
+        response = httpx.post(url, json=body, headers=headers)
+        assert response.status_code == 200, response.text
+        (found[model],) = response.json()["outputs"]
+    session = onnxruntime.InferenceSession(hosted.root / "models" / SENTENCES / "1" / "model.onnx")
+    (expected,) = session.run(None, {"text": np.array(texts, object)})
+    actual = np.array(found[SENTENCES]["data"]).reshape(found[SENTENCES]["shape"])
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    assert found[UPPER]["data"] == ["RUN!", "IT'S THE STATION", ""]
 
 
 def test_request_without_key_is_rejected(hosted: Project) -> None:

@@ -9,6 +9,8 @@ from ruamel.yaml import YAML
 
 from berth.operations.init import DESCRIPTION, TEMPLATE, create_project
 from tests.engine.project import Project
+from tests.text_models import SENTENCES, package_text_models
+from tests.unit.text_folder import SIZE
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +23,18 @@ def created(tmp_path_factory: pytest.TempPathFactory, project: Project) -> Itera
     new.stop_processes()
 
 
-def test_new_project_serves_its_sample_model_and_stays_clean(created: Project) -> None:
+def test_new_project_serves_its_sample_model_and_stays_clean(
+    created: Project, tmp_path: Path
+) -> None:
+    """The second model is a directory of Hugging Face: its requests contain text."""
+    package_text_models(created.root / "models", tmp_path)
+    created.edit(lambda config: config["berth:models"].update({SENTENCES: {"versions": {"1": {}}}}))
     subprocess.run(["git", "init", "-q"], cwd=created.root, check=True)
     created.commit("first")
     assert "Serving at http://127.0.0.1:" in created.berth("up", "--yes").stdout
     assert created.json("invoke", "digits")["model_name"] == "digits"
+    (embedding,) = created.json("invoke", SENTENCES)["outputs"]
+    assert (embedding["name"], embedding["shape"]) == ("sentence_embedding", [2, SIZE])
     status = subprocess.run(
         ["git", "status", "--porcelain"],
         cwd=created.root,

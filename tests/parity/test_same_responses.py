@@ -1,6 +1,7 @@
 """Tests that the local and the kubernetes platform send the same responses to the same requests."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from berth_protocol.model_card import read_card
 from tests.cluster.stacks import read_config
 from tests.engine.project import Project, wait_for
 from tests.repository import REPOSITORY
+from tests.text_models import SENTENCES, UPPER, build_text_request
 
 _INFER = "/v2/models/digits/infer"
 _INFER_1 = "/v2/models/digits/versions/1/infer"
@@ -55,11 +57,18 @@ def _build_rows(count: int) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
+def _build_texts(name: str) -> bytes:
+    return json.dumps(build_text_request(name, ["It's the caf\u00e9", "", "\u4e2d\u6587"])).encode()
+
+
 _REQUESTS = [
     Request("inference", _INFER_1, body=json.dumps(_DIGITS_EXAMPLE).encode()),
     Request("other version", "/v2/models/digits/versions/2/infer", body=_build_rows(3)),
     Request("other model", "/v2/models/breast-cancer/infer",
             body=json.dumps(_CANCER_EXAMPLE).encode()),
+    Request("text", f"/v2/models/{SENTENCES}/infer", body=_build_texts("text")),
+    Request("text for operators of a library", f"/v2/models/{UPPER}/infer",
+            body=_build_texts("x")),
     Request("binary tensors", _INFER_1, body=_BINARY_HEADER + _BINARY,
             headers={"inference-header-content-length": str(len(_BINARY_HEADER))}),
     Request("no key", _INFER, body=_build_rows(1), client=None),
@@ -126,6 +135,7 @@ Endpoints = tuple[Endpoint, Endpoint]
 def endpoints(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     """The endpoints of a local stack and of the cluster's stack, with equal models and clients."""
     local = Project.copy_to(tmp_path_factory.mktemp("parity"))
+    shutil.copytree(hosted.root / "models", local.root / "models", dirs_exist_ok=True)
     hosted_config = read_config(hosted)
     config = {"berth:platform": "local"} | {
         key: hosted_config[key] for key in ("berth:models", "berth:gateway")

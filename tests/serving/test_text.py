@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import psutil
 import pytest
 import yaml
-from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
 from berth.operations.package import package_model
 from berth.packaging.text import attach
 from tests.serving.berth import Berth, run_berth, run_until_exit
+from tests.text_models import write_library_model
 from tests.unit.text_folder import write_folder
 
 LIBRARY = "onnxruntime-extensions"
@@ -107,20 +106,6 @@ def test_text_that_is_too_long_is_rejected_with_its_size(text_berth: Berth) -> N
     assert "element 1 has 65538 bytes of text; the maximum is 65536" in response.json()["error"]
 
 
-def _write_custom_model(path: Path) -> Path:
-    """Write a model that turns text into upper case with an operator of the library."""
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")],
-        "g",
-        [info("x", TensorProto.STRING, ["rows"])],
-        [info("y", TensorProto.STRING, ["rows"])],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
-
-
 def _has_loaded_library(berth: Berth) -> bool:
     process = psutil.Process(berth.process.pid)
     files = [m.path for p in (process, *process.children(True)) for m in p.memory_maps()]
@@ -128,7 +113,7 @@ def _has_loaded_library(berth: Berth) -> bool:
 
 
 def test_library_of_operators_is_named_in_card_and_loaded(tmp_path: Path, log: Path) -> None:
-    model = _write_custom_model(tmp_path / "model.onnx")
+    model = write_library_model(tmp_path / "model.onnx")
     packaged = package_model(
         model, rows=["a", "b"], name="m", version="1", into=tmp_path / "models"
     )
@@ -158,7 +143,7 @@ def test_library_is_not_loaded_for_model_that_does_not_need_it(text_berth: Berth
 def test_berth_loads_only_libraries_in_card(
     operators: dict[str, str], message: str, tmp_path: Path, log: Path
 ) -> None:
-    model = _write_custom_model(tmp_path / "model.onnx")
+    model = write_library_model(tmp_path / "model.onnx")
     packaged = package_model(
         model, rows=["a", "b"], name="m", version="1", into=tmp_path / "models"
     )

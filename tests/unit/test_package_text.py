@@ -14,37 +14,29 @@ from tokenizers import Tokenizer
 
 from berth.cli.main import main
 from berth.operations.package import PackageError, package_model
-from berth.packaging.text import attach, folder
 from berth.packaging.text.attach import prove_tokenizer
-from berth.packaging.text.characters import read_character_table
 from berth.packaging.text.corpus import COUNT, build_corpus
 from berth.packaging.text.folder import read_text_folder
 from tests.unit.text_folder import (
+    SIZE,
     SPECIAL,
     build_network,
     build_vocabulary,
     define_pooling,
     define_tokenizer,
+    prove_few_texts,
     write_folder,
+    write_safetensors,
 )
 
 
 @pytest.fixture(autouse=True)
 def _fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare few texts, except in tests with the marker `slow`; read each table only once."""
-    if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(attach, "_PROVEN_TEXTS", 200)
-
-    def read(tokenizer: Any, alphabet: set[str]) -> dict[str, str]:
-        key = (tokenizer.normalizer.__getstate__(), frozenset(alphabet))
-        if key not in _TABLES:
-            _TABLES[key] = read_character_table(tokenizer, alphabet)
-        return _TABLES[key]
-
-    monkeypatch.setattr(folder, "read_character_table", read)
+    is_slow = request.node.get_closest_marker("slow") is not None
+    prove_few_texts(monkeypatch, COUNT if is_slow else 200)
 
 
-_TABLES: dict[Any, dict[str, str]] = {}
 TEXTS = [
     "The weather is lovely today.",
     "",
@@ -77,6 +69,7 @@ def _embed(directory: Path, text: str, modes: tuple[str, ...], *, normalize: boo
         "max_tokens": states.max(0),
         "mean_tokens": states.mean(0),
         "mean_sqrt_len_tokens": states.sum(0) / np.sqrt(len(states)),
+        "weightedmean_tokens": np.average(states, axis=0, weights=range(1, len(states) + 1)),
         "lasttoken": states[-1],
     }
     result = np.concatenate([values[mode] for mode in modes])
@@ -91,6 +84,7 @@ def _embed(directory: Path, text: str, modes: tuple[str, ...], *, normalize: boo
         ("cls_token",),
         ("max_tokens",),
         ("mean_sqrt_len_tokens",),
+        ("weightedmean_tokens",),
         ("lasttoken",),
         ("cls_token", "max_tokens", "mean_tokens"),
     ],
@@ -114,6 +108,22 @@ def test_embedding_equals_that_of_sentence_transformers(
         np.testing.assert_allclose(
             _run(packaged, [text])["sentence_embedding"][0], wanted, atol=1e-5
         )
+
+
+def test_embedding_has_passed_dense_module(tmp_path: Path) -> None:
+    files = define_pooling("mean_tokens", normalize=False)
+    files["modules"].append({"idx": 2, "name": "2", "path": "2_Dense", "type": "models.Dense"})
+    files["2_Dense__config"] = {"in_features": SIZE, "out_features": 3, "bias": True}
+    directory = write_folder(tmp_path / "hf", **files)
+    matrix = np.random.default_rng(0).normal(size=(3, SIZE)).astype(np.float32)
+    bias = np.array([1, 2, 3], np.float32)
+    weights = {"linear.weight": matrix, "linear.bias": bias}
+    write_safetensors(directory / "2_Dense" / "model.safetensors", weights)
+
+    result = _run(_package(directory, tmp_path), TEXTS)["sentence_embedding"]
+
+    pooled = [_embed(directory, text, ("mean_tokens",), normalize=False) for text in TEXTS]
+    np.testing.assert_allclose(result, np.tanh(np.array(pooled) @ matrix.T + bias), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -328,9 +338,7 @@ NFC = {"type": "NFC"}
         ({"config": {}}, "no model_max_length"),
         ({"sentence_bert_config": {"do_lower_case": True}}, "do_lower_case: true"),
         ({"config_sentence_transformers": {"default_prompt_name": "query"}}, "prompt 'query'"),
-        ({"modules": [{"type": "a.Transformer", "path": ""}, {"type": "a.Dense", "path": "x"}]},
-         "modules Transformer, Dense are not supported"),
-        (define_pooling("weightedmean_tokens"), "pooling mode"),
+        (define_pooling("attention"), "the pooling mode attention is not supported"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_exact_is_refused_with_reason(

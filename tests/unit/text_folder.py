@@ -1,13 +1,18 @@
 """A small Hugging Face directory: a synthetic vocabulary, a tokenizer and a network like BERT's."""
 
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from berth.packaging.text import attach, folder
+from berth.packaging.text.characters import read_character_table
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (
@@ -141,6 +146,34 @@ def define_pooling(*modes: str, normalize: bool = True) -> dict[str, Any]:
             for i, k in enumerate(kinds)
         ],
         "1_Pooling__config": {"word_embedding_dimension": SIZE}
-        | {f"pooling_mode_{mode}": True for mode in modes}
-        | {"include_prompt": True, "pooling_mode_weightedmean_tokens": False},
+        | {"include_prompt": True, "pooling_mode_weightedmean_tokens": False}
+        | {f"pooling_mode_{mode}": True for mode in modes},
     }
+
+
+def write_safetensors(path: Path, weights: dict[str, Any]) -> None:
+    """Write weights as `save_pretrained` does."""
+    header, data = {}, b""
+    for name, array in weights.items():
+        kind = {"f": f"F{array.itemsize * 8}", "i": f"I{array.itemsize * 8}"}[array.dtype.kind]
+        offsets = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
+        data += array.tobytes()
+    encoded = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
+
+
+def prove_few_texts(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Make packaging compare `count` texts, and read each table of characters only once."""
+
+    def read(tokenizer: Any, alphabet: set[str]) -> dict[str, str]:
+        key = (tokenizer.normalizer.__getstate__(), frozenset(alphabet))
+        if key not in _TABLES:
+            _TABLES[key] = read_character_table(tokenizer, alphabet)
+        return _TABLES[key]
+
+    monkeypatch.setattr(attach, "_PROVEN_TEXTS", count)
+    monkeypatch.setattr(folder, "read_character_table", read)
+
+
+_TABLES: dict[Any, dict[str, str]] = {}

@@ -4,7 +4,6 @@ Sentence embeddings such as MiniLM are BERT models, and PyTorch for Linux has 3 
 the one that transformers defines in `models/bert/modeling_bert.py`.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError, first_line
 from berth.packaging.pickles import reject_pickle
 from berth.packaging.rows import Array
+from berth.packaging.safetensors import read_safetensors
 
 _OPSET = 17
 _IR_VERSION = 8
 _ARCHITECTURES = ("BertModel", "BertForSequenceClassification")
 _PREFIX = "bert."
-_TYPES: dict[str, Any] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "F64": np.dtype("<f8")}
 _IGNORED = ("embeddings.position_ids",)
 # Settings of a network that differs from the one below.
 _REQUIRED = {
@@ -63,7 +62,7 @@ def convert(directory: Path, config: Mapping[str, Any], rows: dict[str, Array]) 
     """
     path = directory / "model.safetensors"
     reject_pickle(path)
-    weights = {name.removeprefix(_PREFIX): array for name, array in _read_safetensors(path).items()}
+    weights = {name.removeprefix(_PREFIX): array for name, array in read_safetensors(path).items()}
     for name in _IGNORED:
         weights.pop(name, None)
     try:
@@ -89,34 +88,6 @@ def convert(directory: Path, config: Mapping[str, Any], rows: dict[str, Array]) 
             "The network was built from model.safetensors, because transformers is not installed.",
         ),
     )
-
-
-def _read_safetensors(path: Path) -> dict[str, Array]:
-    """Read a file: the length of a JSON header in 8 bytes, the header, and the data.
-
-    See https://huggingface.co/docs/safetensors.
-    """
-    content = np.memmap(path, np.uint8, "r")
-    try:
-        length = int.from_bytes(content[:8].tobytes(), "little")
-        header = json.loads(content[8 : 8 + length].tobytes())
-        header.pop("__metadata__", None)
-        tensors = {}
-        for name, entry in header.items():
-            start, stop = entry["data_offsets"]
-            if entry["dtype"] not in _TYPES and not entry["dtype"].startswith("I"):
-                raise PackageError(
-                    f"{path}: tensor {name!r} has type {entry['dtype']}. Save the model in FP32."
-                )
-            data: Array = content[8 + length + start : 8 + length + stop]
-            if (kind := _TYPES.get(entry["dtype"])) is not None:
-                data = np.frombuffer(data, kind).reshape(entry["shape"])
-            tensors[name] = data
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PackageError(
-            f"{path}: not a complete safetensors file ({first_line(error)}). Save the model again."
-        ) from error
-    return tensors
 
 
 class _Network:

@@ -23,7 +23,8 @@ from berth.packaging.text.attach import (
     tokenize,
 )
 from berth.packaging.text.folder import has_tokenizer, read_text_folder
-from berth.packaging.text.heads import read_labels, read_pooling
+from berth.packaging.text.labels import read_labels
+from berth.packaging.text.sentences import read_sentence_modules
 
 CONFIG = "config.json"
 
@@ -75,9 +76,9 @@ def convert(model: object, rows: Rows) -> Conversion:
         expected = {k: v for k, v in rows.items() if k != TEXT} if isinstance(rows, dict) else {}
         return _convert_with_text(model, config, texts, expected)
     conversion, notes = _convert_network(model, config, rows)
-    if pooling := read_pooling(model):
+    if modules := read_sentence_modules(model):
         states = _run_network(conversion, model) | conversion.predictions
-        conversion = add_embedding(conversion, states, pooling)
+        conversion = add_embedding(conversion, states, modules)
     return replace(conversion, notes=(*notes, *_build_notes(model)))
 
 
@@ -100,7 +101,7 @@ def _convert_with_text(
     if texts.ndim != 1:
         raise PackageError(f"rows: the texts have shape {list(texts.shape)}. Pass a list of texts.")
     folder = read_text_folder(directory)
-    head = Head(read_pooling(directory), read_labels(config))
+    head = Head(read_sentence_modules(directory), read_labels(config))
     tokens = tokenize(folder, list(texts))
     network, notes = _convert_network(directory, config, tokens, strict=False)
     states = _run_network(network, directory) | network.predictions

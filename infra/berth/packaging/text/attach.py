@@ -10,10 +10,16 @@ from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.rows import Array
 from berth.packaging.runtime import load_session, run_model
-from berth.packaging.text import heads
 from berth.packaging.text.corpus import COUNT, build_corpus
 from berth.packaging.text.folder import TextFolder
 from berth.packaging.text.graph import OLDEST_OPSET, GraphBuilder
+from berth.packaging.text.labels import Labels, add_labels, compute_labels
+from berth.packaging.text.sentences import (
+    SENTENCE_EMBEDDING,
+    SentenceModules,
+    add_sentence_modules,
+    compute_embeddings,
+)
 from berth.packaging.text.vocabulary import WordPiece
 from berth.packaging.text.wordpiece import add_wordpiece
 
@@ -40,8 +46,8 @@ _PROVEN_AT_ONCE = 50
 class Head:
     """What follows the network: one of them, or neither."""
 
-    pooling: heads.Pooling | None = None
-    labels: heads.Labels | None = None
+    modules: SentenceModules | None = None
+    labels: Labels | None = None
 
 
 def tokenize(folder: TextFolder, texts: Sequence[str]) -> dict[str, Array]:
@@ -104,15 +110,13 @@ def add_text(
     before = GraphBuilder(_find_opset(proto))
     tokens = _add_tokens(before, folder.wordpiece, _read_inputs(proto))
     after = before.begin_body()
-    if head.pooling is not None:
+    if head.modules is not None:
         name = _find_output(states, _STATES, "one state for each token")
         mask = tokenize(folder, list(texts))[_MASK]
         results = {
-            heads.SENTENCE_EMBEDDING: heads.add_pooling(after, name, tokens[_MASK], head.pooling)
+            SENTENCE_EMBEDDING: add_sentence_modules(after, name, tokens[_MASK], head.modules)
         }
-        predictions = {
-            heads.SENTENCE_EMBEDDING: heads.compute_pooling(states[name], mask, head.pooling)
-        }
+        predictions = {SENTENCE_EMBEDDING: compute_embeddings(states[name], mask, head.modules)}
     elif head.labels is not None:
         name = _find_output(states, (_LOGITS,), "one number for each label")
         if (count := states[name].shape[-1]) != len(head.labels.names):
@@ -120,8 +124,8 @@ def add_text(
                 f"config.json: id2label has {len(head.labels.names)} labels, but the network "
                 f"returns {count} numbers. Export the model again, or correct the file."
             )
-        results = heads.add_labels(after, name, head.labels) | {_LOGITS: name}
-        predictions = heads.compute_labels(states[name], head.labels) | {_LOGITS: states[name]}
+        results = add_labels(after, name, head.labels) | {_LOGITS: name}
+        predictions = compute_labels(states[name], head.labels) | {_LOGITS: states[name]}
     else:
         expected = tokenize(folder, list(texts))
         results = {name: name for name in states} | {_IDS: tokens[_IDS], _MASK: tokens[_MASK]}
@@ -138,7 +142,7 @@ def add_text(
 
 
 def add_embedding(
-    network: Conversion, states: Mapping[str, Array], pooling: heads.Pooling
+    network: Conversion, states: Mapping[str, Array], modules: SentenceModules
 ) -> Conversion:
     """Return the network, whose inputs are token IDs, with an embedding of each row as its answer.
 
@@ -158,9 +162,9 @@ def add_embedding(
         )
     name = _find_output(states, _STATES, "one state for each token")
     after = GraphBuilder(_find_opset(proto))
-    results = {heads.SENTENCE_EMBEDDING: heads.add_pooling(after, name, _MASK, pooling)}
+    results = {SENTENCE_EMBEDDING: add_sentence_modules(after, name, _MASK, modules)}
     predictions = {
-        heads.SENTENCE_EMBEDDING: heads.compute_pooling(states[name], network.rows[_MASK], pooling)
+        SENTENCE_EMBEDDING: compute_embeddings(states[name], network.rows[_MASK], modules)
     }
     _assemble(proto, None, after, results, predictions)
     content: bytes = proto.SerializeToString(deterministic=True)

@@ -46,7 +46,8 @@ class GraphBuilder:
         from onnx import numpy_helper
 
         array = np.array(value, object if dtype is str else dtype)
-        key = (str(dtype), array.shape, repr(array.tolist()).encode())
+        content = repr(array.tolist()).encode() if dtype is str else array.tobytes()
+        key = (str(dtype), array.shape, content)
         if key not in self._known:
             name = self._known[key] = self._name("constant")
             self.constants.append(numpy_helper.from_array(array, name))
