@@ -42,6 +42,8 @@ from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
 METRICS_PORT = 9090
+KIND_LABELS = {"app.kubernetes.io/name": "berth"}
+"""Labels of the pods of every berth."""
 TOKEN_KEY = "token"  # noqa: S105 - the name of an entry
 """Entry of the Secret that contains the token."""
 _TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
@@ -141,7 +143,10 @@ class KubernetesBerth(pulumi.ComponentResource):
             name,
             metadata=build_metadata(args.namespace, berth_name, pod_labels, SKIP_AWAIT),
             spec={
-                "selector": selector,
+                # Include every label by which a policy names berths: the VPC CNI admits a Service's
+                # address only if the Service's selector has the labels of the policy's peer.
+                # https://github.com/aws/amazon-network-policy-controller-k8s/issues/224
+                "selector": {**selector, **KIND_LABELS},
                 "ports": [
                     {
                         "name": "http",

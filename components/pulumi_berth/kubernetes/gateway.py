@@ -16,6 +16,7 @@ from berth_gateway.limits.valkey_address import WhenUnreachable, parse_valkey_ur
 from berth_protocol.paths import LIVE, READY
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
+from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
@@ -256,7 +257,7 @@ def _list_ports(args: GatewayArgs) -> dict[str, int]:
 
 def _build_policy(args: GatewayArgs) -> dict[str, Any]:
     """Allow requests from the callers, scrapes, and requests to berths, Valkey, issuer and DNS."""
-    berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
+    berths = {"pod_selector": {"match_labels": KIND_LABELS}}
     limits = args.limits
     valkey_port = pulumi.Output.unsecret(
         pulumi.Output.from_input(limits.valkey_url).apply(lambda url: parse_valkey_url(url).port)

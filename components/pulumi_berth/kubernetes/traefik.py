@@ -19,6 +19,7 @@ from berth_gateway.config import CONTROLLER_SERVICES, get_direct_name, get_share
 from berth_protocol import headers
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
+from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
 from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
@@ -380,7 +381,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
 
 def _build_policy(args: TraefikArgs) -> dict[str, Any]:
     """Allow client requests, metrics scrapes, requests to berths and gateway, the API and DNS."""
-    berths = {"pod_selector": {"match_labels": {"app.kubernetes.io/name": "berth"}}}
+    berths = {"pod_selector": {"match_labels": KIND_LABELS}}
     gateways = {"pod_selector": {"match_labels": GATEWAY_LABELS}}
     return {
         "pod_selector": {"match_labels": SELECTOR_LABELS},
