@@ -17,6 +17,7 @@ from typing import Any
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
+    ConfigureRequest,
     CreateResult,
     DiffResult,
     ReadResult,
@@ -30,6 +31,13 @@ Props = dict[str, Any]
 class _Provider(ResourceProvider):
     # The pickled provider contains no secret, and people can read its diff in plaintext.
     serialize_as_secret_always = False
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Use the AWS identity of the stack, for registries and buckets."""
+        from pulumi_berth.aws_identity import IDENTITY_SETTINGS, use_identity
+
+        settings = {key: req.config.get(f"aws:{key}") for key in IDENTITY_SETTINGS}
+        use_identity({key: value for key, value in settings.items() if value is not None})
 
 
 class SupervisorProvider(_Provider):

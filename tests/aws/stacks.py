@@ -16,12 +16,23 @@ from tests.repository import REPOSITORY
 
 # In the range from which Kubernetes chooses no port for other Services.
 _NODE_PORTS = {"dev": 30080, "prod": 30081}
+_HOSTS = {"dev": "dev.ml.example.com", "prod": "ml.example.com"}
 _AUTOSCALER = "autoscaler:substitute"
 
 
 def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
     """Create the DNS zone of the stacks' host names, which must exist before the stacks."""
     aws.client("route53").create_hosted_zone(Name=name, CallerReference=name)
+
+
+def create_roles(aws: Emulation) -> None:
+    """Create the roles of the stacks' access entries, which must exist before the stacks."""
+    for name in _HOSTS:
+        aws.client("iam").create_role(RoleName=_role(name), AssumeRolePolicyDocument="{}")
+
+
+def _role(stack: str) -> str:
+    return f"berth-{stack}-developers"
 
 
 def create_stack(name: str, directory: Path, aws: Emulation, cluster: Cluster) -> Project:
@@ -51,6 +62,11 @@ def _configure(
             "url": f"{cluster.registry}/berth-{name}",
             "plain_http": True,
         }
+        # The files leave out names that only an account has. They are optional.
+        host = _HOSTS[name]
+        config["berth:api"]["domain"] = {"name": f"api.{host}", "zone": "example.com"}
+        config["berth:edge"]["cdn"]["domain"] = {"name": host, "zone": "example.com"}
+        config["berth:cluster"]["access"] = {"developers": {"role": _role(name), "level": "view"}}
         config["berth:gateway"]["replicas"] = 1
         config["berth:cluster"]["autoscaler_image"] = autoscaler
         for model in config["berth:models"].values():

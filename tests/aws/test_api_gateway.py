@@ -25,7 +25,7 @@ key = EncryptionKey("logs", EncryptionKeyArgs(
 logs = LogSettings(path_prefix="/berth/test", days=14, key=key.arn)
 acl = WebAcl("firewall", WebAclArgs(
     stack_name="test",
-    scope="REGIONAL", mode="block", requests_per_ip=2000, logs=logs, origin_secret="s" * 32,
+    scope="REGIONAL", mode="block", max_body_bytes=2**20, logs=logs, origin_secret="s" * 32,
     rule_groups=["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]))
 role = ApiGatewayLogs("api-logs")
 api = ApiGateway("api", ApiGatewayArgs(
@@ -103,11 +103,14 @@ def test_stage_has_web_acl_that_redacts_secrets(
     found = waf.get_web_acl_for_resource(ResourceArn=stage)["WebACL"]
     rules = sorted(found["Rules"], key=lambda rule: rule["Priority"])
     assert [rule["Name"] for rule in rules] == [
-        "from-edge", "rate", "AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet",
+        "from-edge", "body-size", "AWSManagedRulesCommonRuleSet",
+        "AWSManagedRulesKnownBadInputsRuleSet",
     ]  # fmt: skip
-    rate = rules[1]
-    assert rate["Statement"]["RateBasedStatement"]["Limit"] == 2000
-    assert "Block" in rate["Action"]
+    size = rules[1]["Action"]["Block"]["CustomResponse"]
+    assert size["ResponseCode"] == 413
+    assert json.loads(found["CustomResponseBodies"][size["CustomResponseBodyKey"]]["Content"]) == {
+        "error": "The request body exceeds 1048576 bytes."
+    }
     logging = waf.get_logging_configuration(ResourceArn=found["ARN"])["LoggingConfiguration"]
     hidden = {field["SingleHeader"]["Name"] for field in logging["RedactedFields"]}
     assert hidden == {"x-api-key", "x-origin-verify"}

@@ -74,7 +74,12 @@ def test_origin_secret_is_sent_to_origin_and_encrypted_in_state(
 
 def test_distribution_has_web_acl(distribution: Any, aws: Emulation) -> None:
     acls = aws.client("wafv2").list_web_acls(Scope="CLOUDFRONT")["WebACLs"]
-    assert distribution["WebACLId"] in [acl["ARN"] for acl in acls]
+    (acl,) = (acl for acl in acls if acl["ARN"] == distribution["WebACLId"])
+    waf = aws.client("wafv2")
+    rules = waf.get_web_acl(Name=acl["Name"], Scope="CLOUDFRONT", Id=acl["Id"])["WebACL"]["Rules"]
+    (rate,) = (rule for rule in rules if rule["Name"] == "rate")
+    assert rate["Statement"]["RateBasedStatement"]["Limit"] == 100
+    assert rate["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
 
 
 def test_distribution_disables_caching(distribution: Any) -> None:

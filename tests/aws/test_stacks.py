@@ -12,7 +12,7 @@ import pytest
 from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import find_changes
-from tests.aws.stacks import create_host_zone, create_stack
+from tests.aws.stacks import create_host_zone, create_roles, create_stack
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
@@ -23,6 +23,7 @@ def stacks(
 ) -> dict[str, Project]:
     """Deploy both stacks at the same time: most of the time is waiting."""
     create_host_zone(aws)
+    create_roles(aws)
     projects = {
         name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
         for name in ("dev", "prod")
@@ -290,7 +291,7 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
     assert aws.client("sns").list_topics()["Topics"] == []
     # The role that lets all APIs of the account write logs stays (pulumi_berth.aws.logs).
     roles = [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]]
-    assert [name for name in roles if "api-logs" not in name] == []
+    assert [name for name in roles if "api-logs" not in name and "developers" not in name] == []
     kms = aws.client("kms")
     enabled = [
         key["KeyId"]

@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import mocks
 
-from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
+from pulumi_berth.aws.budget import BudgetScope, MonthlyBudget, MonthlyBudgetArgs
 
 
 class _Engine(mocks.Mocks):
@@ -22,7 +22,12 @@ class _Engine(mocks.Mocks):
         return f"{args.name}-id", args.inputs
 
 
-def _declared(*, activate_tag: bool) -> dict[str, dict[str, Any]]:
+def _declared(
+    *,
+    activate_tag: bool = False,
+    scope: BudgetScope | None = None,
+    emails: tuple[str, ...] = ("ml@example.com",),
+) -> dict[str, dict[str, Any]]:
     engine = _Engine()
     mocks.set_mocks(engine, stack="prod")
 
@@ -32,8 +37,9 @@ def _declared(*, activate_tag: bool) -> dict[str, dict[str, Any]]:
             stack_name="prod",
             monthly_usd=24_000,
             alert_percents=[50, 100],
-            emails=["ml@example.com"],
+            emails=emails,
             activate_tag=activate_tag,
+            scope=scope,
         )
         return MonthlyBudget("budget", args).budget
 
@@ -47,7 +53,21 @@ def test_activate_tag_creates_cost_allocation_tag() -> None:
 
 
 def test_default_keeps_cost_allocation_tags_of_account() -> None:
-    declared = _declared(activate_tag=False)
+    declared = _declared()
     assert set(declared) == {"berth:aws:MonthlyBudget", "aws:budgets/budget:Budget"}
+
+
+def test_default_counts_the_cost_of_the_whole_account() -> None:
+    assert not _declared()["aws:budgets/budget:Budget"].get("costFilters")
+
+
+def test_scope_stack_counts_the_cost_with_the_tag_of_the_stack() -> None:
+    declared = _declared(scope=BudgetScope.STACK)
     (cost_filter,) = declared["aws:budgets/budget:Budget"]["costFilters"]
     assert cost_filter["values"] == ["user:berth:stack$prod"]
+
+
+def test_budget_without_recipients_has_no_notifications() -> None:
+    budget = _declared(emails=())["aws:budgets/budget:Budget"]
+    assert not budget.get("notifications")
+    assert _declared()["aws:budgets/budget:Budget"]["notifications"]

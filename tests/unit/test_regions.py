@@ -22,6 +22,10 @@ _NAME = "regions.example.com"
 def _declared(directory: Path, **edge: Any) -> dict[tuple[str, str], dict[str, Any]]:
     content = yaml.safe_load((REPOSITORY / "Pulumi.prod.yaml").read_text())
     content["config"]["berth:edge"] = edge
+    content["config"]["berth:api"]["domain"] = {"name": "api.example.com", "zone": "example.com"}
+    if "latency_routing" in edge:
+        for client in content["config"]["berth:gateway"]["clients"].values():
+            client["key"] = {"secure": "v1:key"}
     file = directory / "Pulumi.prod.yaml"
     file.write_text(yaml.safe_dump(content))
     load_file(file)

@@ -107,17 +107,32 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
         "cluster.version: 1.35 is not valid; use a Kubernetes version in quotes",
     ),
     (
-        {"cluster.endpoint": "public_and_private"},
-        "cluster.public_cidrs: is empty; list the ranges that may reach the public endpoint, or",
-    ),
-    (
-        {"cluster.public_cidrs": ["203.0.113.0/24"]},
+        {"cluster.endpoint": "private", "cluster.public_cidrs": ["203.0.113.0/24"]},
         "cluster.public_cidrs: ['203.0.113.0/24'] has no effect with endpoint: private; remove",
     ),
     (
-        {"cluster.endpoint": "public_and_private", "cluster.public_cidrs": ["0.0.0.0/0"]},
+        {"cluster.public_cidrs": ["0.0.0.0/0"]},
         "cluster.public_cidrs[0]: '0.0.0.0/0' exposes the cluster's API to most of the internet; "
         "use",
+    ),
+    (
+        {"cluster.private_cidrs": ["203.0.113.0/24"]},
+        "cluster.private_cidrs[0]: '203.0.113.0/24' is not private; use a range of private IPv4",
+    ),
+    (
+        {"api.waf.requests_per_ip": 2000},
+        "api.waf.requests_per_ip: 2000 would limit all clients together, because their requests "
+        "come from CloudFront; remove it, and set edge.cdn.requests_per_ip",
+    ),
+    (
+        {"gateway.clients.default.rate_per_second": 500},
+        "gateway.clients.default.rate_per_second: 500 exceeds api.rate_limit.rate_per_second "
+        "(200), the limit for all clients together; raise that limit, or lower this one",
+    ),
+    (
+        {("aws:accessKey",): "x"},
+        "platform: cannot be used with aws:accessKey, which the cluster's token and the registry "
+        "login do not have; remove it and use aws:profile",
     ),
     (
         {"cluster.service_cidr": "10.0.0.0/8"},
@@ -128,7 +143,7 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
         "cluster.service_cidr: '10.20.128.0/20' overlaps network.cidr (10.20.0.0/16); use a",
     ),
     (
-        {"cluster.access.platform.role": "arn:aws:iam::000000000000:role/x"},
+        {"cluster.access": {"platform": {"role": "arn:aws:iam::000000000000:role/x"}}},
         "cluster.access.platform.role: 'arn:aws:iam::000000000000:role/x' is not valid; use an IAM",
     ),
     (
@@ -215,7 +230,7 @@ AWS: list[tuple[Mapping[Any, Any], str]] = [
         "registry.replicate_to[0].account: '12' is not valid; use an AWS account ID: 12 digits",
     ),
     (
-        {"api.domain.name": "api.example.org"},
+        {"api.domain": {"name": "api.example.org", "zone": "example.com"}},
         "api.domain.name: 'api.example.org' is not in the zone example.com; use a name",
     ),
     (

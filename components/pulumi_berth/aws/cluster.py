@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import pulumi
-from pulumi_aws import eks, iam
+from pulumi_aws import ec2, eks, iam
 
 from pulumi_berth.aws.iam_policies import service_trust_policy
 from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.component_args import parse_args
 
+_API_PORT = 443
 _ALL_LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 # https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html
 _ACCESS_POLICIES = {
@@ -56,7 +57,10 @@ class ClusterArgs:
         subnet_ids: IDs of private subnets in two or more zones.
         service_cidr: Address range of Services. It must not overlap the VPC.
         public_cidrs: Address ranges that can reach the cluster's API from outside the VPC. If
-            empty, only the VPC can reach it.
+            empty, the API has no public endpoint.
+        private_cidrs: Address ranges that can reach the cluster's API through the VPC: of a VPN, a
+            peered network, or machines in the VPC. Defaults to none: EKS's security group admits
+            only the cluster's nodes.
         secrets_key: ARN of the KMS key that encrypts Kubernetes Secrets.
         logs: Settings of the control plane's logs.
         access: Roles that can use the cluster in addition to its creator, by a name of your choice.
@@ -69,6 +73,7 @@ class ClusterArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     service_cidr: str
     public_cidrs: Sequence[str] | None = None
+    private_cidrs: Sequence[str] | None = None
     secrets_key: pulumi.Input[str]
     logs: LogSettings
     access: Mapping[str, Access] | None = None
@@ -156,6 +161,19 @@ class Cluster(pulumi.ComponentResource):
                 principal_arn=entry.principal_arn,
                 policy_arn=f"arn:aws:eks::aws:cluster-access-policy/{_ACCESS_POLICIES[access.level]}",
                 access_scope=eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
+                opts=child_opts,
+            )
+        if args.private_cidrs:
+            # https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html#private-access
+            ec2.SecurityGroupRule(
+                f"{name}-private",
+                type="ingress",
+                description="The cluster's API, from connected networks",
+                security_group_id=cluster.vpc_config.cluster_security_group_id,
+                cidr_blocks=list(args.private_cidrs),
+                protocol="tcp",
+                from_port=_API_PORT,
+                to_port=_API_PORT,
                 opts=child_opts,
             )
         self.cluster_name = cluster.name

@@ -7,7 +7,7 @@ import pulumi
 from pulumi_aws import cloudfront, route53
 
 from pulumi_berth.aws.custom_domain import Certificate, CertificateArgs, HostName
-from pulumi_berth.aws.web_acl import ORIGIN_HEADER
+from pulumi_berth.aws.web_acl_plan import ORIGIN_HEADER
 from pulumi_berth.component_args import parse_args
 
 REGION = "us-east-1"

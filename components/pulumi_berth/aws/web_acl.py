@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import pulumi
 from pulumi_aws import cloudwatch, wafv2
 
 from berth_protocol.headers import API_KEY
 from pulumi_berth.aws.logs import LogSettings
+from pulumi_berth.aws.web_acl_plan import (
+    ORIGIN_HEADER,
+    build_response_bodies,
+    build_rules,
+    build_visibility,
+)
 from pulumi_berth.component_args import parse_args
-
-ORIGIN_HEADER = "x-origin-verify"
-_RATE_WINDOW_SECONDS = 300
 
 
 class WebAclScope(StrEnum):
@@ -38,24 +42,32 @@ class WebAclArgs:
         scope: `REGIONAL` for an API, or `CLOUDFRONT` for a distribution, in us-east-1.
         rule_groups: Names of AWS managed rule groups
             (https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html).
-        mode: Let the managed rule groups block requests, or only count them.
-        requests_per_ip: Maximum number of requests from one address in 5 minutes, at least 10.
+        mode: Let the managed rule groups block requests, or only count them. Rules that would match
+            valid bodies, such as those above 8,192 bytes, always count.
         logs: Settings of the request log. For a distribution the key must be in us-east-1.
+        requests_per_ip: Maximum number of requests from one address in 5 minutes, at least 10.
+            Defaults to no limit.
+        max_body_bytes: Maximum `Content-Length`, in bytes. Defaults to no limit.
         origin_secret: Required value of the header `x-origin-verify`. If None, it is not required.
+            With it, every request has an address of the edge endpoint. The web ACL then has no
+            rules that depend on the address: those belong to the web ACL of the edge endpoint.
     """
 
     stack_name: str
     scope: WebAclScope
     rule_groups: Sequence[str]
     mode: RuleMode
-    requests_per_ip: int
     logs: LogSettings
+    requests_per_ip: int | None = None
+    max_body_bytes: int | None = None
     origin_secret: pulumi.Input[str] | None = None
 
 
 class WebAcl(pulumi.ComponentResource):
-    """A web ACL that responds with 403 to requests that bypass the edge endpoint, exceed the rate
-    limit of their address, or match a managed rule group.
+    """A web ACL in front of an API or a distribution.
+
+    It responds with 413 to bodies that are too large, with 429 to an address that exceeds its rate
+    limit, and with 403 to requests that bypass the edge endpoint or match a managed rule group.
 
     Attributes:
         arn: ARN of the web ACL.
@@ -77,8 +89,12 @@ class WebAcl(pulumi.ComponentResource):
             default_action=wafv2.WebAclDefaultActionArgs(
                 allow=wafv2.WebAclDefaultActionAllowArgs()
             ),
-            rules=_rules(args),
-            visibility_config=_visibility(name),
+            rules=_build_rules(args),
+            custom_response_bodies=[
+                wafv2.WebAclCustomResponseBodyArgs(**body)
+                for body in build_response_bodies(args.max_body_bytes)
+            ],
+            visibility_config=wafv2.WebAclVisibilityConfigArgs(**build_visibility(name)),
             opts=pulumi.ResourceOptions.merge(
                 child_opts, pulumi.ResourceOptions(additional_secret_outputs=["rules"])
             ),
@@ -112,70 +128,12 @@ class WebAcl(pulumi.ComponentResource):
         self.register_outputs({"arn": self.arn})
 
 
-def _rules(args: WebAclArgs) -> list[wafv2.WebAclRuleArgsDict]:
-    """Return the rules in the order of evaluation."""
-    rules = [
-        *([] if args.origin_secret is None else [_edge_rule(args.origin_secret)]),
-        _rate_rule(args.requests_per_ip),
-        *(_managed_rule(name, args.mode) for name in args.rule_groups),
-    ]
-    return [{**rule, "priority": priority} for priority, rule in enumerate(rules)]
-
-
-def _edge_rule(secret: pulumi.Input[str]) -> wafv2.WebAclRuleArgsDict:
-    """Block requests without the header that only the edge endpoint can add."""
-    return {
-        "name": "from-edge",
-        "priority": 0,
-        "action": {"block": {}},
-        "statement": {
-            "not_statement": {
-                "statements": [
-                    {
-                        "byte_match_statement": {
-                            "field_to_match": {"single_header": {"name": ORIGIN_HEADER}},
-                            "positional_constraint": "EXACTLY",
-                            "search_string": pulumi.Output.secret(secret),
-                            "text_transformations": [{"priority": 0, "type": "NONE"}],
-                        }
-                    }
-                ]
-            }
-        },
-        "visibility_config": _visibility("from-edge"),
-    }
-
-
-def _rate_rule(requests: int) -> wafv2.WebAclRuleArgsDict:
-    return {
-        "name": "rate",
-        "priority": 0,
-        "action": {"block": {}},
-        "statement": {
-            "rate_based_statement": {
-                "aggregate_key_type": "IP",
-                "limit": requests,
-                "evaluation_window_sec": _RATE_WINDOW_SECONDS,
-            }
-        },
-        "visibility_config": _visibility("rate"),
-    }
-
-
-def _managed_rule(name: str, mode: RuleMode) -> wafv2.WebAclRuleArgsDict:
-    return {
-        "name": name,
-        "priority": 0,
-        "override_action": {"none": {}} if mode == RuleMode.BLOCK else {"count": {}},
-        "statement": {"managed_rule_group_statement": {"name": name, "vendor_name": "AWS"}},
-        "visibility_config": _visibility(name),
-    }
-
-
-def _visibility(name: str) -> wafv2.WebAclVisibilityConfigArgsDict:
-    """Enable a metric for each rule. Disable request samples, which could contain API keys."""
-    return {
-        "metric_name": name,
-        "cloudwatch_metrics_enabled": True,
-        "sampled_requests_enabled": False,
-    }
+def _build_rules(args: WebAclArgs) -> list[Any]:
+    secret = args.origin_secret
+    return build_rules(
+        groups=args.rule_groups,
+        counts_only=args.mode == RuleMode.COUNT,
+        requests_per_ip=args.requests_per_ip,
+        max_body_bytes=args.max_body_bytes,
+        origin_secret=None if secret is None else pulumi.Output.secret(secret),
+    )

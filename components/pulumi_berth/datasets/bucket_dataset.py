@@ -225,10 +225,10 @@ class BucketDataset:
 
 
 def _client(location: str) -> Any:
-    import boto3
+    from pulumi_berth.aws_identity import get_identity
 
     with _translate_errors(location):
-        return boto3.client("s3")
+        return get_identity().create_client("s3")
 
 
 @contextlib.contextmanager

@@ -1,14 +1,15 @@
-"""Login to Amazon ECR with the current AWS credentials."""
+"""Login to Amazon ECR with the AWS identity of the stack."""
 
 import base64
 import re
 from functools import lru_cache
 
+from pulumi_berth.aws_identity import get_identity
+
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
-@lru_cache(maxsize=32)
 def ecr_login(host: str) -> tuple[str, str] | None:
     """Return the user and password of an ECR registry, or None for any other registry.
 
@@ -18,18 +19,20 @@ def ecr_login(host: str) -> tuple[str, str] | None:
         RuntimeError: If AWS rejects the request.
     """
     match = _HOST.fullmatch(host)
-    if match is None:
-        return None
-    import boto3
+    return None if match is None else _log_in(host, match["account"], match["region"])
+
+
+@lru_cache(maxsize=32)
+def _log_in(host: str, account: str, region: str) -> tuple[str, str]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = boto3.client("ecr", region_name=match["region"])
-        response = client.get_authorization_token(registryIds=[match["account"]])
+        client = get_identity().create_client("ecr", region=region)
+        response = client.get_authorization_token(registryIds=[account])
     except (BotoCoreError, ClientError) as error:
         raise RuntimeError(
             f"Could not log in to {host}: {error}. Use credentials of account "
-            f"{match['account']} with the permission ecr:GetAuthorizationToken."
+            f"{account} with the permission ecr:GetAuthorizationToken."
         ) from error
     token = base64.b64decode(response["authorizationData"][0]["authorizationToken"]).decode()
     user, _, password = token.partition(":")

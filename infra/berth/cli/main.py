@@ -13,6 +13,7 @@ BAD_INPUT = 2
 
 COMMANDS = {
     "bootstrap": "Create the S3 bucket and KMS keys that store the state of AWS stacks.",
+    "cluster-token": "Print a token for an EKS cluster, as kubectl expects it.",
     "data": "Push, list and promote datasets.",
     "destroy": "Delete the stack's resources.",
     "graph": "Print the stack's resource graph as Mermaid text.",
@@ -23,6 +24,7 @@ COMMANDS = {
     "logs": "Print logs of the stack or of one model.",
     "package": "Package a trained model as a version that Berth can serve.",
     "parity": "Compare two stacks.",
+    "preflight": "Check what would stop 'up', without changing anything.",
     "preview": "Show what 'up' would change.",
     "refresh": "Read the state of all resources from where they run.",
     "rollback": "Roll back to an earlier successful update.",
@@ -30,7 +32,8 @@ COMMANDS = {
     "test": "Run the tests of a checkout of Berth's repository.",
     "up": "Deploy the stack that its configuration file describes.",
 }
-"""Command -> its help in the list of commands. The module `berth.cli.COMMAND` defines it."""
+"""Command -> its help in the list of commands. The module `berth.cli.COMMAND` defines
+it, with underscores instead of hyphens."""
 
 
 class _LazyGroup(click.Group):
@@ -40,8 +43,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"berth.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"berth.cli.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -17,6 +17,7 @@ from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
     from berth.operations.stack import Stack
+    from berth.platforms.preflight import Finding
 
 _POLICY_PACK = "berth_policy"
 
@@ -39,11 +40,57 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     from berth.spec.model_files import check_models
 
     source = path or root / f"Pulumi.{name}.yaml"
-    spec = load_file(source)
+    # An earlier configuration is complete, and only a rollback writes it to the stack's file.
+    spec = load_complete_spec(root, name) if path is None else load_file(source)
     check_models(spec, root, source)
-    get_platform(spec.platform).require_target(spec, root)
+    platform = get_platform(spec.platform)
+    platform.require_target(spec, root)
+    platform.require_access(StackContext(root=root, stack=name, spec=spec))
     check_ownership(root, name, spec)
     return spec
+
+
+def load_complete_spec(root: Path, name: str) -> HostingSpec:
+    """Return the specification, after the platform has recorded what it finds out by itself.
+
+    Raises:
+        SpecError: If the file is not a valid specification, or something cannot be found out.
+    """
+    spec = load_spec(root, name)
+    context = StackContext(root=root, stack=name, spec=spec)
+    recorded = get_platform(spec.platform).complete_configuration(context)
+    for line in recorded:
+        say(line)
+    return load_spec(root, name) if recorded else spec
+
+
+def run_preflight(context: StackContext) -> list["Finding"]:
+    """Return what the platform's checks found, or the check of the target if it has no others."""
+    from berth.platforms.preflight import Finding, Status
+
+    platform = get_platform(context.spec.platform)
+    if platform.preflight is not None:
+        return platform.preflight(context)
+    try:
+        platform.require_target(context.spec, context.root)
+    except SpecError as error:
+        return [Finding(check="target", status=Status.FAILED, detail=str(error))]
+    detail = f"Platform {platform.name} is ready."
+    return [Finding(check="target", status=Status.PASSED, detail=detail)]
+
+
+def require_preflight(context: StackContext) -> None:
+    """Report what the platform's checks found, and exit with status 1 if one failed."""
+    from berth.operations.preflight import format_lines, has_failed, select_notable
+
+    if get_platform(context.spec.platform).preflight is None:
+        return
+    findings = run_preflight(context)
+    if notable := select_notable(findings):
+        say(format_lines(notable))
+    if has_failed(findings):
+        say("Nothing was changed.")
+        sys.exit(1)
 
 
 def check_ownership(root: Path, name: str, spec: HostingSpec, *, for_removal: bool = False) -> None:

@@ -40,6 +40,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
         load_deployable_spec,
         open_stack_for_update,
         report_drift,
+        require_preflight,
         require_serving,
         require_tools,
     )
@@ -51,10 +52,11 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
 
     root = find_project()
     spec = load_deployable_spec(root, name)
+    context = StackContext(root=root, stack=name, spec=spec)
+    require_preflight(context)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     stack = require_tools(stack, spec)
     parts = find_skipped_parts(spec, root)
-    context = StackContext(root=root, stack=name, spec=spec)
     has_drifted = report_drift(stack, context, parts)
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
     options = get_refresh_options(context, has_drifted=has_drifted)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from berth.platforms.preflight import Finding
     from berth.platforms.stack_context import SkippedPart, StackContext
     from berth.spec import HostingSpec
     from berth.spec.document import Document
@@ -96,6 +97,14 @@ class CheckOwnership(Protocol):
     ) -> None: ...
 
 
+def _accept_access(_context: StackContext) -> None:
+    """A platform whose target is checked completely by `require_target`."""
+
+
+def _record_nothing(_context: StackContext) -> list[str]:
+    return []
+
+
 def _no_offline_answer(
     _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -116,7 +125,11 @@ class Platform:
         check_document: Yields problems of a configuration file that is not typed yet.
         check_spec: Yields problems of a typed specification together with its file.
         has_security_baseline: Whether the policy pack has rules for its resources.
+        complete_configuration: Records in the stack's configuration file what Berth finds out by
+            itself, so that previews do not depend on the machine. Returns one line for each value.
+        preflight: Returns what would stop an update. None if `require_target` checks everything.
         require_target: Raises SpecError if the place to deploy to is unreachable or unsuitable.
+        require_access: Raises SpecError if this machine cannot reach what an update must reach.
         check_ownership: Raises SpecError if the stack would use or delete what belongs to someone
             else.
         deploy: Declares the resources of a stack.
@@ -146,7 +159,10 @@ class Platform:
     check_document: Callable[[Document], Iterator[Problem]] = _no_document_problems
     check_spec: Callable[[Document, HostingSpec], Iterator[Problem]] = _no_spec_problems
     has_security_baseline: bool = True
+    complete_configuration: Callable[[StackContext], list[str]] = _record_nothing
+    preflight: Callable[[StackContext], list[Finding]] | None = None
     require_target: Callable[[HostingSpec, Path], object]
+    require_access: Callable[[StackContext], None] = _accept_access
     deploy: Deploy
     observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
     read_logs: ReadLogs

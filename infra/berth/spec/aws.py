@@ -94,11 +94,14 @@ class WafSpec(Section):
         max_length=7,
     )
     """Active managed rule groups of AWS."""
-    requests_per_ip: int = Field(default=2000, ge=10, le=2_000_000_000)
-    """Requests per IP address in 5 minutes. The firewall blocks further requests."""
+    requests_per_ip: int | None = Field(default=None, ge=10, le=2_000_000_000)
+    """Requests per IP address in 5 minutes. The firewall rejects further requests with 429.
+    Defaults to the requests of the fastest client in that time, at least 2,000. Behind CloudFront,
+    set `edge.cdn.requests_per_ip` instead."""
     mode: Literal["block", "count"] = "block"
-    """Action of the managed rule groups: block matching requests, or only count them. The limit per
-    IP address always blocks."""
+    """Action of the managed rule groups: block matching requests, or only count them. Rules that
+    inspect bodies only count, because a body is data for a model. The limit per IP address always
+    applies."""
 
 
 class ApiRateLimitSpec(Section):
@@ -163,13 +166,17 @@ class BudgetSpec(Section):
     """A monthly budget and the addresses that receive its alerts."""
 
     monthly_usd: float = Field(gt=0, le=100_000_000)
-    """US dollars per calendar month for all resources with the stack's tags."""
+    """US dollars per calendar month."""
+    scope: Literal["account", "stack"] = "account"
+    """Cost that counts: that of the whole account, or of resources with the tag `berth:stack` of
+    this stack. AWS counts no cost by tag before the account that pays has activated the tag for
+    cost allocation, at the earliest a day after the first `up`."""
     alert_percents: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
         default=[50, 80, 100], min_length=1, max_length=5
     )
     """Percentages of the budget at which AWS sends an alert, in ascending order."""
-    notify: list[Email] = Field(min_length=1, max_length=10)
-    """E-mail addresses that receive alerts."""
+    notify: list[Email] = Field(default=[], max_length=10)
+    """E-mail addresses that receive alerts. Without one, only the console shows the budget."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "BudgetSpec":

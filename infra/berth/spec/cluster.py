@@ -73,10 +73,14 @@ class ClusterSpec(Section):
     """Support policy when the version leaves standard support: standard upgrades the cluster,
     extended keeps the version at a higher price."""
     endpoint: Literal["private", "public_and_private"] = "private"
-    """Networks that can reach the cluster's API: only the VPC, or also the ranges in
-    `public_cidrs`."""
+    """Networks that can reach the cluster's API: only the VPC and what is connected to it, or also
+    the ranges in `public_cidrs`."""
     public_cidrs: list[Cidr] = Field(default=[], max_length=40)
-    """Address ranges outside the VPC that can reach the cluster's API."""
+    """Address ranges on the internet that can reach the cluster's API. If empty with a public
+    endpoint, the first `berth up` records the address of its machine here."""
+    private_cidrs: list[PrivateCidr] = Field(default=[], max_length=40)
+    """Private address ranges that can reach the cluster's API through the VPC: of a VPN, of a
+    peered network, or of machines in the VPC itself. Without them, only the cluster's nodes can."""
     service_cidr: PrivateCidr = "172.20.0.0/16"
     """Addresses of services inside the cluster: /12 to /24, separate from the VPC's range."""
     access: dict[Name, AccessSpec] = Field(default={}, max_length=100)
@@ -95,13 +99,6 @@ class ClusterSpec(Section):
 
     def _problems(self) -> Iterator[Problem]:
         public = self.endpoint == "public_and_private"
-        if public and not self.public_cidrs:
-            yield Problem(
-                ("public_cidrs",),
-                "is empty; list the ranges that may reach the public endpoint, or set "
-                "endpoint: private",
-                False,
-            )
         if self.public_cidrs and not public:
             yield Problem(
                 ("public_cidrs",),

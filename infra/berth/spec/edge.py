@@ -51,8 +51,9 @@ class CdnSpec(Section):
     Middle East and Africa; all is every location."""
     minimum_tls: Literal["1.2", "1.3"] = "1.2"
     """Minimum TLS version for clients."""
-    requests_per_ip: int = Field(default=2000, ge=10, le=2_000_000_000)
-    """Requests per IP address in 5 minutes. The firewall blocks further requests."""
+    requests_per_ip: int | None = Field(default=None, ge=10, le=2_000_000_000)
+    """Requests per IP address in 5 minutes. The firewall rejects further requests with 429.
+    Defaults to the requests of the fastest client in that time, at least 2,000."""
 
 
 class LatencyRoutingSpec(Section):

@@ -20,6 +20,7 @@ _MAY_DIFFER = [
     "api.waf.requests_per_ip",
     "budget",
     "cluster.access",
+    "cluster.private_cidrs",
     "cluster.public_cidrs",
     "data.archive_after_days",
     "data.noncurrent_version_days",

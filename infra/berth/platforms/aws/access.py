@@ -1,6 +1,8 @@
 """Access to a stack's AWS account without its Pulumi program: credentials, EKS cluster, bucket."""
 
-from collections.abc import Mapping
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from berth.errors import OperationError
@@ -8,9 +10,11 @@ from berth.platforms.aws.errors import explain_aws_errors
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.bucket_plan import data_bucket_name
+from pulumi_berth.aws_identity import AwsIdentity, get_identity, read_identity, use_identity
 from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError, require_own_bucket
 
 _TIMEOUT_SECONDS = 5
+_COMMAND = ("berth",)
 
 
 class MissingClusterError(SpecError):
@@ -37,41 +41,61 @@ def require_credentials(settings: Mapping[str, Any]) -> None:
     """
     if str(settings.get("skipCredentialsValidation", "")).lower() == "true":
         return
-    import boto3
-    from botocore.config import Config
+    use_identity(settings)
     from botocore.exceptions import BotoCoreError, ClientError
 
-    limits = Config(
-        connect_timeout=_TIMEOUT_SECONDS,
-        read_timeout=_TIMEOUT_SECONDS,
-        retries={"total_max_attempts": 1},
-    )
     region = str(settings["region"])
     try:
-        session = boto3.Session(profile_name=settings.get("profile"), region_name=region)
-        session.client("sts", config=limits).get_caller_identity()
+        get_identity().create_client(
+            "sts", region=region, config=limit_requests()
+        ).get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         raise SpecError.of(
             f"aws: AWS accepted no credentials in {region}: {' '.join(str(error).split())}. "
             "Nothing was changed. Run `aws sso login` or `aws configure`, or select a profile with "
-            "AWS_PROFILE or aws:profile. To check, run `aws sts get-caller-identity`."
+            "AWS_PROFILE or aws:profile."
         ) from error
 
 
-def build_kubeconfig(*, name: str, region: str, endpoint: str, authority: str) -> dict[str, Any]:
-    """Return a kubeconfig without credentials: the AWS CLI fetches a token for each use.
+def limit_requests() -> Any:
+    """Return botocore's configuration for requests that must end within seconds."""
+    from botocore.config import Config
 
-    https://docs.aws.amazon.com/eks/latest/userguide/create-kubeconfig.html
+    return Config(
+        connect_timeout=_TIMEOUT_SECONDS,
+        read_timeout=_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": 1},
+    )
+
+
+def build_kubeconfig(
+    *,
+    name: str,
+    region: str,
+    endpoint: str,
+    authority: str,
+    identity: AwsIdentity,
+    command: Sequence[str] = _COMMAND,
+) -> dict[str, Any]:
+    """Return a kubeconfig without credentials: a command creates a token for each use.
+
+    A token is valid for 15 minutes, and an update may take an hour, so the client must be able to
+    create the next one. A token in the kubeconfig would also be in the stack's state.
 
     Args:
         endpoint: URL of the cluster's API.
         authority: Base64-encoded certificate of the cluster's API.
+        identity: The identity of the stack, which the cluster admits.
+        command: Berth's command. Defaults to `berth` on the PATH, the same on every machine that
+            works with the stack's state.
     """
-    token = ["--region", region, "eks", "get-token", "--cluster-name", name, "--output", "json"]
+    described = identity.describe()
+    options = ["--identity", json.dumps(described, sort_keys=True)] if described else []
+    program, *arguments = command
     exec_ = {
         "apiVersion": "client.authentication.k8s.io/v1",
-        "command": "aws",
-        "args": token,
+        "command": program,
+        "args": [*arguments, "cluster-token", name, "--region", region, *options],
         "interactiveMode": "Never",
     }
     cluster = {"server": endpoint, "certificate-authority-data": authority}
@@ -89,33 +113,34 @@ def eks_access(stack: str, settings: Mapping[str, Any]) -> ClusterAccess:
     """Return access to the cluster of a deployed stack.
 
     Args:
-        settings: Settings of the AWS provider: `region` and optionally `profile`.
+        settings: Settings of the AWS provider, such as `region` and `profile`.
 
     Raises:
         MissingClusterError: If the cluster does not exist.
         SpecError: If AWS does not respond, or rejects the request.
     """
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    limits = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS)
     region, name = str(settings["region"]), stack_prefix(stack)
+    identity = read_identity(settings)
     try:
-        session = boto3.Session(profile_name=settings.get("profile"), region_name=region)
-        cluster = session.client("eks", config=limits).describe_cluster(name=name)["cluster"]
+        client = identity.create_client("eks", region=region, config=limit_requests())
+        cluster = client.describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
         is_missing = "ResourceNotFoundException" in str(error)
         raise (MissingClusterError if is_missing else SpecError).of(
             f"aws: could not find the EKS cluster {name} in {region}: {error}. Check that the "
             f"stack is deployed (`berth status -s {stack}`) and that the credentials belong to its "
-            "account (`aws sts get-caller-identity`)."
+            f"account (`berth preflight -s {stack}`)."
         ) from error
     content = build_kubeconfig(
         name=name,
         region=region,
         endpoint=cluster["endpoint"],
         authority=cluster["certificateAuthority"]["data"],
+        identity=identity,
+        # This process may have been started without its environment's programs on the PATH.
+        command=(sys.executable, "-m", "berth"),
     )
     return ClusterAccess(kubeconfig=None, context=None, content=content)
 
@@ -159,14 +184,11 @@ def open_own_dataset(spec: HostingSpec, stack: str, path: str) -> BucketDataset:
     Raises:
         OperationError: If the bucket does not exist or AWS rejects the request.
     """
-    import boto3
-
+    use_identity(spec.aws)
+    region = str(spec.aws["region"])
     with explain_aws_errors("docs/how-to/use-reference-data.md"):
-        session = boto3.Session(
-            profile_name=spec.aws.get("profile"), region_name=str(spec.aws["region"])
-        )
-        account = session.client("sts").get_caller_identity()["Account"]
-        region = session.region_name
+        client = get_identity().create_client("sts", region=region)
+        account = client.get_caller_identity()["Account"]
     try:
         bucket = own_bucket(stack, account, region)
     except BucketError as error:

@@ -15,7 +15,7 @@ from pulumi_berth.aws.logs import LogSettings
 
 # EKS accepts no control plane subnets in these zones:
 # https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html
-_ZONES_WITHOUT_EKS = ["use1-az3", "usw1-az2", "cac1-az3"]
+ZONES_WITHOUT_EKS = ["use1-az3", "usw1-az2", "cac1-az3"]
 _SECRET_SETTINGS = ("accessKey", "secretKey", "token")
 
 
@@ -69,7 +69,7 @@ def look_up_account(spec: HostingSpec, stack: str) -> AwsAccount:
     opts = pulumi.InvokeOptions(provider=provider)
     zones = aws.get_availability_zones(
         state="available",
-        exclude_zone_ids=_ZONES_WITHOUT_EKS,
+        exclude_zone_ids=ZONES_WITHOUT_EKS,
         filters=[
             aws.GetAvailabilityZonesFilterArgs(name="opt-in-status", values=["opt-in-not-required"])
         ],

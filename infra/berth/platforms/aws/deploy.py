@@ -36,6 +36,7 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
+from pulumi_berth.aws_identity import AwsIdentity, read_identity, use_identity
 from pulumi_berth.images.third_party import get_autoscaler_image
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
@@ -43,10 +44,13 @@ from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
 
 # Node port of the in-cluster gateway if the specification sets none.
 _DEFAULT_NODE_PORT = 30080
+# More invalid keys than an address can send in the longest window.
+_NEVER = 1_000_000_000
 
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Declare the stack: keys, network, nodes, data, images, cluster contents, API, sites."""
+    use_identity(spec.aws)
     account = look_up_account(spec, stack)
     keys = create_keys(spec, account)
     network = create_network(spec, account, keys)
@@ -107,7 +111,7 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
         return Provider(
             "kubernetes", kubeconfig=access.kubeconfig, context=access.context, opts=ready
         )
-    content = _kubeconfig(nodes.cluster, account)
+    content = _kubeconfig(nodes.cluster, account, read_identity(spec.aws))
     # A new EKS cluster has no Gateway API definitions, and everything else in it needs them.
     definitions = GatewayCrds(
         "definitions",
@@ -127,12 +131,16 @@ def _own_access(spec: HostingSpec, root: Path) -> ClusterAccess | None:
     return get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
 
 
-def _kubeconfig(cluster: Cluster, account: AwsAccount) -> pulumi.Output[str]:
+def _kubeconfig(cluster: Cluster, account: AwsAccount, identity: AwsIdentity) -> pulumi.Output[str]:
     return pulumi.Output.all(
         name=cluster.cluster_name,
         endpoint=cluster.endpoint,
         authority=cluster.certificate_authority,
-    ).apply(lambda known: json.dumps(build_kubeconfig(region=account.region, **known)))
+    ).apply(
+        lambda known: json.dumps(
+            build_kubeconfig(region=account.region, identity=identity, **known)
+        )
+    )
 
 
 def _endpoint(
@@ -146,10 +154,19 @@ def _endpoint(
 
 
 def _through_nodes(spec: HostingSpec) -> HostingSpec:
-    """Return the specification with the gateway on a fixed port of every node."""
+    """Return the specification with the gateway on a fixed port of every node.
+
+    There, all requests come from the load balancer's addresses, so the gateway must not block one
+    of them for a client that sends invalid keys. API Gateway rejects such requests, and the
+    firewall limits their address.
+    """
     known = spec.kubernetes.service.model_copy(update={"node_port": _node_port(spec)})
+    blocking = spec.gateway.blocking.model_copy(update={"invalid_keys": _NEVER})
     return spec.model_copy(
-        update={"kubernetes": spec.kubernetes.model_copy(update={"service": known})}
+        update={
+            "kubernetes": spec.kubernetes.model_copy(update={"service": known}),
+            "gateway": spec.gateway.model_copy(update={"blocking": blocking}),
+        }
     )
 
 

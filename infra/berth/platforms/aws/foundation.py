@@ -7,7 +7,7 @@ import pulumi
 
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.account import AwsAccount
-from berth.spec import HostingSpec
+from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.agent_settings import build_agent_settings
 from pulumi_berth.aws.alarm_topic import alarm_key_statements
 from pulumi_berth.aws.cluster import Access, AccessLevel, Cluster, ClusterArgs, SupportPolicy
@@ -149,6 +149,22 @@ def create_network(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Networ
     )
 
 
+def _public_cidrs(spec: HostingSpec) -> list[str]:
+    """Return the ranges that the public endpoint admits.
+
+    Raises:
+        SpecError: If there are none in an update, which `berth up` never starts.
+    """
+    is_missing = spec.cluster.endpoint == "public_and_private" and not spec.cluster.public_cidrs
+    is_emulated = spec.kubernetes.kubeconfig is not None
+    if is_missing and not is_emulated and not pulumi.runtime.is_dry_run():
+        raise SpecError.of(
+            "berth:cluster.public_cidrs: is empty; run `berth preflight`, which records the "
+            "address of this machine, or list the ranges that may reach the cluster's API"
+        )
+    return list(spec.cluster.public_cidrs)
+
+
 def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Network) -> Nodes:
     """Create the control plane, the add-ons that nodes need, the node pools, and other add-ons."""
     cluster_name = stack_prefix(account.stack)
@@ -161,7 +177,8 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
             support=SupportPolicy(spec.cluster.support),
             subnet_ids=network.private_subnet_ids,
             service_cidr=spec.cluster.service_cidr,
-            public_cidrs=list(spec.cluster.public_cidrs),
+            public_cidrs=_public_cidrs(spec),
+            private_cidrs=list(spec.cluster.private_cidrs),
             secrets_key=keys.cluster.arn,
             logs=logs,
             access={

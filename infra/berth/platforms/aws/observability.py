@@ -12,7 +12,7 @@ from pulumi_berth.aws.access_log_plan import MAX_MODELS
 from pulumi_berth.aws.alarm_plan import AlarmThresholds
 from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs
 from pulumi_berth.aws.api_gateway import ApiGateway
-from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
+from pulumi_berth.aws.budget import BudgetScope, MonthlyBudget, MonthlyBudgetArgs
 from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer
 from pulumi_berth.aws.metrics import Compute, MonitoredModel
 from pulumi_berth.aws.observability import Observability, ObservabilityArgs
@@ -69,6 +69,7 @@ def create_observability(
                 monthly_usd=spec.budget.monthly_usd,
                 alert_percents=list(spec.budget.alert_percents),
                 emails=list(spec.budget.notify),
+                scope=BudgetScope(spec.budget.scope),
             ),
             account.options(),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from berth.platforms.aws.rules import RULES, check_document, check_spec
 from berth.platforms.kubernetes import platform as kubernetes
 from berth.platforms.platform import Platform
+from berth.platforms.preflight import Finding
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 
@@ -25,6 +26,24 @@ def _require_target(spec: HostingSpec, root: Path) -> None:
     require_credentials(spec.aws)
     if spec.kubernetes.kubeconfig is not None:
         require_cluster(kubernetes.get_access(spec, root))
+
+
+def _complete_configuration(context: StackContext) -> list[str]:
+    from berth.platforms.aws.caller_address import record_caller_address
+
+    return record_caller_address(context)
+
+
+def _run_preflight(context: StackContext) -> list[Finding]:
+    from berth.platforms.aws.preflight import run_checks
+
+    return run_checks(context)
+
+
+def _require_access(context: StackContext) -> None:
+    from berth.platforms.aws.preflight import require_access
+
+    require_access(context)
 
 
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
@@ -126,7 +145,10 @@ PLATFORM = Platform(
     rules=RULES,
     check_document=check_document,
     check_spec=check_spec,
+    complete_configuration=_complete_configuration,
+    preflight=_run_preflight,
     require_target=_require_target,
+    require_access=_require_access,
     check_ownership=kubernetes.check_ownership,
     deploy=_deploy,
     observe=_observe,

@@ -1,5 +1,6 @@
 """The public API of an aws stack: load balancer, firewall, API Gateway, edge endpoint."""
 
+import math
 from collections.abc import Mapping
 
 import pulumi
@@ -22,6 +23,10 @@ from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer, Intern
 from pulumi_berth.aws.logs import ApiGatewayLogs
 from pulumi_berth.aws.network import Network
 from pulumi_berth.aws.web_acl import RuleMode, WebAcl, WebAclArgs, WebAclScope
+from pulumi_berth.aws.web_acl_plan import RATE_WINDOW_SECONDS
+
+# Requests of an address in 5 minutes that no stack limits by default.
+_LEAST_REQUESTS_PER_IP = 2000
 
 
 def create_load_balancer(
@@ -70,7 +75,8 @@ def create_api(
             scope=WebAclScope.REGIONAL,
             rule_groups=list(spec.api.waf.managed_rule_groups),
             mode=RuleMode(spec.api.waf.mode),
-            requests_per_ip=spec.api.waf.requests_per_ip,
+            requests_per_ip=get_requests_per_ip(spec, spec.api.waf.requests_per_ip),
+            max_body_bytes=spec.gateway.max_body_bytes,
             logs=logs,
             origin_secret=origin_secret,
         ),
@@ -122,7 +128,8 @@ def create_edge(
             scope=WebAclScope.CLOUDFRONT,
             rule_groups=list(spec.api.waf.managed_rule_groups),
             mode=RuleMode(spec.api.waf.mode),
-            requests_per_ip=cdn.requests_per_ip,
+            requests_per_ip=get_requests_per_ip(spec, cdn.requests_per_ip),
+            max_body_bytes=spec.gateway.max_body_bytes,
             logs=account.log_settings(spec.observability.log_days, key.arn),
         ),
         account.options(),
@@ -139,6 +146,24 @@ def create_edge(
             host=None if cdn.domain is None else account.host_name(cdn.domain),
         ),
         account.options(),
+    )
+
+
+def get_requests_per_ip(spec: HostingSpec, requests: int | None) -> int:
+    """Return the allowance of an address in the time window of the firewall.
+
+    Args:
+        requests: The specification's value. By default, a client with one address can use its whole
+            rate limit.
+    """
+    if requests is not None:
+        return requests
+    return max(
+        _LEAST_REQUESTS_PER_IP,
+        *(
+            math.ceil(client.rate_per_second * RATE_WINDOW_SECONDS) + client.burst
+            for client in spec.gateway.clients.values()
+        ),
     )
 
 

@@ -4,9 +4,10 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from berth.spec.aws import NetworkSpec
+from berth.spec.aws import ApiSpec, NetworkSpec
 from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.document import Document
+from berth.spec.edge import EdgeSpec
 from berth.spec.errors import Path, Problem
 from berth.spec.gateway import GatewaySpec
 from berth.spec.hosting import HostingSpec
@@ -19,6 +20,17 @@ _API_GATEWAY_SECONDS = 29
 _API_GATEWAY_BYTES = 10 * 1024 * 1024
 _API_GATEWAY_RATE = 10_000
 _API_GATEWAY_BURST = 5_000
+
+_PROFILE = "use aws:profile, or the variables of the AWS SDKs such as AWS_ACCESS_KEY_ID"
+_PROVIDER_ONLY = {
+    "accessKey": _PROFILE,
+    "secretKey": _PROFILE,
+    "token": _PROFILE,
+    "assumeRoleWithWebIdentity": "set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE",
+    "sharedConfigFiles": "set AWS_CONFIG_FILE",
+    "sharedCredentialsFiles": "set AWS_SHARED_CREDENTIALS_FILE",
+}
+"""Settings of the AWS provider that set its credentials, and what all clients can use instead."""
 
 _STACK_NAME = re.compile(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]{2,10}){1,2}-[1-9]")
@@ -159,7 +171,62 @@ def _service_addresses(network: NetworkSpec, cluster: ClusterSpec) -> Iterator[P
         )
 
 
+def _limit_per_address(api: ApiSpec, edge: EdgeSpec) -> Iterator[Problem]:
+    """On aws `api.waf.requests_per_ip` is not set behind CloudFront, whose addresses all clients
+    share. `edge.cdn.requests_per_ip` limits the clients."""
+    latency = edge.latency_routing
+    is_behind_edge = edge.cdn is not None or (latency is not None and latency.cdn_stack is not None)
+    if is_behind_edge and api.waf.requests_per_ip is not None:
+        yield Problem(
+            ("api", "waf", "requests_per_ip"),
+            "would limit all clients together, because their requests come from CloudFront; remove "
+            "it, and set edge.cdn.requests_per_ip in the stack that has edge.cdn",
+        )
+
+
+def _rate_of_all_clients(api: ApiSpec, gateway: GatewaySpec) -> Iterator[Problem]:
+    """On aws no client's rate limit or burst exceeds `api.rate_limit`, the limit for all clients
+    together."""
+    for name, client in gateway.clients.items():
+        for field in ("rate_per_second", "burst"):
+            of_all, of_client = getattr(api.rate_limit, field), getattr(client, field)
+            if of_client > of_all:
+                yield Problem(
+                    ("gateway", "clients", name, field),
+                    f"exceeds api.rate_limit.{field} ({of_all:g}), the limit for all clients "
+                    "together; raise that limit, or lower this one",
+                )
+
+
+def _keys_of_regions(edge: EdgeSpec, gateway: GatewaySpec) -> Iterator[Problem]:
+    """On aws each client's keys are configured where `edge.latency_routing` is. Otherwise each
+    Region generates its own keys, and a client's key is unknown in the next Region."""
+    if edge.latency_routing is None:
+        return
+    for name, client in gateway.clients.items():
+        path = ("gateway", "clients", name)
+        missing: list[Path] = []
+        if client.keys is None and client.key is None:
+            missing = [(*path, "key")]
+        elif client.keys is not None:
+            missing = [
+                (*path, "keys", key, "key") for key, entry in client.keys.items() if not entry.key
+            ]
+        for place in missing:
+            key = ".".join(str(step) for step in place)
+            yield Problem(
+                place,
+                "is missing, but edge.latency_routing serves the client from several Regions, and "
+                "each would generate its own key; set the same key in the stack of each Region "
+                f"with `pulumi config set --secret --path 'berth:{key}'`",
+                False,
+            )
+
+
 RULES = (
+    _keys_of_regions,
+    _limit_per_address,
+    _rate_of_all_clients,
     _registry_url,
     _no_parent_gateway,
     _other_accounts_registry,
@@ -196,7 +263,23 @@ def check_document(document: Document) -> Iterator[Problem]:
 def check_spec(document: Document, spec: HostingSpec) -> Iterator[Problem]:
     """Check the length of AWS names and the regions of replicas."""
     yield from _check_role_names(document, spec)
+    yield from _check_identity(spec)
     yield from _check_replica_regions(document, spec)
+
+
+def _check_identity(spec: HostingSpec) -> Iterator[Problem]:
+    """Credentials that only the provider can use would leave the cluster's token and the registry
+    with another identity. Emulated AWS has neither."""
+    if spec.kubernetes.kubeconfig is not None:
+        return
+    for setting, remedy in _PROVIDER_ONLY.items():
+        if setting in spec.aws:
+            yield Problem(
+                ("platform",),
+                f"cannot be used with aws:{setting}, which the cluster's token and the registry "
+                f"login do not have; remove it and {remedy}",
+                False,
+            )
 
 
 def _check_role_names(document: Document, spec: HostingSpec) -> Iterator[Problem]:

@@ -1,0 +1,321 @@
+"""The single checks of `berth preflight` on AWS. Each only reads, and yields what it finds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from berth.platforms.aws import reach
+from berth.platforms.aws.access import limit_requests
+from berth.platforms.aws.account import ZONES_WITHOUT_EKS
+from berth.platforms.aws.errors import get_code
+from berth.platforms.aws.permissions import ACTIONS, find_denied, find_principal
+from berth.platforms.aws.quotas import find_shortages, read_quotas
+from berth.platforms.preflight import Finding, Status
+from berth.platforms.stack_context import StackContext
+from berth.spec import DomainSpec, HostingSpec
+from pulumi_berth.aws.budget import STACK_TAG
+from pulumi_berth.aws_identity import AwsIdentity
+
+_MISSING_ROLE = "NoSuchEntity"
+_BILLING_REGION = "us-east-1"
+# Names that never exist: https://www.rfc-editor.org/rfc/rfc2606
+_RESERVED = ("example", "invalid", "localhost", "test")
+_RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What the checks look at: a stack, and clients of its account.
+
+    Attributes:
+        context: The stack.
+        identity: The stack's AWS identity.
+        cluster: The deployed cluster as EKS describes it, or None before the first update.
+    """
+
+    context: StackContext
+    identity: AwsIdentity
+    cluster: Mapping[str, Any] | None = None
+
+    @property
+    def spec(self) -> HostingSpec:
+        """The stack's specification."""
+        return self.context.spec
+
+    @property
+    def region(self) -> str:
+        """The stack's Region."""
+        return str(self.spec.aws["region"])
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a client whose requests end within seconds."""
+        return self.identity.create_client(
+            service, region=region or self.region, config=limit_requests()
+        )
+
+
+Check = Callable[[Subject], Iterable[Finding]]
+
+
+def check_permissions(subject: Subject) -> Iterator[Finding]:
+    """Simulate the policies of the caller for the actions of an update."""
+    check, iam = "permissions", subject.client("iam")
+    caller = subject.client("sts").get_caller_identity()["Arn"]
+    principal = find_principal(caller, iam)
+    if principal is None:
+        detail = f"{caller} has no policies that IAM can simulate."
+        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
+        return
+    if denied := find_denied(principal, iam):
+        fix = f"Allow {principal} these actions, or use a role that has them."
+        detail = f"{len(denied)} of {len(ACTIONS)} actions are denied: {', '.join(denied)}."
+        yield Finding(check=check, status=Status.FAILED, detail=detail, fix=fix)
+        return
+    detail = (
+        f"The policies of {principal} allow {len(ACTIONS)} actions of an update. Conditions and "
+        "policies of the organization are not simulated."
+    )
+    yield Finding(check=check, status=Status.PASSED, detail=detail)
+
+
+def check_quotas(subject: Subject) -> Iterator[Finding]:
+    """Compare the account's quotas with what the stack needs."""
+    quotas = read_quotas()
+    client = subject.client("service-quotas")
+    values: dict[str, float] = {}
+    unread: list[str] = []
+    for key, quota in quotas.items():
+        if quota.code is None:
+            continue
+        try:
+            response = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
+            values[key] = float(response["Quota"]["Value"])
+        except (BotoCoreError, ClientError, KeyError):
+            unread.append(quota.name)
+    used = {} if subject.cluster is not None else _count_used(subject)
+    blocking = Status.FAILED if subject.cluster is None else Status.WARNING
+    shortages = [
+        one
+        for one in find_shortages(subject.spec, values=values, used=used)
+        if one.quota.code is None or one.quota.key in values
+    ]
+    for one in shortages:
+        status = blocking if one.is_blocking else Status.WARNING
+        yield Finding(check="quotas", status=status, detail=one.describe(subject.region))
+    if values and not shortages:
+        detail = f"{len(values)} quotas of the account are large enough."
+        yield Finding(check="quotas", status=Status.PASSED, detail=detail)
+    if unread:
+        detail = f"The account did not tell {len(unread)} quotas: {'; '.join(unread)}."
+        yield Finding(check="quotas", status=Status.NOT_CHECKED, detail=detail)
+
+
+def _count_used(subject: Subject) -> dict[str, float]:
+    """Return how much of the scarcest quotas other stacks in the account use."""
+    ec2 = subject.client("ec2")
+    return {
+        "elastic_ips": len(ec2.describe_addresses()["Addresses"]),
+        "vpcs": len(ec2.describe_vpcs()["Vpcs"]),
+        "eks_clusters": len(subject.client("eks").list_clusters()["clusters"]),
+    }
+
+
+def check_zones(subject: Subject) -> Iterator[Finding]:
+    """Compare the Availability Zones and the instance types in them with the stack's."""
+    ec2, count = subject.client("ec2"), subject.spec.network.availability_zones
+    found = ec2.describe_availability_zones(
+        Filters=[
+            {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
+            {"Name": "state", "Values": ["available"]},
+        ]
+    )["AvailabilityZones"]
+    zones = sorted(one["ZoneName"] for one in found if one.get("ZoneId") not in ZONES_WITHOUT_EKS)
+    if len(zones) < count:
+        detail = f"{subject.region} has {len(zones)} zones for this account, not {count}."
+        fix = f"Set network.availability_zones to {len(zones)}."
+        yield Finding(check="zones", status=Status.FAILED, detail=detail, fix=fix)
+    else:
+        detail = f"{subject.region} has {', '.join(zones[:count])}."
+        yield Finding(check="zones", status=Status.PASSED, detail=detail)
+    yield from _check_types(subject.spec, ec2, zones[:count])
+
+
+def _check_types(spec: HostingSpec, ec2: Any, zones: list[str]) -> Iterator[Finding]:
+    types = sorted({name for pool in spec.node_pools.values() for name in pool.instance_types})
+    offered: dict[str, set[str]] = {}
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": types}]
+    )
+    for page in pages:
+        for one in page["InstanceTypeOfferings"]:
+            offered.setdefault(one["InstanceType"], set()).add(one["Location"])
+    has_problem = False
+    for name, pool in spec.node_pools.items():
+        for zone in zones:
+            present = [one for one in pool.instance_types if zone in offered.get(one, ())]
+            missing = [one for one in pool.instance_types if one not in present]
+            if missing:
+                has_problem = True
+                yield Finding(
+                    check="instance-types",
+                    status=Status.WARNING if present else Status.FAILED,
+                    detail=f"{zone} does not offer {', '.join(missing)} of pool {name}.",
+                    fix=f"Add a type to node_pools.{name}.instance_types that it offers, or change "
+                    "network.availability_zones.",
+                )
+    if not has_problem:
+        detail = f"Every zone offers {', '.join(types)}."
+        yield Finding(check="instance-types", status=Status.PASSED, detail=detail)
+
+
+def check_roles(subject: Subject) -> Iterator[Finding]:
+    """Check that the roles of access entries exist: EKS refuses others."""
+    iam, access = subject.client("iam"), subject.spec.cluster.access
+    for name, entry in access.items():
+        try:
+            iam.get_role(RoleName=entry.role.rpartition("/")[2])
+        except ClientError as error:
+            if get_code(error) != _MISSING_ROLE:
+                raise
+            fix = f"Create the role, or remove cluster.access.{name}."
+            detail = f"The account has no IAM role {entry.role}, which cluster.access.{name} names."
+            yield Finding(check="roles", status=Status.FAILED, detail=detail, fix=fix)
+        else:
+            detail = f"Role {entry.role} of cluster.access.{name} exists."
+            yield Finding(check="roles", status=Status.PASSED, detail=detail)
+    if not access:
+        detail = "cluster.access is empty: only the identity that creates the cluster can use it."
+        fix = "Add IAM roles to let other people use kubectl."
+        yield Finding(check="roles", status=Status.OPTIONAL, detail=detail, fix=fix)
+
+
+def find_domains(spec: HostingSpec) -> dict[str, DomainSpec]:
+    """Return the configured host names, by their key in the specification."""
+    cdn, latency = spec.edge.cdn, spec.edge.latency_routing
+    domains = {
+        "api.domain": spec.api.domain,
+        "edge.cdn.domain": None if cdn is None else cdn.domain,
+        "edge.latency_routing.domain": None if latency is None else latency.domain,
+    }
+    return {key: domain for key, domain in domains.items() if domain is not None}
+
+
+def check_hosted_zones(subject: Subject) -> Iterator[Finding]:
+    """Check that the account has the public hosted zone of each host name."""
+    domains = find_domains(subject.spec)
+    for key, domain in domains.items():
+        if _has_public_zone(subject.client("route53"), domain.zone):
+            detail = f"The account has the public hosted zone {domain.zone} of {key}."
+            yield Finding(check="hosted-zones", status=Status.PASSED, detail=detail)
+            continue
+        detail = f"The account has no public hosted zone {domain.zone}, which {key} names."
+        fix = f"Create the zone in Route 53, or remove {key}."
+        yield Finding(check="hosted-zones", status=Status.FAILED, detail=detail, fix=fix)
+    if not domains:
+        detail = "No host name is configured: clients use a name that AWS generates."
+        fix = "Set edge.cdn.domain (or api.domain) for a name of your own."
+        yield Finding(check="hosted-zones", status=Status.OPTIONAL, detail=detail, fix=fix)
+
+
+def _has_public_zone(route53: Any, name: str) -> bool:
+    zones = route53.list_hosted_zones_by_name(DNSName=name)["HostedZones"]
+    return any(
+        zone["Name"] == f"{name}." and not zone.get("Config", {}).get("PrivateZone")
+        for zone in zones
+    )
+
+
+def check_recipients(subject: Subject) -> Iterator[Finding]:
+    """Check the addresses that receive alarms and budget alerts."""
+    spec, budget = subject.spec, subject.spec.budget
+    lists = {"observability.notify": list(spec.observability.notify)}
+    if budget is not None:
+        lists["budget.notify"] = list(budget.notify)
+    for key, addresses in lists.items():
+        if reserved := [one for one in addresses if is_reserved(one)]:
+            detail = f"{key} has {', '.join(reserved)}, a name that does not exist."
+            fix = "Replace it with an address that receives mail."
+            yield Finding(check="recipients", status=Status.FAILED, detail=detail, fix=fix)
+        elif addresses:
+            detail = f"{key}: {', '.join(addresses)}."
+            yield Finding(check="recipients", status=Status.PASSED, detail=detail)
+        else:
+            what = "budget alerts" if key.startswith("budget") else "alarms"
+            detail = f"{key} is empty: nobody receives {what} by mail."
+            fix = f"Add e-mail addresses to {key}."
+            yield Finding(check="recipients", status=Status.OPTIONAL, detail=detail, fix=fix)
+
+
+def is_reserved(address: str) -> bool:
+    """Return whether an e-mail address is in a domain that is reserved for documentation."""
+    domain = address.rpartition("@")[2].lower()
+    is_example = any(domain == one or domain.endswith(f".{one}") for one in _RESERVED_DOMAINS)
+    return is_example or domain.rpartition(".")[2] in _RESERVED
+
+
+def check_budget(subject: Subject) -> Iterator[Finding]:
+    """Check that the tag by which a budget counts cost is activated."""
+    budget = subject.spec.budget
+    if budget is None or budget.scope != "stack":
+        return
+    check = "budget"
+    tags = subject.client("ce", _BILLING_REGION).list_cost_allocation_tags(TagKeys=[STACK_TAG])
+    if any(one["Status"] == "Active" for one in tags["CostAllocationTags"]):
+        detail = f"The tag {STACK_TAG} is activated for cost allocation."
+        yield Finding(check=check, status=Status.PASSED, detail=detail)
+        return
+    yield Finding(
+        check=check,
+        status=Status.WARNING,
+        detail=f"Tag {STACK_TAG} is not activated for cost allocation: the budget counts 0 USD.",
+        fix="A day after the first 'up', run 'aws ce update-cost-allocation-tags-status "
+        f"--cost-allocation-tags-status TagKey={STACK_TAG},Status=Active' in the account that "
+        "pays, or set budget.scope: account.",
+    )
+
+
+def check_access(subject: Subject) -> Iterator[Finding]:
+    """Check that this machine reaches the cluster's API; see `berth.platforms.aws.reach`."""
+    check, spec = "cluster-access", subject.spec
+    if spec.kubernetes.kubeconfig is not None:
+        detail = "kubernetes.kubeconfig names another cluster."
+        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
+        return
+    if reach.has_proxy():
+        detail = "HTTPS_PROXY is set: the cluster sees the address of the proxy."
+        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
+        return
+    endpoint = None if subject.cluster is None else reach.read_endpoint(subject.cluster)
+    if endpoint is not None and reach.accepts_connections(endpoint.host):
+        detail = f"{endpoint.host} accepts connections from this machine."
+        yield Finding(check=check, status=Status.PASSED, detail=detail)
+        return
+    caller = reach.find_caller(spec)
+    problem = reach.explain_unreachable(spec, caller, endpoint)
+    if problem is not None:
+        yield Finding(check=check, status=Status.FAILED, detail=problem)
+    elif endpoint is not None:
+        detail = f"{endpoint.host} does not accept connections, although it admits this machine."
+        fix = "Check routes and firewalls between this machine and the VPC."
+        yield Finding(check=check, status=Status.FAILED, detail=detail, fix=fix)
+    elif caller.public is None:
+        detail = f"{reach.ADDRESS_URL} did not return the address of this machine."
+        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
+    else:
+        detail = f"The public endpoint will admit {caller.public}, the address of this machine."
+        yield Finding(check=check, status=Status.PASSED, detail=detail)
+
+
+CHECKS: dict[str, Check] = {
+    "permissions": check_permissions,
+    "quotas": check_quotas,
+    "zones": check_zones,
+    "roles": check_roles,
+    "hosted-zones": check_hosted_zones,
+    "recipients": check_recipients,
+    "budget": check_budget,
+    "cluster-access": check_access,
+}
+"""Checks by name. They run at the same time."""
