@@ -18,7 +18,8 @@ from tests.repository import REPOSITORY
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_listed_help_is_that_of_the_command(name: str) -> None:
-    command = getattr(import_module(f"berth.cli.{name}"), name)
+    module = name.replace("-", "_")
+    command = getattr(import_module(f"berth.cli.{module}"), module)
     assert isinstance(command, click.Command)
     sentence = (command.help or "").split(".")[0]
     assert COMMANDS[name].rstrip(".").split(".")[0].split(",")[0][:20] in sentence

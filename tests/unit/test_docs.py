@@ -89,7 +89,7 @@ def test_commands_and_options_in_console_blocks_exist(page: Path) -> None:
 
 def test_command_reference_lists_every_command_and_option() -> None:
     text = (DOCS / "reference/command-line.md").read_text()
-    sections = dict(re.findall(r"^### (berth [a-z ]+)\n(.*?)(?=^### |^## |\Z)", text, re.M | re.S))
+    sections = dict(re.findall(r"^### (berth [a-z -]+)\n(.*?)(?=^### |^## |\Z)", text, re.M | re.S))
     common = text.partition("## Commands")[0]
     for name, command in _commands():
         assert name in sections, f"the reference has no section for {name}"

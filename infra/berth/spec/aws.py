@@ -168,9 +168,9 @@ class BudgetSpec(Section):
     monthly_usd: float = Field(gt=0, le=100_000_000)
     """US dollars per calendar month."""
     scope: Literal["account", "stack"] = "account"
-    """Cost that counts: that of the whole account, or of resources with the tag `berth:stack` of
-    this stack. AWS counts no cost by tag before the account that pays has activated the tag for
-    cost allocation, at the earliest a day after the first `up`."""
+    """Cost that counts: that of the whole account, or of resources with Berth's own tag of this
+    stack. AWS counts no cost by tag before the account that pays has activated the tag for cost
+    allocation, at the earliest a day after the first `up`."""
     alert_percents: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
         default=[50, 80, 100], min_length=1, max_length=5
     )

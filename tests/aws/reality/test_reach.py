@@ -85,6 +85,29 @@ def test_recorded_address_changes_only_its_line(stack: str) -> None:
     assert changed == ["-    public_cidrs: []", f"+    public_cidrs: [{_HOME}/32]"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "endpoint: x\n    public_cidrs:   []  # mine",
+            "endpoint: x\n    public_cidrs: [C]  # mine",
+        ),
+        ("endpoint: x\n    public_cidrs: null", "endpoint: x\n    public_cidrs: [C]"),
+        ("endpoint: x\n    access: {}", "endpoint: x\n    public_cidrs: [C]\n    access: {}"),
+    ],
+)
+def test_entry_is_replaced_or_added(before: str, after: str) -> None:
+    file = "config:\n  berth:cluster:\n    {}\n  other: null\n"
+    cidr = f"{_HOME}/32"
+    assert add_range(file.format(before), cidr) == file.format(after.replace("C", cidr))
+
+
+def test_section_on_one_line_keeps_its_values() -> None:
+    text = "config:\n  berth:cluster: {endpoint: public_and_private, public_cidrs: []}\n"
+    assert "endpoint: public_and_private" in add_range(text, f"{_HOME}/32")
+    assert f"{_HOME}/32" in add_range(text, f"{_HOME}/32")
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> StackContext:
     path = tmp_path / "Pulumi.dev.yaml"

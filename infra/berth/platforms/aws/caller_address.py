@@ -5,9 +5,10 @@ would otherwise show a change, and an update from there would lock the first mac
 """
 
 import io
+import re
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 
 from berth.platforms.aws.reach import ADDRESS_URL, find_public_address
 from berth.platforms.stack_context import StackContext
@@ -15,6 +16,7 @@ from berth.spec import SpecError
 from pulumi_berth.files import replace_atomically
 
 _KEY = "berth:cluster.public_cidrs"
+_EMPTY_ENTRY = re.compile(r"\s*public_cidrs:\s*(\[\s*\]|null|~)?(?P<rest>\s*(#.*)?\n?)")
 
 
 def record_caller_address(context: StackContext) -> list[str]:
@@ -49,18 +51,41 @@ def record_caller_address(context: StackContext) -> list[str]:
 
 
 def add_range(text: str, cidr: str) -> str:
-    """Return the configuration file's text with the range in `cluster.public_cidrs`."""
+    """Return the configuration file's text with the only range of `cluster.public_cidrs`.
+
+    All other lines stay as they are, unless the section is written on one line.
+    """
+    document = YAML().load(text)
+    cluster = document["config"]["berth:cluster"]
+    lines = text.splitlines(keepends=True)
+    name = "public_cidrs" if "public_cidrs" in cluster else "endpoint"
+    number, indent = cluster.lc.key(name)
+    entry = f"{' ' * indent}public_cidrs: [{cidr}]"
+    if name == "endpoint":
+        lines.insert(number + 1, f"{entry}\n")
+    elif match := _EMPTY_ENTRY.fullmatch(lines[number]):
+        lines[number] = f"{entry}{match['rest']}"
+    changed = "".join(lines)
+    if _read_ranges(changed) == [cidr]:
+        return changed
+    return _write_again(text, cidr)
+
+
+def _read_ranges(text: str) -> object:
+    """Return the ranges in the text, or None if it is not YAML."""
+    try:
+        return YAML(typ="safe").load(text)["config"]["berth:cluster"].get("public_cidrs")
+    except YAMLError:
+        return None
+
+
+def _write_again(text: str, cidr: str) -> str:
+    """Return the whole text in YAML's own form: comments stay, spaces may change."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1_000_000  # Never wrap a line.
     document = yaml.load(text)
-    cluster = document["config"].setdefault("berth:cluster", CommentedMap())
-    ranges = cluster.get("public_cidrs")
-    if not ranges:
-        ranges = CommentedSeq()
-        ranges.fa.set_flow_style()
-    ranges.append(cidr)
-    cluster["public_cidrs"] = ranges
+    document["config"]["berth:cluster"]["public_cidrs"] = [cidr]
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
