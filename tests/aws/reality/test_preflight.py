@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from click.testing import CliRunner
 from moto import mock_aws
 
@@ -56,7 +57,9 @@ def _context(tmp_path: Path, changes: dict[Any, Any] | None = None) -> StackCont
 
 
 def _run(check: str, context: StackContext, cluster: dict[str, Any] | None = None) -> list[Finding]:
-    subject = Subject(context=context, identity=AwsIdentity(), cluster=cluster)
+    subject = Subject(
+        context=context, identity=AwsIdentity(), cluster=cluster, is_new=cluster is None
+    )
     return list(CHECKS[check](subject))
 
 
@@ -250,6 +253,14 @@ def test_deployed_cluster_is_reached_by_a_connection(
     assert (finding.status, "routes and firewalls" in finding.fix) == (Status.FAILED, True)
 
 
+def test_cluster_that_eks_does_not_tell_is_not_checked(tmp_path: Path) -> None:
+    private = {"cluster.endpoint": "private", "cluster.public_cidrs": []}
+    context = _context(tmp_path, private)
+    subject = Subject(context=context, identity=AwsIdentity())
+    assert [one.status for one in CHECKS["cluster-access"](subject)] == [Status.NOT_CHECKED]
+    assert _run("cluster-access", context)[0].status is Status.FAILED
+
+
 def test_proxy_hides_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert _run("cluster-access", _context(tmp_path))[0].status is Status.NOT_CHECKED
@@ -259,7 +270,7 @@ def _refuse_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reject the simulation of policies, as the server of the emulator does."""
 
     def simulate(**_: object) -> None:
-        raise ClientError({"Error": {"Code": "NotImplemented"}}, "SimulatePrincipalPolicy")
+        raise ResponseParserError("Unable to parse response: not XML")
 
     _replace(monkeypatch, iam=SimpleNamespace(simulate_principal_policy=simulate), sts=_sts(_USER))
 

@@ -7,13 +7,19 @@ let the caller read, or an emulator does not have, is reported as not checked.
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from dataclasses import replace
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.errors import get_code
-from berth.platforms.aws.preflight_checks import CHECKS, Check, Subject, check_access
+from berth.platforms.aws.preflight_checks import (
+    CHECKS,
+    REQUEST_ERRORS,
+    Check,
+    Subject,
+    check_access,
+)
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError
@@ -32,17 +38,15 @@ def run_checks(context: StackContext, deadline: float = _DEADLINE_SECONDS) -> li
     subject = Subject(context=context, identity=read_identity(context.spec.aws))
     try:
         account = subject.client("sts").get_caller_identity()
-    except (BotoCoreError, ClientError) as error:
+    except REQUEST_ERRORS as error:
         detail = f"AWS accepted no credentials in {subject.region}: {_flatten(error)}."
         fix = "Run 'aws sso login' or 'aws configure', or set AWS_PROFILE or aws:profile."
         return [Finding(check="credentials", status=Status.FAILED, detail=detail, fix=fix)]
     detail = f"{account['Arn']} in account {account['Account']}, {subject.region}."
     found = [Finding(check="credentials", status=Status.PASSED, detail=detail)]
     try:
-        subject = Subject(
-            context=context, identity=subject.identity, cluster=_find_cluster(subject)
-        )
-    except (BotoCoreError, ClientError) as error:
+        subject = _add_cluster(subject)
+    except REQUEST_ERRORS as error:
         found.append(_not_checked("cluster", error))
     end = time.monotonic() + deadline
     pool = ThreadPoolExecutor(max_workers=len(CHECKS))
@@ -53,7 +57,7 @@ def run_checks(context: StackContext, deadline: float = _DEADLINE_SECONDS) -> li
         except FutureTimeoutError:
             detail = f"AWS did not respond within {deadline:g} s."
             found.append(Finding(check=name, status=Status.NOT_CHECKED, detail=detail))
-        except (BotoCoreError, ClientError) as error:
+        except REQUEST_ERRORS as error:
             found.append(_not_checked(name, error))
     pool.shutdown(wait=False, cancel_futures=True)
     return found
@@ -71,15 +75,16 @@ def _flatten(error: Exception) -> str:
     return " ".join(str(error).split())[:300].rstrip(".")
 
 
-def _find_cluster(subject: Subject) -> dict[str, Any] | None:
+def _add_cluster(subject: Subject) -> Subject:
+    """Return the subject with the stack's cluster, or with the information that it has none."""
     name = stack_prefix(subject.context.stack)
     try:
-        cluster: dict[str, Any] = subject.client("eks").describe_cluster(name=name)["cluster"]
+        cluster = subject.client("eks").describe_cluster(name=name)["cluster"]
     except ClientError as error:
         if get_code(error) == _MISSING_CLUSTER:
-            return None
+            return replace(subject, is_new=True)
         raise
-    return cluster
+    return replace(subject, cluster=cluster)
 
 
 def require_access(context: StackContext) -> None:
@@ -92,10 +97,9 @@ def require_access(context: StackContext) -> None:
     if context.spec.kubernetes.kubeconfig is not None:
         return
     try:
-        cluster = _find_cluster(subject)
-    except (BotoCoreError, ClientError):
+        subject = _add_cluster(subject)
+    except REQUEST_ERRORS:
         return  # The update itself reports what is wrong with the account.
-    subject = Subject(context=context, identity=subject.identity, cluster=cluster)
     for finding in check_access(subject):
         if finding.status is Status.FAILED:
             raise SpecError.of(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from berth.platforms.aws import reach
 from berth.platforms.aws.access import limit_requests
@@ -20,6 +21,8 @@ from pulumi_berth.aws_identity import AwsIdentity
 
 _MISSING_ROLE = "NoSuchEntity"
 _BILLING_REGION = "us-east-1"
+REQUEST_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+"""Errors of a request: unreachable, rejected, or a response that is not one of AWS."""
 # Names that never exist: https://www.rfc-editor.org/rfc/rfc2606
 _RESERVED = ("example", "invalid", "localhost", "test")
 _RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
@@ -32,12 +35,15 @@ class Subject:
     Attributes:
         context: The stack.
         identity: The stack's AWS identity.
-        cluster: The deployed cluster as EKS describes it, or None before the first update.
+        cluster: The deployed cluster as EKS describes it, or None if there is none, or if EKS did
+            not tell.
+        is_new: Whether EKS told that the stack has no cluster yet.
     """
 
     context: StackContext
     identity: AwsIdentity
     cluster: Mapping[str, Any] | None = None
+    is_new: bool = False
 
     @property
     def spec(self) -> HostingSpec:
@@ -92,10 +98,11 @@ def check_quotas(subject: Subject) -> Iterator[Finding]:
         try:
             response = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
             values[key] = float(response["Quota"]["Value"])
-        except (BotoCoreError, ClientError, KeyError):
+        except (*REQUEST_ERRORS, KeyError):
             unread.append(quota.name)
-    used = {} if subject.cluster is not None else _count_used(subject)
-    blocking = Status.FAILED if subject.cluster is None else Status.WARNING
+    # A deployed stack is part of what the account uses.
+    used = _count_used(subject) if subject.is_new else {}
+    blocking = Status.FAILED if subject.is_new else Status.WARNING
     shortages = [
         one
         for one in find_shortages(subject.spec, values=values, used=used)
@@ -285,6 +292,10 @@ def check_access(subject: Subject) -> Iterator[Finding]:
         return
     if reach.has_proxy():
         detail = "HTTPS_PROXY is set: the cluster sees the address of the proxy."
+        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
+        return
+    if subject.cluster is None and not subject.is_new:
+        detail = "EKS did not tell whether the stack has a cluster."
         yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
         return
     endpoint = None if subject.cluster is None else reach.read_endpoint(subject.cluster)
