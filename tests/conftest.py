@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster.stacks import cluster, hosted
@@ -19,6 +20,13 @@ __all__ = ["cluster", "hosted"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
+# Several processes train and run models at once. With a thread per CPU in each of them, OpenMP's
+# threads wait actively for each other and take most of the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hypothesis fails an example that takes longer than 200 ms, which depends on the machine.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
