@@ -67,7 +67,7 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
         request_seconds=settings.deadline_seconds,
         date_header=False,
     )
-    server = DrainingServer(config, plane, settings.grace_seconds)
+    server = DrainingServer(config, plane, settings.grace_seconds, settings.accept_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_server(server, listeners))
     is_finished = plane.close()

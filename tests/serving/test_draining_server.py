@@ -25,6 +25,12 @@ def test_listener_closes_after_quiet_period() -> None:
     assert drain.next_step(_START + 0.55, 6) is DrainStep.CLOSE_LISTENER
 
 
+def test_listener_stays_open_for_the_accept_period_without_requests() -> None:
+    drain = Drain(30, _START, 0, accept_seconds=3)
+    assert drain.next_step(_START + 2.9, 0) is DrainStep.ACCEPT
+    assert drain.next_step(_START + 3.1, 0) is DrainStep.CLOSE_LISTENER
+
+
 def test_server_stops_a_moment_after_listener_closes() -> None:
     drain = Drain(30, _START, request_count=0)
     assert drain.next_step(_START + 0.5, 0) is DrainStep.CLOSE_LISTENER
