@@ -45,7 +45,8 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     model = load_model(settings)
     plane = warm_up(model, settings, metrics)
     card = model.card
-    app = App(settings, plane, metrics, create_trace(os.environ, card))
+    body_memory = BodyMemory(settings.body_memory_bytes)
+    app = App(settings, plane, metrics, create_trace(os.environ, card), body_memory)
     for listener in listeners:
         listen(listener)
     log_event(
@@ -62,7 +63,7 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     )
     config = server_config(
         app,
-        body_memory=BodyMemory(settings.body_memory_bytes),
+        body_memory=body_memory,
         on_trailer=metrics.dropped_trailers.labels(card.name, card.version).inc,
         request_seconds=settings.deadline_seconds,
         date_header=False,

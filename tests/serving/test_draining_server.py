@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from berth_protocol.body_memory import BodyMemory
 from berth_serving.http.app import App
 from berth_serving.http.draining_server import Drain, DrainStep
 from berth_serving.metrics import Metrics
@@ -65,7 +66,7 @@ def app(echo_model: Path) -> App:
     metrics = Metrics(None)
     plane = warm_up(load_model(settings), settings, metrics)
     plane.is_ready = False
-    return App(settings, plane, metrics, None)
+    return App(settings, plane, metrics, None, BodyMemory(1 << 30))
 
 
 async def _send(app: App, method: str, path: str, body: bytes = b"") -> tuple[int, dict[Any, Any]]:
