@@ -198,8 +198,12 @@ async def _serve(
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
 
         def create_config(app: App) -> uvicorn.Config:
-            on_trailer = metrics.dropped_trailers.inc
-            return server_config(app, body_memory=body_memory, on_trailer=on_trailer)
+            return server_config(
+                app,
+                body_memory=body_memory,
+                on_trailer=metrics.dropped_trailers.inc,
+                responds_after_request=settings.authorize_port is not None,
+            )
 
         servers = {
             name: _GatewayServer(create_config(app))
