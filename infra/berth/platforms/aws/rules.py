@@ -83,7 +83,8 @@ def _api_gateway_limits(gateway: GatewaySpec) -> Iterator[Problem]:
     if gateway.jwt is not None:
         yield Problem(
             ("gateway", "jwt"),
-            "cannot be used on platform aws, because API Gateway requires an API key; remove it",
+            "cannot be used on platform aws, because API Gateway requires an API key; remove it "
+            "and give its clients keys, or host the models on platform kubernetes",
             False,
         )
     if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
