@@ -13,7 +13,7 @@ def list_packages() -> list[dict[str, str]]:
     packages: dict[str, dict[str, str]] = {}
     for distribution in distributions():
         # A directory that an interrupted installation left has no metadata, and pip skips it.
-        if (name := distribution.metadata["Name"]) is None:
+        if not (name := distribution.metadata["Name"]):
             continue
         # Of two packages with the same name, Python imports the first on its path.
         packages.setdefault(

@@ -249,7 +249,15 @@ def test_list_of_packages_comes_from_the_interpreter_without_pip(
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "__main__.py").write_text("raise SystemExit('pip runs')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
-    command = [provider_host.install_python(), "-m", "pip", "list", "-v", "--format", "json"]
+    command: list[str | Path] = [
+        provider_host.install_python(),
+        "-m",
+        "pip",
+        "list",
+        "-v",
+        "--format",
+        "json",
+    ]
     assert json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
