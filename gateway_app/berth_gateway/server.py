@@ -202,7 +202,8 @@ async def _serve(
                 app,
                 body_memory=body_memory,
                 on_trailer=metrics.dropped_trailers.inc,
-                responds_after_request=settings.authorize_port is not None,
+                responds_after_request=settings.trusts_forwarded_for
+                or settings.authorize_port is not None,
             )
 
         servers = {
