@@ -5,6 +5,7 @@ process, one after the other.
 """
 
 import os
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,6 +48,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each process import another part of the modules with tests first.
+
+    In a new checkout, Python compiles these modules and the packages that they import. Processes
+    that import them in the same order compile each of them at the same time.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    files = [
+        file
+        for directory in sorted((config.rootpath / "tests").iterdir())
+        if directory.is_dir() and not pytest_ignore_collect(directory, config)
+        for file in sorted(directory.glob("test_*.py"))
+    ]
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args = [str(file) for file in (*files[first:], *files[:first])]
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Repeat a failure among real parts once, because its cause may be a slow machine.
 
@@ -70,9 +90,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if with_real_parts and config.getoption("--quick") else None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
     """Put long tests first, and leave slow ones out of a quick run."""
+    # All processes must have the same order, whichever module each of them imported first.
+    items.sort(key=lambda item: item.path)
+    yield
     items.sort(key=_priority)
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]
