@@ -4,7 +4,7 @@ The engine runs every Python program, and with `-m pulumi.dynamic` the host of d
 the command in PULUMI_PYTHON_CMD. Berth sets it to a script that starts this module instead of
 `pulumi.dynamic`: the same host, which refuses a provider that is not Berth's before it is
 unpickled. The state may have changed after `berth` checked it. The script also lists the installed
-packages for the language host, because pip takes four times as long.
+packages for the language host, because pip takes five times as long.
 
 A host of Pulumi's name on the PATH would do the same, but the engine warns of it in every update.
 """

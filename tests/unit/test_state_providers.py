@@ -248,6 +248,7 @@ def test_list_of_packages_comes_from_the_interpreter_without_pip(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "__main__.py").write_text("raise SystemExit('pip runs')")
+    (tmp_path / "interrupted-1.dist-info").mkdir()
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
     command: list[str | Path] = [
         provider_host.install_python(),
@@ -258,7 +259,9 @@ def test_list_of_packages_comes_from_the_interpreter_without_pip(
         "--format",
         "json",
     ]
-    assert json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    packages = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert {"pulumi", "pulumi_aws"} <= {each["name"] for each in packages}
+    assert "interrupted" not in {each["name"] for each in packages}
 
 
 def test_changed_pickle_is_refused() -> None:
