@@ -248,7 +248,9 @@ def test_rejected_uploads_hold_no_memory_until_they_end(
     for connection in connections:
         connection.sendall(part)
     statuses = {connection.recv(12) for connection in connections}
-    assert statuses == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+    # Which bodies are rejected, and whether any fits, depends on the order of their parts.
+    assert b"HTTP/1.1 503" in statuses
+    assert statuses <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
     for connection in connections:
         connection.close()
     if before is None or during is None:
