@@ -25,6 +25,7 @@ ACCOUNT = "123456789012"
 CHANGES_PATH = "/strict/eks-changes"
 _RESET_PATH = "/moto-api/reset"
 _DELETE_LOG_GROUP = "Logs_20140328.DeleteLogGroup"
+_ACTIVATE_TAGS = "AWSInsightsIndexService.UpdateCostAllocationTagsStatus"
 
 Environ = dict[str, Any]
 App = Callable[[Environ, Any], Iterable[bytes]]
@@ -52,6 +53,11 @@ class StrictApp:
             response = self._change_cluster(_region(environ), parts, _read_json(environ))
         elif environ.get("HTTP_X_AMZ_TARGET") == _DELETE_LOG_GROUP:
             return self._delete_log_group(environ, start)
+        elif environ.get("HTTP_X_AMZ_TARGET") == _ACTIVATE_TAGS:
+            tags = _read_json(environ)["CostAllocationTagsStatus"]
+            # The account of the emulator is new: it has no bill yet.
+            errors = strict_rules.check_activation((tag["TagKey"] for tag in tags), ())
+            response = _json({"Errors": errors})
         return (response or self._app)(environ, start)
 
     def _change_cluster(

@@ -107,6 +107,22 @@ def check_scaling(current: Mapping[str, int], change: Mapping[str, int]) -> Refu
     return None
 
 
+def check_activation(tags: Iterable[str], billed: Iterable[str]) -> list[dict[str, str]]:
+    """Return an error for each tag that no bill contains yet: only those can be activated.
+
+    A budget that filters by a tag sees 0 USD until then. Tags take up to 24 hours to appear:
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/activating-tags.html
+
+    Args:
+        billed: Tags that the account's bills contain.
+    """
+    return [
+        {"TagKey": tag, "Code": "TagKeysNotFoundException", "Message": f"Tag keys not found: {tag}"}
+        for tag in tags
+        if tag not in set(billed)
+    ]
+
+
 def find_recreated_groups(clusters: Iterable[str], deleted_group: str) -> list[str]:
     """Return the log groups that AWS creates again after they are deleted.
 

@@ -204,7 +204,7 @@ def test_upgrade_updates_cluster_then_daemons_then_nodes_then_other_addons(
     nodes = [number for path, number in order.items() if path.endswith("/update-version")]
     assert order["updates"] < order["addons/kube-proxy/update"] < min(nodes)
     general = next(n for path, n in order.items() if path.startswith("node-groups/general-"))
-    assert general < order["addons/coredns/update"]
+    assert general < order["addons/metrics-server/update"]
     assert _addon_versions(eks)["kube-proxy"] == get_addon_versions("1.36")["kube-proxy"]
     assert {pool["version"] for pool in _pools(eks).values()} == {"1.36"}
     assert program.changes() == {}

@@ -128,7 +128,7 @@ class NodePool(pulumi.ComponentResource):
             min_nodes=args.min_nodes,
             max_nodes=args.max_nodes,
             initial_nodes=args.initial_nodes,
-            instance_types=tuple(args.instance_types),
+            instance_types=args.instance_types,
             spot=args.spot,
             current=args.current,
         )

@@ -1,6 +1,7 @@
 """The sizes of node pools: those of the arguments, and the node count of the autoscaler."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -25,7 +26,7 @@ class PoolState:
     min_nodes: int
     max_nodes: int
     desired_nodes: int
-    instance_types: tuple[str, ...]
+    instance_types: Sequence[str]
     spot: bool
 
 
@@ -47,7 +48,7 @@ def plan_size(
     min_nodes: int,
     max_nodes: int,
     initial_nodes: int,
-    instance_types: tuple[str, ...],
+    instance_types: Sequence[str],
     spot: bool,
     current: PoolState | None,
 ) -> SizePlan:
@@ -66,7 +67,7 @@ def plan_size(
     bounds = (current.min_nodes, current.max_nodes)
     is_same = (
         bounds == (min_nodes, max_nodes)
-        and current.instance_types == instance_types
+        and list(current.instance_types) == list(instance_types)
         and current.spot == spot
     )
     count = min(max(current.desired_nodes, min_nodes), max_nodes)
@@ -92,7 +93,7 @@ def look_up_pools(cluster_name: str, opts: pulumi.InvokeOptions) -> dict[str, Po
             min_nodes=scaling.min_size,
             max_nodes=scaling.max_size,
             desired_nodes=scaling.desired_size,
-            instance_types=tuple(group.instance_types),
+            instance_types=group.instance_types,
             spot=group.capacity_type == "SPOT",
         )
         other = pools.get(match["pool"])

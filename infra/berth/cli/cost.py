@@ -99,7 +99,7 @@ def _format_text(name: str, region: str, usage: "Usage", lines: Sequence["Line"]
     )
     total = sum(line.usd for line in lines)
     options = ", ".join(
-        f"--{field.name.replace('_', '-')} {getattr(usage, field.name):g}"
+        f"--{field.name.replace('_', '-')} {getattr(usage, field.name):.10g}"
         for field in fields(usage)
     )
     prices = read_table("prices")

@@ -1,5 +1,6 @@
 """The monthly estimate, against sums that were computed by hand."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -7,6 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from berth.cli import cost as command
 from berth.errors import OperationError
@@ -117,6 +119,42 @@ def test_every_price_has_a_source_and_all_regions() -> None:
 def test_options_are_the_assumptions_of_the_estimate() -> None:
     options = {name.replace("-", "_"): default for name, (_, default, _) in command._USAGE.items()}
     assert options == {field.name: field.default for field in fields(Usage)}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that runs `berth cost -s dev`, for a stack that declares two nodes."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(
+        "berth.operations.declarations.read_declarations",
+        lambda *_: _pool(2, "m7i.large", "SPOT"),
+    )
+    return lambda *options: CliRunner().invoke(command.cost, ["-s", "dev", *options])
+
+
+def test_command_prints_each_line_the_total_and_the_assumptions(
+    run: Callable[..., Result],
+) -> None:
+    output = run("--log-gib", "0").output
+    assert re.search(r"EC2 +nodes general: m7i.large, Spot +1,460 +node-hour .* 70.52", output)
+    assert "Stack 'dev' in eu-central-1: about " in output
+    assert "--requests 1000000" in output
+    assert "--log-gib 0" in output
+
+
+def test_command_prints_json_with_the_source_of_each_price(run: Callable[..., Result]) -> None:
+    document = json.loads(run("--json", "--region", "us-east-1").output)
+    assert document["region"] == "us-east-1"
+    assert document["usd_per_month"] == pytest.approx(
+        sum(line["usd"] for line in document["lines"]), abs=0.1
+    )
+    assert all(line["source"] for line in document["lines"])
+
+
+def test_command_refuses_a_stack_outside_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    result = CliRunner().invoke(command.cost, ["-s", "local"])
+    assert isinstance(result.exception, OperationError)
 
 
 @pytest.mark.slow

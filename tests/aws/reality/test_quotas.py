@@ -49,6 +49,7 @@ def test_values_and_usage_of_an_account_replace_the_defaults() -> None:
     assert quotas.find_shortages(spec, values=values) == []
     (vpcs,) = quotas.find_shortages(spec, values=values, used={"vpcs": 5})
     assert (vpcs.quota.key, vpcs.needed, vpcs.available) == ("vpcs", 1, 0)
+    assert "--desired-value 6'" in vpcs.describe("eu-central-1")
 
 
 def test_shortage_names_the_command_that_requests_an_increase() -> None:

@@ -83,6 +83,11 @@ def test_versions_that_do_not_go_together_are_refused() -> None:
     assert strict_rules.check_addon("coredns", None, "1.36") is not None
 
 
+def test_tag_of_no_bill_cannot_be_activated() -> None:
+    (error,) = strict_rules.check_activation(["berth:stack", "owner"], ["owner"])
+    assert error["TagKey"] == "berth:stack"
+
+
 def test_log_group_of_an_ended_cluster_comes_back() -> None:
     group = "/aws/eks/berth-dev/cluster"
     assert strict_rules.find_recreated_groups(["berth-dev"], group) == [group]

@@ -44,14 +44,21 @@ class Shortage:
     Attributes:
         quota: The quota.
         needed: What the stack needs.
-        available: Value of the quota, less what the account uses already.
+        value: Value of the quota.
+        used: What the account uses already, without this stack.
         is_blocking: Whether the first update needs it. Otherwise the stack needs it to grow.
     """
 
     quota: Quota
     needed: int
-    available: int
+    value: int
+    used: int
     is_blocking: bool
+
+    @property
+    def available(self) -> int:
+        """What the account has left."""
+        return self.value - self.used
 
     def describe(self, region: str) -> str:
         """Return one line: the quota, the numbers, and the command that requests an increase."""
@@ -65,7 +72,7 @@ class Shortage:
         return (
             f"{line} Run 'aws service-quotas request-service-quota-increase --region {region} "
             f"--service-code {self.quota.service} --quota-code {self.quota.code} "
-            f"--desired-value {self.needed + self.quota.default - min(self.available, 0)}'."
+            f"--desired-value {self.needed + self.used}'."
         )
 
 
@@ -100,13 +107,13 @@ def find_shortages(
     initial, largest = count_initial(spec), count_largest(spec)
     shortages = []
     for key, quota in read_quotas().items():
-        value = (values or {}).get(key, quota.default)
-        available = int(value - (used or {}).get(key, 0))
+        value = int((values or {}).get(key, quota.default))
+        taken = int((used or {}).get(key, 0))
         for needed, is_blocking in ((initial.get(key, 0), True), (largest.get(key, 0), False)):
-            if needed > available:
+            if needed > value - taken:
                 shortages.append(
                     Shortage(
-                        quota=quota, needed=needed, available=available, is_blocking=is_blocking
+                        quota=quota, needed=needed, value=value, used=taken, is_blocking=is_blocking
                     )
                 )
                 break
@@ -123,8 +130,8 @@ def find_vcpu_quota(pool: NodePoolSpec) -> str:
 
 def count_web_acl_units(spec: HostingSpec) -> int:
     """Return the capacity units of each of the stack's web ACLs."""
-    units = read_table("quotas")["rule_group_capacity_units"]
-    return _OWN_RULE_UNITS + sum(int(units[name]) for name in spec.api.waf.managed_rule_groups)
+    units: Mapping[str, int] = read_table("quotas")["rule_group_capacity_units"]
+    return _OWN_RULE_UNITS + sum(units[name] for name in spec.api.waf.managed_rule_groups)
 
 
 def _count_resources(spec: HostingSpec) -> dict[str, int]:
