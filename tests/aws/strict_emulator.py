@@ -123,7 +123,7 @@ def _update_nodes(region: str, parts: list[str], body: dict[str, Any]) -> Respon
     if "version" in body:
         group.version = body["version"]
     if "launchTemplate" in body:
-        group.launch_template = {**group.launch_template, **body["launchTemplate"]}
+        group.launch_template = {**(group.launch_template or {}), **body["launchTemplate"]}
     update = {
         "id": str(uuid.uuid4()), "status": "Successful", "type": "VersionUpdate", "params": [],
         "errors": [], "createdAt": time.time(),

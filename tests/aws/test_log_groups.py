@@ -50,7 +50,7 @@ def test_up_succeeds_after_aws_has_created_the_group_again(
     groups = aws.client("logs").describe_log_groups(logGroupNamePrefix=_GROUP)["logGroups"]
     assert ["kmsKeyId" in group for group in groups] == [False]
 
-    failed = program.pulumi("up", "--yes", "--skip-preview", "--stack", "test", code=255)
+    failed = program.pulumi("up", "--yes", "--skip-preview", "--stack", "test", code=1)
     assert "already exists" in failed.stdout + failed.stderr
     assert remove_leftovers(settings, "gone") == []  # The cluster still exists.
     eks.delete_cluster(name="berth-gone")

@@ -68,7 +68,7 @@ def test_spot_nodes_in_frankfurt_by_hand() -> None:
     [("us-east-1", 153.3), ("eu-central-1", 177.39), ("eu-west-1", 164.25)],
 )
 def test_network_by_hand(region: str, expected: float) -> None:
-    endpoint = {"vpcEndpointType": "Interface", "subnetIds": ["a", "b", "c"]}
+    endpoint: dict[str, Any] = {"vpcEndpointType": "Interface", "subnetIds": ["a", "b", "c"]}
     resources = [
         *([_resource("aws:ec2/natGateway:NatGateway"), _resource("aws:ec2/eip:Eip")] * 3),
         *([_resource("aws:ec2/vpcEndpoint:VpcEndpoint", **endpoint)] * 2),
