@@ -112,8 +112,10 @@ class StrictApp:
     def _delete_log_group(self, environ: Environ, start: Any) -> Iterable[bytes]:
         name = _read_json(environ)["logGroupName"]
         response = list(self._app(environ, start))
-        for group in strict_rules.find_recreated_groups(self._clusters, name):
-            logs_backends[ACCOUNT][_region(environ)].create_log_group(group, {})
+        for cluster in strict_rules.find_late_clusters(self._clusters, name):
+            logs_backends[ACCOUNT][_region(environ)].create_log_group(name, {})
+            # The last lines of a cluster arrive once.
+            self._clusters.discard(cluster)
         return response
 
 

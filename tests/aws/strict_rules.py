@@ -123,17 +123,15 @@ def check_activation(tags: Iterable[str], billed: Iterable[str]) -> list[dict[st
     ]
 
 
-def find_recreated_groups(clusters: Iterable[str], deleted_group: str) -> list[str]:
-    """Return the log groups that AWS creates again after they are deleted.
+def find_late_clusters(clusters: Iterable[str], deleted_group: str) -> list[str]:
+    """Return the clusters for whose last lines AWS creates a deleted log group again.
 
-    A cluster that has ended still delivers its last lines:
     https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763
 
     Args:
-        clusters: Names of all clusters that existed.
+        clusters: Names of the clusters whose last lines have not arrived.
     """
-    prescribed = {f"/aws/eks/{name}/cluster" for name in clusters}
-    return [deleted_group] if deleted_group in prescribed else []
+    return [name for name in clusters if deleted_group == f"/aws/eks/{name}/cluster"]
 
 
 def _minor(version: str) -> int:

@@ -90,8 +90,8 @@ def test_tag_of_no_bill_cannot_be_activated() -> None:
 
 def test_log_group_of_an_ended_cluster_comes_back() -> None:
     group = "/aws/eks/berth-dev/cluster"
-    assert strict_rules.find_recreated_groups(["berth-dev"], group) == [group]
-    assert strict_rules.find_recreated_groups([], group) == []
+    assert strict_rules.find_late_clusters(["berth-dev", "berth-prod"], group) == ["berth-dev"]
+    assert strict_rules.find_late_clusters([], group) == []
     assert group.startswith(list_prefixes("dev"))
 
 
