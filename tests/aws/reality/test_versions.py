@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.platforms import get_platform
 from berth.platforms.aws import support
 from berth.spec import ClusterSpec, HostingSpec, SpecError, load_file
 from pulumi_berth.aws.eks_versions import (
@@ -107,6 +108,20 @@ def test_preview_warns_60_days_before_the_end(
     warnings = support.find_support_warnings(_cluster(version, support=mode), today)
     assert (expected is None) == (warnings == [])
     assert expected is None or expected in warnings[0]
+
+
+def test_preview_and_up_refuse_and_warn_before_they_need_credentials(tmp_path: Path) -> None:
+    text = (
+        (REPOSITORY / "Pulumi.dev.yaml").read_text().replace('version: "1.35"', 'version: "1.33"')
+    )
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(text)
+    platform = get_platform("aws")
+    with pytest.raises(SpecError, match="left standard support on 2026-07-29"):
+        platform.require_target(load_file(path), tmp_path)
+    path.write_text(text.replace("support: standard", "support: extended"))
+    (warning,) = platform.find_warnings(load_file(path))
+    assert "1.33 is in extended support" in warning
 
 
 def test_unknown_version_needs_every_part_pinned(tmp_path: Path) -> None:
