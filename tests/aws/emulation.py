@@ -1,6 +1,7 @@
 """AWS, emulated on this machine: moto with additions that the real provider needs."""
 
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -49,6 +50,19 @@ class Emulation:
     def reset(self) -> None:
         """Delete every resource."""
         httpx.post(f"{self.url}/moto-api/reset", timeout=_START_SECONDS).raise_for_status()
+
+    def create_role(self, name: str) -> str:
+        """Create an IAM role that a test refers to, and return its ARN."""
+        iam = self.client("iam")
+        if name not in [role["RoleName"] for role in iam.list_roles()["Roles"]]:
+            trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+        return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+    def eks_changes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the changes of EKS since the last reset: path below `clusters/`, and body."""
+        changes = httpx.get(f"{self.url}/strict/eks-changes", timeout=_START_SECONDS).json()
+        return [(path, body) for path, body in changes]
 
     def environment(self) -> dict[str, str]:
         """Return environment variables that point AWS SDKs to the emulator."""

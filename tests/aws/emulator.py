@@ -1,12 +1,14 @@
-"""The emulator as a program, with additions for EKS and Route 53.
+"""The emulator as a program, with additions for EKS and Route 53 and the refusals of AWS.
 
 Usage: python tests/aws/emulator.py PATH-OF-MOTO-AWS PORT
 """
 
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
+import werkzeug.serving
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
@@ -14,6 +16,7 @@ from moto.eks.models import Cluster, Nodegroup
 from moto.route53.responses import Route53
 
 _CLUSTER, _NODEGROUP = Cluster.__init__, Nodegroup.__init__
+_RUN = werkzeug.serving.run_simple
 _CHANGE_RECORDS = Route53.change_resource_record_sets
 
 
@@ -74,8 +77,16 @@ def _change_records(self: Route53) -> ActionResult:
     return ActionResult({})
 
 
+def _run_strict(host: str, port: int, app: Any, **options: Any) -> None:
+    from tests.aws.strict_emulator import StrictApp
+
+    _RUN(host, port, StrictApp(app), **options)
+
+
 def main() -> None:
     program, port = sys.argv[1:]
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    setattr(werkzeug.serving, "run_simple", _run_strict)  # noqa: B010
     setattr(Cluster, "__init__", _create_cluster)  # noqa: B010
     setattr(Nodegroup, "__init__", _create_nodegroup)  # noqa: B010
     setattr(Route53, "change_resource_record_sets", _change_records)  # noqa: B010

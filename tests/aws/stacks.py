@@ -31,6 +31,7 @@ def create_stack(name: str, directory: Path, aws: Emulation, cluster: Cluster) -
     project.environment |= aws.environment()
     project.environment.pop("HTTP_PROXY", None)
     project.edit(_configure(name, aws, cluster, _push_autoscaler(directory, cluster)))
+    project.edit(lambda config: _create_access_roles(config, aws))
     return project
 
 
@@ -59,6 +60,12 @@ def _configure(
             model["replicas"] |= {"min": 1, "max": 1}
 
     return change
+
+
+def _create_access_roles(config: Any, aws: Emulation) -> None:
+    """Create the roles that the stack grants access, as their owner would have done before."""
+    for access in (config["berth:cluster"].get("access") or {}).values():
+        aws.create_role(access["role"])
 
 
 def _push_autoscaler(directory: Path, cluster: Cluster) -> str:

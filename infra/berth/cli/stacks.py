@@ -29,6 +29,8 @@ def load_spec(root: Path, name: str) -> HostingSpec:
 def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
     """Return the specification after checking its model files and the place to deploy to.
 
+    Warnings of the platform are reported.
+
     Args:
         path: The configuration file. Defaults to the stack's own.
 
@@ -41,7 +43,10 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     source = path or root / f"Pulumi.{name}.yaml"
     spec = load_file(source)
     check_models(spec, root, source)
-    get_platform(spec.platform).require_target(spec, root)
+    platform = get_platform(spec.platform)
+    platform.require_target(spec, root)
+    for warning in platform.find_warnings(spec):
+        say(f"Warning: {warning}")
     check_ownership(root, name, spec)
     return spec
 

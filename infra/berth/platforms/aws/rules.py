@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from berth.platforms.aws.support import find_unpinned_parts
 from berth.spec.aws import NetworkSpec
 from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.document import Document
@@ -13,6 +14,7 @@ from berth.spec.hosting import HostingSpec
 from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
 from berth.spec.models import ModelSpec
+from pulumi_berth.aws.eks_versions import read_versions
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 _API_GATEWAY_SECONDS = 29
@@ -160,6 +162,19 @@ def _service_addresses(network: NetworkSpec, cluster: ClusterSpec) -> Iterator[P
         )
 
 
+def _known_version(cluster: ClusterSpec) -> Iterator[Problem]:
+    """On aws `cluster.version` is one whose add-on versions Berth knows, unless `cluster.addons`
+    and `cluster.autoscaler_image` set all of them."""
+    known = read_versions()
+    missing = find_unpinned_parts(cluster)
+    if missing:
+        yield Problem(
+            ("cluster", "version"),
+            f"is not in Berth's table of EKS versions ({min(known)} to {max(known)}); use one of "
+            f"them, upgrade Berth, or set {', '.join(missing)}",
+        )
+
+
 RULES = (
     _registry_url,
     _no_parent_gateway,
@@ -168,6 +183,7 @@ RULES = (
     _pools_for_models,
     _images_for_pools,
     _service_addresses,
+    _known_version,
 )
 
 

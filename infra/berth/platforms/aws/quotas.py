@@ -1,0 +1,168 @@
+"""What a stack needs of the account's quotas, and what a new account has of them.
+
+The numbers of AWS are in `tables/quotas.json`, with their sources. A check against the quotas of a
+real account passes their current values to `find_shortages`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from berth.platforms.aws.capacity import read_instance_types
+from berth.platforms.aws.tables import read_table
+from berth.spec import HostingSpec, NodePoolSpec
+
+# Rules of a web ACL next to the managed rule groups: the rate limit and the edge header.
+_OWN_RULE_UNITS = 12
+_FAMILY = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """A quota of an account and Region.
+
+    Attributes:
+        key: Name of the quota in this module, such as `elastic_ips`.
+        service: Service code of the Service Quotas API.
+        code: Quota code, such as `L-0263D0A3`, or None if the API does not list the quota.
+        default: Value in a new account.
+        name: Name in the AWS console.
+    """
+
+    key: str
+    service: str
+    code: str | None
+    default: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortage:
+    """A quota that is too small for a stack.
+
+    Attributes:
+        quota: The quota.
+        needed: What the stack needs.
+        value: Value of the quota.
+        used: What the account uses already, without this stack.
+        is_blocking: Whether the first update needs it. Otherwise the stack needs it to grow.
+    """
+
+    quota: Quota
+    needed: int
+    value: int
+    used: int
+    is_blocking: bool
+
+    @property
+    def available(self) -> int:
+        """What the account has left."""
+        return self.value - self.used
+
+    def describe(self, region: str) -> str:
+        """Return one line: the quota, the numbers, and the command that requests an increase."""
+        when = "to start" if self.is_blocking else "to grow to the maximum of its node pools"
+        line = (
+            f"{self.quota.name}: the stack needs {self.needed} {when}, and the account has "
+            f"{self.available} left in {region}."
+        )
+        if self.quota.code is None:
+            return line
+        return (
+            f"{line} Run 'aws service-quotas request-service-quota-increase --region {region} "
+            f"--service-code {self.quota.service} --quota-code {self.quota.code} "
+            f"--desired-value {self.needed + self.used}'."
+        )
+
+
+def read_quotas() -> dict[str, Quota]:
+    """Return the quotas that a stack can exhaust, by key."""
+    return {key: Quota(key=key, **entry) for key, entry in read_table("quotas")["quotas"].items()}
+
+
+def count_initial(spec: HostingSpec) -> dict[str, int]:
+    """Return what the first update of a stack needs, by quota."""
+    return {**_count_resources(spec), **_count_vcpus(spec, at_maximum=False)}
+
+
+def count_largest(spec: HostingSpec) -> dict[str, int]:
+    """Return what a stack needs with all node pools at their maximum, by quota."""
+    return {**_count_resources(spec), **_count_vcpus(spec, at_maximum=True)}
+
+
+def find_shortages(
+    spec: HostingSpec,
+    *,
+    values: Mapping[str, float] | None = None,
+    used: Mapping[str, float] | None = None,
+) -> list[Shortage]:
+    """Return the quotas that are too small for a stack, those that block the first update first.
+
+    Args:
+        values: Values of the account's quotas by key. A missing one has the default of a new
+            account.
+        used: What the account uses of each quota already, without this stack. Defaults to nothing.
+    """
+    initial, largest = count_initial(spec), count_largest(spec)
+    shortages = []
+    for key, quota in read_quotas().items():
+        value = int((values or {}).get(key, quota.default))
+        taken = int((used or {}).get(key, 0))
+        for needed, is_blocking in ((initial.get(key, 0), True), (largest.get(key, 0), False)):
+            if needed > value - taken:
+                shortages.append(
+                    Shortage(
+                        quota=quota, needed=needed, value=value, used=taken, is_blocking=is_blocking
+                    )
+                )
+                break
+    return sorted(shortages, key=lambda shortage: not shortage.is_blocking)
+
+
+def find_vcpu_quota(pool: NodePoolSpec) -> str:
+    """Return the key of the quota that the instances of a pool count against."""
+    family = _FAMILY.match(pool.instance_types[0])
+    letter = family[0][0] if family else ""
+    group = letter if letter in ("g", "p") else "standard"
+    return f"{group}_{'spot' if pool.spot else 'on_demand'}_vcpus"
+
+
+def count_web_acl_units(spec: HostingSpec) -> int:
+    """Return the capacity units of each of the stack's web ACLs."""
+    units: Mapping[str, int] = read_table("quotas")["rule_group_capacity_units"]
+    return _OWN_RULE_UNITS + sum(units[name] for name in spec.api.waf.managed_rule_groups)
+
+
+def _count_resources(spec: HostingSpec) -> dict[str, int]:
+    zones = spec.network.availability_zones
+    gateways = zones if spec.network.nat == "per_zone" else 1
+    return {
+        "elastic_ips": gateways,
+        "vpcs": 1,
+        "nat_gateways_per_zone": 1,
+        "interface_endpoints_per_vpc": len(spec.network.interface_endpoints),
+        "eks_clusters": 1,
+        "node_groups_per_cluster": len(spec.node_pools),
+        "nodes_per_node_group": max((pool.max for pool in spec.node_pools.values()), default=0),
+        "network_load_balancers": 1,
+        "regional_apis": 1,
+        "usage_plans": len(spec.gateway.clients),
+        "api_domain_names": sum(
+            domain is not None for domain in (spec.api.domain, spec.edge.latency_routing)
+        ),
+        "vpc_links": 1,
+        "web_acl_capacity_units": count_web_acl_units(spec),
+        "distributions": int(spec.edge.cdn is not None),
+    }
+
+
+def _count_vcpus(spec: HostingSpec, *, at_maximum: bool) -> dict[str, int]:
+    """Return the vCPUs of all pools by quota. A pool may get the largest of its instance types."""
+    types = read_instance_types()
+    vcpus: Counter[str] = Counter()
+    for pool in spec.node_pools.values():
+        known = [types[name][0] for name in pool.instance_types if name in types]
+        nodes = pool.max if at_maximum else pool.initial
+        vcpus[find_vcpu_quota(pool)] += nodes * max(known, default=0)
+    return dict(vcpus)

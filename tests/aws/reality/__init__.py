@@ -1,0 +1,1 @@
+"""Facts about real AWS that the emulator does not enforce, as checks over plain data."""
