@@ -24,7 +24,11 @@ from berth.platforms.aws.regions import (
     read_edge_secret,
     region_outputs,
 )
-from berth.platforms.aws.storage import create_data_layer, create_registry
+from berth.platforms.aws.storage import (
+    copy_third_party_image,
+    create_data_layer,
+    create_registry,
+)
 from berth.platforms.kubernetes.cluster import (
     CRD_SOURCES,
     ClusterAccess,
@@ -66,6 +70,10 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         opts=pulumi.ResourceOptions(provider=cluster),
         image_opts=pulumi.ResourceOptions(depends_on=registry.ready),
         default_bucket=dataset_bucket(spec, stack, account.number, account.region),
+        pull_only=spec.registry.source_stack is not None,
+        controller_image=copy_third_party_image(
+            spec, registry, "copy-traefik", spec.kubernetes.controller_image
+        ),
     )
     ClusterAutoscaler(
         "autoscaler",
@@ -73,7 +81,12 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             namespace=parts.hosting.namespace.name,
             cluster_name=nodes.cluster.cluster_name,
             region=account.region,
-            image=spec.cluster.autoscaler_image or get_autoscaler_image(spec.cluster.version),
+            image=copy_third_party_image(
+                spec,
+                registry,
+                "copy-cluster-autoscaler",
+                spec.cluster.autoscaler_image or get_autoscaler_image(spec.cluster.version),
+            ),
         ),
         pulumi.ResourceOptions(
             provider=cluster, depends_on=[create_autoscaler_role(spec, account, nodes)]
