@@ -40,7 +40,7 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
-from pulumi_berth.images.third_party import get_autoscaler_image
+from pulumi_berth.images.third_party import get_autoscaler_image, read_manifest
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
@@ -124,7 +124,7 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
     # A new EKS cluster has no Gateway API definitions, and everything else in it needs them.
     definitions = GatewayCrds(
         "definitions",
-        GatewayCrdsArgs(sources=CRD_SOURCES),
+        GatewayCrdsArgs(documents={name: read_manifest(name) for name in CRD_SOURCES}),
         pulumi.ResourceOptions(provider=Provider("definitions", kubeconfig=content, opts=ready)),
     )
     return Provider(
