@@ -55,6 +55,8 @@ def create_registry(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Regis
             "registry-copies",
             RegistryReplicationArgs(
                 name_prefix=prefix,
+                region=account.region,
+                account=account.number,
                 targets=[
                     ReplicationTarget(region=copy.region, account=copy.account or account.number)
                     for copy in spec.registry.replicate_to
