@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from pulumi_berth.oci.registry import Repository
 
 ECR_RULES: dict[str, str] = {
     "every request carries Authorization: Basic, and no tokens are issued": (
@@ -103,6 +106,18 @@ class StrictRegistry:
     def get_blob(self, digest: str) -> Path:
         """Return the file of a blob."""
         return self.directory / digest.replace(":", "-")
+
+    def load(self, source: Repository, digest: str, name: str) -> None:
+        """Add an image of another registry to the repository `name`."""
+        document = source.manifest(digest)
+        content = json.loads(document.data)
+        for child in content.get("manifests", []):
+            self.load(source, child["digest"], name)
+        for part in [*content.get("layers", []), *filter(None, [content.get("config")])]:
+            path = source.blob(part["digest"], part["size"])
+            shutil.copyfile(path, self.get_blob(part["digest"]))
+            self.blobs.setdefault(name, set()).add(part["digest"])
+        self.manifests.setdefault(name, {})[digest] = (document.media_type, document.data)
 
     def write_login(self, directory: Path, password: str | None = None) -> Path:
         """Write the configuration of `docker login`, and return its directory."""
