@@ -17,6 +17,8 @@ from typing import Any
 import boto3
 import httpx
 
+from tests.repository import REPOSITORY
+
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 _START_SECONDS = 60.0
@@ -36,9 +38,15 @@ def skip_reason() -> str | None:
 
 @dataclass(frozen=True)
 class Emulation:
-    """Emulated AWS on a loopback port."""
+    """Emulated AWS on a loopback port.
+
+    Attributes:
+        url: Address of the emulator.
+        recording: File with the requests that it received, one on each line.
+    """
 
     url: str
+    recording: Path
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return a boto3 client."""
@@ -98,14 +106,17 @@ def emulated(log: Path) -> Iterator[Emulation]:
     url = f"http://127.0.0.1:{port}"
     program = shutil.which(_EMULATOR)
     assert program is not None
+    recording = log.with_suffix(".requests")
+    recording.touch()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("emulator.py")), program, str(port)],
+            [sys.executable, "-m", "tests.aws.emulator", program, str(port), str(recording)],
+            cwd=REPOSITORY,
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment_without_aws(),
         )  # fmt: skip
     try:
         _wait_until_ready(url, process, log)
-        yield Emulation(url)
+        yield Emulation(url, recording)
     finally:
         process.terminate()
         process.wait(timeout=30)

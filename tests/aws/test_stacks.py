@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,37 @@ import pytest
 from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import find_changes
-from tests.aws.stacks import create_host_zone, create_stack
+from tests.aws.stacks import create_host_zone, create_stack, serve_registry_to
+from tests.aws.strict_registry import StrictRegistry
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
 
 @pytest.fixture(scope="module")
+def registry(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StrictRegistry]:
+    """The registry of both stacks. At the end, it has refused no request."""
+    with serve_registry_to(cluster, tmp_path_factory.mktemp("registry")) as served:
+        yield served
+        assert served.refused == []
+
+
+@pytest.fixture(scope="module")
 def stacks(
-    aws: Emulation, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+    aws: Emulation,
+    cluster: Cluster,
+    registry: StrictRegistry,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Project]:
-    """Deploy both stacks at the same time: most of the time is waiting."""
+    """Deploy dev, and then prod, which runs the images that dev has pushed."""
     create_host_zone(aws)
     projects = {
-        name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
+        name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster, registry)
         for name in ("dev", "prod")
     }
-    with ThreadPoolExecutor() as both:
-        list(
-            both.map(
-                lambda project: project.berth("up", "--yes", "--no-request"), projects.values()
-            )
-        )
+    for project in projects.values():
+        project.berth("up", "--yes", "--no-request")
     return projects
 
 
@@ -63,6 +73,22 @@ def test_gateway_serves_predictions(stacks: dict[str, Project], name: str) -> No
     response = project.json("invoke", "digits", "--version", "2")
     expected = read_card(project.root / "models" / "digits" / "2").example
     assert response["outputs"][0]["shape"][0] == expected["inputs"][0]["shape"][0]
+
+
+def test_prod_runs_the_digests_of_dev(
+    dev: Project, prod: Project, registry: StrictRegistry
+) -> None:
+    models = [
+        json.loads(one.pulumi("stack", "output", "models", "--json").stdout) for one in (dev, prod)
+    ]
+    images = [
+        {(name, version): entry["image"] for name, model in found.items()
+         for version, entry in model["versions"].items()}
+        for found in models
+    ]  # fmt: skip
+    assert images[0] == images[1]
+    assert len(images[0]) == 3
+    assert registry.refused == []
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:

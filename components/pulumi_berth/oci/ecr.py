@@ -8,6 +8,12 @@ from functools import lru_cache
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
+def find_ecr_registry(host: str) -> tuple[str, str] | None:
+    """Return the account and Region of a private ECR registry, or None for any other host."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else (match["account"], match["region"])
+
+
 @lru_cache(maxsize=32)
 def ecr_login(host: str) -> tuple[str, str] | None:
     """Return the user and password of an ECR registry, or None for any other registry.
