@@ -5,10 +5,12 @@ process, one after the other.
 """
 
 import os
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster.stacks import cluster, hosted
@@ -19,6 +21,13 @@ __all__ = ["cluster", "hosted"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
+# Several processes train and run models at once. With a thread per CPU in each of them, OpenMP's
+# threads wait actively for each other and take most of the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hypothesis fails an example that takes longer than 200 ms, which depends on the machine.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
@@ -37,6 +46,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run only tests that need no engine, cluster or cloud and are not marked slow.",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each process import another part of the modules with tests first.
+
+    In a new checkout, Python compiles these modules and the packages that they import. Processes
+    that import them in the same order compile each of them at the same time.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    files = [
+        file
+        for directory in sorted((config.rootpath / "tests").iterdir())
+        if directory.is_dir() and not pytest_ignore_collect(directory, config)
+        for file in sorted(directory.glob("test_*.py"))
+    ]
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args = [str(file) for file in (*files[first:], *files[:first])]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -62,9 +90,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if with_real_parts and config.getoption("--quick") else None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
     """Put long tests first, and leave slow ones out of a quick run."""
+    # All processes must have the same order, whichever module each of them imported first.
+    items.sort(key=lambda item: item.path)
+    yield
     items.sort(key=_priority)
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]

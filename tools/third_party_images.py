@@ -126,7 +126,10 @@ def build_page() -> str:
         lines.append(f"| {name} | {package['purpose']} | SHA-256 in `{package['lock']}` |")
     for name, manifest in content["manifests"].items():
         url = f"<{manifest['url']}>"
-        lines.append(f"| {name} {manifest['version']} | {manifest['purpose']} | version: {url} |")
+        pin = f"SHA-256 of `{manifest['file']}` ({manifest['license']}): {manifest['evidence']}"
+        lines.append(
+            f"| {name} {manifest['version']} | {manifest['purpose']} | {pin}. Release: {url} |"
+        )
     lines += ["", "## Advisories", "", "| advisory | of | state | note |", "|---|---|---|---|"]
     for name, entry in {**content["images"], **content["packages"]}.items():
         for one in entry["advisories"]:

@@ -38,7 +38,7 @@ class JwtArgs:
 @dataclass(frozen=True, kw_only=True)
 class BlockingArgs:
     """When the gateway blocks a client that keeps exceeding its limits, and an address that keeps
-    guessing keys. Each gateway counts its own requests."""
+    guessing keys. Gateways that share limits share blocks."""
 
     enabled: bool | None = None
     """If false, the gateway blocks nobody. Defaults to true."""

@@ -188,14 +188,12 @@ def _build_blocking(blocking: BlockingArgs) -> Blocking | None:
 
 
 def _build_model(model: HostedModelArgs, urls: dict[str, str], *, splits_traffic: bool) -> Model:
-    exposed = find_exposed(model)
+    shares = [version for version, percent in find_traffic(model).items() if percent]
     return Model(
         versions=urls,
-        exposed=exposed,
-        traffic=find_traffic(model) if splits_traffic else {exposed[0]: 100},
+        exposed=find_exposed(model),
+        traffic=find_traffic(model) if splits_traffic else {shares[0]: 100},
         shadow=model.shadow if splits_traffic else None,
         failover=default_to(model.failover, True),
-        shares=[]
-        if splits_traffic
-        else [version for version, percent in find_traffic(model).items() if percent],
+        shares=[] if splits_traffic else shares,
     )

@@ -39,8 +39,13 @@ def program_digest(program: str) -> str:
 
     A change tells a component that the program changed.
     """
+    return package_digest(*PROGRAM_PACKAGES[program])
+
+
+def package_digest(*packages: str) -> str:
+    """Return `sha256:<hex>` of all Python files of import packages, by path and content."""
     total = hashlib.sha256()
-    for package in PROGRAM_PACKAGES[program]:
+    for package in packages:
         root = package_directory(package)
         for source in sorted(root.rglob("*.py")):
             total.update(f"{package}/{source.relative_to(root).as_posix()}".encode() + b"\0")

@@ -3,7 +3,8 @@
 The engine runs every Python program, and with `-m pulumi.dynamic` the host of dynamic providers, by
 the command in PULUMI_PYTHON_CMD. Berth sets it to a script that starts this module instead of
 `pulumi.dynamic`: the same host, which refuses a provider that is not Berth's before it is
-unpickled. The state may have changed after `berth` checked it.
+unpickled. The state may have changed after `berth` checked it. The script also lists the installed
+packages for the language host, because pip takes five times as long.
 
 A host of Pulumi's name on the PATH would do the same, but the engine warns of it in every update.
 """
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from shlex import quote
 
+from pulumi_berth import installed_packages
 from pulumi_berth.files import cache_directory, replace_atomically
 from pulumi_berth.provider_paths import check_pickle
 
@@ -30,6 +32,9 @@ def install_python() -> Path:
         'if [ "$1 $2 $3" = "-u -m pulumi.dynamic" ]; then\n'
         "    shift 3\n"
         f'    exec {python} -u -m {__name__} "$@"\n'
+        "fi\n"
+        'if [ "$*" = "-m pip list -v --format json" ]; then\n'
+        f"    exec {python} -P -m {installed_packages.__name__}\n"
         "fi\n"
         f'exec {python} "$@"\n'
     )

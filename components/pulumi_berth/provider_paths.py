@@ -18,6 +18,7 @@ PROVIDERS = (
     "GatewayProvider",
     "NamespaceClaimProvider",
     "NamespaceGuardProvider",
+    "ReplicationBackfillProvider",
     "SupervisorProvider",
 )
 """The provider classes of `MODULE`."""

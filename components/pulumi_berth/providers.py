@@ -343,3 +343,22 @@ class AcceptedRouteProvider(_Provider):
 
         accepted_route.wait_until_accepted(news)
         return UpdateResult(news)
+
+
+class ReplicationBackfillProvider(_Provider):
+    """Operations of `pulumi_berth.aws.replication_backfill.ReplicationBackfill`. The ID is that of
+    the copy."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.aws.replication_backfill import start_backfill
+
+        return CreateResult(start_backfill(props), props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.aws.replication_backfill import COMPARED
+
+        changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
+        return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=False)
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """Keep what was copied."""

@@ -8,7 +8,8 @@ import re
 
 import httptools
 
-from berth_gateway.config import CONTROLLER_SERVICES
+from berth_gateway.config import CONTROLLER_ERRORS, CONTROLLER_SERVICES
+from berth_gateway.controller_errors import send_controller_error
 from berth_gateway.controller_services import build_services
 from berth_gateway.error_responses import respond_to_errors
 from berth_gateway.public_app import PublicApp
@@ -55,6 +56,9 @@ class AuthorizeApp:
             config = self._gateway.configs.active.config
             services = build_services(config, self._gateway.health)
             await send_json(context, 200, services)
+            return
+        if context.path.startswith(CONTROLLER_ERRORS):
+            await send_controller_error(context)
             return
         context.response_headers[REQUEST_ID] = context.request_id
         await respond_to_errors(context, self._respond(context))

@@ -27,6 +27,14 @@ CONTROLLER_SERVICES = "/traefik"
 which its routes refer; see `berth_gateway.controller_services`."""
 
 
+CONTROLLER_ERRORS = "/traefik/errors/"
+"""Start of the paths on the same port where an ingress controller gets the bodies of its errors.
+The status follows; see `berth_gateway.controller_errors`."""
+REPLACED_STATUSES = (502, 504)
+"""Statuses of an ingress controller whose body is replaced."""
+_NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
+
+
 def get_share_name(model: str, version: str) -> str:
     """Return the name of the service for the share of a version."""
     return f"share-{model}-{version}"
@@ -35,6 +43,11 @@ def get_share_name(model: str, version: str) -> str:
 def get_direct_name(service: str) -> str:
     """Return the name of the ingress controller's object that sends requests to a Service."""
     return f"{service}-direct"
+
+
+def normalize_name(name: str) -> str:
+    """Return a name as Traefik writes it in the names of its services."""
+    return _NOT_ALPHANUMERIC.sub("-", name)
 
 
 class ConfigError(Exception):

@@ -6,14 +6,17 @@ refers to that service, so that the weights stay in the route, and the gateway d
 berths receive the share of an unhealthy one.
 """
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from berth_gateway.berth_health import Berth, BerthHealth
-from berth_gateway.config import GatewayConfig, Model, get_direct_name, get_share_name
-
-_NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
+from berth_gateway.config import (
+    GatewayConfig,
+    Model,
+    get_direct_name,
+    get_share_name,
+    normalize_name,
+)
 
 
 def find_watched_berths(config: GatewayConfig) -> list[Berth]:
@@ -66,4 +69,4 @@ def _name_service(url: str) -> str:
     """
     name, _, domain = (urlsplit(url).hostname or "").partition(".")
     joined = f"{domain.partition('.')[0]}-{get_direct_name(name)}"
-    return f"{_NOT_ALPHANUMERIC.sub('-', joined)}@kubernetescrd"
+    return f"{normalize_name(joined)}@kubernetescrd"

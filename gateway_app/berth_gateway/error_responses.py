@@ -14,21 +14,22 @@ _LOG = logging.getLogger("gateway")
 
 async def respond_to_errors(context: RequestContext, handler: Coroutine[Any, Any, None]) -> None:
     """Await `handler`. If it raises, send an error response, unless a response has started."""
+    failure: tuple[int, str] | None = None
     try:
         await handler
     except RequestError as error:
         context.response_headers |= error.headers
-        await send_error(context, error.status, error.message)
+        failure = error.status, error.message
     except UpstreamError as error:
         message = f"Berth {context.model}/{context.version} {error}. Retry later."
         _LOG.warning("Request %s: %s", context.request_id, message)
-        if not context.response_started:
-            await send_error(context, error.status, message)
+        failure = error.status, message
     except ClientDisconnectedError:
         context.status = _CLIENT_DISCONNECTED
     except Exception:
         _LOG.exception("Request %s failed", context.request_id)
-        if not context.response_started:
-            await send_error(
-                context, 500, "Internal gateway error. Look up the request ID in the gateway log."
-            )
+        failure = 500, "Internal gateway error. Look up the request ID in the gateway log."
+    # Sent after the exception is gone: its frames hold what arrived of the body, and the response
+    # may wait for the rest.
+    if failure is not None and not context.response_started:
+        await send_error(context, *failure)

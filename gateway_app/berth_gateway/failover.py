@@ -9,10 +9,13 @@ from berth_gateway.active_config import ActiveConfig
 from berth_gateway.berth_health import READY_SECONDS, Berth, BerthHealth
 from berth_gateway.berths import Berths
 from berth_gateway.request_context import RequestContext
+from berth_gateway.traffic import RouteSplits, TrafficSplit
 from berth_gateway.upstream import UpstreamError
+from berth_protocol.headers import TRAFFIC
 from berth_protocol.paths import INFER_SUFFIX
 
 _UNAVAILABLE = 503
+_TRAFFIC = TRAFFIC.encode()
 
 
 class Failover:
@@ -27,6 +30,7 @@ class Failover:
         self._berths = berths
         self._health = health
         self._failovers = failovers
+        self._route_splits = RouteSplits()
 
     async def send(
         self, active: ActiveConfig, context: RequestContext, body: bytes
@@ -40,14 +44,14 @@ class Failover:
         Raises:
             UpstreamError: If no version responds.
         """
-        split = active.splits[context.model]
+        split = self._find_split(active, context)
         selected = split.next_version()
         can_fail_over = active.config.models[context.model].failover
         if not can_fail_over or len(self._find_candidates(active, context)) == 1:
             context.version = selected
             return await self._berths.send(active, context, selected, INFER_SUFFIX, body)
         excluded: set[str] = set()
-        version: str | None = self._substitute(active, context, selected, excluded)
+        version: str | None = self._substitute(active, context, split, selected, excluded)
         # Without a healthy version, the selected one has to try.
         version = selected if version is None else version
         while True:
@@ -59,7 +63,7 @@ class Failover:
             ):
                 break  # An overloaded berth responds with 503, too, and is ready.
             excluded.add(version)
-            following = self._substitute(active, context, selected, excluded)
+            following = self._substitute(active, context, split, selected, excluded)
             if following is None:
                 break
             if response is not None:
@@ -99,7 +103,12 @@ class Failover:
         return response, None
 
     def _substitute(
-        self, active: ActiveConfig, context: RequestContext, selected: str, excluded: set[str]
+        self,
+        active: ActiveConfig,
+        context: RequestContext,
+        split: TrafficSplit,
+        selected: str,
+        excluded: set[str],
     ) -> str | None:
         """Return the selected version if it is healthy, otherwise a healthy one, or None."""
         healthy = [
@@ -110,7 +119,18 @@ class Failover:
         ]
         if selected in healthy:
             return selected
-        return active.splits[context.model].next_version_of(healthy) if healthy else None
+        return split.next_version_of(healthy) if healthy else None
+
+    def _find_split(self, active: ActiveConfig, context: RequestContext) -> TrafficSplit:
+        """Return the split of the request's model: of the ingress controller's route, if any."""
+        shares = active.config.models[context.model].shares
+        values = context.header_values(_TRAFFIC) if shares else []
+        split = (
+            self._route_splits.find(context.model, values[0].decode("latin-1"), shares)
+            if len(values) == 1
+            else None
+        )
+        return active.splits[context.model] if split is None else split
 
     def _find_candidates(self, active: ActiveConfig, context: RequestContext) -> list[str]:
         """Return the versions that can receive a request, also if the weights are in a route."""

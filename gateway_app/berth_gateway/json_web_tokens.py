@@ -73,7 +73,8 @@ class TokenVerifier:
     """Verifies tokens of one issuer with its public keys.
 
     The keys are read when the first token arrives, every REFRESH_SECONDS, and when a token names an
-    unknown key. While the issuer does not respond, the previous keys stay valid.
+    unknown key or has another signature, at most once in RETRY_SECONDS. While the issuer does not
+    respond, the previous keys stay valid.
 
     Args:
         subjects: Value of the client claim -> client.
@@ -126,15 +127,14 @@ class TokenVerifier:
         if key is None:
             raise InvalidTokenError("Invalid token: the issuer has no key with its 'kid'.")
         try:
-            claims = jwt.decode(
-                token,
-                key.key,
-                algorithms=key.algorithms,
-                audience=self.issuer.audience,
-                issuer=self.issuer.issuer,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "iss", "aud", self.issuer.client_claim]},
-            )
+            try:
+                claims = self._decode(token, key)
+            except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
+                # An issuer may have replaced its key without another name, or without any.
+                newer = await self._find_newer_key(header.get("kid"), key)
+                if newer is None:
+                    raise
+                claims = self._decode(token, newer)
         except jwt.ExpiredSignatureError:
             raise InvalidTokenError(
                 "The token has expired. Request a new one from its issuer.", is_expired=True
@@ -149,6 +149,26 @@ class TokenVerifier:
                 f"Invalid token: its claim '{self.issuer.client_claim}' names no client."
             )
         return client
+
+    def _decode(self, token: bytes, key: VerificationKey) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=key.algorithms,
+            audience=self.issuer.audience,
+            issuer=self.issuer.issuer,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": ["exp", "iss", "aud", self.issuer.client_claim]},
+        )
+        return claims
+
+    async def _find_newer_key(self, key_id: Any, key: VerificationKey) -> VerificationKey | None:
+        """Return the key that the issuer has now, or None if it was not read again."""
+        if self._read_key_set is None:
+            return None
+        await self._refresh(must_wait=True)
+        found = self._select(key_id)
+        return None if found is key else found
 
     async def _find_key(self, key_id: Any) -> VerificationKey | None:
         if self._read_key_set is not None:

@@ -30,11 +30,12 @@ from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamError, UpstreamPool
 from berth_protocol.asgi import Receive, Scope, Send
 from berth_protocol.catalog_paths import CatalogOperation, CatalogRoute, parse_catalog_path
-from berth_protocol.headers import REQUEST_ID, VERSION
+from berth_protocol.headers import REQUEST_ID, TRAFFIC, VERSION
 from berth_protocol.json_logs import RequestLog
 from berth_protocol.paths import INFER_SUFFIX, READY_SUFFIX, Operation, Route, parse_path
 
 _LOG = logging.getLogger("gateway")
+_TRAFFIC = TRAFFIC.encode()
 
 
 class PublicApp:
@@ -84,7 +85,7 @@ class PublicApp:
         """Respond to one request."""
         context = RequestContext.from_scope(scope, receive, send)
         context.response_headers[REQUEST_ID] = context.request_id
-        route = self._parse_path(context.path)
+        route = self._parse_path(context)
         catalog_route = parse_catalog_path(context.path) if route is None else None
         self.metrics.in_flight.inc()
         try:
@@ -99,16 +100,23 @@ class PublicApp:
             is_health_check = route is not None and route.operation.is_health_check
             self.record(context, is_logged=not is_health_check)
 
-    def _parse_path(self, path: str) -> Route | None:
+    def _parse_path(self, context: RequestContext) -> Route | None:
         """Return the route of a path.
 
         Behind an ingress controller that forwards inference requests, one with encoded letters has
-        no route here: a controller that did not decode it would otherwise pass by the weights and
-        the shadow of its own route. Traefik decodes it.
+        no route here: a controller that did not decode it would otherwise pass by the weights of
+        its own route. Traefik decodes it, and states the weights of a request that it sends here.
         """
-        route = parse_path(path)
-        is_inference = route is not None and route.operation is Operation.INFER
-        return None if self._has_controller and is_inference and "%" in path else route
+        route = parse_path(context.path)
+        passes_by_weights = (
+            self._has_controller
+            and route is not None
+            and route.operation is Operation.INFER
+            and route.version is None
+            and "%" in context.path
+            and not context.header_values(_TRAFFIC)
+        )
+        return None if passes_by_weights else route
 
     def record(self, context: RequestContext, *, is_logged: bool = True) -> None:
         """Count a request that has ended, and write it to the access log.

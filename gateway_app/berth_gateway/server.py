@@ -21,6 +21,7 @@ from berth_gateway.config import ConfigError
 from berth_gateway.controller_services import find_watched_berths
 from berth_gateway.handover import Address, Handover, HandoverError
 from berth_gateway.limits.limiter import Limiter, MemoryLimiter
+from berth_gateway.limits.shared_blocks import GatewayBlocks
 from berth_gateway.limits.valkey_limiter import ValkeyLimiter
 from berth_gateway.metrics import Metrics
 from berth_gateway.public_app import PublicApp
@@ -172,6 +173,18 @@ async def _serve(
             health,
         )
 
+        if isinstance(limiter, ValkeyLimiter):
+            limiter.share_blocks(
+                GatewayBlocks(
+                    clients=admission.blocked_clients,
+                    addresses=admission.authenticator.blocked_addresses,
+                    known_addresses=admission.authenticator.known_addresses,
+                    client_blocks=metrics.client_blocks,
+                    address_blocks=metrics.address_blocks,
+                    get_clients=lambda: configs.active.clients,
+                )
+            )
+
         body_memory = BodyMemory(_get_body_memory(settings, configs))
 
         def on_reload(is_applied: bool) -> None:
@@ -185,8 +198,13 @@ async def _serve(
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}
 
         def create_config(app: App) -> uvicorn.Config:
-            on_trailer = metrics.dropped_trailers.inc
-            return server_config(app, body_memory=body_memory, on_trailer=on_trailer)
+            return server_config(
+                app,
+                body_memory=body_memory,
+                on_trailer=metrics.dropped_trailers.inc,
+                responds_after_request=settings.trusts_forwarded_for
+                or settings.authorize_port is not None,
+            )
 
         servers = {
             name: _GatewayServer(create_config(app))

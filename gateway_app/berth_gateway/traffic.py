@@ -1,6 +1,7 @@
 """Traffic between the versions of a model: the weighted split, and shadow traffic."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -64,6 +65,46 @@ class TrafficSplit:
             weights = {name: self.weights.get(name) or 1 for name in versions}
             part = self._parts[key] = TrafficSplit(weights)
         return part.next_version()
+
+
+class RouteSplits:
+    """Splits whose weights the ingress controller's route states in each request.
+
+    The gateway's configuration does not contain these weights, so that new weights do not restart
+    it.
+    """
+
+    def __init__(self) -> None:
+        self._splits: dict[str, TrafficSplit] = {}
+
+    def find(self, model: str, value: str, versions: Sequence[str]) -> TrafficSplit | None:
+        """Return the split of a model, which continues while its weights are the same.
+
+        Args:
+            value: Value of the header, `version=percent,...`.
+            versions: Versions that may receive traffic.
+
+        Returns:
+            The split, or None if the value is invalid: only the controller's own is trusted, and
+            it always is valid.
+        """
+        weights = _parse_weights(value, versions)
+        if weights is None:
+            return None
+        split = self._splits.get(model)
+        if split is None or split.weights != weights:
+            split = self._splits[model] = TrafficSplit(weights)
+        return split
+
+
+def _parse_weights(value: str, versions: Sequence[str]) -> dict[str, int] | None:
+    weights: dict[str, int] = {}
+    for item in value.split(","):
+        version, _, percent = item.partition("=")
+        if version not in versions or not re.fullmatch("[0-9]{1,3}", percent):
+            return None
+        weights[version] = int(percent)
+    return weights if any(weights.values()) else None
 
 
 class ShadowTraffic:

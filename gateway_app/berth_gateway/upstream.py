@@ -101,6 +101,11 @@ class UpstreamPool:
                     pass
                 self.retries += 1
                 return await _send(self._fresh, request, get_url())
+        except aiohttp.ConnectionTimeoutError as error:
+            # Also a TimeoutError, but the berth has not received the request.
+            raise UpstreamError(
+                502, f"accepted no connection within {_CONNECT_SECONDS:g} s", is_repeatable=True
+            ) from error
         except TimeoutError as error:
             raise UpstreamError(
                 504, f"did not respond within {request.timeout_seconds:g} s"

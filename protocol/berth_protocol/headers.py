@@ -24,6 +24,10 @@ SHADOW = "x-berth-shadow"
 CLIENT = "x-berth-client"
 """The name of the client that the API key belongs to."""
 
+TRAFFIC = "x-berth-traffic"
+"""The weights of a model's route, such as `1=90,2=10`, on a request that an ingress controller
+sends to the gateway instead of a berth."""
+
 RATE_LIMIT = "ratelimit-limit"
 RATE_LIMIT_REMAINING = "ratelimit-remaining"
 RATE_LIMIT_RESET = "ratelimit-reset"

@@ -67,6 +67,11 @@ class HttpConnection(HttpToolsProtocol):
             here costs nothing for a request that arrives in one piece, as nearly all do.
         write_seconds: How long a client may take nothing of a long response, which occupies memory
             meanwhile.
+        responds_after_request: Whether a response waits for the end of its request, within
+            `head_seconds`. A reverse proxy that gets an earlier response may close the client's
+            connection at once, as Go's server does if more than 256 KiB of the body are left
+            (`maxPostHandlerReadBytes`):
+            https://github.com/golang/go/blob/go1.26.0/src/net/http/server.go
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class HttpConnection(HttpToolsProtocol):
         head_seconds: float = HEAD_SECONDS,
         request_seconds: float | None = None,
         write_seconds: float = WRITE_SECONDS,
+        responds_after_request: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -100,6 +106,7 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0
         self._write_seconds = write_seconds
+        self._responds_after_request = responds_after_request
         self._write_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -236,7 +243,7 @@ class HttpConnection(HttpToolsProtocol):
         assert exchange is not None
         size = len(body)
         self._body_bytes += size
-        if exchange.response_complete or exchange.error is not None:
+        if exchange.response_complete or exchange.error is not None or exchange.is_discarding:
             self._discard(size)
             return
         try:
@@ -299,6 +306,7 @@ class HttpConnection(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         exchange.body_memory = self._body_memory
+        exchange.discard_seconds = self._head_seconds if self._responds_after_request else None
         return exchange
 
     def _drop_trailer(self, name: bytes, value: bytes) -> None:

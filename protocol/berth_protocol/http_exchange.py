@@ -1,6 +1,7 @@
 """One request and its response: uvicorn's, with a bounded body and errors in the JSON format."""
 
 import asyncio
+import contextlib
 import http
 from collections.abc import Callable
 from typing import cast
@@ -33,12 +34,17 @@ class Exchange(RequestResponseCycle):
         held_bytes: Bytes that `body_memory` counts for this request.
         error: Why the body will never be complete. `receive` raises it.
         is_malformed: Whether `error` is the response, if the application has not begun.
+        discard_seconds: Time limit to discard the rest of the request before the response. None
+            sends the response at once.
+        is_discarding: Whether the connection discards the rest of the body.
     """
 
     body_memory: BodyMemory
     held_bytes = 0
     error: RequestError | None = None
     is_malformed = False
+    discard_seconds: float | None = None
+    is_discarding = False
 
     async def run_asgi(self, app: App) -> None:  # type: ignore[override]
         """Run the application. A `RequestError` that it does not catch becomes a response."""
@@ -72,12 +78,11 @@ class Exchange(RequestResponseCycle):
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """Send a part of the response."""
-        if (
-            message["type"] == "http.response.start"
-            and self.more_body
-            and self._must_close(message)
-        ):
-            self.keep_alive = False
+        if message["type"] == "http.response.start" and self.more_body:
+            if self._must_close(message):
+                self.keep_alive = False
+            elif self.discard_seconds is not None:
+                await self._discard_rest(self.discard_seconds)
         await super().send(message)  # type: ignore[arg-type]
 
     async def send_500_response(self) -> None:
@@ -104,6 +109,17 @@ class Exchange(RequestResponseCycle):
         if self.held_bytes:
             self.body_memory.release(self.held_bytes)
             self.held_bytes = 0
+
+    async def _discard_rest(self, seconds: float) -> None:
+        """Discard the rest of the request, which no longer occupies memory."""
+        self.is_discarding = True
+        self.release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.more_body and not self.disconnected and not self.is_malformed:
+                    self.message_event.clear()
+                    self.flow.resume_reading()
+                    await self.message_event.wait()
 
     def _must_close(self, message: Message) -> bool:
         """Return whether a response to an unfinished request ends the connection.

@@ -36,6 +36,7 @@ def server_config(
     body_memory: BodyMemory,
     on_trailer: Callable[[], None],
     request_seconds: float | None = None,
+    responds_after_request: bool = False,
     date_header: bool = True,
 ) -> uvicorn.Config:
     """Return the configuration of a server for `app`.
@@ -44,6 +45,7 @@ def server_config(
         body_memory: See `HttpConnection`. Servers of one process share it.
         on_trailer: See `HttpConnection`.
         request_seconds: See `HttpConnection`.
+        responds_after_request: See `HttpConnection`.
         date_header: Send a `Date` header. A berth does not, because the gateway sends its own.
     """
     return uvicorn.Config(
@@ -53,6 +55,7 @@ def server_config(
             body_memory=body_memory,
             on_trailer=on_trailer,
             request_seconds=request_seconds,
+            responds_after_request=responds_after_request,
         ),
         ws="none",
         lifespan="off",

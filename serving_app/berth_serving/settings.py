@@ -52,6 +52,7 @@ class Settings:
         queue: Maximum number of queued requests.
         deadline_seconds: Time limit for a request.
         grace_seconds: Time limit for requests in flight after SIGTERM.
+        accept_seconds: Time after SIGTERM in which connections are accepted even if none arrive.
         batch_size: Maximum number of rows that run together while all threads are busy. 1 disables
             batching.
         log_level: `debug`, `info`, `warning` or `error`. At `info`, every request is logged.
@@ -76,6 +77,7 @@ class Settings:
     queue: int
     deadline_seconds: float
     grace_seconds: float
+    accept_seconds: float
     batch_size: int
     log_level: str
     token: bytes | None = field(repr=False)
@@ -114,6 +116,7 @@ class Settings:
             queue=get("QUEUE", "256", whole_number(0, 1_000_000)),
             deadline_seconds=get("DEADLINE_SECONDS", "30", number(0.001, 3600)),
             grace_seconds=get("GRACE_SECONDS", "30", number(0, 3600)),
+            accept_seconds=get("ACCEPT_SECONDS", "0", number(0, 5)),
             batch_size=get("BATCH_SIZE", "1", whole_number(1, 4096)),
             log_level=get("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
             token=get("TOKEN_FILE", "", token_file),

@@ -45,7 +45,8 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     model = load_model(settings)
     plane = warm_up(model, settings, metrics)
     card = model.card
-    app = App(settings, plane, metrics, create_trace(os.environ, card))
+    body_memory = BodyMemory(settings.body_memory_bytes)
+    app = App(settings, plane, metrics, create_trace(os.environ, card), body_memory)
     for listener in listeners:
         listen(listener)
     log_event(
@@ -62,12 +63,12 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     )
     config = server_config(
         app,
-        body_memory=BodyMemory(settings.body_memory_bytes),
+        body_memory=body_memory,
         on_trailer=metrics.dropped_trailers.labels(card.name, card.version).inc,
         request_seconds=settings.deadline_seconds,
         date_header=False,
     )
-    server = DrainingServer(config, plane, settings.grace_seconds)
+    server = DrainingServer(config, plane, settings.grace_seconds, settings.accept_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_server(server, listeners))
     is_finished = plane.close()

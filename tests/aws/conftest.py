@@ -7,6 +7,8 @@ import pytest
 
 from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.aws.program import Program
+from tests.aws.recorded_requests import read_requests
+from tests.aws.request_shapes import find_violations
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,10 +37,17 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
 
 
 @pytest.fixture(scope="module")
-def aws(emulator: Emulation) -> Emulation:
-    """Return the emulator without resources of other modules."""
+def aws(emulator: Emulation) -> Iterator[Emulation]:
+    """Return the emulator without resources of other modules.
+
+    At the end, every request of the module's tests followed AWS's model of the service.
+    """
     emulator.reset()
-    return emulator
+    start = emulator.recording.stat().st_size
+    yield emulator
+    with emulator.recording.open(encoding="utf-8") as file:
+        file.seek(start)
+        assert find_violations(read_requests(file)) == {}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """AWS, emulated on this machine: moto with additions that the real provider needs."""
 
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -15,6 +16,8 @@ from typing import Any
 
 import boto3
 import httpx
+
+from tests.repository import REPOSITORY
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -35,9 +38,15 @@ def skip_reason() -> str | None:
 
 @dataclass(frozen=True)
 class Emulation:
-    """Emulated AWS on a loopback port."""
+    """Emulated AWS on a loopback port.
+
+    Attributes:
+        url: Address of the emulator.
+        recording: File with the requests that it received, one on each line.
+    """
 
     url: str
+    recording: Path
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return a boto3 client."""
@@ -49,6 +58,19 @@ class Emulation:
     def reset(self) -> None:
         """Delete every resource."""
         httpx.post(f"{self.url}/moto-api/reset", timeout=_START_SECONDS).raise_for_status()
+
+    def create_role(self, name: str) -> str:
+        """Create an IAM role that a test refers to, and return its ARN."""
+        iam = self.client("iam")
+        if name not in [role["RoleName"] for role in iam.list_roles()["Roles"]]:
+            trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+        return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+    def eks_changes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the changes of EKS since the last reset: path below `clusters/`, and body."""
+        changes = httpx.get(f"{self.url}/strict/eks-changes", timeout=_START_SECONDS).json()
+        return [(path, body) for path, body in changes]
 
     def environment(self) -> dict[str, str]:
         """Return environment variables that point AWS SDKs to the emulator."""
@@ -84,14 +106,17 @@ def emulated(log: Path) -> Iterator[Emulation]:
     url = f"http://127.0.0.1:{port}"
     program = shutil.which(_EMULATOR)
     assert program is not None
+    recording = log.with_suffix(".requests")
+    recording.touch()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("emulator.py")), program, str(port)],
+            [sys.executable, "-m", "tests.aws.emulator", program, str(port), str(recording)],
+            cwd=REPOSITORY,
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment_without_aws(),
         )  # fmt: skip
     try:
         _wait_until_ready(url, process, log)
-        yield Emulation(url)
+        yield Emulation(url, recording)
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -1,17 +1,25 @@
-"""The emulator as a program, with additions for EKS and Route 53.
+"""The emulator as a program, with additions for EKS and Route 53 and the refusals of AWS.
 
-Usage: python tests/aws/emulator.py PATH-OF-MOTO-AWS PORT
+Usage: python tests/aws/emulator.py PATH-OF-MOTO-AWS PORT RECORDING
 """
 
 import runpy
 import sys
+import uuid
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import werkzeug.serving
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
+from moto.ecr.responses import ECRResponse
 from moto.eks.models import Cluster, Nodegroup
 from moto.route53.responses import Route53
+
+from tests.aws.recorded_requests import record_to
+from tests.aws.strict_emulator import StrictApp
 
 _CLUSTER, _NODEGROUP = Cluster.__init__, Nodegroup.__init__
 _CHANGE_RECORDS = Route53.change_resource_record_sets
@@ -74,11 +82,41 @@ def _change_records(self: Route53) -> ActionResult:
     return ActionResult({})
 
 
+def _start_backfill(self: ECRResponse) -> ActionResult:
+    """Accept a copy of earlier images to a target of the replication rule, which moto lacks.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_StartReplicationBackfill.html
+    """
+    target = self._get_param("destination")
+    rules = self.ecr_backend.describe_registry()["replicationConfiguration"]["rules"]
+    targets = [
+        (destination["region"], destination["registryId"])
+        for rule in rules
+        for destination in rule["destinations"]
+    ]
+    assert (target["region"], target["registryId"]) in targets, targets
+    return ActionResult(
+        {
+            "replicationBackfillId": str(uuid.uuid4()),
+            "registryId": self._get_param("registryId"),
+            "destination": target,
+            "status": "PREPARING",
+        }
+    )
+
+
+def _serve(recording: Path, serve: Any, host: str, port: int, app: Any, **options: Any) -> None:
+    serve(host, port, record_to(recording, StrictApp(app)), **options)
+
+
 def main() -> None:
-    program, port = sys.argv[1:]
+    program, port, recording = sys.argv[1:]
+    run_simple = werkzeug.serving.run_simple
+    werkzeug.serving.run_simple = partial(_serve, Path(recording), run_simple)
     setattr(Cluster, "__init__", _create_cluster)  # noqa: B010
     setattr(Nodegroup, "__init__", _create_nodegroup)  # noqa: B010
     setattr(Route53, "change_resource_record_sets", _change_records)  # noqa: B010
+    setattr(ECRResponse, "start_replication_backfill", _start_backfill)  # noqa: B010
     sys.argv = [program, port]
     runpy.run_path(program, run_name="__main__")
 

@@ -2,6 +2,8 @@
 
 Observed with the real provider against moto 5.2.5. Without this list, a second preview of an
 unchanged program would not be empty. None of these differences occurs on AWS.
+
+`strict_rules` lists the opposite: what AWS refuses and the emulator accepts.
 """
 
 _NOT_STORED = "the emulator does not store it and returns no value"

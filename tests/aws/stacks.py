@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pulumi_berth.oci.registry import Repository, split_reference
 from tests.aws.emulation import Emulation
+from tests.aws.strict_registry import StrictRegistry, serve_strict_registry
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import SMALL
 from tests.engine.project import Project
@@ -18,6 +21,8 @@ from tests.repository import REPOSITORY
 _NODE_PORTS = {"dev": 30080, "prod": 30081}
 _HOSTS = {"dev": "dev.ml.example.com", "prod": "ml.example.com"}
 _AUTOSCALER = "autoscaler:substitute"
+# Repositories in which the images of other projects are, as on Docker Hub.
+_OTHERS = "others"
 
 
 def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
@@ -25,50 +30,68 @@ def create_host_zone(aws: Emulation, name: str = "example.com") -> None:
     aws.client("route53").create_hosted_zone(Name=name, CallerReference=name)
 
 
-def create_roles(aws: Emulation) -> None:
-    """Create the roles of the stacks' access entries, which must exist before the stacks."""
-    for name in _HOSTS:
-        aws.client("iam").create_role(RoleName=_role(name), AssumeRolePolicyDocument="{}")
+def create_stack(
+    name: str, directory: Path, aws: Emulation, cluster: Cluster, registry: StrictRegistry
+) -> Project:
+    """Return the project with stack `name`, configured for the emulator and the cluster.
 
-
-def _role(stack: str) -> str:
-    return f"berth-{stack}-developers"
-
-
-def create_stack(name: str, directory: Path, aws: Emulation, cluster: Cluster) -> Project:
-    """Return the project with stack `name`, configured for the emulator and the cluster."""
+    dev owns the images. prod is logged in to the registry as another account, which only pulls.
+    """
     project = Project.copy_to(directory, name)
     shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", directory)
     project.environment |= aws.environment()
     project.environment.pop("HTTP_PROXY", None)
-    project.edit(_configure(name, aws, cluster, _push_autoscaler(directory, cluster)))
+    password = registry.owner if name == "dev" else registry.reader
+    login = registry.write_login(directory / "login", password)
+    project.environment["DOCKER_CONFIG"] = str(login)
+    project.edit(_configure(name, aws, cluster, registry))
+    project.edit(lambda config: _create_access_roles(config, aws))
     return project
 
 
+@contextmanager
+def serve_registry_to(cluster: Cluster, directory: Path) -> Iterator[StrictRegistry]:
+    """Serve a registry that the cluster's nodes pull from, with the images of other projects."""
+    with serve_strict_registry(directory, node_address=cluster.host) as registry:
+        cluster.redirect_registry(registry.host, registry.node_host)
+        _push_autoscaler(directory, cluster)
+        for image in (cluster.traefik_image, cluster.pin_image(_AUTOSCALER)):
+            source, digest = split_reference(image)
+            name = f"{_OTHERS}/{source.rpartition('/')[2]}"
+            registry.load(Repository(name=source, plain_http=True), digest, name)
+        yield registry
+
+
 def _configure(
-    name: str, aws: Emulation, cluster: Cluster, autoscaler: str
+    name: str, aws: Emulation, cluster: Cluster, registry: StrictRegistry
 ) -> Callable[[Any], None]:
+    def find(image: str) -> str:
+        digest = split_reference(cluster.pin_image(image))[1]
+        return f"{registry.host}/{_OTHERS}/{image.partition(':')[0]}@{digest}"
+
     def change(config: Any) -> None:
         config.update(aws.config())
         config["berth:kubernetes"] |= {
             "kubeconfig": str(cluster.kubeconfig),
             "namespace": f"aws-{name}",
-            "controller_image": cluster.traefik_image,
+            "controller_image": find("traefik:v3.6"),
             "controller_replicas": 1,
             "ready_timeout_seconds": 240,
             "service": {"node_port": _NODE_PORTS[name]},
         }
         config["berth:registry"] |= {
-            "url": f"{cluster.registry}/berth-{name}",
+            "url": f"{registry.host}/berth-dev",
             "plain_http": True,
         }
         # The files leave out names that only an account has. They are optional.
         host = _HOSTS[name]
         config["berth:api"]["domain"] = {"name": f"api.{host}", "zone": "example.com"}
         config["berth:edge"]["cdn"]["domain"] = {"name": host, "zone": "example.com"}
-        config["berth:cluster"]["access"] = {"developers": {"role": _role(name), "level": "view"}}
+        config["berth:cluster"]["access"] = {
+            "developers": {"role": f"berth-{name}-developers", "level": "view"}
+        }
         config["berth:gateway"]["replicas"] = 1
-        config["berth:cluster"]["autoscaler_image"] = autoscaler
+        config["berth:cluster"]["autoscaler_image"] = find(_AUTOSCALER)
         for model in config["berth:models"].values():
             # Small enough for a laptop. Only the number of replicas and their resources change.
             model["resources"] = SMALL
@@ -77,8 +100,14 @@ def _configure(
     return change
 
 
-def _push_autoscaler(directory: Path, cluster: Cluster) -> str:
-    """Push an image that replaces the autoscaler and return its reference.
+def _create_access_roles(config: Any, aws: Emulation) -> None:
+    """Create the roles that the stack grants access, as their owner would have done before."""
+    for access in (config["berth:cluster"].get("access") or {}).values():
+        aws.create_role(access["role"])
+
+
+def _push_autoscaler(directory: Path, cluster: Cluster) -> None:
+    """Push an image that replaces the autoscaler.
 
     The real autoscaler would request instances that the emulator does not start.
     """
@@ -92,4 +121,3 @@ def _push_autoscaler(directory: Path, cluster: Cluster) -> str:
         env=os.environ | {"CLUSTER_DIR": str(cluster.state_dir)},
         check=True, capture_output=True,
     )  # fmt: skip
-    return cluster.pin_image(_AUTOSCALER)

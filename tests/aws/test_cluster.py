@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pulumi_berth.aws.eks_versions import AFTER_NODES, BEFORE_NODES, get_addon_versions
 from tests.aws.emulation import ACCOUNT, Emulation
 from tests.aws.program import Program
 
@@ -13,16 +14,17 @@ _PROGRAM = """
 import pulumi
 from pulumi_aws import ec2
 from pulumi_berth.aws.cluster import Access, Cluster, ClusterArgs
-from pulumi_berth.aws.cluster_addons import (
-    AFTER_NODES, BEFORE_NODES, ClusterAddons, ClusterAddonsArgs,
-)
+from pulumi_berth.aws.cluster_addons import ClusterAddons, ClusterAddonsArgs
+from pulumi_berth.aws.eks_versions import AFTER_NODES, BEFORE_NODES, get_addon_versions
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from pulumi_berth.aws.logs import LogSettings
 from pulumi_berth.aws.node_pool import NodePool, NodePoolArgs, Taint
+from pulumi_berth.aws.pool_size import look_up_pools
 from pulumi_berth.aws.iam_roles import NodeRole, NodeRoleArgs, PodRole, PodRoleArgs
 
 ACCOUNT = "123456789012"
-SIZE = dict(min_nodes=0, initial_nodes=0, max_nodes=MAX)
+VERSION = "1.35"
+MIN, MAX, TYPES = 1, 3, ["m7i.large"]
 
 vpc = ec2.Vpc("network", cidr_block="10.20.0.0/16")
 subnets = [
@@ -33,25 +35,28 @@ key = EncryptionKey("cluster", EncryptionKeyArgs(
     stack_name="test",
     purpose="Cluster", account=ACCOUNT, deletion_window_days=7))
 cluster = Cluster("cluster", ClusterArgs(
-    cluster_name="berth-test", version="1.35", support="standard", subnet_ids=subnets,
+    cluster_name="berth-test", version=VERSION, support="standard", subnet_ids=subnets,
     service_cidr="172.20.0.0/16", secrets_key=key.arn,
     logs=LogSettings(path_prefix="/berth/test", days=14, key=key.arn),
     access={"platform": Access(role_arn=f"arn:aws:iam::{ACCOUNT}:role/platform", level="admin")},
 ))
 addons = dict(account=ACCOUNT, cluster_name=cluster.cluster_name, cluster_arn=cluster.arn,
-              versions={"vpc-cni": "v1.21.1-eksbuild.1"})
+              versions=get_addon_versions(VERSION))
 before = ClusterAddons("before-nodes", ClusterAddonsArgs(names=BEFORE_NODES, **addons))
+pools = look_up_pools("berth-test", pulumi.InvokeOptions())
 role = NodeRole("nodes", NodeRoleArgs(stack_name="test"))
 nodes = pulumi.ResourceOptions(depends_on=[before])
 common = dict(stack_name="test",
               cluster_name=cluster.cluster_name, version=cluster.version, role_arn=role.arn,
               subnet_ids=subnets, architecture="amd64", disk_key=key.arn, tags={"owner": "us"})
 general = NodePool("general", NodePoolArgs(
-    compute="cpu", instance_types=["m7i.large"], spot=True, disk_gib=50,
+    compute="cpu", instance_types=TYPES, spot=True, disk_gib=50,
+    min_nodes=MIN, initial_nodes=MIN, max_nodes=MAX, current=pools.get("general"),
     taints=[Taint(key="dedicated", value="x", effect="PreferNoSchedule")], labels={"a": "b"},
-    **(SIZE | dict(min_nodes=1, initial_nodes=1)), **common), nodes)
+    **common), nodes)
 gpu = NodePool("accelerated", NodePoolArgs(
-    compute="gpu", instance_types=["g5.xlarge"], spot=False, disk_gib=100, **SIZE, **common), nodes)
+    compute="gpu", instance_types=["g5.xlarge"], spot=False, disk_gib=100,
+    min_nodes=0, initial_nodes=0, max_nodes=3, current=pools.get("accelerated"), **common), nodes)
 ClusterAddons("after-nodes", ClusterAddonsArgs(names=AFTER_NODES, **addons),
               pulumi.ResourceOptions(depends_on=[general]))
 PodRole("reader", PodRoleArgs(
@@ -64,9 +69,10 @@ pulumi.export("group", general.autoscaling_group)
 
 
 @pytest.fixture(scope="module")
-def program(new_program: Callable[[str], Program]) -> Program:
+def program(new_program: Callable[[str], Program], aws: Emulation) -> Program:
     """Deploy a cluster. `test_stacks` covers the deletion, which takes a minute."""
-    program = new_program("cluster").write(_PROGRAM.replace("MAX", "3"))
+    aws.create_role("platform")
+    program = new_program("cluster").write(_PROGRAM)
     program.up()
     return program
 
@@ -138,10 +144,20 @@ def test_gpu_pool_scales_from_zero_and_is_tainted(program: Program, eks: Any) ->
 
 
 def test_addons_are_pinned_and_enforce_network_policies(program: Program, eks: Any) -> None:
-    assert len(eks.list_addons(clusterName="berth-test")["addons"]) == 6
+    assert _addon_versions(eks) == {
+        name: version
+        for name, version in get_addon_versions("1.35").items()
+        if name in (*BEFORE_NODES, *AFTER_NODES)
+    }
     cni = eks.describe_addon(clusterName="berth-test", addonName="vpc-cni")["addon"]
-    assert cni["addonVersion"] == "v1.21.1-eksbuild.1"
     assert json.loads(cni["configurationValues"])["enableNetworkPolicy"] == "true"
+
+
+def _addon_versions(eks: Any) -> dict[str, str]:
+    return {
+        name: eks.describe_addon(clusterName="berth-test", addonName=name)["addon"]["addonVersion"]
+        for name in eks.list_addons(clusterName="berth-test")["addons"]
+    }
 
 
 def test_pod_role_trusts_only_pods_of_this_cluster(program: Program, aws: Emulation) -> None:
@@ -155,16 +171,60 @@ def test_pod_role_trusts_only_pods_of_this_cluster(program: Program, aws: Emulat
     assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith("cluster/berth-test")
 
 
-def test_update_keeps_node_count_of_autoscaler(program: Program, eks: Any) -> None:
+def _scale(eks: Any, nodes: int) -> None:
+    """Change the number of nodes, as the autoscaler does, without Pulumi's knowledge."""
     name = _pools(eks)["general"]["nodegroupName"]
-    eks.update_nodegroup_config(
-        clusterName="berth-test",
-        nodegroupName=name,
-        scalingConfig={"minSize": 1, "maxSize": 3, "desiredSize": 2},
-    )
-    program.pulumi("refresh", "--yes", "--skip-preview", "--stack", "test")
+    scaling = {"minSize": 1, "maxSize": 3, "desiredSize": nodes}
+    eks.update_nodegroup_config(clusterName="berth-test", nodegroupName=name, scalingConfig=scaling)
+
+
+def test_bounds_change_while_the_autoscaler_has_scaled(program: Program, eks: Any) -> None:
+    """Pulumi's state still has the initial node count, 1."""
+    _scale(eks, 2)
     assert program.changes() == {}
-    program.write(_PROGRAM.replace("MAX", "5"))
-    program.up()
+    program.write(_PROGRAM.replace("MIN, MAX, TYPES = 1, 3", "MIN, MAX, TYPES = 1, 5")).up()
     scaling = _pools(eks)["general"]["scalingConfig"]
     assert (scaling["maxSize"], scaling["desiredSize"]) == (5, 2)
+    program.write(_PROGRAM.replace("MIN, MAX, TYPES = 1, 3", "MIN, MAX, TYPES = 4, 5")).up()
+    scaling = _pools(eks)["general"]["scalingConfig"]
+    assert (scaling["minSize"], scaling["desiredSize"]) == (4, 4)
+    assert program.changes() == {}
+
+
+def test_upgrade_updates_cluster_then_daemons_then_nodes_then_other_addons(
+    program: Program, eks: Any, aws: Emulation
+) -> None:
+    before = len(aws.eks_changes())
+    upgraded = _PROGRAM.replace('VERSION = "1.35"', 'VERSION = "1.36"')
+    changes = program.write(upgraded).changes()
+    assert {change.split(" ")[0] for change in changes.values()} == {"update"}, changes
+    program.up()
+    paths = [path.split("/", 1)[1] for path, _ in aws.eks_changes()[before:]]
+    order = {path: number for number, path in reversed(list(enumerate(paths)))}
+    nodes = [number for path, number in order.items() if path.endswith("/update-version")]
+    assert order["updates"] < order["addons/kube-proxy/update"] < min(nodes)
+    general = next(n for path, n in order.items() if path.startswith("node-groups/general-"))
+    assert general < order["addons/metrics-server/update"]
+    assert _addon_versions(eks)["kube-proxy"] == get_addon_versions("1.36")["kube-proxy"]
+    assert {pool["version"] for pool in _pools(eks).values()} == {"1.36"}
+    assert program.changes() == {}
+
+
+def test_instance_types_change_creates_the_new_group_first(
+    program: Program, eks: Any, aws: Emulation
+) -> None:
+    """The new group starts with the node count of the old one, so that the Pods find room."""
+    upgraded = _PROGRAM.replace('VERSION = "1.35"', 'VERSION = "1.36"')
+    old = _pools(eks)["general"]
+    count = old["scalingConfig"]["desiredSize"]
+    replaced = upgraded.replace('["m7i.large"]', '["m6i.large"]').replace(
+        "MIN, MAX, TYPES = 1, 3", "MIN, MAX, TYPES = 1, 5"
+    )
+    changes = program.write(replaced).changes()
+    (step,) = (change for urn, change in changes.items() if urn.endswith("NodeGroup::general"))
+    assert step.startswith("create-replacement") or "replace" in step
+    program.up()
+    new = _pools(eks)["general"]
+    assert new["nodegroupName"] != old["nodegroupName"]
+    assert new["instanceTypes"] == ["m6i.large"]
+    assert new["scalingConfig"]["desiredSize"] == count

@@ -24,7 +24,7 @@ ModelRegistry("registry", ModelRegistryArgs(
     keep_untagged_days=14, readers=[RegistryReader(account="210987654321", roles=["deployer"])],
     protect=PROTECT))
 RegistryReplication("copies", RegistryReplicationArgs(
-    name_prefix="berth-test", targets=[
+    name_prefix="berth-test", region="us-east-1", account="123456789012", targets=[
         ReplicationTarget(region="eu-west-1", account="123456789012")]))
 """
 
@@ -81,6 +81,16 @@ def test_images_are_replicated(program: Program, ecr: Any) -> None:
     (rule,) = ecr.describe_registry()["replicationConfiguration"]["rules"]
     assert [one["region"] for one in rule["destinations"]] == ["eu-west-1"]
     assert rule["repositoryFilters"][0]["filter"] == "berth-test/"
+
+
+def test_images_that_were_pushed_before_the_rule_are_copied_too(program: Program) -> None:
+    (backfill,) = (
+        resource
+        for resource in program.resources()
+        if resource["type"] == "pulumi-python:dynamic/berth:ReplicationBackfill"
+    )
+    assert backfill["outputs"]["target_region"] == "eu-west-1"
+    assert len(backfill["id"]) == 36
 
 
 def test_protected_registry_rejects_destroy(program: Program, ecr: Any) -> None:

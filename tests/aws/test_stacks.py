@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,37 @@ import pytest
 from berth_protocol.model_card import read_card
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.aws.program import find_changes
-from tests.aws.stacks import create_host_zone, create_roles, create_stack
+from tests.aws.stacks import create_host_zone, create_stack, serve_registry_to
+from tests.aws.strict_registry import StrictRegistry
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
 
 
 @pytest.fixture(scope="module")
+def registry(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StrictRegistry]:
+    """The registry of both stacks. At the end, it has refused no request."""
+    with serve_registry_to(cluster, tmp_path_factory.mktemp("registry")) as served:
+        yield served
+        assert served.refused == []
+
+
+@pytest.fixture(scope="module")
 def stacks(
-    aws: Emulation, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+    aws: Emulation,
+    cluster: Cluster,
+    registry: StrictRegistry,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Project]:
-    """Deploy both stacks at the same time: most of the time is waiting."""
+    """Deploy dev, and then prod, which runs the images that dev has pushed."""
     create_host_zone(aws)
-    create_roles(aws)
     projects = {
-        name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster)
+        name: create_stack(name, tmp_path_factory.mktemp(name), aws, cluster, registry)
         for name in ("dev", "prod")
     }
-    with ThreadPoolExecutor() as both:
-        list(
-            both.map(
-                lambda project: project.berth("up", "--yes", "--no-request"), projects.values()
-            )
-        )
+    for project in projects.values():
+        project.berth("up", "--yes", "--no-request")
     return projects
 
 
@@ -64,6 +73,22 @@ def test_gateway_serves_predictions(stacks: dict[str, Project], name: str) -> No
     response = project.json("invoke", "digits", "--version", "2")
     expected = read_card(project.root / "models" / "digits" / "2").example
     assert response["outputs"][0]["shape"][0] == expected["inputs"][0]["shape"][0]
+
+
+def test_prod_runs_the_digests_of_dev(
+    dev: Project, prod: Project, registry: StrictRegistry
+) -> None:
+    models = [
+        json.loads(one.pulumi("stack", "output", "models", "--json").stdout) for one in (dev, prod)
+    ]
+    images = [
+        {(name, version): entry["image"] for name, model in found.items()
+         for version, entry in model["versions"].items()}
+        for found in models
+    ]  # fmt: skip
+    assert images[0] == images[1]
+    assert len(images[0]) == 3
+    assert registry.refused == []
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:
@@ -279,7 +304,12 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
     assert _vpcs(aws) == {}
     assert _buckets(aws) == set()
     assert aws.client("eks").list_clusters()["clusters"] == []
-    assert aws.client("logs").describe_log_groups()["logGroups"] == []
+    # AWS creates these two again, and the next update deletes them (test_log_groups).
+    groups = aws.client("logs").describe_log_groups()["logGroups"]
+    assert sorted(group["logGroupName"] for group in groups) == [
+        "/aws/eks/berth-dev/cluster",
+        "/aws/eks/berth-prod/cluster",
+    ]
     assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     distributions = aws.client("cloudfront").list_distributions()["DistributionList"]
     assert distributions.get("Items", []) == []
@@ -291,7 +321,8 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
     assert aws.client("sns").list_topics()["Topics"] == []
     # The role that lets all APIs of the account write logs stays (pulumi_berth.aws.logs).
     roles = [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]]
-    assert [name for name in roles if "api-logs" not in name and "developers" not in name] == []
+    given = {f"berth-{name}-{who}" for name in stacks for who in ("platform", "developers")}
+    assert [name for name in roles if "api-logs" not in name and name not in given] == []
     kms = aws.client("kms")
     enabled = [
         key["KeyId"]

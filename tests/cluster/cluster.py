@@ -42,6 +42,20 @@ class Cluster:
     node: str
 
     @property
+    def host(self) -> str:
+        """Address of this machine in the network of the node."""
+        return f"{self.node.rpartition('.')[0]}.1"
+
+    def redirect_registry(self, registry: str, address: str) -> None:
+        """Let the node pull images of `registry` from `address`, without TLS."""
+        directory = self.state_dir / "conf" / "registries" / registry
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "hosts.toml").write_text(
+            f'server = "http://{address}"\n[host."http://{address}"]\n'
+            '  capabilities = ["pull", "resolve"]\n'
+        )
+
+    @property
     def kubeconfig(self) -> Path:
         return self.state_dir / "kubeconfig"
 

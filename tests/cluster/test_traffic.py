@@ -1,6 +1,9 @@
 """Tests of traffic on a cluster: weights, mirroring, and updates that lose no request."""
 
 import http.client
+import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -89,12 +92,20 @@ def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: 
     pods = cluster.list_names("pods", "-n", NAMESPACE, "-l", selector)
     load = create_load(stack)
     try:
-        scale(0)
-        cluster.wait_for_deletion(pods, NAMESPACE, seconds=90)
+        # Requests continue while the last pod ends.
         with load.running(clients=2):
-            wait_for(lambda: load.total >= 300, seconds=120)
+            scale(0)
+            cluster.wait_for_deletion(pods, NAMESPACE, seconds=90)
+            before = load.total
+            wait_for(lambda: load.total >= before + 300, seconds=120)
         load.assert_no_failures()
-        assert set(load.versions) == {"1"}
+        rest = create_load(stack)
+        with rest.running(clients=2):
+            wait_for(lambda: rest.total >= 50, seconds=120)
+        assert set(rest.versions) == {"1"}
+        url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
+        named = httpx.post(url, headers=load.headers, content=load.body, timeout=60)
+        assert (named.status_code, list(named.json())) == (502, ["error"])
     finally:
         scale(1)
     with load.running(clients=2):
@@ -176,6 +187,32 @@ def test_shadow_does_not_make_the_ingress_controller_buffer_bodies(
         wait_for(lambda: load.total >= 10 * _CONCURRENT, seconds=120)
     load.assert_no_failures()
     assert set(list_restarts()) == {0}
+
+
+@pytest.mark.parametrize(("key", "status"), [("", 401), (None, 413)])
+def test_error_before_the_end_of_a_long_body_reaches_the_client(
+    stack: Project, key: str | None, status: int
+) -> None:
+    """The ingress controller alone would close the connection, which clients report as a reset."""
+    load = create_load(stack)
+    headers = load.headers if key is None else {"x-api-key": key}
+    request = urllib.request.Request(
+        load.endpoint + load.path, b"0" * (15 << 20), headers, method="POST"
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    assert caught.value.code == status
+    assert list(json.loads(caught.value.read())) == ["error"]
+
+
+def test_requests_with_long_bodies_keep_the_weights_of_the_route(stack: Project) -> None:
+    load = create_load(stack)
+    load.body += b" " * 300_000
+    with load.running(clients=2):
+        wait_for(lambda: load.total >= 100, seconds=120)
+    load.assert_no_failures()
+    # Two gateways divide the requests, and each of them splits its own exactly.
+    assert abs(load.versions["2"] - load.total / 10) <= 2
 
 
 def _list_terminating_pods(cluster: Cluster) -> list[str]:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.gateway.forked_gateway import fork_gateway
 from tests.repository import REPOSITORY
 
 KEY = "key of default"
@@ -87,7 +89,9 @@ class GatewayProcess:
 
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    is_forked: bool = True
+    """Fork the process. Otherwise run `python -m berth_gateway`."""
+    process: ForkServerProcess | subprocess.Popen[bytes] | None = None
     port: int = 0
     admin_port: int = 0
     host: str = "127.0.0.1"
@@ -101,7 +105,16 @@ class GatewayProcess:
     def pid(self) -> int:
         """Process ID."""
         assert self.process is not None
+        assert self.process.pid is not None
         return self.process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, or None while the process runs."""
+        assert self.process is not None
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.poll()
+        return self.process.exitcode
 
     @property
     def config_file(self) -> Path:
@@ -119,24 +132,26 @@ class GatewayProcess:
         """Start the process: the first time on new ports, later on the same ports."""
         if not self.port:
             self.port, self.admin_port = find_free_ports(2)
-        with (
-            (self.directory / "out").open("ab") as out,
-            (self.directory / "err").open("ab") as err,
-        ):
+        environment = {
+            **{n: v for n, v in os.environ.items() if not n.startswith("GATEWAY_")},
+            "GATEWAY_HOST": self.host,
+            "GATEWAY_PORT": str(self.port),
+            "GATEWAY_ADMIN_PORT": str(self.admin_port),
+            "GATEWAY_CONFIG": str(self.config_file),
+            "GATEWAY_STATE_DIR": str(self.directory),
+            **self.environment,
+        }
+        out, err = self.directory / "out", self.directory / "err"
+        if self.is_forked:
+            self.process = fork_gateway(REPOSITORY, environment, out, err)
+            return
+        with out.open("ab") as out_stream, err.open("ab") as err_stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "berth_gateway"],
                 cwd=REPOSITORY,
-                env={
-                    **{n: v for n, v in os.environ.items() if not n.startswith("GATEWAY_")},
-                    "GATEWAY_HOST": self.host,
-                    "GATEWAY_PORT": str(self.port),
-                    "GATEWAY_ADMIN_PORT": str(self.admin_port),
-                    "GATEWAY_CONFIG": str(self.config_file),
-                    "GATEWAY_STATE_DIR": str(self.directory),
-                    **self.environment,
-                },
-                stdout=out,
-                stderr=err,
+                env=environment,
+                stdout=out_stream,
+                stderr=err_stream,
             )
 
     def start(self, content: dict[str, Any]) -> None:
@@ -162,7 +177,11 @@ class GatewayProcess:
     def wait_for_exit(self) -> int:
         """Wait for the end of the process, and return its exit status."""
         assert self.process is not None
-        return self.process.wait(_DEADLINE_SECONDS)
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.wait(_DEADLINE_SECONDS)
+        self.process.join(_DEADLINE_SECONDS)
+        assert self.process.exitcode is not None, "The gateway still runs"
+        return self.process.exitcode
 
     def stop(self) -> int:
         """Send SIGTERM, and return the exit status."""
@@ -171,9 +190,9 @@ class GatewayProcess:
 
     def kill(self) -> None:
         """Kill the process if it runs."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.exit_status is None:
             self.process.kill()
-            self.process.wait()
+            self.wait_for_exit()
 
     def get_admin(self, path: str) -> httpx.Response:
         """Send a GET request to the admin port."""
@@ -204,8 +223,7 @@ class GatewayProcess:
             yield client
 
     def _is_config_active(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.read_log()
+        assert self.exit_status is None, self.read_log()
         expected = hashlib.sha256(self.config_file.read_bytes()).hexdigest()
         try:
             health: dict[str, Any] = self.get_admin("/healthz").json()

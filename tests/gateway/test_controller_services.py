@@ -1,5 +1,7 @@
 """What an ingress controller that splits the traffic learns about unhealthy versions."""
 
+import contextlib
+import socket
 from typing import Any
 
 import httpx
@@ -117,3 +119,37 @@ def test_gateway_behind_controller_fails_over_by_shares(
     with gateway.client() as http:
         responses = [http.post(INFER, json={}) for _ in range(5)]
     assert {(r.status_code, r.headers["x-berth-version"]) for r in responses} == {(200, "2")}
+
+
+def test_weights_of_the_route_apply_to_requests_that_the_controller_passes_on(
+    gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
+    model = build_model({"1": berth_1.url, "2": berth_2.url}, {"1": 100}, shares=["1", "2"])
+    gateway.start(build_config(models={"digits": model}))
+    with gateway.client() as http:
+        for weights, second in (("1=75,2=25", 5), ("1=25,2=75", 15)):
+            headers = {"x-berth-traffic": weights}
+            responses = [http.post(INFER, json={}, headers=headers) for _ in range(20)]
+            versions = [response.headers["x-berth-version"] for response in responses]
+            assert versions.count("2") == second
+    assert not any("x-berth-traffic" in request.headers for request in berth_1.requests)
+
+
+def test_berth_that_accepts_no_connection_fails_over(
+    gateway: GatewayProcess, berth_2: FakeBerth
+) -> None:
+    """An address of a Service without endpoints may drop what it gets."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):  # The backlog is then full, and the kernel drops further attempts.
+                connection = stack.enter_context(socket.socket())
+                connection.setblocking(False)
+                connection.connect_ex(full.getsockname())
+            model = build_model({"1": url, "2": berth_2.url}, {"1": 100, "2": 0}, shares=["1", "2"])
+            gateway.start(build_config(models={"digits": model}))
+            with gateway.client() as http:
+                response = http.post(INFER, json={}, headers={"x-berth-traffic": "1=100"})
+    assert (response.status_code, response.headers["x-berth-version"]) == (200, "2")

@@ -248,6 +248,28 @@ async def test_unknown_keys_do_not_cause_a_read_each() -> None:
         await verifier.find_client(sign(kid="rsa"))
 
 
+@pytest.mark.parametrize("kid", [None, "same"])
+@pytest.mark.parametrize(("new", "algorithm"), [(OTHER_RSA, "RS256"), (P256, "ES256")])
+async def test_key_that_is_replaced_under_the_same_name_or_none_is_read_again(
+    new: Any, algorithm: str, kid: str | None
+) -> None:
+    """oidc-provider-mock 0.3.4, for example, omits `kid` in its tokens."""
+    source = _Source()
+    source.content = json.dumps({"keys": [to_jwk(RSA, "RS256", kid="same")]}).encode()
+    verifier = source.build_verifier()
+    assert await verifier.find_client(sign(kid=kid)) == "partner"
+    source.content = json.dumps({"keys": [to_jwk(new, algorithm, kid="same")]}).encode()
+    for _ in range(5):
+        with pytest.raises(InvalidTokenError):
+            await verifier.find_client(sign(new, algorithm, kid=kid))
+    assert source.reads == 1
+    source.now += json_web_tokens.RETRY_SECONDS
+    assert await verifier.find_client(sign(new, algorithm, kid=kid)) == "partner"
+    with pytest.raises(InvalidTokenError):
+        await verifier.find_client(sign(kid=kid))
+    assert source.reads == 2
+
+
 async def test_keys_stay_valid_while_issuer_does_not_respond_and_end_when_stale() -> None:
     source = _Source()
     verifier = source.build_verifier()

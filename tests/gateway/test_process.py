@@ -71,6 +71,7 @@ def test_invalid_setting_prevents_start(
 
 @pytest.mark.parametrize("content", [b"", b"{", json.dumps(build_config(clients=None)).encode()])
 def test_invalid_configuration_prevents_start(gateway: GatewayProcess, content: bytes) -> None:
+    gateway.is_forked = False
     gateway.write_config(content)
     gateway.spawn()
     assert gateway.wait_for_exit() == 2
@@ -94,6 +95,7 @@ def test_port_in_use_prevents_start(gateway: GatewayProcess, variable: str) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_idle_gateway_exits_with_0(gateway: GatewayProcess, number: signal.Signals) -> None:
+    gateway.is_forked = False
     gateway.start(build_config())
     with gateway.client() as http:
         assert http.get("/v2").status_code == 200

@@ -52,7 +52,7 @@ def start_gateway(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[...
     """Start gateways that share limits in `valkey`, each with an empty state directory."""
     gateways: list[GatewayProcess] = []
 
-    def start(**environment: str) -> GatewayProcess:
+    def start(config: Any = _CONFIG, **environment: str) -> GatewayProcess:
         directory = tmp_path / f"gateway-{len(gateways)}"
         directory.mkdir()
         (directory / "url").write_text(environment.pop("url", valkey.url))
@@ -63,7 +63,7 @@ def start_gateway(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[...
             **environment,
         }
         gateways.append(gateway)
-        gateway.start(_CONFIG)
+        gateway.start(config)
         return gateway
 
     yield start
@@ -316,3 +316,71 @@ def test_responses_have_the_same_headers_as_those_of_a_single_gateway(
     for key, requests in ((KEY, BURST), (COUNTED, QUOTA)):
         for _ in range(requests + 1):
             assert summarize(authorize(shared, key)) == summarize(authorize(gateway, key))
+
+
+_BLOCKING = {
+    "rejections": 4,
+    "invalid_keys": 4,
+    "window_seconds": 600,
+    "first_seconds": 600,
+    "max_seconds": 600,
+}
+_BLOCKED = "Blocked"
+
+
+def _describe(response: httpx.Response) -> int | str:
+    """Return the status, or `_BLOCKED` for a client or an address that is blocked."""
+    text = response.text if response.status_code == 429 else ""
+    return _BLOCKED if re.search("is blocked|too many invalid keys", text) else response.status_code
+
+
+def _wait_until_blocked(gateway: GatewayProcess, kind: str) -> None:
+    series = f'berth_gateway_blocked{{kind="{kind}"}}'
+    wait_until(lambda: gateway.get_metric(series) == 1, f"a blocked {kind}")
+
+
+def test_client_that_exceeds_limits_at_two_gateways_is_blocked_at_all(
+    start_gateway: Callable[..., GatewayProcess],
+) -> None:
+    config = _CONFIG | {"blocking": _BLOCKING}
+    gateways = [start_gateway(config) for _ in range(2)]
+    assert count_allowed(gateways[0], BURST, KEY) == BURST
+    # Three rejections at each: fewer than what blocks at one.
+    for gateway in gateways:
+        assert [_describe(authorize(gateway, KEY)) for _ in range(3)] == [429] * 3
+    for gateway in gateways:
+        _wait_until_blocked(gateway, "client")
+        assert _describe(authorize(gateway, KEY)) == _BLOCKED
+        assert _describe(authorize(gateway)) == 200
+        assert "Client 'default' is blocked for" in gateway.read_log()
+    # A gateway that starts knows the block before its first request.
+    assert _describe(authorize(start_gateway(config), KEY)) == _BLOCKED
+
+
+def test_address_that_guesses_at_one_gateway_is_blocked_at_all_except_for_known_clients(
+    start_gateway: Callable[..., GatewayProcess],
+) -> None:
+    config = _CONFIG | {"blocking": _BLOCKING}
+    first, second = (start_gateway(config) for _ in range(2))
+    assert _describe(authorize(first, COUNTED)) == 200
+    guesses = [_describe(authorize(first, f"guess {n}")) for n in range(5)]
+    assert guesses == [401] * 4 + [_BLOCKED]
+    _wait_until_blocked(second, "address")
+    assert _describe(authorize(second, "guess")) == _BLOCKED
+    # A right guess is not let in; a client that the other gateway knows there is.
+    assert _describe(authorize(second, "key f")) == _BLOCKED
+    assert _describe(authorize(second, COUNTED)) == 200
+
+
+def test_without_valkey_each_gateway_blocks_by_itself(
+    start_gateway: Callable[..., GatewayProcess], valkey: ValkeyServer
+) -> None:
+    config = _CONFIG | {"blocking": _BLOCKING}
+    first, second = (start_gateway(config) for _ in range(2))
+    valkey.kill()
+    guesses = [_describe(authorize(first, f"guess {n}")) for n in range(5)]
+    assert guesses == [401] * 4 + [_BLOCKED]
+    assert _describe(authorize(second, "guess")) == 401
+    valkey.start()
+    wait_until_shared(first, second)
+    assert _describe(authorize(first, "guess")) == _BLOCKED

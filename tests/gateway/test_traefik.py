@@ -5,6 +5,8 @@ import json
 import shutil
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from berth_gateway.config import CONTROLLER_ERRORS, REPLACED_STATUSES
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
 from pulumi_berth.kubernetes.traefik import PATH_ARGUMENT
 from tests.gateway.gateway_process import (
@@ -44,16 +47,39 @@ FROM_GATEWAY = (
 )
 
 
-def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, Any]:
+def translate_matches(*rules: dict[str, Any]) -> str:
+    """Return the matches of an HTTPRoute as Traefik translates them."""
+    return " || ".join(
+        " && ".join(
+            [
+                f"Path(`{match['path']['value']}`)",
+                f"Method(`{match['method']}`)",
+                *(
+                    f"HeaderRegexp(`{header['name']}`, `{header['value']}`)"
+                    for header in match.get("headers", ())
+                ),
+            ]
+        )
+        for rule in rules
+        for match in rule["matches"]
+    )
+
+
+def build_traefik_config(
+    gateway: GatewayProcess, berth_port: int, *, refusing: int, hanging: int
+) -> dict[str, Any]:
     """Route authorized inference requests to the berth, and other requests to the gateway."""
     authorize = f"http://127.0.0.1:{gateway.environment['GATEWAY_AUTHORIZE_PORT']}/"
     plan = RoutePlan(
-        model="m", split_backends={"1": {}}, traffic={"1": 100}, version_backends={"1": {}}
+        model="m",
+        split_backends={"1": {}},
+        traffic={"1": 100},
+        version_backends={"1": {}},
+        gateway={"name": "gateway"},
     )
-    matches = [match for rule in build_route_rules(plan, []) for match in rule["matches"]]
-    # Traefik translates an exact match of an HTTPRoute in the same way.
-    paths = " || ".join(f"Path(`{match['path']['value']}`)" for match in matches)
-    infers = f"Method(`POST`) && ({paths})"
+    direct, through_gateway, *versions = build_route_rules(plan, [])
+    [modifier] = through_gateway["filters"]
+    [header] = modifier["requestHeaderModifier"]["set"]
 
     def service(url: str) -> dict[str, Any]:
         return {"loadBalancer": {"servers": [{"url": url}]}}
@@ -62,11 +88,30 @@ def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, 
         "http": {
             "routers": {
                 "infer": {
-                    "rule": infers, "service": "berth", "middlewares": ["checked"], "priority": 9,
+                    "rule": translate_matches(direct, *versions), "service": "berth",
+                    "middlewares": ["errors", "checked"], "priority": 9,
+                },
+                "long": {
+                    "rule": translate_matches(through_gateway), "service": "gateway",
+                    "middlewares": ["weights"], "priority": 8,
+                },
+                "hanging": {
+                    "rule": "Path(`/hanging`)", "service": "hanging", "middlewares": ["errors"],
+                },
+                "refusing": {
+                    "rule": "Path(`/refusing`)", "service": "refusing", "middlewares": ["errors"],
                 },
                 "gateway": {"rule": "PathPrefix(`/`)", "service": "gateway", "priority": 1},
             },
             "middlewares": {
+                "weights": {"headers": {"customRequestHeaders": {header["name"]: header["value"]}}},
+                "errors": {
+                    "errors": {
+                        "status": [str(status) for status in REPLACED_STATUSES],
+                        "query": CONTROLLER_ERRORS + "{status}",
+                        "service": "authorize",
+                    }
+                },
                 "checked": {
                     "forwardAuth": {"address": authorize, "authResponseHeaders": FROM_GATEWAY}
                 }
@@ -74,6 +119,9 @@ def build_traefik_config(gateway: GatewayProcess, berth_port: int) -> dict[str, 
             "services": {
                 "berth": service(f"http://127.0.0.1:{berth_port}"),
                 "gateway": service(gateway.url),
+                "authorize": service(authorize.removesuffix("/")),
+                "refusing": service(f"http://127.0.0.1:{refusing}"),
+                "hanging": service(f"http://127.0.0.1:{hanging}"),
             },
         }
     }  # fmt: skip
@@ -105,7 +153,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
         cleanup.callback(gateway.kill)
         gateway.start(build_gateway_config(berth.port))
         dynamic = tmp_path / "dynamic.json"
-        dynamic.write_text(json.dumps(build_traefik_config(gateway, berth.port)))
+        # It accepts connections in its backlog, and never responds.
+        silent = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
+        [refusing] = find_free_ports(1)
+        content = build_traefik_config(
+            gateway, berth.port, refusing=refusing, hanging=silent.getsockname()[1]
+        )
+        dynamic.write_text(json.dumps(content))
         log = cleanup.enter_context((tmp_path / "traefik.log").open("wb"))
         process = subprocess.Popen(
             [
@@ -113,6 +167,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gatew
                 f"--entrypoints.web.address=127.0.0.1:{port}",
                 PATH_ARGUMENT,
                 f"--providers.file.filename={dynamic}",
+                "--serverstransport.forwardingtimeouts.responseheadertimeout=2s",
                 "--global.checknewversion=false",
                 "--global.sendanonymoususage=false",
             ],
@@ -232,12 +287,62 @@ def test_every_inference_request_passes_authorization(
 def test_gateway_behind_controller_does_not_forward_encoded_inference_request(
     stack: tuple[str, GatewayProcess, int],
 ) -> None:
-    """A controller that does not decode letters sends such a request to the gateway."""
+    """A controller that does not decode letters would pass by the weights of its route."""
     _, gateway, berth_port = stack
     gateway.reload(build_gateway_config(berth_port))
-    for path in ("/v2/models/%6D/infer", "/v2/models/m/versions/1/%69nfer"):
-        response = httpx.post(gateway.url + path, headers=HEADERS, json=REQUEST)
-        assert response.status_code == 404
+    path = "/v2/models/%6D/infer"
+    response = httpx.post(gateway.url + path, headers=HEADERS, json=REQUEST)
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize(("path", "status"), [("/refusing", 502), ("/hanging", 504)])
+def test_errors_of_traefik_have_the_format_of_all_errors(
+    stack: tuple[str, GatewayProcess, int], path: str, status: int
+) -> None:
+    url, _, _ = stack
+    response = httpx.get(url + path, headers={"x-berth-return-x-request-id": "r-1"})
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"] == "r-1"
+    assert list(response.json()) == ["error"]
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize(
+    ("key", "size", "status"),
+    [("", 3_000_000, 401), ("", 15_000_000, 401), (KEY, 15_000_000, 413)],
+)
+def test_error_through_traefik_reaches_client_that_sends_whole_body(
+    stack: tuple[str, GatewayProcess, int], key: str, size: int, status: int, is_chunked: bool
+) -> None:
+    """Traefik's server would close the connection, and the client would get a reset."""
+    url, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port))
+    parts = iter([b"0" * 100_000] * (size // 100_000))
+    body: Any = parts if is_chunked else b"".join(parts)
+    request = urllib.request.Request(url + INFER, body, {"x-api-key": key}, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == status
+    assert list(json.loads(caught.value.read())) == ["error"]
+
+
+def test_long_body_reaches_the_version_with_traffic(
+    stack: tuple[str, GatewayProcess, int],
+) -> None:
+    """The gateway's configuration does not contain the weights of the route."""
+    url, gateway, berth_port = stack
+    address = f"http://127.0.0.1:{berth_port}"
+    model = build_model({"0": address, "1": address}, {"0": 100}, shares=["0", "1"])
+    gateway.reload(
+        build_config(clients=[build_client()], models={"m": model}, max_body_bytes=500_000)
+    )
+    body = json.dumps(REQUEST).encode() + b" " * 300_000
+    response = httpx.post(url + INFER, headers=HEADERS, content=body)
+    assert (response.status_code, response.headers["x-berth-version"]) == (200, "1")
+    assert gateway.get_metric(
+        'berth_gateway_requests_total{client="default",code="200",model="m",version="1"}'
+    )
 
 
 def test_rate_limit_applies_through_traefik(stack: tuple[str, GatewayProcess, int]) -> None:

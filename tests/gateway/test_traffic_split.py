@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_gateway.traffic import TrafficSplit
+from berth_gateway.traffic import RouteSplits, TrafficSplit
 
 
 @st.composite
@@ -48,3 +48,22 @@ def test_canary_requests_are_spread_evenly(percent: int, gap: int) -> None:
 def test_split_without_positive_weight_is_rejected() -> None:
     with pytest.raises(ValueError, match="above 0"):
         TrafficSplit({"1": 0})
+
+
+def test_split_of_a_route_continues_until_its_weights_change() -> None:
+    splits = RouteSplits()
+
+    def select(value: str) -> str:
+        split = splits.find("m", value, ["1", "2"])
+        assert split is not None
+        return split.next_version()
+
+    assert Counter(select("1=90,2=10") for _ in range(100)) == {"1": 90, "2": 10}
+    assert Counter(select("1=0,2=100") for _ in range(10)) == {"2": 10}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "1=", "1=x", "1=0", "1=-5", "3=100", "1=50,3=50", "1=1000", "1=90;2=10"]
+)
+def test_invalid_weights_of_a_route_are_ignored(value: str) -> None:
+    assert RouteSplits().find("m", value, ["1", "2"]) is None

@@ -23,6 +23,7 @@ from tests.gateway.gateway_process import (
     GatewayProcess,
     build_config,
     build_model,
+    find_free_ports,
     wait_until,
 )
 
@@ -218,6 +219,43 @@ def test_unfinished_uploads_take_bounded_memory_and_return_it(
         lambda: (_read_memory(gateway) or before)["VmRSS"] - before["VmRSS"] < 8 * _MEBIBYTE,
         "the memory is returned",
     )
+
+
+def test_rejected_uploads_hold_no_memory_until_they_end(
+    gateway: GatewayProcess, berth_1: FakeBerth
+) -> None:
+    """Behind an ingress controller, the response waits for the end of a request."""
+    gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
+    [port] = find_free_ports(1)
+    gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
+    models = {"digits": build_model({"1": berth_1.url}, {"1": 100})}
+    gateway.start(build_config(max_body_bytes=10 * _MEBIBYTE, timeout_seconds=60, models=models))
+    with gateway.client() as http:
+        http.post(INFER, json={})
+    before = _read_memory(gateway)
+    size = 10 * _MEBIBYTE
+    connections = [
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
+    ]
+    for connection in connections:
+        connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % size)
+    # All bodies grow together, so that each has a part when it is rejected.
+    part = b"x" * (size // 32)
+    for _ in range(31):
+        for connection in connections:
+            connection.sendall(part)
+    during = _read_memory(gateway)
+    for connection in connections:
+        connection.sendall(part)
+    statuses = {connection.recv(12) for connection in connections}
+    # Which bodies are rejected, and whether any fits, depends on the order of their parts.
+    assert b"HTTP/1.1 503" in statuses
+    assert statuses <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+    for connection in connections:
+        connection.close()
+    if before is None or during is None:
+        pytest.skip("memory is read from /proc, which only Linux has")
+    assert during["VmHWM"] - before["VmRSS"] < 64 * _MEBIBYTE
 
 
 def test_reload_changes_memory_of_bodies(gateway: GatewayProcess, berth_1: FakeBerth) -> None:

@@ -63,6 +63,66 @@ async def test_connection_continues_after_body_of_early_response(
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
 
 
+async def _expect_no_response(server: Server, reader: asyncio.StreamReader) -> None:
+    """Check that the server sent nothing, although it had the time to respond to a new request."""
+    other, writer = await server.open()
+    writer.write(GET)
+    await other.readuntil(b"ok")
+    writer.close()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize("build", [_build_length_body, _build_chunked_body])
+async def test_response_waits_for_the_end_of_its_request_if_the_server_says_so(
+    build: Callable[[bytes], bytes],
+) -> None:
+    server = Server()
+    async with connect(server, responds_after_request=True) as (reader, writer):
+        for _ in range(2):
+            request = build(b"")
+            writer.write(request[:-1])
+            await writer.drain()
+            await _expect_no_response(server, reader)
+            assert server.body_memory.used_bytes == 0
+            writer.write(request[-1:])
+            response = await reader.readuntil(b"ok")
+            assert response.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" not in response
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"x", b"x" * 50],
+    ids=["silent", "slow"],
+)
+async def test_response_that_waits_for_its_request_is_sent_at_the_time_limit(rest: bytes) -> None:
+    server = Server()
+    async with connect(server, responds_after_request=True, head_seconds=LIMIT_SECONDS) as streams:
+        reader, writer = streams
+        writer.write(POST % 100 + rest)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST /body HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz", b"400"),
+        (
+            b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+            b"200",
+        ),
+    ],
+    ids=["malformed", "waits for 100"],
+)
+async def test_response_does_not_wait_for_a_request_that_never_ends(
+    sent: bytes, status: bytes
+) -> None:
+    async with connect(responds_after_request=True) as (reader, writer):
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 " + status)
+
+
 async def test_early_response_ends_before_rest_of_body() -> None:
     """A client can see the end of the response while it sends."""
     async with connect() as (reader, writer):

@@ -239,6 +239,8 @@ def start_berth(
         key: value for key, value in os.environ.items() if not key.startswith(("BERTH_", "OTEL_"))
     }
     variables |= {"BERTH_MODEL_DIR": str(model), "BERTH_PORT": str(port)}
+    # A supervisor that a test kills cannot remove the directory of its metrics.
+    variables["TMPDIR"] = str(log.parent)
     variables |= {f"BERTH_{key.upper()}": value for key, value in settings.items()}
     variables |= environment or {}
     with log.open("w") as stream:

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from berth_protocol.body_memory import BodyMemory
+from berth_serving.http.app import App
+from berth_serving.metrics import Metrics
+from berth_serving.model import load_model
+from berth_serving.settings import Settings
+from berth_serving.worker import warm_up
 from tests.serving.berth import Berth, run_berth
 from tests.serving.process_memory import read_memory, reset_peak
 from tests.serving.test_protocol import REQUEST
@@ -55,6 +61,35 @@ def test_invalid_compressed_body_is_rejected(berth: Berth, coding: str, content:
     response = berth.infer(bodies[content], headers={"content-encoding": coding})
     assert response.status_code == 400
     assert f"not valid {coding}" in response.json()["error"]
+
+
+@pytest.mark.parametrize(("other_bytes", "status"), [(0, 200), (400, 200), (900, 503)])
+async def test_inflated_body_counts_in_the_memory_of_bodies(
+    echo_model: Path, other_bytes: int, status: int
+) -> None:
+    """The server counts only the compressed bytes, as they arrive."""
+    settings = Settings.read({"BERTH_MODEL_DIR": str(echo_model), "BERTH_LOOP_THRESHOLD_MS": "999"})
+    metrics = Metrics(None)
+    memory = BodyMemory(1000)
+    app = App(settings, warm_up(load_model(settings), settings, metrics), metrics, None, memory)
+    body = gzip.compress(_BODY)
+    memory.used_bytes = other_bytes + len(body)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "method": "POST",
+        "raw_path": b"/v2/models/m/infer",
+        "headers": [(b"content-encoding", b"gzip")],
+    }
+    await app(scope, receive, send)
+    assert sent[0]["status"] == status
+    assert memory.used_bytes == other_bytes + len(body)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from berth_protocol.body_memory import BodyMemory
 from berth_serving.http.app import App
 from berth_serving.http.draining_server import Drain, DrainStep
 from berth_serving.metrics import Metrics
@@ -23,6 +24,12 @@ def test_listener_closes_after_quiet_period() -> None:
     assert drain.next_step(_START + 0.2, 6) is DrainStep.ACCEPT
     assert drain.next_step(_START + 0.45, 6) is DrainStep.ACCEPT
     assert drain.next_step(_START + 0.55, 6) is DrainStep.CLOSE_LISTENER
+
+
+def test_listener_stays_open_for_the_accept_period_without_requests() -> None:
+    drain = Drain(30, _START, 0, accept_seconds=3)
+    assert drain.next_step(_START + 2.9, 0) is DrainStep.ACCEPT
+    assert drain.next_step(_START + 3.1, 0) is DrainStep.CLOSE_LISTENER
 
 
 def test_server_stops_a_moment_after_listener_closes() -> None:
@@ -59,7 +66,7 @@ def app(echo_model: Path) -> App:
     metrics = Metrics(None)
     plane = warm_up(load_model(settings), settings, metrics)
     plane.is_ready = False
-    return App(settings, plane, metrics, None)
+    return App(settings, plane, metrics, None, BodyMemory(1 << 30))
 
 
 async def _send(app: App, method: str, path: str, body: bytes = b"") -> tuple[int, dict[Any, Any]]:

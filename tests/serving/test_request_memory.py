@@ -5,7 +5,7 @@ A berth of the sample may use 256 MiB, of which the program takes about 80 MiB.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -60,32 +60,6 @@ _VALID = (
     '"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]},'
     '{"name":"s","datatype":"BYTES","shape":[1,1],"data":["a"]}]'
 )
-_BODIES = {
-    "empty arrays": _fill(_X + "[", "[],", "]}]}"),
-    "empty arrays as texts": _fill(_S + "[", "[],", "]}]}"),
-    "arrays of one number": _fill(_X + "[", "[1],", "]}]}"),
-    "arrays of one text": _fill(_S + "[", '["a"],', "]}]}"),
-    "numbers": _fill(_X + "[", "1,", "]}]}"),
-    "large numbers": _fill(_X + "[", "1e30,", "]}]}"),
-    "nulls": _fill(_X + "[", "null,", "]}]}"),
-    "objects as data": _fill(_X + "[", "{},", "]}]}"),
-    "texts as numbers": _fill(_X + "[", '"",', "]}]}"),
-    "short texts": _fill(_S + "[", '"ab",', "]}]}"),
-    "one long text": _fill(_X, "x", "}]}", wrap=("", ""))
-    .replace(b'"data":x', b'"data":"x')
-    .replace(b"x}]}", b'x"}]}'),
-    "deep arrays": (_X + "[" * 5_000_000 + "]" * 5_000_000 + "}]}").encode(),
-    "open arrays": (_X + "[" * _BODY_BYTES)[:_BODY_BYTES].encode(),
-    "inputs": _fill('{"inputs":[', _input("x", "FP32", "[1,1]", "[1]") + "},", "]}"),
-    "empty inputs": _fill('{"inputs":[', "{},", "]}"),
-    "null inputs": _fill('{"inputs":[', "null,", "]}"),
-    "outputs": _fill("{" + _VALID + ',"outputs":[', '{"name":"y"},', "]}"),
-    "empty outputs": _fill("{" + _VALID + ',"outputs":[', "{},", "]}"),
-    "shape": _fill('{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', "300,", "]}]}"),
-    "name": _fill('{"inputs":[{"datatype":"FP32","shape":[1,1],"data":[1],"name":"', "n", '"}]}'),
-    "datatype": _fill('{"inputs":[{"name":"x","shape":[1,1],"data":[1],"datatype":"', "n", '"}]}'),
-    "id": _fill("{" + _VALID + ',"id":"', "é", '"}'),
-}
 
 
 def _many_keys(start: str, end: str) -> bytes:
@@ -93,10 +67,42 @@ def _many_keys(start: str, end: str) -> bytes:
     return (start + keys + end).encode()
 
 
-_BODIES |= {
-    "parameters": _many_keys("{" + _VALID + ',"parameters":{', "}}"),
-    "input parameters": _many_keys(_X + '[1],"parameters":{', "}}]}"),
-    "output parameters": _many_keys(
+_BODIES: dict[str, Callable[[], bytes]] = {
+    "empty arrays": lambda: _fill(_X + "[", "[],", "]}]}"),
+    "empty arrays as texts": lambda: _fill(_S + "[", "[],", "]}]}"),
+    "arrays of one number": lambda: _fill(_X + "[", "[1],", "]}]}"),
+    "arrays of one text": lambda: _fill(_S + "[", '["a"],', "]}]}"),
+    "numbers": lambda: _fill(_X + "[", "1,", "]}]}"),
+    "large numbers": lambda: _fill(_X + "[", "1e30,", "]}]}"),
+    "nulls": lambda: _fill(_X + "[", "null,", "]}]}"),
+    "objects as data": lambda: _fill(_X + "[", "{},", "]}]}"),
+    "texts as numbers": lambda: _fill(_X + "[", '"",', "]}]}"),
+    "short texts": lambda: _fill(_S + "[", '"ab",', "]}]}"),
+    "one long text": lambda: (
+        _fill(_X, "x", "}]}", wrap=("", ""))
+        .replace(b'"data":x', b'"data":"x')
+        .replace(b"x}]}", b'x"}]}')
+    ),
+    "deep arrays": lambda: (_X + "[" * 5_000_000 + "]" * 5_000_000 + "}]}").encode(),
+    "open arrays": lambda: (_X + "[" * _BODY_BYTES)[:_BODY_BYTES].encode(),
+    "inputs": lambda: _fill('{"inputs":[', _input("x", "FP32", "[1,1]", "[1]") + "},", "]}"),
+    "empty inputs": lambda: _fill('{"inputs":[', "{},", "]}"),
+    "null inputs": lambda: _fill('{"inputs":[', "null,", "]}"),
+    "outputs": lambda: _fill("{" + _VALID + ',"outputs":[', '{"name":"y"},', "]}"),
+    "empty outputs": lambda: _fill("{" + _VALID + ',"outputs":[', "{},", "]}"),
+    "shape": lambda: _fill(
+        '{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', "300,", "]}]}"
+    ),
+    "name": lambda: _fill(
+        '{"inputs":[{"datatype":"FP32","shape":[1,1],"data":[1],"name":"', "n", '"}]}'
+    ),
+    "datatype": lambda: _fill(
+        '{"inputs":[{"name":"x","shape":[1,1],"data":[1],"datatype":"', "n", '"}]}'
+    ),
+    "id": lambda: _fill("{" + _VALID + ',"id":"', "é", '"}'),
+    "parameters": lambda: _many_keys("{" + _VALID + ',"parameters":{', "}}"),
+    "input parameters": lambda: _many_keys(_X + '[1],"parameters":{', "}}]}"),
+    "output parameters": lambda: _many_keys(
         "{" + _VALID + ',"outputs":[{"name":"y","parameters":{', "}}]}"
     ),
 }
@@ -107,7 +113,7 @@ def test_invalid_long_request_takes_memory_in_proportion_to_body(
     berth: Berth, content: str
 ) -> None:
     start = reset_peak(berth)
-    response = berth.infer(_BODIES[content])
+    response = berth.infer(_BODIES[content]())
     growth = read_memory(berth, "VmHWM") - start
     assert response.status_code == 400
     assert len(response.content) < 2000

@@ -17,15 +17,19 @@ _OPERATORS = {
 
 def _matches(pattern: str, line: dict[str, Any]) -> bool:
     """Evaluate a CloudWatch Logs pattern, for the syntax that the plan uses."""
-    for condition in pattern.strip("{ }").split(" && "):
-        field, operator, expected = condition.strip("()").split(" ")
-        actual = line[field.removeprefix("$.")]
-        if expected.startswith('"'):
-            if not fnmatchcase(actual, expected.strip('"')):
-                return False
-        elif not _OPERATORS[operator](actual, int(expected)):
-            return False
-    return True
+    return all(
+        any(_holds(condition, line) for condition in part.split(" || "))
+        for part in pattern.strip("{ }").split(" && ")
+    )
+
+
+def _holds(condition: str, line: dict[str, Any]) -> bool:
+    field, operator, expected = condition.strip("()").split(" ")
+    actual = line[field.removeprefix("$.")]
+    if expected.startswith('"'):
+        return fnmatchcase(actual, expected.strip('"'))
+    result: bool = _OPERATORS[operator](actual, int(expected))
+    return result
 
 
 def _matching_metrics(line: dict[str, Any]) -> set[str]:
@@ -38,6 +42,9 @@ def _matching_metrics(line: dict[str, Any]) -> set[str]:
     [
         ("/v2/models/digits/infer", 200, {"digits Requests", "digits Latency"}),
         ("/prod/v2/models/digits/infer", 200, {"digits Requests", "digits Latency"}),
+        ("/v2/models/digits/infer/", 200, {"digits Requests", "digits Latency"}),
+        ("/v2/models/texts/versions/1/infer/", 429, {"texts Requests", "texts RateLimited"}),
+        ("/v2/models/digits/infer/x", 200, set()),
         ("/v2/models/texts/versions/1/infer", 400, {"texts Requests", "texts Latency"}),
         ("/v2/models/digits/infer", 429, {"digits Requests", "digits RateLimited"}),
         ("/v2/models/digits/infer", 504, {"digits Requests", "digits Latency", "digits Errors"}),

@@ -1,5 +1,7 @@
 """Tests of the plans of berths and of routes, which are plain data."""
 
+import re
+
 import pytest
 
 from pulumi_berth.hosted_models import (
@@ -81,15 +83,17 @@ def _plan(traffic: dict[str, int], exposed: list[str]) -> RoutePlan:
         split_backends=services,
         traffic=traffic,
         version_backends={version: services[version] for version in exposed},
+        gateway=build_service_ref("gateway", 8080),
     )
 
 
 def test_requests_without_version_are_split_by_weight() -> None:
     first, *_ = build_route_rules(_plan({"1": 90, "2": 10, "3": 0}, ["1", "2"]), [_FILTER])
-    assert first["matches"] == [
-        {"path": {"type": "Exact", "value": "/v2/models/digits/infer"}, "method": "POST"},
-        {"path": {"type": "Exact", "value": "/v2/models/digits/infer/"}, "method": "POST"},
+    assert [match["path"] for match in first["matches"]] == [
+        {"type": "Exact", "value": "/v2/models/digits/infer"},
+        {"type": "Exact", "value": "/v2/models/digits/infer/"},
     ]
+    assert {match["method"] for match in first["matches"]} == {"POST"}
     assert first["backendRefs"] == [
         {"name": "digits-1", "port": 8080, "weight": 90},
         {"name": "digits-2", "port": 8080, "weight": 10},
@@ -98,7 +102,7 @@ def test_requests_without_version_are_split_by_weight() -> None:
 
 
 def test_route_has_a_rule_for_each_exposed_version() -> None:
-    _, *version_rules = build_route_rules(_plan({"1": 100}, ["1", "3"]), [_FILTER])
+    _, _, *version_rules = build_route_rules(_plan({"1": 100}, ["1", "3"]), [_FILTER])
     paths = [rule["matches"][0]["path"]["value"] for rule in version_rules]
     assert paths == [f"/v2/models/digits/versions/{version}/infer" for version in ("1", "3")]
     assert [rule["backendRefs"] for rule in version_rules] == [
@@ -124,5 +128,41 @@ def test_gpus_are_given_to_the_successor_unless_there_are_free_ones() -> None:
 def test_changed_weights_change_only_the_weights() -> None:
     before = build_route_rules(_plan({"1": 90, "2": 10}, ["1", "2"]), [_FILTER])
     after = build_route_rules(_plan({"1": 10, "2": 90}, ["1", "2"]), [_FILTER])
-    assert before[1:] == after[1:]
-    assert before[0]["matches"] == after[0]["matches"]
+    assert before[2:] == after[2:]
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert old["matches"] == new["matches"]
+    assert before[1]["backendRefs"] == after[1]["backendRefs"]
+
+
+@pytest.mark.parametrize("length", ["0", "9", "99999", "199999"])
+def test_request_with_short_body_reaches_a_berth_directly(length: str) -> None:
+    assert _is_direct(length)
+
+
+@pytest.mark.parametrize("length", ["200000", "262144", "300000", "1000000", "99999999", "", "0x9"])
+def test_request_with_long_body_reaches_the_gateway(length: str) -> None:
+    """A controller written in Go reads at most 256 KiB of a body that nobody reads."""
+    assert not _is_direct(length)
+
+
+def _is_direct(length: str) -> bool:
+    rules = build_route_rules(_plan({"1": 90, "2": 10}, ["1"]), [_FILTER])
+    direct = [rule for rule in rules if rule["backendRefs"][0]["name"] != "gateway"]
+    headers = [match["headers"] for rule in direct for match in rule["matches"]]
+    assert len(headers) == 4
+    [[condition]] = [each for index, each in enumerate(headers) if each not in headers[:index]]
+    assert (condition["type"], condition["name"]) == ("RegularExpression", "Content-Length")
+    return re.search(condition["value"], length) is not None
+
+
+def test_request_with_long_body_states_the_weights_to_the_gateway() -> None:
+    first, second, *_ = build_route_rules(_plan({"1": 90, "2": 10, "3": 0}, ["1"]), [_FILTER])
+    assert [match["path"] for match in second["matches"]] == [
+        match["path"] for match in first["matches"]
+    ]
+    assert all("headers" not in match for match in second["matches"])
+    assert second["backendRefs"] == [{"name": "gateway", "port": 8080}]
+    [modifier] = second["filters"]
+    assert modifier["requestHeaderModifier"] == {
+        "set": [{"name": "x-berth-traffic", "value": "1=90,2=10"}]
+    }

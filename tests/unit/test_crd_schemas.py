@@ -1,6 +1,7 @@
 """The custom resources that Berth declares, against the schemas of their definitions.
 
-The API server removes fields that a definition does not have, so these are errors here.
+The API server removes fields that a definition does not have, so these are errors here. Each file
+in `crds` contains the schema of `spec` in version v1 of a definition, without its descriptions.
 """
 
 import json

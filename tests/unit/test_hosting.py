@@ -230,8 +230,46 @@ def test_share_of_each_version_is_directed_by_the_gateway(declared: Resources) -
 
 def test_only_version_with_traffic_gets_its_requests_directly(declared: Resources) -> None:
     [split] = declared["HTTPRoute", "breast-cancer"]["spec"]["rules"][0]["backendRefs"]
-    assert split["name"] == "breast-cancer-1"
+    assert split["name"] == "berth-breast-cancer-1-pods@kubernetescrd"
+    [service] = _get_services(declared, "breast-cancer-1-pods")
+    assert (service["name"], service["port"]) == ("breast-cancer-1", 8080)
     assert ("TraefikService", "traefik-breast-cancer-1-direct") not in declared
+
+
+def _get_services(declared: Resources, name: str) -> list[dict[str, Any]]:
+    services: list[dict[str, Any]] = declared["TraefikService", f"traefik-{name}"]["spec"][
+        "weighted"
+    ]["services"]
+    return services
+
+
+def test_only_a_single_pod_gets_its_share_through_the_address_of_its_service(
+    declared: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept connections to that address would distribute requests unevenly between several pods."""
+    [service] = _get_services(declared, "digits-2-direct")
+    assert "nativeLB" not in service
+    monkeypatch.setattr(
+        "tests.unit.test_hosting._STACK", _STACK.replace("replicas: {min: 1, max: 3}", "")
+    )
+    single = _declare(tmp_path, 90)
+    [service] = _get_services(single, "digits-2-direct")
+    assert service["nativeLB"] is True
+    # Two objects with the same Service and port would replace each other in Traefik.
+    [pods] = _get_services(single, "digits-2-pods")
+    assert "nativeLB" not in pods
+    assert service["port"] != pods["port"]
+
+
+def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resources) -> None:
+    for model in ("digits", "breast-cancer"):
+        direct = declared["HTTPRoute", model]["spec"]["rules"][0]["filters"]
+        assert direct[0]["extensionRef"]["name"] == "errors"
+    errors = declared["Middleware", "traefik-errors"]["spec"]["errors"]
+    assert errors["status"] == ["502", "504"]
+    assert errors["query"] == "/traefik/errors/{status}"
+    assert errors["service"] == {"name": "gateway", "port": 8081}
+    assert ("HTTPRoute", "gateway-route-other-hosts") not in declared
 
 
 def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:

@@ -21,6 +21,11 @@ class _Registry(BaseHTTPRequestHandler):
 
     prepared: list[tuple[int, bytes]]
 
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         status, body = self.prepared.pop(0)

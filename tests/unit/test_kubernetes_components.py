@@ -40,13 +40,14 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     },
     GatewayRoute: {
         "namespace": "hosting", "parentRef": {"name": "gateway"}, "hostnames": [],
-        "service": "gateway", "port": 8080.0,
+        "service": "gateway", "port": 8080.0, "errorsPort": 8081.0,
     },
     ModelRoute: {
         "namespace": "hosting", "parentGateway": "gateway", "hostnames": ["a.example.com"],
         "filters": [],
         "plan": {"model": "digits", "splitBackends": {"1": {"name": "digits-1", "port": 8080.0}},
-                 "traffic": {"1": 100.0}, "versionBackends": {}},
+                 "traffic": {"1": 100.0}, "versionBackends": {},
+                 "gateway": {"name": "gateway", "port": 8080.0}},
     },
     Valkey: {
         "namespace": "hosting", "image": "registry.example.com/valkey@sha256:0",

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from berth.operations.package import PackageError, package_model
+from berth.packaging.formats.onnx import convert
 from berth_protocol.model_card import read_card, verify_files
 
 ROWS = np.array([[1, 2], [3, 4]], np.float32)
@@ -31,6 +32,15 @@ def _model(path: Path, location: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
+
+
+def test_model_that_stays_unchanged_is_copied_and_not_kept_in_memory(tmp_path: Path) -> None:
+    """A file of 2 GB would take as much memory until the version is complete."""
+    given = _model(tmp_path / "given" / "affine.onnx", "weights.bin")
+    (given.parent / "weights.bin").write_bytes(TWO)
+    assert convert(given, ROWS).model == given
+    made = package_model(given, rows=ROWS, name="m", version="1", into=tmp_path / "models")
+    assert (made.path / "model.onnx").read_bytes() == given.read_bytes()
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "data/weights.bin"])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from berth.platforms.kubernetes import parent_gateway
+from berth.platforms.kubernetes import cluster, parent_gateway
 from berth.platforms.kubernetes.parent_gateway import find_url
-from berth.spec import HostingSpec
+from berth.spec import HostingSpec, SpecError
 from pulumi_berth.kubernetes import accepted_route
 from pulumi_berth.kubernetes.accepted_route import build_request, wait_until_accepted
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
@@ -25,6 +25,7 @@ from pulumi_berth.kubernetes.parent_gateway_check import (
 
 Facts = dict[str, Any]
 _PARENT = {"name": "shared", "namespace": "infra"}
+_ACCESS = cluster.ClusterAccess(kubeconfig=None, context=None)
 _TRUE = [{"type": kind, "status": "True", "reason": kind} for kind in ("Accepted", "Programmed")]
 _ALL = {"namespaces": {"from": "All"}}
 
@@ -330,7 +331,8 @@ def show_routes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             metadata = {"namespace": "n", "generation": 2}
             return {"metadata": metadata, "status": {"parents": [_status(status)]}}
 
-        monkeypatch.setattr(ClusterAccess, "create_client", lambda _: object())
+        for access in (ClusterAccess, cluster.ClusterAccess):
+            monkeypatch.setattr(access, "create_client", lambda _: object())
         monkeypatch.setattr(accepted_route, "find_object", find)
         monkeypatch.setattr(parent_gateway, "find_object", find)
 
@@ -376,6 +378,22 @@ def test_preview_reports_a_gateway_that_does_not_admit_the_route(
         {**_INPUTS, "parent": _PARENT | {"section_name": "same"}}
     )
     assert "admits only routes of its own namespace" in problem
+
+
+def test_gateway_that_cannot_be_read_is_a_problem(
+    show_routes: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> GatewayFacts:
+        raise RuntimeError("(500)\nInternal Server Error")
+
+    show_routes(None)
+    monkeypatch.setattr(accepted_route, "read_facts", fail)
+    monkeypatch.setattr(parent_gateway, "read_facts", fail)
+    expected = "could not read Gateway infra/shared: (500) Internal Server Error; try again"
+    assert accepted_route.find_problems(_INPUTS) == [expected]
+    spec = HostingSpec.model_validate(_SPEC | {"kubernetes": {"parent_gateway": _PARENT}})
+    with pytest.raises(SpecError, match=r"could not read Gateway infra/shared: \(500\) Internal"):
+        parent_gateway.require_parent_gateway(_ACCESS, spec)
 
 
 @pytest.mark.parametrize(

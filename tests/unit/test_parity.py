@@ -44,7 +44,7 @@ def test_dev_and_prod_have_no_differences() -> None:
 def _change_structure(config: Any) -> None:
     config["berth:models"].pop("breast-cancer")
     config["berth:cluster"]["version"] = "1.34"
-    config["berth:cluster"]["addons"].pop("vpc-cni")
+    config["berth:cluster"]["addons"]["vpc-cni"] = "v1.21.1-eksbuild.7"
     config["berth:encryption"]["rotation_days"] = 90
 
 

@@ -18,6 +18,7 @@ _CHECKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_sample_stack_breaks_no_rule(name: str) -> None:
     declared = read_declarations(str(REPOSITORY / f"Pulumi.{name}.yaml"))

@@ -31,6 +31,9 @@ _STORED = {
     "NamespaceGuardProvider": (
         "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VHdWFyZFByb3ZpZGVylJOUKYGULg=="
     ),
+    "ReplicationBackfillProvider": (
+        "gASVPQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBtSZXBsaWNhdGlvbkJhY2tmaWxsUHJvdmlkZXKUk5QpgZQu"
+    ),
     "SupervisorProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
     ),

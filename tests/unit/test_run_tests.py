@@ -33,7 +33,11 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def test_tests_receive_the_engine_and_no_pulumi_settings(log: Path) -> None:
+@pytest.mark.slow
+def test_tests_receive_the_engine_and_no_pulumi_settings(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert testing.run_tests(log.parent, []) == 0
     lines = [line.split() for line in log.read_text().splitlines()]
     assert {name for name, _ in lines} == {"unit", "engine", "aws"}

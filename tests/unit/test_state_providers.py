@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -219,6 +220,48 @@ def test_script_of_the_engine_runs_python_and_the_checking_host(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     started = run("-u", "-m", "pulumi.dynamic", "127.0.0.1:1")
     assert started == str([sys.executable, "-u", "-m", "pulumi_berth.provider_host", "127.0.0.1:1"])
+
+
+@pytest.mark.slow
+def test_script_of_the_engine_lists_the_same_packages_as_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ("-m", "pip", "list", "-v", "--format", "json")
+
+    def list_packages(program: Path | str) -> list[tuple[str, str, str]]:
+        packages = json.loads(
+            subprocess.run(
+                [program, *arguments], check=True, capture_output=True, text=True, cwd=tmp_path
+            ).stdout
+        )
+        return sorted((each["name"], each["version"], each["location"]) for each in packages)
+
+    packages = list_packages(provider_host.install_python())
+    assert packages == list_packages(sys.executable)
+    assert "pulumi_aws" in [name for name, _, _ in packages]
+
+
+def test_list_of_packages_comes_from_the_interpreter_without_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__main__.py").write_text("raise SystemExit('pip runs')")
+    (tmp_path / "interrupted-1.dist-info").mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    command: list[str | Path] = [
+        provider_host.install_python(),
+        "-m",
+        "pip",
+        "list",
+        "-v",
+        "--format",
+        "json",
+    ]
+    packages = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert {"pulumi", "pulumi_aws"} <= {each["name"] for each in packages}
+    assert "interrupted" not in {each["name"] for each in packages}
 
 
 def test_changed_pickle_is_refused() -> None:

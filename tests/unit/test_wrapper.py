@@ -144,6 +144,7 @@ def project(
     return project
 
 
+@pytest.mark.slow
 def test_simultaneous_first_runs_create_one_environment(
     first_runs: tuple[Project, list["subprocess.CompletedProcess[str]"]],
 ) -> None:
@@ -220,6 +221,7 @@ def test_failed_install_is_reported_and_repeated(project: Project) -> None:
     assert "creating a Python" not in result.stderr
 
 
+@pytest.mark.slow
 def test_changed_package_content_is_rejected(project: Project) -> None:
     project.run()
     line = project.tiny(3)

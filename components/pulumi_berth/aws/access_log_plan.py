@@ -78,7 +78,9 @@ def access_log_filters(
 
 def _model_filters(stack: str, model: str, fields: AccessLogFields) -> list[MetricFilter]:
     path, status = f"$.{fields.path}", f"$.{fields.status}"
-    inference = f'({path} = "*{paths.model_path(model)}/*") && ({path} = "*{paths.INFER_SUFFIX}")'
+    # A path may end with a slash. At most five patterns of a log group can be regular expressions.
+    ends = f'(({path} = "*{paths.INFER_SUFFIX}") || ({path} = "*{paths.INFER_SUFFIX}/"))'
+    inference = f'({path} = "*{paths.model_path(model)}/*") && {ends}'
 
     def count(metric: str, pattern: str) -> MetricFilter:
         return MetricFilter(

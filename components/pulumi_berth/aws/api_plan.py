@@ -24,36 +24,12 @@ _GATEWAY_RESPONSES: dict[str, tuple[int, str]] = {
     "WAF_FILTERED": (403, "The firewall rejected the request."),
     "INTEGRATION_FAILURE": (502, "The gateway does not respond. Retry later."),
     "INTEGRATION_TIMEOUT": (504, "The gateway did not respond in time."),
-    "BAD_REQUEST_BODY": (400, "The body is not an inference request."),
     "BAD_REQUEST_PARAMETERS": (400, "A required header or parameter is missing."),
     "DEFAULT_4XX": (400, "Request rejected."),
     "DEFAULT_5XX": (500, "Internal error."),
 }
 _RETRY_AFTER_SECONDS = {"THROTTLED": "1", "QUOTA_EXCEEDED": "3600"}
 
-# The required members of a request. The berth validates tensors, because only it knows the model
-# card.
-_INFERENCE_REQUEST: dict[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "datatype": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                },
-            },
-        },
-        "outputs": {"type": "array"},
-    },
-}
 _ANY = "x-amazon-apigateway-any-method"
 # Path below the stage -> its operation. Pages outside the stage, such as /docs, are not in the API.
 _PATHS = {
@@ -76,12 +52,16 @@ def build_api_definition(title: str, *, timeout_seconds: float) -> dict[str, Any
         "openapi": "3.0.1",
         "info": {"title": title, "version": "2"},
         "x-amazon-apigateway-api-key-source": "HEADER",
+        # The gateway and the berth check the body. API Gateway would have to read it as text.
         "x-amazon-apigateway-request-validators": {
-            "all": {"validateRequestBody": True, "validateRequestParameters": True}
+            "parameters": {"validateRequestBody": False, "validateRequestParameters": True}
         },
-        "x-amazon-apigateway-request-validator": "all",
-        # API Gateway passes binary tensors on unchanged.
-        "x-amazon-apigateway-binary-media-types": ["application/octet-stream"],
+        "x-amazon-apigateway-request-validator": "parameters",
+        # With every media type, API Gateway passes all bodies on unchanged. With only that of
+        # tensors, it would encode a binary response as Base64 unless the request's first `Accept`
+        # names that type:
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-payload-encodings-workflow.html
+        "x-amazon-apigateway-binary-media-types": ["*/*"],
         "x-amazon-apigateway-gateway-responses": {
             kind: _gateway_response(kind, status, text)
             for kind, (status, text) in _GATEWAY_RESPONSES.items()
@@ -100,7 +80,6 @@ def build_api_definition(title: str, *, timeout_seconds: float) -> dict[str, Any
             for path, operation in _PATHS.items()
         },
         "components": {
-            "schemas": {"InferenceRequest": _INFERENCE_REQUEST},
             "securitySchemes": {"key": {"type": "apiKey", "name": KEY_HEADER, "in": "header"}},
         },
     }
@@ -109,20 +88,11 @@ def build_api_definition(title: str, *, timeout_seconds: float) -> dict[str, Any
 def _operation(path: str, method: str, key: bool, timeout_seconds: float) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     uri = f"http://${{stageVariables.{HOST_VARIABLE}}}/{STAGE}{path.rstrip('/')}"
-    request_body = {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}
-            },
-        }
-    }
     return {
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in names
         ],
-        **(request_body if method == "post" and path.endswith(paths.INFER_SUFFIX) else {}),
         "responses": {"default": {"description": "The response of the gateway"}},
         **({"security": [{"key": []}]} if key else {}),
         "x-amazon-apigateway-integration": {

@@ -9,12 +9,7 @@ import pulumi
 from pulumi_aws import eks
 
 from pulumi_berth.aws.iam_roles import PodRole, PodRoleArgs
-from pulumi_berth.component_args import parse_args
-
-# Nodes do not become ready without these. They run on every node and wait for none.
-BEFORE_NODES = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
-# Ordinary Pods, which need a node.
-AFTER_NODES = ("coredns", "metrics-server", "amazon-cloudwatch-observability")
+from pulumi_berth.component_args import ArgumentError, parse_args
 
 # Add-ons that call AWS: namespace and name of the service account, and AWS managed policy.
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
@@ -45,7 +40,9 @@ class ClusterAddonsArgs:
         cluster_name: Name of the EKS cluster.
         cluster_arn: ARN of the same cluster.
         names: Names of the add-ons.
-        versions: Pinned versions by add-on. Defaults to EKS's default for the cluster's version.
+        versions: Version of each add-on. EKS resolves a missing version only once, at creation,
+            so the add-on would then fall behind the cluster
+            (https://github.com/terraform-aws-modules/terraform-aws-eks/issues/3448).
         settings: Settings by add-on, in addition to Berth's own.
     """
 
@@ -61,6 +58,12 @@ class ClusterAddons(pulumi.ComponentResource):
     """EKS add-ons. Each add-on that calls AWS has its own IAM role.
 
     An update restores settings of Berth that were changed by hand. It keeps all other settings.
+
+    After an upgrade of the cluster, the add-ons that run on every node come first, then the nodes,
+    then the other add-ons: pass each step the previous one in `depends_on`.
+
+    Raises:
+        ArgumentError: If an add-on has no version.
     """
 
     def __init__(
@@ -68,6 +71,10 @@ class ClusterAddons(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:aws:ClusterAddons", name, None, opts)
         args = parse_args(ClusterAddonsArgs, args)
+        missing = [addon for addon in args.names if not args.versions.get(addon)]
+        if missing:
+            problem = f"has no version for {', '.join(missing)}; add one"
+            raise ArgumentError([("versions", problem)])
         child_opts = pulumi.ResourceOptions(parent=self)
         for addon in args.names:
             settings = {**_SETTINGS.get(addon, {}), **(args.settings or {}).get(addon, {})}
@@ -75,7 +82,7 @@ class ClusterAddons(pulumi.ComponentResource):
                 addon,
                 cluster_name=args.cluster_name,
                 addon_name=addon,
-                addon_version=args.versions.get(addon),
+                addon_version=args.versions[addon],
                 configuration_values=json.dumps(settings) if settings else None,
                 resolve_conflicts_on_create="OVERWRITE",
                 resolve_conflicts_on_update="OVERWRITE",

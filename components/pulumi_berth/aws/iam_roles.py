@@ -11,7 +11,9 @@ from pulumi_berth.component_args import parse_args
 
 # Nodes join the cluster and pull images. Pods have their own permissions (Pod Identity).
 # https://docs.aws.amazon.com/eks/latest/userguide/create-node-role.html
-_NODE_POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
+# AmazonEKSWorkerNodeMinimalPolicy is not sufficient: Bottlerocket calls ec2:DescribeInstances for
+# the node's name, and without that name no node joins (bottlerocket-os/bottlerocket-core-kit 849).
+_NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
 
 
 def node_role_prefix(stack: str) -> str:

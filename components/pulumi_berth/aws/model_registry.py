@@ -9,6 +9,7 @@ import pulumi
 from pulumi_aws import ecr
 
 from pulumi_berth.aws.iam_roles import node_role_prefix
+from pulumi_berth.aws.replication_backfill import ReplicationBackfill
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.values import default_to
 
@@ -222,16 +223,20 @@ class RegistryReplicationArgs:
 
     Attributes:
         name_prefix: First part of the repositories' names.
+        region: Region of the repositories.
+        account: Account of the repositories.
         targets: Destinations, at most 25
             (https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html).
     """
 
     name_prefix: str
+    region: pulumi.Input[str]
+    account: pulumi.Input[str]
     targets: Sequence[ReplicationTarget]
 
 
 class RegistryReplication(pulumi.ComponentResource):
-    """The replication rule for pushed images.
+    """The replication rule for pushed images, and the copy of those that were pushed before it.
 
     An account has one replication configuration per Region, so only one stack there can have this
     component.
@@ -245,7 +250,7 @@ class RegistryReplication(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:aws:RegistryReplication", name, None, opts)
         args = parse_args(RegistryReplicationArgs, args)
-        ecr.ReplicationConfiguration(
+        rule = ecr.ReplicationConfiguration(
             name,
             replication_configuration={
                 "rules": [
@@ -262,4 +267,14 @@ class RegistryReplication(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
+        for number, target in enumerate(args.targets):
+            ReplicationBackfill(
+                f"{name}-{number}",
+                region=args.region,
+                account=args.account,
+                target_region=target.region,
+                target_account=target.account,
+                name_prefix=args.name_prefix,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[rule]),
+            )
         self.register_outputs({})

@@ -8,11 +8,12 @@ import pulumi
 from pulumi_aws import ec2, eks
 
 from pulumi_berth.aws.metrics import Compute
+from pulumi_berth.aws.pool_size import PoolState, plan_size
 from pulumi_berth.component_args import parse_args
 
 # Bottlerocket images need no setup. The NVIDIA variant contains driver, runtime and device plugin:
 # https://docs.aws.amazon.com/eks/latest/userguide/ml-eks-optimized-ami.html
-_AMI_TYPES = {
+AMI_TYPES = {
     ("cpu", "amd64"): "BOTTLEROCKET_x86_64",
     ("cpu", "arm64"): "BOTTLEROCKET_ARM_64",
     ("gpu", "amd64"): "BOTTLEROCKET_x86_64_NVIDIA",
@@ -24,7 +25,7 @@ _EFFECTS = {
     "NoExecute": "NO_EXECUTE",
 }
 # Bottlerocket separates the operating system from images and logs.
-_SYSTEM_DISK, _DATA_DISK, _SYSTEM_GIB = "/dev/xvda", "/dev/xvdb", 4
+_SYSTEM_DISK, _DATA_DISK, SYSTEM_GIB = "/dev/xvda", "/dev/xvdb", 4
 GPU = "nvidia.com/gpu"
 # The label tells the autoscaler that a new node has GPUs before the node reports them:
 # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/cloudprovider/aws/README.md
@@ -77,6 +78,8 @@ class NodePoolArgs:
         labels: Labels in addition to those of the compute class.
         taints: Taints in addition to those of the compute class.
         tags: Tags of instances and disks, which do not inherit the provider's tags.
+        current: The pool as it is, from `look_up_pools`. An update that changes the bounds or
+            replaces the group then keeps the autoscaler's node count. Defaults to a new pool.
     """
 
     stack_name: str
@@ -96,6 +99,7 @@ class NodePoolArgs:
     labels: Mapping[str, str] | None = None
     taints: Sequence[Taint] | None = None
     tags: Mapping[str, str] | None = None
+    current: PoolState | None = None
 
 
 class NodePool(pulumi.ComponentResource):
@@ -120,6 +124,14 @@ class NodePool(pulumi.ComponentResource):
         args = parse_args(NodePoolArgs, args)
         child_opts = pulumi.ResourceOptions(parent=self)
         full_name = f"berth-{args.stack_name}-{name}"
+        size = plan_size(
+            min_nodes=args.min_nodes,
+            max_nodes=args.max_nodes,
+            initial_nodes=args.initial_nodes,
+            instance_types=args.instance_types,
+            spot=args.spot,
+            current=args.current,
+        )
         template = ec2.LaunchTemplate(
             name,
             name_prefix=f"{full_name}-",
@@ -129,7 +141,7 @@ class NodePool(pulumi.ComponentResource):
                 http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
             ),
             block_device_mappings=[
-                _disk(_SYSTEM_DISK, _SYSTEM_GIB, args.disk_key),
+                _disk(_SYSTEM_DISK, SYSTEM_GIB, args.disk_key),
                 _disk(_DATA_DISK, args.disk_gib, args.disk_key),
             ],
             monitoring=ec2.LaunchTemplateMonitoringArgs(enabled=True),
@@ -148,14 +160,14 @@ class NodePool(pulumi.ComponentResource):
             node_role_arn=args.role_arn,
             subnet_ids=args.subnet_ids,
             version=args.version,
-            ami_type=_AMI_TYPES[args.compute, args.architecture],
+            ami_type=AMI_TYPES[args.compute, args.architecture],
             capacity_type="SPOT" if args.spot else "ON_DEMAND",
             instance_types=list(args.instance_types),
             launch_template=eks.NodeGroupLaunchTemplateArgs(
                 id=template.id, version=template.latest_version.apply(lambda number: str(number))
             ),
             scaling_config=eks.NodeGroupScalingConfigArgs(
-                min_size=args.min_nodes, max_size=args.max_nodes, desired_size=args.initial_nodes
+                min_size=args.min_nodes, max_size=args.max_nodes, desired_size=size.desired_nodes
             ),
             update_config=eks.NodeGroupUpdateConfigArgs(max_unavailable_percentage=33),
             node_repair_config=eks.NodeGroupNodeRepairConfigArgs(enabled=True),
@@ -164,7 +176,9 @@ class NodePool(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(
                 child_opts,
                 # The autoscaler manages the node count: otherwise every `up` would reset it.
-                pulumi.ResourceOptions(ignore_changes=["scalingConfig.desiredSize"]),
+                pulumi.ResourceOptions(
+                    ignore_changes=["scalingConfig.desiredSize"] if size.keeps_count else []
+                ),
             ),
         )
         self.autoscaling_group = group.resources.apply(_autoscaling_group)

@@ -40,7 +40,9 @@ class VpcEndpointsArgs:
 class VpcEndpoints(pulumi.ComponentResource):
     """A gateway endpoint for S3, and interface endpoints for other services.
 
-    With `ecr.api` and `ecr.dkr`, nodes pull images without NAT: ECR stores layers in S3.
+    With `ecr.api` and `ecr.dkr`, nodes pull images of private ECR registries without NAT: ECR
+    stores layers in S3. Layers of other registries that are in S3 (Docker Hub, registry.k8s.io and
+    public.ecr.aws) are refused: copy such images to ECR (`CopiedImage`).
     """
 
     def __init__(
@@ -103,9 +105,13 @@ def _https_from(cidr: str) -> ec2.SecurityGroupIngressArgs:
 
 
 def _s3_policy(account: str, region: str) -> str:
-    """Return a policy for this account's principals, and for image layers.
+    """Return a policy for this account's principals in its own buckets, and for layers of ECR.
 
-    ECR hands out layers by presigned URL:
+    Credentials of this account reach no bucket of another account, and credentials of another
+    account reach no bucket at all, so that a Pod cannot copy data out through S3.
+
+    ECR returns presigned URLs of a bucket of AWS for the layers of private images, those of EKS
+    add-ons and of Bottlerocket included:
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html
     """
     return json.dumps(
@@ -117,7 +123,12 @@ def _s3_policy(account: str, region: str) -> str:
                     "Principal": "*",
                     "Action": "s3:*",
                     "Resource": "*",
-                    "Condition": {"StringEquals": {"aws:PrincipalAccount": account}},
+                    "Condition": {
+                        "StringEquals": {
+                            "aws:PrincipalAccount": account,
+                            "aws:ResourceAccount": account,
+                        }
+                    },
                 },
                 {
                     "Effect": "Allow",

@@ -78,12 +78,51 @@ def read_base(reference: str | None, architecture: str, *, plain_http: bool) -> 
         ) from error
 
 
-def _read(reference: str, architecture: str, *, plain_http: bool) -> BaseImage:
+@dataclass(frozen=True, kw_only=True)
+class ImageDocuments:
+    """The verified manifest and configuration of an image for one architecture.
+
+    Attributes:
+        repository: Repository of the image.
+        layers: Descriptors of its layers, lowest first.
+        config: Its configuration.
+    """
+
+    repository: Repository
+    layers: tuple[Descriptor, ...]
+    config: Mapping[str, Any]
+
+    def fetch_layers(self) -> tuple[Path, ...]:
+        """Return files with the verified content of the layers."""
+        return tuple(self.repository.blob(layer.digest, layer.size) for layer in self.layers)
+
+    def list_diff_ids(self) -> list[str]:
+        """Return the digests of the uncompressed layers.
+
+        Raises:
+            RegistryContentError: If the configuration does not list one for each layer.
+        """
+        diff_ids = _get_mapping(self.config, "rootfs").get("diff_ids")
+        if not isinstance(diff_ids, list) or len(diff_ids) != len(self.layers):
+            raise RegistryContentError(
+                f"its configuration does not list its {len(self.layers)} layers"
+            )
+        return [check_digest(str(one)) for one in diff_ids]
+
+
+def read_documents(reference: str, architecture: str, *, plain_http: bool) -> ImageDocuments:
+    """Read the manifest and the configuration of an image, and verify them.
+
+    Raises:
+        ImageCheckError: If the image does not support the architecture.
+        RegistryContentError: If a part has an unknown form.
+        RegistryError: If a part is missing or differs from its digest.
+    """
     name, digest = split_reference(reference)
     repository = Repository(name=name, plain_http=plain_http)
     content = decode_document(repository.manifest(check_digest(digest)).data)
     if "manifests" in content:
-        entry = _choose_manifest(reference, content, architecture)
+        entry = choose_manifest(reference, content, architecture)
         content = decode_document(repository.manifest(entry.digest, entry.size).data)
     layers = parse_descriptors(content, "layers")
     for layer in layers:
@@ -91,13 +130,28 @@ def _read(reference: str, architecture: str, *, plain_http: bool) -> BaseImage:
             raise RegistryContentError(
                 f"a layer has the media type {layer.media_type!r}, not gzip or tar"
             )
-    document = repository.json_blob(parse_descriptor(content.get("config")))
-    config = _read_config(document, architecture, len(layers))
-    paths = tuple(repository.blob(layer.digest, layer.size) for layer in layers)
-    return BaseImage(layers=tuple(layers), paths=paths, config=config)
+    config = repository.json_blob(parse_descriptor(content.get("config")))
+    if config.get("architecture") != architecture or config.get("os", "linux") != "linux":
+        raise RegistryContentError(
+            f"it is for {config.get('os')}/{config.get('architecture')}, not for "
+            f"linux/{architecture}"
+        )
+    return ImageDocuments(repository=repository, layers=tuple(layers), config=config)
 
 
-def _choose_manifest(reference: str, index: dict[str, Any], architecture: str) -> Descriptor:
+def _read(reference: str, architecture: str, *, plain_http: bool) -> BaseImage:
+    image = read_documents(reference, architecture, plain_http=plain_http)
+    config = _read_config(image)
+    return BaseImage(layers=image.layers, paths=image.fetch_layers(), config=config)
+
+
+def choose_manifest(reference: str, index: dict[str, Any], architecture: str) -> Descriptor:
+    """Return the descriptor of the manifest for an architecture in an index.
+
+    Raises:
+        ImageCheckError: If the image does not support the architecture.
+        RegistryContentError: If the index has an unknown form.
+    """
     found: dict[str, Descriptor] = {}
     for entry, descriptor in zip(
         index["manifests"], parse_descriptors(index, "manifests"), strict=True
@@ -113,22 +167,16 @@ def _choose_manifest(reference: str, index: dict[str, Any], architecture: str) -
     return found[architecture]
 
 
-def _read_config(document: Mapping[str, Any], architecture: str, layers: int) -> BaseConfig:
-    if document.get("architecture") != architecture or document.get("os", "linux") != "linux":
-        raise RegistryContentError(
-            f"it is for {document.get('os')}/{document.get('architecture')}, not for "
-            f"linux/{architecture}"
-        )
-    diff_ids = _get_mapping(document, "rootfs").get("diff_ids")
-    if not isinstance(diff_ids, list) or len(diff_ids) != layers:
-        raise RegistryContentError(f"its configuration does not list its {layers} layers")
+def _read_config(image: ImageDocuments) -> BaseConfig:
+    document = image.config
+    diff_ids = image.list_diff_ids()
     variables = _get_mapping(document, "config").get("Env") or []
     history = document.get("history") or []
     if not isinstance(variables, list) or not isinstance(history, list):
         raise RegistryContentError("its configuration has an unknown form")
     return BaseConfig(
         environment=inherit_environment(variables),
-        diff_ids=[check_digest(str(one)) for one in diff_ids],
+        diff_ids=diff_ids,
         history=list(clean_history(entry for entry in history if isinstance(entry, dict))),
     )
 

@@ -1,6 +1,6 @@
 """Building images: from the layers of an image to its digest in the registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,9 +10,10 @@ from pulumi_berth.images.report import build_report, find_defects
 from pulumi_berth.images.sbom import MEDIA_TYPE, build_sbom
 from pulumi_berth.images.scan import Scan, run_scan
 from pulumi_berth.oci import documents
+from pulumi_berth.oci.descriptor import decode_document, parse_descriptor
 from pulumi_berth.oci.documents import Document, RunConfig
 from pulumi_berth.oci.layer import Layer
-from pulumi_berth.oci.registry import Repository
+from pulumi_berth.oci.registry import Repository, TagExistsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,44 +62,132 @@ class PushedImage:
 def build(image: Image, *, scan: Scan) -> PushedImage:
     """Push `image` and its SBOM, check the image, and then tag it.
 
+    Nothing is pushed if the repository has an image with this tag: it has passed its checks.
+
     Raises:
         ImageCheckError: If the image is not hardened. Nothing is pushed.
         ScanError: If the scanner rejects the image. It gets no tag.
-        RegistryError: If the registry fails.
+        RegistryError: If the registry fails, or the tag belongs to other content.
     """
-    manifests: dict[str, Document] = {}
-    reports: dict[str, dict[str, Any]] = {}
-    for architecture, layers in image.layers.items():
-        base = read_base(image.base, architecture, plain_http=image.uses_plain_http())
-        added = [layer for _, layer in layers]
-        config = documents.build_config(base.config, architecture, layers, image.run)
-        base_layers = [layer.as_dict() for layer in base.layers]
-        manifest = documents.build_manifest(base_layers, config, added, image.annotations)
-        manifests[architecture] = manifest
-        contents = _read_contents(image, base, added)
-        compressed = sum(layer.size for layer in base.layers)
-        compressed += sum(layer.size for layer in added)
-        report = build_report(contents, {"config": {"User": image.run.user}}, compressed)
-        reports[architecture] = asdict(report)
-        if defects := list(find_defects(report)):
-            raise ImageCheckError(
-                f"Image {image.repository.name} ({architecture}) failed its checks: "
-                f"{'; '.join(defects)}. Nothing was pushed. Correct the base image."
-            )
-        for layer in added:
-            image.repository.push_file(layer.path, layer.digest)
-        for descriptor, path in zip(base.layers, base.paths, strict=True):
-            image.repository.push_file(path, descriptor.digest)
-        image.repository.push_document(config)
-        image.repository.push_manifest(manifest)
-        name = f"{image.repository.name}@{manifest.digest}"
-        _attach_sbom(image.repository, manifest, build_sbom(name, contents.packages))
-    whole = _index_or_manifest(manifests)
-    image.repository.push_manifest(whole)
-    reference = f"{image.repository.name}@{whole.digest}"
+    parts = {
+        architecture: _plan(image, architecture, layers)
+        for architecture, layers in image.layers.items()
+    }
+    whole = documents.index_or_manifest({name: part.manifest for name, part in parts.items()})
+    digest = _find_tagged(image, parts, whole)
+    if digest is None:
+        _push(image.repository, parts.values(), whole)
+    reference = f"{image.repository.name}@{digest or whole.digest}"
     scanner = run_scan(scan, reference)
-    image.repository.push_manifest(whole, image.tag)
-    return PushedImage(digest=whole.digest, reference=reference, scanner=scanner, reports=reports)
+    if digest is None:
+        image.repository.push_manifest(whole, image.tag)
+    return PushedImage(
+        digest=digest or whole.digest,
+        reference=reference,
+        scanner=scanner,
+        reports={name: part.report for name, part in parts.items()},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The image for one architecture.
+
+    Attributes:
+        base: Base image.
+        added: Layers on top of the base image.
+        config: Configuration.
+        manifest: Manifest.
+        contents: What the layers contain.
+        report: Report about the contents, as plain data.
+    """
+
+    base: BaseImage
+    added: Sequence[Layer]
+    config: Document
+    manifest: Document
+    contents: Contents
+    report: dict[str, Any]
+
+
+def _plan(image: Image, architecture: str, layers: Sequence[tuple[str, Layer]]) -> _Part:
+    """Build and check the image for one architecture. Nothing is pushed.
+
+    Raises:
+        ImageCheckError: If the image is not hardened.
+    """
+    base = read_base(image.base, architecture, plain_http=image.uses_plain_http())
+    added = [layer for _, layer in layers]
+    config = documents.build_config(base.config, architecture, layers, image.run)
+    base_layers = [layer.as_dict() for layer in base.layers]
+    manifest = documents.build_manifest(base_layers, config, added, image.annotations)
+    contents = _read_contents(image, base, added)
+    compressed = sum(layer.size for layer in base.layers) + sum(layer.size for layer in added)
+    report = build_report(contents, {"config": {"User": image.run.user}}, compressed)
+    if defects := list(find_defects(report)):
+        raise ImageCheckError(
+            f"Image {image.repository.name} ({architecture}) failed its checks: "
+            f"{'; '.join(defects)}. Nothing was pushed. Correct the base image."
+        )
+    return _Part(
+        base=base,
+        added=added,
+        config=config,
+        manifest=manifest,
+        contents=contents,
+        report=asdict(report),
+    )
+
+
+def _find_tagged(image: Image, parts: Mapping[str, _Part], whole: Document) -> str | None:
+    """Return the digest of the image that has the tag of this content, or None if there is none.
+
+    Another machine can compress the same files to other bytes, and a tag can never move. That image
+    is used if its configuration, which lists the digests of the uncompressed layers, is the same.
+
+    Raises:
+        TagExistsError: If the tagged image has other content.
+    """
+    existing = image.repository.digest_of(image.tag)
+    if existing in (None, whole.digest):
+        return existing
+    expected = {name: part.config.digest for name, part in parts.items()}
+    if _read_configs(image.repository, existing, list(parts)) != expected:
+        raise TagExistsError(
+            f"{image.repository.name}:{image.tag} exists with different content ({existing}, not "
+            f"{whole.digest}). Nothing was pushed. Find out who pushed it, and delete it from the "
+            "registry."
+        )
+    return existing
+
+
+def _read_configs(
+    repository: Repository, digest: str, architectures: Sequence[str]
+) -> dict[str, str]:
+    """Return the digest of the configuration of a pushed image, by architecture."""
+    content = decode_document(repository.manifest(digest).data)
+    if "manifests" not in content:
+        return {name: parse_descriptor(content.get("config")).digest for name in architectures}
+    return {
+        str(entry["platform"]["architecture"]): parse_descriptor(
+            decode_document(repository.manifest(entry["digest"]).data).get("config")
+        ).digest
+        for entry in content["manifests"]
+    }
+
+
+def _push(repository: Repository, parts: Iterable[_Part], whole: Document) -> None:
+    """Push the image without its tag, and the SBOM of each architecture."""
+    for part in parts:
+        for layer in part.added:
+            repository.push_file(layer.path, layer.digest)
+        for descriptor, path in zip(part.base.layers, part.base.paths, strict=True):
+            repository.push_file(path, descriptor.digest)
+        repository.push_document(part.config)
+        repository.push_manifest(part.manifest)
+        name = f"{repository.name}@{part.manifest.digest}"
+        _attach_sbom(repository, part.manifest, build_sbom(name, part.contents.packages))
+    repository.push_manifest(whole)
 
 
 def _read_contents(image: Image, base: BaseImage, added: Sequence[Layer]) -> Contents:
@@ -113,14 +202,14 @@ def _read_contents(image: Image, base: BaseImage, added: Sequence[Layer]) -> Con
         ) from error
 
 
-def _index_or_manifest(manifests: Mapping[str, Document]) -> Document:
-    if len(manifests) == 1:
-        return next(iter(manifests.values()))
-    return documents.build_index(manifests)
-
-
 def _attach_sbom(repository: Repository, manifest: Document, sbom: bytes) -> None:
-    """Push the SBOM as a referrer of the image, with the tag that other tools look for."""
+    """Push the SBOM as a referrer of the image, with the tag that other tools look for.
+
+    An image that has an SBOM keeps it, because its tag can never move.
+    """
+    tag = f"{manifest.digest.replace(':', '-')}.sbom"
+    if repository.digest_of(tag) is not None:
+        return
     blob = Document(media_type=MEDIA_TYPE, data=sbom)
     repository.push_document(blob)
     repository.push_document(documents.EMPTY_CONFIG)
@@ -135,4 +224,4 @@ def _attach_sbom(repository: Repository, manifest: Document, sbom: bytes) -> Non
             "subject": manifest.descriptor,
         },
     )
-    repository.push_manifest(artifact, f"{manifest.digest.replace(':', '-')}.sbom")
+    repository.push_manifest(artifact, tag)

@@ -57,6 +57,9 @@ class ImageSettings:
     debian_mirrors: Sequence[str] | None = None
     """Mirrors of Debian packages. Defaults to Debian's servers. Every package is checked against a
     pinned SHA-256."""
+    pull_only: bool | None = None
+    """True to use the images that another program has pushed to the registry. Nothing is built or
+    pushed. Defaults to false."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,7 @@ class BuiltImage(Resource, module="berth", name="BuiltImage"):
                     # Absent by default, so that images that older versions built stay unchanged.
                     **({"required": True} if settings.require_scanner else {}),
                 },
+                **({"pull_only": True} if settings.pull_only else {}),
                 "reference": None,
                 "digest": None,
                 "report": None,

@@ -8,25 +8,39 @@ from typing import Any
 
 from pulumi_berth.datasets.bucket_dataset import BucketDataset
 from pulumi_berth.images import layers
-from pulumi_berth.images.build import Image, build
+from pulumi_berth.images.build import Image, PushedImage, build
 from pulumi_berth.images.built_image import LayerKind
+from pulumi_berth.images.copied_image import copy_image
+from pulumi_berth.images.pushed_image import find_pushed, require_pushed
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci.documents import RunConfig
 from pulumi_berth.oci.layer import Layer
 from pulumi_berth.oci.registry import Repository
+from pulumi_berth.program_source import package_digest
 from pulumi_berth.values import restore_integers
 
 # The inputs that decide the content of the image.
-_CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations")
+_CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations", "copy_of")
 _CHECKS = ("scan",)
+# Layers that are identified by their digest, wherever the content comes from. The stacks dev and
+# prod have the same dataset in different buckets.
+_FROM_ELSEWHERE = (LayerKind.DATASET, LayerKind.BUCKET_DATASET)
+_BUILDERS = ("pulumi_berth.images", "pulumi_berth.oci")
 _TAG_DIGITS = 16
 # A registry keeps images with this prefix: see pulumi_berth/aws/model_registry.py.
 _RELEASE = "release-"
 
 
 def content_tag(inputs: Mapping[str, Any]) -> str:
-    """Return the tag of the image's content. Equal inputs give equal tags on every machine."""
-    content = {key: _without_paths(inputs.get(key)) for key in _CONTENT}
+    """Return the tag of the image's content.
+
+    Equal inputs give equal tags on every machine, and in every copy of a registry: of the base
+    image, only the digest counts. Another version of the code that builds layers gives another tag,
+    because a tag can never move.
+    """
+    content = {key: _without_paths(inputs.get(key)) for key in _CONTENT if key != "repository"}
+    content["base"] = str(inputs.get("base") or "").rpartition("@")[2]
+    content["builder"] = package_digest(*_BUILDERS)
     text = json.dumps(content, sort_keys=True)
     return _RELEASE + hashlib.sha256(text.encode()).hexdigest()[:_TAG_DIGITS]
 
@@ -42,23 +56,46 @@ def find_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> tuple[list
 
 
 def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Build, push and check the image.
+    """Build, push and check the image, or find and check an image that is already pushed.
 
     Returns:
         The outputs of the resource: `digest`, `reference` and `report`.
     """
+    repository = Repository(name=inputs["repository"], plain_http=inputs["plain_http"])
+    if inputs.get("copy_of"):
+        return _copy(inputs, repository)
+    scan = Scan(**inputs["scan"])
+    if inputs.get("pull_only"):
+        result = find_pushed(repository, content_tag(inputs), inputs["architectures"], scan=scan)
+    else:
+        result = _build(inputs, repository, scan)
+    return {
+        "digest": result.digest,
+        "reference": result.reference,
+        "report": {"scanner": result.scanner, **result.reports},
+    }
+
+
+def _copy(inputs: Mapping[str, Any], repository: Repository) -> dict[str, Any]:
+    """Copy an image of another project, or find the copy that another stack made."""
+    tag = content_tag(inputs)
+    if inputs.get("pull_only"):
+        digest = require_pushed(repository, tag)
+    else:
+        digest = copy_image(inputs["copy_of"], repository, tag, inputs["architectures"])
+    return {"digest": digest, "reference": f"{repository.name}@{digest}"}
+
+
+def _build(inputs: Mapping[str, Any], repository: Repository, scan: Scan) -> PushedImage:
     run = inputs["run"]
-    result = build(
+    return build(
         Image(
-            repository=Repository(name=inputs["repository"], plain_http=inputs["plain_http"]),
+            repository=repository,
             tag=content_tag(inputs),
             base=inputs["base"] or None,
             layers={
                 architecture: [
-                    (
-                        f"{layer['kind']} {layer['name']}".strip(),
-                        _layer(inputs, layer, architecture),
-                    )
+                    (_describe(layer), _layer(inputs, layer, architecture))
                     for layer in inputs["layers"]
                 ]
                 for architecture in inputs["architectures"]
@@ -71,13 +108,14 @@ def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
             ),
             annotations=inputs["annotations"],
         ),
-        scan=Scan(**inputs["scan"]),
+        scan=scan,
     )
-    return {
-        "digest": result.digest,
-        "reference": result.reference,
-        "report": {"scanner": result.scanner, **result.reports},
-    }
+
+
+def _describe(layer: Mapping[str, Any]) -> str:
+    """Return the description of a layer in the image's history, which is part of its digest."""
+    name = "" if layer["kind"] in _FROM_ELSEWHERE else layer["name"]
+    return f"{layer['kind']} {name}".strip()
 
 
 def _layer(inputs: Mapping[str, Any], layer: Mapping[str, Any], architecture: str) -> Layer:
@@ -101,12 +139,13 @@ def _layer(inputs: Mapping[str, Any], layer: Mapping[str, Any], architecture: st
 
 
 def _without_paths(value: Any) -> Any:
-    """Return `value` without the directories of models, which differ between machines.
+    """Return `value` without the places of models and datasets, which differ between stacks.
 
-    The digest identifies the model. Pulumi returns every number as a float.
+    The digest identifies the content. Pulumi returns every number as a float.
     """
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if key != "directory"}
+        places = ["directory", *(["name"] if value.get("kind") in _FROM_ELSEWHERE else [])]
+        return {key: _without_paths(item) for key, item in value.items() if key not in places}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return restore_integers(value)

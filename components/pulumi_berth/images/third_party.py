@@ -3,6 +3,8 @@
 `python -m tools.third_party_images` compares the digests with the registries and fills them in.
 """
 
+import gzip
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -103,6 +105,23 @@ def get_autoscaler_image(version: str) -> str:
 def get_manifest_url(name: str) -> str:
     """Return the URL of custom resource definitions that a cluster needs."""
     return str(read_third_party()["manifests"][name]["url"])
+
+
+def read_manifest(name: str) -> str:
+    """Return custom resource definitions as YAML. The package contains them.
+
+    Raises:
+        ValueError: If the file differs from its SHA-256.
+    """
+    entry = read_third_party()["manifests"][name]
+    path = files("pulumi_berth.kubernetes").joinpath("crds", entry["file"])
+    data = gzip.decompress(path.read_bytes())
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != entry["sha256"]:
+        raise ValueError(
+            f"{entry['file']} is sha256:{actual}, expected {entry['sha256']}. Reinstall berth."
+        )
+    return data.decode()
 
 
 def find_unpinned() -> list[str]:

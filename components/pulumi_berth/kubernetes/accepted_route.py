@@ -89,6 +89,14 @@ def find_problems(inputs: Mapping[str, Any]) -> list[str]:
         return list(find_parent_problems(request, read_facts(client, parent, request.namespace)))
     except (ClusterAccessError, *UNREACHABLE):
         return []
+    except Exception as error:
+        return [describe_unreadable(parent, error)]
+
+
+def describe_unreadable(parent: ParentGatewayArgs, error: Exception) -> str:
+    """Return why the Gateway could not be checked. Unknown is not admitted."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"could not read Gateway {parent.namespace}/{parent.name}: {reason}; try again"
 
 
 def wait_until_accepted(

@@ -41,6 +41,7 @@ from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
+HTTP_PORT_NAME = "http"
 METRICS_PORT = 9090
 KIND_LABELS = {"app.kubernetes.io/name": "berth"}
 """Labels of the pods of every berth."""
@@ -50,6 +51,9 @@ _TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
 # A change of a Service reaches every node and the ingress controller in about a second. A
 # terminating pod keeps serving for longer than that before it receives SIGTERM.
 _PRE_STOP_SECONDS = 5
+# When a pod is not ready any more, the gateway notices within a second, and within another one the
+# ingress controller learns where the share of the version goes.
+_ACCEPT_SECONDS = 3
 # The program needs this long after its grace period to close files and exit.
 _EXIT_SECONDS = 5
 _READY_SECONDS = 300
@@ -149,7 +153,7 @@ class KubernetesBerth(pulumi.ComponentResource):
                 "selector": {**selector, **KIND_LABELS},
                 "ports": [
                     {
-                        "name": "http",
+                        "name": HTTP_PORT_NAME,
                         "port": HTTP_PORT,
                         "target_port": "http",
                         "app_protocol": "http",
@@ -233,6 +237,7 @@ def _build_pod(
         **serving.environment(),
         "BERTH_PORT": str(HTTP_PORT),
         "BERTH_METRICS_PORT": str(METRICS_PORT),
+        "BERTH_ACCEPT_SECONDS": str(_ACCEPT_SECONDS),
         **(
             {"BERTH_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"}
             if args.token_secret is not None

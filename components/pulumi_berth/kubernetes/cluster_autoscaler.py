@@ -40,7 +40,7 @@ class ClusterAutoscalerArgs:
     namespace: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
     region: str
-    image: str
+    image: pulumi.Input[str]
 
 
 class ClusterAutoscaler(pulumi.ComponentResource):

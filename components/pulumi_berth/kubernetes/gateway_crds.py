@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.yaml.v2 import ConfigFile
+from pulumi_kubernetes.yaml.v2 import ConfigGroup
 
 from pulumi_berth.component_args import parse_args
 
@@ -14,11 +14,11 @@ class GatewayCrdsArgs:
     """Arguments for `GatewayCrds`.
 
     Attributes:
-        sources: Path or URL of each YAML file, by a name of your choice: the Gateway API's
-            standard channel, and Traefik's definitions.
+        documents: YAML text by a name of your choice: the Gateway API's standard channel, and
+            Traefik's definitions (`images.third_party.read_manifest`).
     """
 
-    sources: Mapping[str, str]
+    documents: Mapping[str, str]
 
 
 class GatewayCrds(pulumi.ComponentResource):
@@ -32,6 +32,6 @@ class GatewayCrds(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:kubernetes:GatewayCrds", name, None, opts)
         args = parse_args(GatewayCrdsArgs, args)
-        for source, file in args.sources.items():
-            ConfigFile(f"{name}-{source}", file=file, opts=pulumi.ResourceOptions(parent=self))
+        for source, text in args.documents.items():
+            ConfigGroup(f"{name}-{source}", yaml=text, opts=pulumi.ResourceOptions(parent=self))
         self.register_outputs({})

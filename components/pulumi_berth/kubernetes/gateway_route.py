@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
+from berth_gateway.config import CONTROLLER_ERRORS
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.model_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
@@ -13,6 +15,8 @@ from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_na
 # Model names contain no dot, so that no model's HTTPRoute has this name.
 ROUTE = "berth.gateway"
 """Name of the HTTPRoute."""
+OTHER_HOSTS = "berth.other-hosts"
+"""Name of the route of all other host names, if the stack has host names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,8 @@ class GatewayRouteArgs:
         hostnames: Host names that the route matches. If empty, it matches all.
         service: Name of Berth's gateway Service.
         port: Port of that Service.
+        errors_port: Port of that Service that states errors of the ingress controller. None leaves
+            other host names to the owner of the Gateway.
     """
 
     namespace: pulumi.Input[str]
@@ -32,13 +38,14 @@ class GatewayRouteArgs:
     hostnames: Sequence[pulumi.Input[str]]
     service: pulumi.Input[str]
     port: int
+    errors_port: int | None = None
 
 
 class GatewayRoute(pulumi.ComponentResource):
     """The route of health checks, metadata and errors, and of everything if models have no routes.
 
     Requests that match no model's route reach Berth's gateway, so that every platform sends the
-    same responses.
+    same responses. Requests for another host name get 404 from it.
 
     Attributes:
         route: Name of the HTTPRoute.
@@ -70,5 +77,30 @@ class GatewayRoute(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
+        if args.hostnames and args.errors_port is not None:
+            CustomResource(
+                f"{name}-other-hosts",
+                api_version=GATEWAY_API,
+                kind="HTTPRoute",
+                metadata=build_metadata(
+                    args.namespace, OTHER_HOSTS, build_labels("gateway-route", "other-hosts")
+                ),
+                spec={
+                    "parentRefs": [dict(args.parent_ref)],
+                    "rules": [
+                        {
+                            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                            "filters": [_replace_path(f"{CONTROLLER_ERRORS}404")],
+                            "backendRefs": [{"name": args.service, "port": args.errors_port}],
+                        }
+                    ],
+                },
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         self.route = get_name_after_create(route, ROUTE)
         self.register_outputs({"route": self.route})
+
+
+def _replace_path(path: str) -> dict[str, Any]:
+    rewrite = {"path": {"type": "ReplaceFullPath", "replaceFullPath": path}}
+    return {"type": "URLRewrite", "urlRewrite": rewrite}

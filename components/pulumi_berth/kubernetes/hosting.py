@@ -33,7 +33,7 @@ from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
 from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.gateway_route import ROUTE
+from pulumi_berth.kubernetes.gateway_route import OTHER_HOSTS, ROUTE
 from pulumi_berth.kubernetes.hosting_args import (
     HostingLimitsArgs,
     KubernetesHostingArgs,
@@ -55,9 +55,9 @@ from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
-OBJECT_NAMES = ("gateway", ROUTE, "valkey")
+OBJECT_NAMES = ("gateway", ROUTE, OTHER_HOSTS, "valkey")
 """Names of the objects in every stack's namespace. The other names contain a model's name."""
-CONTROLLER_OBJECT_NAMES = ("traefik", "authorize", "remove-headers", "retry")
+CONTROLLER_OBJECT_NAMES = ("traefik", "authorize", "errors", "remove-headers", "retry")
 """Names of the objects of the ingress controller."""
 
 

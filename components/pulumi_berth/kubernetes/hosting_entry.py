@@ -15,11 +15,11 @@ from pulumi_berth.hosted_models import (
 )
 from pulumi_berth.kubernetes.accepted_route import AcceptedRoute
 from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth
-from pulumi_berth.kubernetes.berth_plan import get_berth_name
+from pulumi_berth.kubernetes.berth_plan import get_berth_name, plan_replicas
 from pulumi_berth.kubernetes.certificate import create_certificate
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
-from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway
+from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT, Gateway
 from pulumi_berth.kubernetes.gateway_route import GatewayRoute, GatewayRouteArgs
 from pulumi_berth.kubernetes.hosting_args import (
     DEFAULT_CONTROLLER_IMAGE,
@@ -145,16 +145,17 @@ def declare_controller(
             hostnames=hostnames,
             service=gateway.service,
             port=PUBLIC_PORT,
+            errors_port=AUTHORIZE_PORT,
         ),
         opts,
     )
-    filters = traefik.create_inference_filters(gateway.authorize_url)
+    filters = traefik.create_inference_filters(gateway.authorize_url, gateway.service)
     for name, model in args.models.items():
         ModelRoute(
             f"{prefix}{name}",
             ModelRouteArgs(
                 namespace=namespace.name,
-                plan=_plan_route(name, model, berths, traefik),
+                plan=_plan_route(name, model, berths, traefik, gateway),
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
@@ -187,6 +188,7 @@ def _plan_route(
     model: HostedModelArgs,
     berths: Mapping[tuple[str, str], KubernetesBerth],
     traefik: Traefik,
+    gateway: Gateway,
 ) -> RoutePlan:
     """Return the plan of a model's route.
 
@@ -194,13 +196,23 @@ def _plan_route(
     them as on every platform. Traefik would allocate the maximum size of a body for each request
     that it mirrors: 64 small requests at once exceed its memory limit.
     """
-    services = {version: berths[name, version].service for version in model.versions}
+    backends = {
+        version: traefik.create_backend(
+            get_berth_name(name, version), berths[name, version].service, HTTP_PORT
+        )
+        for version in find_exposed(model)
+    }
 
     def build_split_backend(version: str) -> BackendRef:
         if not can_fail_over(model):
-            return build_service_ref(services[version], HTTP_PORT)
+            return backends[version]
         return traefik.create_share(
-            name, version, get_berth_name(name, version), services[version], HTTP_PORT
+            name,
+            version,
+            get_berth_name(name, version),
+            berths[name, version].service,
+            HTTP_PORT,
+            has_one_pod=plan_replicas(model, version).max == 1,
         )
 
     traffic = find_traffic(model) if model.shadow is None else {}
@@ -210,8 +222,6 @@ def _plan_route(
             version: build_split_backend(version) for version, percent in traffic.items() if percent
         },
         traffic=traffic,
-        version_backends={
-            version: build_service_ref(services[version], HTTP_PORT)
-            for version in find_exposed(model)
-        },
+        version_backends=backends,
+        gateway=build_service_ref(gateway.service, PUBLIC_PORT),
     )

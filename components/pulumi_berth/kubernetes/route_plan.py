@@ -4,10 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from berth_protocol.headers import TRAFFIC
 from berth_protocol.paths import infer_path
 
 BackendRef = Mapping[str, Any]
 """The destination of a rule: a Service, or an object that the ingress controller supports."""
+
+# Requests whose body has a length below 200,000 bytes. Longer ones, and those without a length,
+# reach the gateway. Errors precede the body, and a controller written in Go closes a connection
+# with more than 256 KiB of a body left, so that clients get a reset instead of the error
+# (`maxPostHandlerReadBytes`): https://github.com/golang/go/blob/go1.26.0/src/net/http/server.go
+_SHORT_BODY = {
+    "type": "RegularExpression",
+    "name": "Content-Length",
+    "value": "^1?[0-9]{1,5}$",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +31,14 @@ class RoutePlan:
             the gateway receives these requests.
         traffic: Percentage of those requests per version. The percentages add up to 100.
         version_backends: Backend of each exposed version for requests that name the version.
+        gateway: Backend of requests with a long body.
     """
 
     model: str
     split_backends: Mapping[str, BackendRef]
     traffic: Mapping[str, int]
     version_backends: Mapping[str, BackendRef]
+    gateway: BackendRef
 
 
 def build_service_ref(name: Any, port: int) -> BackendRef:
@@ -36,38 +49,52 @@ def build_service_ref(name: Any, port: int) -> BackendRef:
 def build_route_rules(
     plan: RoutePlan, filters: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return one rule for requests without a version, and one rule per exposed version.
+    """Return two rules for requests without a version, and one rule per exposed version.
 
-    Requests that match no rule reach the gateway.
+    The second rule sends requests with a long body to the gateway, and states the weights. Requests
+    that match no rule reach the gateway as well.
 
     Versions with weight 0 are omitted. The Gateway API allows them, but a response from such a
     backend is an error.
 
     Args:
-        filters: Filters that apply to every inference request.
+        filters: Filters that apply to every inference request that a berth receives directly.
     """
+    shares = {version: percent for version, percent in plan.traffic.items() if percent}
     split = [
-        {**plan.split_backends[version], "weight": percent}
-        for version, percent in plan.traffic.items()
-        if percent
+        {**plan.split_backends[version], "weight": percent} for version, percent in shares.items()
+    ]
+    short, path = {"headers": [_SHORT_BODY]}, infer_path(plan.model)
+    without_version = [
+        _build_rule(path, split, filters, **short),
+        _build_rule(path, [dict(plan.gateway)], [_state_weights(shares)]),
     ]
     return [
-        *([_build_rule(infer_path(plan.model), split, filters)] if split else []),
+        *(without_version if split else []),
         *(
-            _build_rule(infer_path(plan.model, version), [dict(backend)], filters)
+            _build_rule(infer_path(plan.model, version), [dict(backend)], filters, **short)
             for version, backend in plan.version_backends.items()
         ),
     ]
 
 
+def _state_weights(shares: Mapping[str, int]) -> dict[str, Any]:
+    value = ",".join(f"{version}={percent}" for version, percent in shares.items())
+    header = {"name": TRAFFIC, "value": value}
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+
+
 def _build_rule(
-    path: str, backends: list[dict[str, Any]], filters: Sequence[Mapping[str, Any]]
+    path: str,
+    backends: list[dict[str, Any]],
+    filters: Sequence[Mapping[str, Any]],
+    **conditions: Any,
 ) -> dict[str, Any]:
     # Match only inference requests. The gateway responds to all other paths and methods. It accepts
     # a slash at the end of a path, so without the second match it would forward such a request
     # itself, without the weights.
     matches = [
-        {"path": {"type": "Exact", "value": value}, "method": "POST"}
+        {"path": {"type": "Exact", "value": value}, "method": "POST", **conditions}
         for value in (path, f"{path}/")
     ]
     return {"matches": matches, "filters": list(filters), "backendRefs": backends}

@@ -15,10 +15,18 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from berth_gateway.config import CONTROLLER_SERVICES, get_direct_name, get_share_name
+from berth_gateway.config import (
+    CONTROLLER_ERRORS,
+    CONTROLLER_SERVICES,
+    REPLACED_STATUSES,
+    get_direct_name,
+    get_share_name,
+    normalize_name,
+)
 from berth_protocol import headers
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
+from pulumi_berth.kubernetes.berth import HTTP_PORT_NAME as BERTH_PORT_NAME
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
@@ -57,6 +65,7 @@ _RESOURCES = {
 # The pod accepts requests until every node has removed it, then finishes those in flight.
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
+_CONNECT_SECONDS = 5
 _API = "traefik.io/v1alpha1"
 # By default, Traefik resolves repeated slashes and dot segments before it matches a path. To the
 # gateway, such a path is unknown; see `berth_protocol.paths.parse_path`.
@@ -142,6 +151,7 @@ class Traefik(pulumi.ComponentResource):
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("traefik", name)
         self._name, self._namespace = name, args.namespace
+        self._namespace_name = args.namespace_name
         metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
         account = ServiceAccount(
             name, metadata=metadata, **add_pull_secret(args.pull_secret), opts=child_opts
@@ -233,12 +243,28 @@ class Traefik(pulumi.ComponentResource):
         self.port = port.node_port if is_node_port else port.port
         self.register_outputs({"gateway": self.gateway, "port": self.port})
 
-    def create_inference_filters(self, authorize_url: pulumi.Input[str]) -> list[dict[str, Any]]:
-        """Create the HTTPRoute filters of every inference request.
+    def create_inference_filters(
+        self, authorize_url: pulumi.Input[str], gateway: pulumi.Input[str]
+    ) -> list[dict[str, Any]]:
+        """Create the HTTPRoute filters of every inference request that a berth receives directly.
 
         The gateway authorizes the request, then Traefik removes headers that berths must not
-        receive, and retries if it cannot connect to a berth.
+        receive, and retries if it cannot connect to a berth. If that fails too, the gateway states
+        the error.
+
+        Args:
+            gateway: Name of the gateway's Service.
         """
+        errors = self._create_middleware(
+            "errors",
+            {
+                "errors": {
+                    "status": [str(status) for status in REPLACED_STATUSES],
+                    "query": CONTROLLER_ERRORS + "{status}",
+                    "service": {"name": gateway, "port": AUTHORIZE_PORT},
+                }
+            },
+        )
         authorize = self._create_middleware(
             "authorize",
             {
@@ -261,36 +287,62 @@ class Traefik(pulumi.ComponentResource):
                 "type": "ExtensionRef",
                 "extensionRef": {"group": "traefik.io", "kind": "Middleware", "name": name},
             }
-            for name in (authorize, remove_headers, retry)
+            for name in (errors, authorize, remove_headers, retry)
         ]
 
     def create_share(
-        self, model: str, version: str, berth: str, service: pulumi.Input[str], port: int
+        self,
+        model: str,
+        version: str,
+        berth: str,
+        service: pulumi.Input[str],
+        port: int,
+        *,
+        has_one_pod: bool,
     ) -> dict[str, Any]:
         """Create a backend for the share of a version. The gateway decides where the share goes.
 
         A Service without ready endpoints keeps its weight in a route, and its share of the requests
         gets 503. So the route refers to a service that Traefik polls from the gateway, and that one
         to the object that this method creates for each version.
+
+        Args:
+            has_one_pod: Whether the version has one pod. Traefik then connects to the Service's own
+                address, where the pod still responds while it ends. Traefik itself sends a pod
+                nothing more at once, before the gateway can direct the share elsewhere. With
+                several pods, connections that are kept would distribute the requests unevenly.
         """
-        name = get_direct_name(berth)
+        self._create_service(get_direct_name(berth), berth, service, port, native=has_one_pod)
+        return _refer(f"{get_share_name(model, version)}@http")
+
+    def create_backend(self, berth: str, service: pulumi.Input[str], port: int) -> dict[str, Any]:
+        """Create a backend for requests that name a version, or whose share does not fail over.
+
+        While the Service has no endpoint, the object does not exist for Traefik, and the request
+        takes the route to the gateway, which states the error. A Service in the route would get 503
+        as plain text.
+        """
+        name = f"{berth}-pods"
+        self._create_service(name, berth, service, port, native=False)
+        return _refer(f"{normalize_name(f'{self._namespace_name}-{name}')}@kubernetescrd")
+
+    def _create_service(
+        self, name: str, berth: str, service: pulumi.Input[str], port: int, *, native: bool
+    ) -> None:
+        # Traefik names a service by the Service and its port as written here. Two objects with the
+        # same name would replace each other.
+        reference = BERTH_PORT_NAME if native else port
+        backend = {"kind": "Service", "name": service, "port": reference, "weight": 1}
         CustomResource(
             f"{self._name}-{name}",
             api_version=_API,
             kind="TraefikService",
             metadata=build_metadata(self._namespace, name, build_labels("traefik", berth)),
             spec={
-                "weighted": {
-                    "services": [{"kind": "Service", "name": service, "port": port, "weight": 1}]
-                }
+                "weighted": {"services": [{**backend, **({"nativeLB": True} if native else {})}]}
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return {
-            "group": "traefik.io",
-            "kind": "TraefikService",
-            "name": f"{get_share_name(model, version)}@http",
-        }
 
     def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
@@ -302,6 +354,10 @@ class Traefik(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return get_name_after_create(middleware, name)
+
+
+def _refer(name: str) -> dict[str, Any]:
+    return {"group": "traefik.io", "kind": "TraefikService", "name": name}
 
 
 def _build_listener(args: TraefikArgs) -> dict[str, Any]:
@@ -349,6 +405,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
             "--providers.kubernetescrd.disableclusterscoperesources=true",
             "--serverstransport.forwardingtimeouts.responseheadertimeout="
             f"{args.timeout_seconds:g}s",
+            f"--serverstransport.forwardingtimeouts.dialtimeout={_CONNECT_SECONDS}s",
             "--serverstransport.maxidleconnsperhost=256",
             "--accesslog=true",
             "--accesslog.format=json",

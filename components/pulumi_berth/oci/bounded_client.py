@@ -1,9 +1,17 @@
-"""oras's registry client with a time limit for every response, which oras lacks."""
+"""oras's registry client with time limits and Basic authentication, which oras lacks."""
 
+import json
+import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+from oras.auth.token import TokenAuth
+from oras.auth.utils import get_basic_auth
+from oras.container import Container
 from oras.provider import Registry
 
 _CONNECT_SECONDS = 10.0
@@ -12,8 +20,64 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _STORE_SECONDS = 300.0
 _SERVER_ERROR = 500
+# Registries whose challenge required Basic. The next client sends it with the first request.
+_BASIC_HOSTS: set[str] = set()
 # Waiting times after the registry failed or closed the connection, in seconds.
 _RETRY_PAUSES = (0.5, 2.0, 5.0)
+
+
+class _Authentication(TokenAuth):  # type: ignore[misc]  # oras has no types.
+    """Bearer tokens, or Basic if the registry's challenge requires it.
+
+    With a password, oras requests a token even from a registry that issues none, such as ECR
+    (oras-project/oras-py issue 205).
+
+    Attributes:
+        host: `host` or `host:port` of the registry.
+        basic: Value of the header `Authorization` for all further requests. None for tokens.
+    """
+
+    basic: str | None = None
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host = host
+
+    def load_login(self, name: str) -> None:
+        """Load the login of `docker login` for the repository `name`.
+
+        oras ignores the variable DOCKER_CONFIG, which names the directory of the logins.
+        """
+        if directory := os.environ.get("DOCKER_CONFIG"):
+            path = Path(directory, "config.json")
+            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            self._auth_config = {"auths": {}} | known
+        self.load_configs(Container(name))
+        if self.host in _BASIC_HOSTS:
+            self._use_basic()
+
+    def _use_basic(self) -> None:
+        if known := getattr(self, "_basic_auth", None):
+            self.basic = f"Basic {known}"
+            _BASIC_HOSTS.add(self.host)
+
+    def authenticate_request(
+        self, original: requests.Response, headers: dict[str, str], refresh: bool = False
+    ) -> tuple[dict[str, str], bool]:
+        challenge = original.headers.get("Www-Authenticate", "")
+        if challenge.partition(" ")[0].lower() == "bearer":
+            result: tuple[dict[str, str], bool] = super().authenticate_request(
+                original, headers, refresh
+            )
+            return result
+        if challenge:
+            self._use_basic()
+        # Repeat the request also without credentials: its response says why it is rejected.
+        return {**headers, **self.build_headers()}, True
+
+    def build_headers(self) -> dict[str, str]:
+        """Return the header that authenticates a request with Basic."""
+        return {"Authorization": self.basic} if self.basic else {}
 
 
 class BoundedRegistry(Registry):  # type: ignore[misc]  # oras has no types.
@@ -24,8 +88,24 @@ class BoundedRegistry(Registry):  # type: ignore[misc]  # oras has no types.
     a timeout.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, *, hostname: str, insecure: bool, login: tuple[str, str] | None = None
+    ) -> None:
+        """Create a client.
+
+        Args:
+            hostname: `host` or `host:port` of the registry.
+            insecure: The registry has no TLS.
+            login: User and password of a registry that is known to require Basic. They are sent
+                with the first request: ECR answers another request with 401 only after it received
+                the whole body.
+        """
+        super().__init__(hostname=hostname, insecure=insecure)
+        self.auth = _Authentication(hostname)
+        self.auth.session, self.auth.prefix = self.session, self.prefix
+        self.auth._tls_verify = self._tls_verify
+        if login is not None:
+            self.auth.basic = f"Basic {get_basic_auth(*login)}"
         request = self.session.request
 
         def request_in_time(method: str, url: str, **options: Any) -> requests.Response:
@@ -43,11 +123,9 @@ class BoundedRegistry(Registry):  # type: ignore[misc]  # oras has no types.
         Raises:
             requests.RequestException: If the registry does not respond in time or at all.
         """
-        # The function below the decorator that repeats everything.
-        send = Registry.do_request.__wrapped__
         for pause in _RETRY_PAUSES:
             try:
-                response: requests.Response = send(self, *arguments, **options)
+                response = self._send(*arguments, **options)
             except requests.Timeout:
                 raise
             except requests.ConnectionError:
@@ -56,5 +134,38 @@ class BoundedRegistry(Registry):  # type: ignore[misc]  # oras has no types.
                 if response.status_code < _SERVER_ERROR:
                     return response
             time.sleep(pause)
-        last: requests.Response = send(self, *arguments, **options)
-        return last
+        return self._send(*arguments, **options)
+
+    def _send(
+        self,
+        url: str,
+        method: str = "GET",
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        # The location of an upload can be on another host, which must not receive credentials.
+        is_own = _get_origin(url) == _get_origin(f"{self.prefix}://{self.hostname}")
+        if self.auth.basic or not is_own:
+            credentials = self.auth.build_headers() if is_own else {}
+            response: requests.Response = self.session.request(
+                method,
+                url,
+                data=data,
+                json=json,
+                headers={**(headers or {}), **credentials},
+                stream=stream,
+                verify=self._tls_verify,
+            )
+            return response
+        # The function below the decorator that repeats everything.
+        send = Registry.do_request.__wrapped__
+        result: requests.Response = send(self, url, method, data, dict(headers or {}), json, stream)
+        return result
+
+
+def _get_origin(url: str) -> tuple[str | None, int]:
+    """Return the host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or {"http": 80}.get(parts.scheme, 443)

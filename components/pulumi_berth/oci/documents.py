@@ -148,3 +148,10 @@ def build_index(manifests: Mapping[str, Document]) -> Document:
             ],
         },
     )
+
+
+def index_or_manifest(manifests: Mapping[str, Document]) -> Document:
+    """Return the manifest of an image for one architecture, or the index for several."""
+    if len(manifests) == 1:
+        return next(iter(manifests.values()))
+    return build_index(manifests)

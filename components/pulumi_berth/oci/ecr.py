@@ -10,6 +10,12 @@ from pulumi_berth.aws_identity import get_identity
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
+def find_ecr_registry(host: str) -> tuple[str, str] | None:
+    """Return the account and Region of a private ECR registry, or None for any other host."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else (match["account"], match["region"])
+
+
 def ecr_login(host: str) -> tuple[str, str] | None:
     """Return the user and password of an ECR registry, or None for any other registry.
 
@@ -18,8 +24,8 @@ def ecr_login(host: str) -> tuple[str, str] | None:
     Raises:
         RuntimeError: If AWS rejects the request.
     """
-    match = _HOST.fullmatch(host)
-    return None if match is None else _log_in(host, match["account"], match["region"])
+    registry = find_ecr_registry(host)
+    return None if registry is None else _log_in(host, *registry)
 
 
 @lru_cache(maxsize=32)

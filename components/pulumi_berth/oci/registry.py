@@ -40,6 +40,7 @@ _ACCEPT = ", ".join(
 _CHUNK_BYTES = 8 << 20
 
 _READ_BYTES = 1 << 20
+_DENIED = (401, 403)
 
 # Waiting times after the registry reports a blob as unknown, in seconds.
 _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -47,6 +48,10 @@ _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 class RegistryError(RuntimeError):
     """A registry did not respond, rejected a request, or lacks a blob or manifest."""
+
+
+class TagExistsError(RegistryError):
+    """A tag belongs to another manifest. Berth never moves a tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +97,18 @@ class Repository:
     def push_manifest(self, document: Document, reference: str | None = None) -> None:
         """Push a manifest or index with its digest, or with the tag `reference`.
 
+        Nothing is pushed if the registry has the manifest already: a repository with immutable tags
+        rejects a tag that exists, also for the identical manifest
+        (https://github.com/aws/containers-roadmap/issues/2179).
+
         While another client finishes the upload of the same blob, a registry can report a blob as
         unknown that it just reported as present. Two versions of a model pushed at once cause it.
+
+        Raises:
+            TagExistsError: If the tag belongs to another manifest.
         """
+        if self._has_manifest(document, reference):
+            return
         for pause in (*_UNKNOWN_BLOB_PAUSES, None):
             response = self._request(
                 "PUT",
@@ -106,7 +120,25 @@ class Repository:
             if pause is None or "MANIFEST_BLOB_UNKNOWN" not in response.text:
                 break
             time.sleep(pause)
-        self._expect(response, 201, f"push {reference or document.digest}")
+        # Another client can have pushed the same tag in the meantime.
+        if response.status_code == 201 or self._has_manifest(document, reference):
+            return
+        raise self._rejection(response, f"push {reference or document.digest}")
+
+    def _has_manifest(self, document: Document, reference: str | None) -> bool:
+        """Return whether the registry has the manifest with its digest, or with the tag.
+
+        Raises:
+            TagExistsError: If the tag belongs to another manifest.
+        """
+        existing = self.digest_of(reference or document.digest)
+        if existing not in (None, document.digest):
+            raise TagExistsError(
+                f"{self.name}:{reference} exists with different content: it is {existing}, not "
+                f"{document.digest}. Nothing was pushed with this tag. Use another repository or "
+                "tag."
+            )
+        return existing is not None
 
     def digest_of(self, reference: str) -> str | None:
         """Return the digest of the manifest with a tag or digest, or None if there is none."""
@@ -235,13 +267,10 @@ class Repository:
     @property
     def _client(self) -> BoundedRegistry:
         host = self.name.partition("/")[0]
-        if login := ecr_login(host):
-            # ECR accepts the password in each request and issues no tokens.
-            client = BoundedRegistry(hostname=host, insecure=self.plain_http, auth_backend="basic")
-            client.auth.set_basic_auth(*login)
-        else:
-            client = BoundedRegistry(hostname=host, insecure=self.plain_http)
-            client.auth.load_configs(Container(self.name))
+        login = ecr_login(host)
+        client = BoundedRegistry(hostname=host, insecure=self.plain_http, login=login)
+        if login is None:
+            client.auth.load_login(self.name)
         if is_loopback(host):
             client.session.trust_env = False
         return client
@@ -275,9 +304,14 @@ class Repository:
             raise self._rejection(response, action)
 
     def _rejection(self, response: requests.Response, action: str) -> RegistryError:
+        remedy = (
+            " Use `docker login`, or credentials that may do this."
+            if response.status_code in _DENIED
+            else ""
+        )
         return RegistryError(
             f"The registry of {self.name} could not {action}: {response.status_code} "
-            f"{response.text[:300].strip()}"
+            f"{response.text[:300].strip()}{remedy}"
         )
 
     def _connection_error(self, error: Exception) -> RegistryError:

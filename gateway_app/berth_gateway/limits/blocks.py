@@ -11,7 +11,7 @@ from berth_gateway.config import Blocking
 MAX_SUBJECTS = 10_000
 """Clients or addresses with offenses that are remembered. An entry takes about 300 bytes. Above
 this number, the subject whose last offense is the oldest is forgotten."""
-_MAX_CLIENT_ADDRESSES = 64
+MAX_CLIENT_ADDRESSES = 64
 """Addresses remembered per client. A specification has at most 300 clients."""
 _MAX_DOUBLINGS = 32
 # The holder of an IPv6 subscription controls all addresses of its prefix (RFC 6177).
@@ -40,9 +40,16 @@ class BlockList:
 
     Args:
         clock: Returns monotonic time in seconds.
+
+    Attributes:
+        unreported: Offenses by subject that other gateways do not know of. None if no gateway
+            shares this list.
+        rule: Threshold and durations of the last offense.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.unreported: dict[str, int] | None = None
+        self.rule: tuple[int, Blocking] | None = None
         self._clock = clock
         self._subjects: OrderedDict[str, _Offenses] = OrderedDict()
 
@@ -63,13 +70,12 @@ class BlockList:
             The duration of the block that starts now, in seconds. 0 if none starts.
         """
         now = self._clock()
-        entry = self._subjects.get(subject)
-        if entry is None:
-            entry = self._subjects[subject] = _Offenses(0, now)
-            if len(self._subjects) > MAX_SUBJECTS:
-                self._subjects.popitem(last=False)
-        else:
-            self._subjects.move_to_end(subject)
+        self.rule = (threshold, blocking)
+        if self.unreported is not None and (
+            subject in self.unreported or len(self.unreported) < MAX_SUBJECTS
+        ):
+            self.unreported[subject] = self.unreported.get(subject, 0) + 1
+        entry = self._remember(subject)
         if now - entry.window_start > blocking.window_seconds:
             entry.count, entry.window_start = 0, now
         entry.count += 1
@@ -83,6 +89,31 @@ class BlockList:
         entry.count, entry.window_start = 0, now + seconds
         entry.blocked_until = now + seconds
         return math.ceil(seconds)
+
+    def block(self, subject: str, seconds: float) -> bool:
+        """Block a subject because of its offenses at several gateways.
+
+        Returns:
+            Whether it was not blocked before.
+        """
+        now = self._clock()
+        entry = self._remember(subject)
+        was_blocked = entry.blocked_until > now
+        entry.blocked_until = max(entry.blocked_until, now + seconds)
+        entry.count, entry.window_start = 0, entry.blocked_until
+        if not was_blocked:
+            entry.blocks += 1
+        return not was_blocked
+
+    def _remember(self, subject: str) -> _Offenses:
+        entry = self._subjects.get(subject)
+        if entry is None:
+            entry = self._subjects[subject] = _Offenses(0, self._clock())
+            if len(self._subjects) > MAX_SUBJECTS:
+                self._subjects.popitem(last=False)
+        else:
+            self._subjects.move_to_end(subject)
+        return entry
 
     def keep_only(self, subjects: Container[str]) -> None:
         """Forget all other subjects."""
@@ -100,17 +131,28 @@ class KnownAddresses:
 
     Many clients can share an address. While the address is blocked because one of its users guesses
     keys, the clients that are known there are still served.
+
+    Attributes:
+        unreported: Pairs of client and address that other gateways do not know of. None if no
+            gateway shares them.
     """
 
     def __init__(self) -> None:
+        self.unreported: dict[tuple[str, str], None] | None = None
         self._addresses: dict[str, OrderedDict[str, None]] = {}
 
     def add(self, client: str, address: str) -> None:
         """Remember that a client has authenticated from an address."""
         known = self._addresses.setdefault(client, OrderedDict())
+        if (
+            self.unreported is not None
+            and address not in known
+            and len(self.unreported) < MAX_SUBJECTS
+        ):
+            self.unreported[client, address] = None
         known[address] = None
         known.move_to_end(address)
-        if len(known) > _MAX_CLIENT_ADDRESSES:
+        if len(known) > MAX_CLIENT_ADDRESSES:
             known.popitem(last=False)
 
     def has(self, client: str, address: str) -> bool:

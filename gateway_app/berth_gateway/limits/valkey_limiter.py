@@ -18,6 +18,7 @@ from berth_gateway.config import Client, Quota
 from berth_gateway.limits.limit_decision import LimitDecision
 from berth_gateway.limits.limiter import MemoryLimiter
 from berth_gateway.limits.quota import QuotaCounter, get_period_bounds
+from berth_gateway.limits.shared_blocks import GatewayBlocks, SharedBlocks
 from berth_gateway.limits.valkey_address import ValkeyAddress, WhenUnreachable
 from berth_gateway.limits.valkey_scripts import DECIDE, RAISE
 
@@ -75,11 +76,17 @@ class ValkeyLimiter:
         self._unreported: dict[str, int] = {}
         self._watching: asyncio.Task[None] | None = None
         self._server_run = ""
+        self._blocks: SharedBlocks | None = None
+
+    def share_blocks(self, own: GatewayBlocks) -> None:
+        """Share blocks as well. Call this before the context manager is entered."""
+        self._blocks = SharedBlocks(self._valkey, self._prefix, own)
 
     async def __aenter__(self) -> Self:
         await self._own.__aenter__()
         try:
             await self._connect()
+            await self._exchange_blocks()
         except (ValkeyError, OSError) as error:
             self._lose(error)
         else:
@@ -233,6 +240,7 @@ class ValkeyLimiter:
                 if await self._read_server_run() != self._server_run:
                     await self._report()
                     _LOG.info("Valkey at %s has restarted; quotas are restored", self._address)
+                await self._exchange_blocks()
             except (ValkeyError, OSError) as error:
                 self._lose(error)
 
@@ -243,9 +251,15 @@ class ValkeyLimiter:
             await self._report()
             while self._unreported:  # Requests that were counted in the meantime.
                 await self._report()
+            if self._blocks is not None:
+                self._blocks.forget_unreported()
             self._is_lost.clear()
             self._is_shared.set(1)
             _LOG.info("Valkey at %s responds again; limits are shared", self._address)
+
+    async def _exchange_blocks(self) -> None:
+        if self._blocks is not None:
+            await self._blocks.exchange()
 
     async def _read_server_run(self) -> str:
         """Return an ID that differs after each start of Valkey."""

@@ -63,3 +63,72 @@ redis.call('SET', KEYS[1], string.format('%d', used))
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return used
 """
+
+BLOCK = """\
+-- Adds offenses of subjects, starts blocks, and returns the active blocks.
+--
+-- KEYS[1]    sorted set of blocked subjects by the end of their block
+-- KEYS[2..]  hash of each subject: `count`, `start` of the window, `blocks` in a row, `until`
+-- ARGV       threshold, seconds of the window, of the first and of the longest block, maximum
+--            number of blocked subjects, then subject and offenses for each hash
+-- Returns    subject and milliseconds left, for each active block
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+local threshold, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local first, longest = tonumber(ARGV[3]), tonumber(ARGV[4])
+for i = 2, #KEYS do
+  local subject, added = ARGV[2 * i + 2], tonumber(ARGV[2 * i + 3])
+  local state = redis.call('HMGET', KEYS[i], 'count', 'start', 'blocks', 'until')
+  local count, start = tonumber(state[1]) or 0, tonumber(state[2]) or now
+  local blocks, blocked = tonumber(state[3]) or 0, tonumber(state[4]) or 0
+  -- A gateway that does not know of a block yet reports offenses during it.
+  if now >= blocked then
+    if now - start > window then
+      count, start = 0, now
+    end
+    count = count + added
+    if count >= threshold then
+      if now - blocked > longest then
+        blocks = 0
+      end
+      blocked = now + math.min(first * 2 ^ math.min(blocks, 32), longest)
+      blocks, count, start = blocks + 1, 0, blocked
+      redis.call('ZADD', KEYS[1], string.format('%.6f', blocked), subject)
+    end
+    redis.call('HSET', KEYS[i], 'count', count, 'start', string.format('%.6f', start),
+               'blocks', blocks, 'until', string.format('%.6f', blocked))
+    local kept = math.max(start + window, blocked + longest) - now
+    redis.call('EXPIRE', KEYS[i], math.ceil(blocked == 0 and window or kept) + 1)
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', now))
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[5]))
+local answer = {}
+local active = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+if #active > 0 then
+  redis.call('EXPIRE', KEYS[1], math.ceil(tonumber(active[#active]) - now) + 1)
+end
+for i = 1, #active, 2 do
+  answer[#answer + 1] = active[i]
+  answer[#answer + 1] = math.ceil((tonumber(active[i + 1]) - now) * 1000)
+end
+return answer
+"""
+
+FIND_KNOWN = """\
+-- Finds which clients have authenticated from which addresses.
+--
+-- KEYS     sorted set of the addresses of each client
+-- ARGV     addresses
+-- Returns  number of the key and of the address, counted from 1, for each pair
+local answer = {}
+for i = 1, #KEYS do
+  for j = 1, #ARGV do
+    if redis.call('ZSCORE', KEYS[i], ARGV[j]) then
+      answer[#answer + 1] = i
+      answer[#answer + 1] = j
+    end
+  end
+end
+return answer
+"""

@@ -30,6 +30,8 @@ def load_spec(root: Path, name: str) -> HostingSpec:
 def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
     """Return the specification after checking its model files and the place to deploy to.
 
+    Warnings of the platform are reported.
+
     Args:
         path: The configuration file. Defaults to the stack's own.
 
@@ -46,6 +48,8 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     platform = get_platform(spec.platform)
     platform.require_target(spec, root)
     platform.require_access(StackContext(root=root, stack=name, spec=spec))
+    for warning in platform.find_warnings(spec):
+        say(f"Warning: {warning}")
     check_ownership(root, name, spec)
     return spec
 

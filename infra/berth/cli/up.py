@@ -9,6 +9,7 @@ from berth.cli.options import (
     get_command,
     json_option,
     require_yes,
+    say,
     show,
     stack_option,
     yes_option,
@@ -60,6 +61,8 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     has_drifted = report_drift(stack, context, parts)
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
     options = get_refresh_options(context, has_drifted=has_drifted)
+    for line in get_platform(spec.platform).prepare_update(context):
+        say(line)
     code = lifecycle.up(stack, *options, yes=yes, skipped=parts)
     if code:
         explain_failure(context)

@@ -214,7 +214,10 @@ def _convert(model: object, rows: object, framework: str | None) -> Conversion:
 
 
 def _write_model(conversion: Conversion, staging: Path) -> None:
-    (staging / MODEL_FILE).write_bytes(conversion.model)
+    if isinstance(conversion.model, Path):
+        shutil.copyfile(conversion.model, staging / MODEL_FILE)
+    else:
+        (staging / MODEL_FILE).write_bytes(conversion.model)
     for location, path in conversion.data_files.items():
         parts = Path(location).parts
         if Path(location).is_absolute() or ".." in parts:

@@ -101,6 +101,7 @@ def _write_result(conversion: Conversion, directory: Path) -> None:
     arrays: dict[str, Any] = {
         f"predictions.{name}": array for name, array in conversion.predictions.items()
     }
+    assert isinstance(conversion.model, bytes)  # Only converters run here; see `formats.onnx`.
     arrays["model"] = np.frombuffer(conversion.model, np.uint8)
     np.savez(directory / _RESULT_FILE, metadata=np.array(json.dumps(metadata)), **arrays)
 

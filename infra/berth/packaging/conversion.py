@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from berth.packaging.rows import Array
 from berth.packaging.tables import Category
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 INPUT = "input"
 """The name of the input of a model that has one input."""
@@ -23,7 +27,8 @@ class Conversion:
     """A model in ONNX format, with real rows and the framework's own predictions for them.
 
     Attributes:
-        model: Content of model.onnx.
+        model: Content of model.onnx, or the file that is packaged unchanged. A file may have 2 GB,
+            so it is copied and not kept in memory.
         rows: Real rows by input name.
         framework: Framework that the model was trained with.
         framework_version: Version of the framework.
@@ -38,7 +43,7 @@ class Conversion:
             codes.
     """
 
-    model: bytes
+    model: bytes | Path
     rows: dict[str, Array]
     framework: str
     framework_version: str
@@ -48,3 +53,11 @@ class Conversion:
     max_bytes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     categories: dict[str, list[Category]] = field(default_factory=dict)
+
+    def load_model(self) -> "ModelProto":
+        """Return the model as an object, without the content of other files."""
+        import onnx
+
+        if isinstance(self.model, Path):
+            return onnx.load(self.model, load_external_data=False)
+        return onnx.load_model_from_string(self.model)

@@ -105,6 +105,14 @@ def _record_nothing(_context: StackContext) -> list[str]:
     return []
 
 
+def _no_warnings(_spec: HostingSpec) -> list[str]:
+    return []
+
+
+def _nothing_to_prepare(_context: StackContext) -> list[str]:
+    return []
+
+
 def _no_offline_answer(
     _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -130,8 +138,11 @@ class Platform:
         preflight: Returns what would stop an update. None if `require_target` checks everything.
         require_target: Raises SpecError if the place to deploy to is unreachable or unsuitable.
         require_access: Raises SpecError if this machine cannot reach what an update must reach.
+        find_warnings: Returns what a user should know before a preview or an update, one line each.
         check_ownership: Raises SpecError if the stack would use or delete what belongs to someone
             else.
+        prepare_update: Removes what a destroyed stack left behind and what would block an update.
+            Returns what it did, one line each.
         deploy: Declares the resources of a stack.
         observe: Returns the current state of the gateway and of each model version.
         read_logs: Yields lines of the stack's logs.
@@ -166,7 +177,9 @@ class Platform:
     deploy: Deploy
     observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
     read_logs: ReadLogs
+    find_warnings: Callable[[HostingSpec], list[str]] = _no_warnings
     check_ownership: CheckOwnership = _accept_owners
+    prepare_update: Callable[[StackContext], list[str]] = _nothing_to_prepare
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
     build_partial_outputs: Callable[

@@ -68,7 +68,8 @@ class ClusterSpec(Section):
     version: Annotated[
         str, Text(r"1\.(2[89]|[3-9][0-9])", 'a Kubernetes version in quotes, "1.28" or later')
     ] = "1.35"
-    """Kubernetes version."""
+    """Kubernetes version. A new minor version upgrades the cluster, its add-ons and its nodes, one
+    minor version at a time."""
     support: Literal["standard", "extended"] = "standard"
     """Support policy when the version leaves standard support: standard upgrades the cluster,
     extended keeps the version at a higher price."""
@@ -86,8 +87,7 @@ class ClusterSpec(Section):
     access: dict[Name, AccessSpec] = Field(default={}, max_length=100)
     """IAM roles that may use the cluster's API, by a name that you choose."""
     addons: dict[AddonName, AddonVersion] = Field(default={})
-    """Pinned versions of EKS add-ons. An add-on that is not listed has EKS's default version for
-    the cluster."""
+    """Versions of EKS add-ons that replace the ones that Berth pins for `version`."""
     autoscaler_image: Image | None = None
     """Image of the cluster autoscaler. Defaults to the Kubernetes project's image for the cluster's
     version."""

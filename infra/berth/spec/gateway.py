@@ -163,7 +163,7 @@ class JwtSpec(Section):
 
 class BlockingSpec(Section):
     """When the gateway blocks a client that keeps exceeding its limits, and an address that keeps
-    guessing keys. Each gateway counts its own requests."""
+    guessing keys. Gateways that share limits share blocks."""
 
     enabled: bool = True
     """If false, the gateway blocks nobody."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from berth_protocol.asgi import Receive, Scope, Send, choose_request_id
+from berth_protocol.body_memory import BodyMemory
 from berth_protocol.errors import RequestError, overload_error
 from berth_protocol.headers import SHADOW, TOKEN, VERSION
 from berth_protocol.json_logs import RequestLog, log_event
@@ -53,7 +54,12 @@ _T = TypeVar("_T")
 
 
 class App:
-    """One worker's ASGI application."""
+    """One worker's ASGI application.
+
+    Args:
+        body_memory: Memory for the bodies of all requests, which the server counts as they arrive.
+            The application counts what inflated bodies take in addition.
+    """
 
     def __init__(
         self,
@@ -61,10 +67,12 @@ class App:
         plane: DataPlane,
         metrics: Metrics,
         trace: Trace | None,
+        body_memory: BodyMemory,
     ) -> None:
         card = plane.model.card
         self._plane = plane
         self._metrics = metrics
+        self._body_memory = body_memory
         self._token = settings.token
         self._max_batch = settings.max_batch
         self._max_body_bytes = settings.max_body_bytes
@@ -168,6 +176,7 @@ class App:
     async def _infer(
         self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
     ) -> Response:
+        inflated_bytes = 0
         try:
             if self._token is not None and not hmac.compare_digest(
                 headers.get(_TOKEN, b""), self._token
@@ -179,9 +188,12 @@ class App:
             body = await self._body_reader.read(headers, receive)
             if coding is not None:
                 # Even a short body can be long when it is inflated, so a thread inflates it.
+                compressed_bytes = len(body)
                 body = await self._run_codec(
                     sys.maxsize, inflate, body, coding, self._max_body_bytes
                 )
+                self._body_memory.reserve(len(body), compressed_bytes)
+                inflated_bytes = len(body)
             json_length = read_json_length(headers, body)
             request = await self._run_codec(
                 len(body), read_request, body, json_length, self._plane.model, self._max_batch
@@ -223,6 +235,9 @@ class App:
                     500, "Internal error in this berth. Look up the request ID in its log."
                 )
             )
+        finally:
+            if inflated_bytes:
+                self._body_memory.release(inflated_bytes)
 
     def _respond_with_metrics(self, method: str, path: str) -> Response:
         """Respond to a request on the port that serves only metrics."""

@@ -32,16 +32,20 @@ class Drain:
         grace_seconds: Time limit for the shutdown.
         now: Start of the shutdown.
         request_count: Number of inference requests before the shutdown.
+        accept_seconds: How long new connections are accepted even if no request arrives.
 
     Attributes:
         cancel_time: When to reject requests that are unfinished.
     """
 
-    def __init__(self, grace_seconds: float, now: float, request_count: int) -> None:
+    def __init__(
+        self, grace_seconds: float, now: float, request_count: int, accept_seconds: float = 0
+    ) -> None:
         margin = min(1.0, grace_seconds / 4)
         self.cancel_time = now + grace_seconds - 2 * margin
         self._stop_time = now + grace_seconds - margin
         self._window_end = now + min(_WINDOW_SECONDS, grace_seconds / 2)
+        self._quiet_start = now + accept_seconds
         self._request_count = request_count
         self._last_request = now
         self._listener_closed: float | None = None
@@ -51,7 +55,7 @@ class Drain:
         if request_count != self._request_count:
             self._request_count, self._last_request = request_count, now
         if self._listener_closed is None:
-            is_quiet = now >= self._last_request + QUIET_SECONDS
+            is_quiet = now >= max(self._last_request + QUIET_SECONDS, self._quiet_start)
             if not is_quiet and now < self._window_end:
                 return DrainStep.ACCEPT
             self._listener_closed = now
@@ -71,12 +75,22 @@ class DrainingServer(HttpServer):
     requests are still accepted. When requests stop arriving, the listening socket closes and
     requests in flight finish. Requests that are unfinished shortly before the grace period ends
     get 503.
+
+    Args:
+        accept_seconds: See `Drain`.
     """
 
-    def __init__(self, config: uvicorn.Config, plane: DataPlane, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        plane: DataPlane,
+        grace_seconds: float,
+        accept_seconds: float = 0,
+    ) -> None:
         super().__init__(config)
         self._plane = plane
         self._grace_seconds = grace_seconds
+        self._accept_seconds = accept_seconds
         self._drain: Drain | None = None
 
     def start_draining(self) -> None:
@@ -84,7 +98,9 @@ class DrainingServer(HttpServer):
         if self._drain is None:
             loop = asyncio.get_running_loop()
             self._plane.is_ready = False
-            self._drain = Drain(self._grace_seconds, loop.time(), self._plane.request_count)
+            self._drain = Drain(
+                self._grace_seconds, loop.time(), self._plane.request_count, self._accept_seconds
+            )
             loop.call_at(self._drain.cancel_time, self._plane.cancel_requests)
 
     async def on_tick(self, counter: int) -> bool:

@@ -1,1 +1,1 @@
-"""Checks of what a stack declares against the behavior of real AWS, over plain data."""
+"""Facts about real AWS that the emulator does not enforce, as checks over plain data."""

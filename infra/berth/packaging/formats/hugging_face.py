@@ -268,10 +268,8 @@ def _convert_model(model: Any, rows: Rows) -> Conversion:
 
 def _predict(model: Any, conversion: Conversion, export: Path) -> dict[str, Array]:
     """Return transformers' predictions for the rows of an export, for outputs of the same name."""
-    from onnx import load_model_from_string
-
     predictions = pytorch.predict_with_module(_prepare(model), dict(conversion.rows))
-    outputs = [value.name for value in load_model_from_string(conversion.model).graph.output]
+    outputs = [value.name for value in conversion.load_model().graph.output]
     common = {name: predictions[name] for name in outputs if name in predictions}
     if not common:
         raise PackageError(

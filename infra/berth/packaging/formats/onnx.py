@@ -32,11 +32,11 @@ def convert(model: object, rows: Rows) -> Conversion:
     from google.protobuf.message import DecodeError
 
     if isinstance(model, Path):
-        content = model.read_bytes()
+        content: bytes | Path = model
         name = str(model)
         directory: Path | None = model.parent
         try:
-            proto = onnx.load_model_from_string(content)
+            proto = onnx.load(model, load_external_data=False)
         except DecodeError as error:
             raise PackageError(f"{name}: not an ONNX model ({error})") from error
     elif isinstance(model, onnx.ModelProto):

@@ -104,9 +104,8 @@ def add_text(
     Raises:
         PackageError: If the network has another input, or not the output that the head needs.
     """
-    import onnx
 
-    proto = onnx.load_model_from_string(network.model)
+    proto = network.load_model()
     before = GraphBuilder(_find_opset(proto))
     tokens = _add_tokens(before, folder.wordpiece, _read_inputs(proto))
     after = before.begin_body()
@@ -152,9 +151,8 @@ def add_embedding(
     Raises:
         PackageError: If the network has no attention mask, or does not return a state per token.
     """
-    import onnx
 
-    proto = onnx.load_model_from_string(network.model)
+    proto = network.load_model()
     if _MASK not in network.rows:
         raise PackageError(
             f"The network has no input {_MASK}, which the pooling of modules.json needs. Export it "

@@ -24,7 +24,11 @@ from berth.platforms.aws.regions import (
     read_edge_secret,
     region_outputs,
 )
-from berth.platforms.aws.storage import create_data_layer, create_registry
+from berth.platforms.aws.storage import (
+    copy_third_party_image,
+    create_data_layer,
+    create_registry,
+)
 from berth.platforms.kubernetes.cluster import (
     CRD_SOURCES,
     ClusterAccess,
@@ -37,7 +41,7 @@ from berth.spec import HostingSpec
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.aws.cluster import Cluster
 from pulumi_berth.aws_identity import AwsIdentity, read_identity, use_identity
-from pulumi_berth.images.third_party import get_autoscaler_image
+from pulumi_berth.images.third_party import get_autoscaler_image, read_manifest
 from pulumi_berth.kubernetes.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
 from pulumi_berth.kubernetes.gateway_crds import GatewayCrds, GatewayCrdsArgs
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts
@@ -70,6 +74,10 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         opts=pulumi.ResourceOptions(provider=cluster),
         image_opts=pulumi.ResourceOptions(depends_on=registry.ready),
         default_bucket=dataset_bucket(spec, stack, account.number, account.region),
+        pull_only=spec.registry.source_stack is not None,
+        controller_image=copy_third_party_image(
+            spec, registry, "copy-traefik", spec.kubernetes.controller_image
+        ),
     )
     ClusterAutoscaler(
         "autoscaler",
@@ -77,7 +85,12 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             namespace=parts.hosting.namespace.name,
             cluster_name=nodes.cluster.cluster_name,
             region=account.region,
-            image=spec.cluster.autoscaler_image or get_autoscaler_image(spec.cluster.version),
+            image=copy_third_party_image(
+                spec,
+                registry,
+                "copy-cluster-autoscaler",
+                spec.cluster.autoscaler_image or get_autoscaler_image(spec.cluster.version),
+            ),
         ),
         pulumi.ResourceOptions(
             provider=cluster, depends_on=[create_autoscaler_role(spec, account, nodes)]
@@ -115,7 +128,7 @@ def _cluster_provider(spec: HostingSpec, account: AwsAccount, nodes: Nodes, root
     # A new EKS cluster has no Gateway API definitions, and everything else in it needs them.
     definitions = GatewayCrds(
         "definitions",
-        GatewayCrdsArgs(sources=CRD_SOURCES),
+        GatewayCrdsArgs(documents={name: read_manifest(name) for name in CRD_SOURCES}),
         pulumi.ResourceOptions(provider=Provider("definitions", kubeconfig=content, opts=ready)),
     )
     return Provider(

@@ -7,17 +7,14 @@ import pulumi
 
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.account import AwsAccount
+from berth.platforms.aws.support import resolve_addon_versions
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.agent_settings import build_agent_settings
 from pulumi_berth.aws.alarm_topic import alarm_key_statements
 from pulumi_berth.aws.cluster import Access, AccessLevel, Cluster, ClusterArgs, SupportPolicy
-from pulumi_berth.aws.cluster_addons import (
-    AFTER_NODES,
-    BEFORE_NODES,
-    ClusterAddons,
-    ClusterAddonsArgs,
-)
+from pulumi_berth.aws.cluster_addons import ClusterAddons, ClusterAddonsArgs
 from pulumi_berth.aws.edge_endpoint import REGION as EDGE_REGION
+from pulumi_berth.aws.eks_versions import AFTER_NODES, BEFORE_NODES
 from pulumi_berth.aws.encryption_key import (
     EncryptionKey,
     EncryptionKeyArgs,
@@ -30,6 +27,7 @@ from pulumi_berth.aws.logs import ContainerLogs, ContainerLogsArgs
 from pulumi_berth.aws.metrics import Compute
 from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
 from pulumi_berth.aws.node_pool import Architecture, NodePool, NodePoolArgs, Taint, TaintEffect
+from pulumi_berth.aws.pool_size import look_up_pools
 from pulumi_berth.kubernetes.cluster_autoscaler import SERVICE_ACCOUNT as AUTOSCALER
 
 _CLOUDWATCH_ADDON = "amazon-cloudwatch-observability"
@@ -206,7 +204,7 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
                 settings={
                     _CLOUDWATCH_ADDON: build_agent_settings(cluster_name, spec.kubernetes.namespace)
                 },
-                versions={str(addon): version for addon, version in spec.cluster.addons.items()},
+                versions=resolve_addon_versions(spec.cluster),
             ),
             pulumi.ResourceOptions.merge(
                 account.options(), pulumi.ResourceOptions(depends_on=depends_on)
@@ -235,6 +233,9 @@ def _create_pools(
     addons: ClusterAddons,
 ) -> dict[str, NodePool]:
     role = NodeRole("nodes", NodeRoleArgs(stack_name=account.stack), account.options())
+    current = look_up_pools(
+        stack_prefix(account.stack), pulumi.InvokeOptions(provider=account.provider)
+    )
     return {
         name: NodePool(
             name,
@@ -259,6 +260,7 @@ def _create_pools(
                     for taint in pool.taints
                 ],
                 tags=account.tags,
+                current=current.get(name),
             ),
             pulumi.ResourceOptions.merge(
                 account.options(), pulumi.ResourceOptions(depends_on=[addons])

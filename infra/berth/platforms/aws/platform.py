@@ -1,6 +1,7 @@
 """The record of platform aws."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,12 @@ _OFFLINE_ACCOUNT = "000000000000"
 
 def _require_target(spec: HostingSpec, root: Path) -> None:
     from berth.platforms.aws.access import require_credentials
+    from berth.platforms.aws.capacity import require_capacity
+    from berth.platforms.aws.support import require_supported
     from berth.platforms.kubernetes.cluster import require_cluster
 
+    require_supported(spec.cluster, date.today())
+    require_capacity(spec)
     require_credentials(spec.aws)
     if spec.kubernetes.kubeconfig is not None:
         require_cluster(kubernetes.get_access(spec, root))
@@ -44,6 +49,22 @@ def _require_access(context: StackContext) -> None:
     from berth.platforms.aws.preflight import require_access
 
     require_access(context)
+
+
+def _find_warnings(spec: HostingSpec) -> list[str]:
+    from berth.platforms.aws.capacity import find_capacity_warnings
+    from berth.platforms.aws.support import find_support_warnings
+
+    return [*find_support_warnings(spec.cluster, date.today()), *find_capacity_warnings(spec)]
+
+
+def _prepare_update(context: StackContext) -> list[str]:
+    from berth.platforms.aws.leftovers import remove_leftovers
+
+    return [
+        f"Deleted the log group {name}, which AWS created again after the stack was destroyed."
+        for name in remove_leftovers(context.spec.aws, context.stack)
+    ]
 
 
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
@@ -149,6 +170,8 @@ PLATFORM = Platform(
     preflight=_run_preflight,
     require_target=_require_target,
     require_access=_require_access,
+    find_warnings=_find_warnings,
+    prepare_update=_prepare_update,
     check_ownership=kubernetes.check_ownership,
     deploy=_deploy,
     observe=_observe,

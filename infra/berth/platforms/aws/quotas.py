@@ -1,11 +1,22 @@
-"""What a stack needs of the account's quotas, and what a new account has of them."""
+"""What a stack needs of the account's quotas, and what a new account has of them.
 
-import math
+The numbers of AWS are in `tables/quotas.json`, with their sources. A check against the quotas of a
+real account passes their current values to `find_shortages`.
+"""
+
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from berth.spec import HostingSpec
+from berth.platforms.aws.capacity import read_instance_types
+from berth.platforms.aws.tables import read_table
+from berth.spec import HostingSpec, NodePoolSpec
+
+# Rules of a web ACL next to the managed rule groups: the rate limit (2), the edge header (at most 10)
+# and the body size (3 for a regular expression of one header).
+_OWN_RULE_UNITS = 15
+_FAMILY = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +24,9 @@ class Quota:
     """A quota of an account and Region.
 
     Attributes:
-        key: Name of the quota in this module.
+        key: Name of the quota in this module, such as `elastic_ips`.
         service: Service code of the Service Quotas API.
-        code: Quota code, or None if the API does not list the quota.
+        code: Quota code, such as `L-0263D0A3`, or None if the API does not list the quota.
         default: Value in a new account.
         name: Name in the AWS console.
     """
@@ -34,17 +45,24 @@ class Shortage:
     Attributes:
         quota: The quota.
         needed: What the stack needs.
-        available: Value of the quota, less what the account uses already.
+        value: Value of the quota.
+        used: What the account uses already, without this stack.
         is_blocking: Whether the first update needs it. Otherwise the stack needs it to grow.
     """
 
     quota: Quota
     needed: int
-    available: int
+    value: int
+    used: int
     is_blocking: bool
 
+    @property
+    def available(self) -> int:
+        """What the account has left."""
+        return self.value - self.used
+
     def describe(self, region: str) -> str:
-        """Return the quota, the numbers, and the command that requests an increase."""
+        """Return one line: the quota, the numbers, and the command that requests an increase."""
         when = "to start" if self.is_blocking else "to grow to the maximum of its node pools"
         line = (
             f"{self.quota.name}: the stack needs {self.needed} {when}, and the account has "
@@ -55,34 +73,23 @@ class Shortage:
         return (
             f"{line} Run 'aws service-quotas request-service-quota-increase --region {region} "
             f"--service-code {self.quota.service} --quota-code {self.quota.code} "
-            f"--desired-value {self.needed + self.quota.default - min(self.available, 0)}'."
+            f"--desired-value {self.needed + self.used}'."
         )
-
-
-# Values of a new account and codes, read 2026-11-26:
-# https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html,
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html and
-# https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html.
-_QUOTAS = (
-    ("standard_on_demand_vcpus", "ec2", "L-1216C47A", 5, "On-Demand Standard instances, in vCPUs"),
-    ("standard_spot_vcpus", "ec2", "L-34B43A08", 5, "Standard Spot Instances, in vCPUs"),
-    ("g_on_demand_vcpus", "ec2", "L-DB2E81BA", 0, "On-Demand G and VT instances, in vCPUs"),
-    ("g_spot_vcpus", "ec2", "L-3819A6DF", 0, "G and VT Spot Instances, in vCPUs"),
-    ("elastic_ips", "ec2", "L-0263D0A3", 5, "EC2-VPC Elastic IPs"),
-    ("vpcs", "vpc", "L-F678F1CE", 5, "VPCs per Region"),
-    ("eks_clusters", "eks", "L-1194D53C", 100, "Clusters"),
-    ("regional_apis", "apigateway", "L-AA0FF27B", 600, "Regional APIs"),
-)
-# vCPUs of an instance by size: https://aws.amazon.com/ec2/instance-types/
-_VCPUS = {"large": 2, "xlarge": 4}
 
 
 def read_quotas() -> dict[str, Quota]:
     """Return the quotas that a stack can exhaust, by key."""
-    return {
-        key: Quota(key=key, service=service, code=code, default=default, name=name)
-        for key, service, code, default, name in _QUOTAS
-    }
+    return {key: Quota(key=key, **entry) for key, entry in read_table("quotas")["quotas"].items()}
+
+
+def count_initial(spec: HostingSpec) -> dict[str, int]:
+    """Return what the first update of a stack needs, by quota."""
+    return {**_count_resources(spec), **_count_vcpus(spec, at_maximum=False)}
+
+
+def count_largest(spec: HostingSpec) -> dict[str, int]:
+    """Return what a stack needs with all node pools at their maximum, by quota."""
+    return {**_count_resources(spec), **_count_vcpus(spec, at_maximum=True)}
 
 
 def find_shortages(
@@ -98,35 +105,65 @@ def find_shortages(
             account.
         used: What the account uses of each quota already, without this stack. Defaults to nothing.
     """
-    initial, largest = _count(spec, at_maximum=False), _count(spec, at_maximum=True)
+    initial, largest = count_initial(spec), count_largest(spec)
     shortages = []
     for key, quota in read_quotas().items():
-        value = (values or {}).get(key, quota.default)
-        available = math.floor(value - (used or {}).get(key, 0))
-        for needed, is_blocking in ((initial[key], True), (largest[key], False)):
-            if needed > available:
+        value = int((values or {}).get(key, quota.default))
+        taken = int((used or {}).get(key, 0))
+        for needed, is_blocking in ((initial.get(key, 0), True), (largest.get(key, 0), False)):
+            if needed > value - taken:
                 shortages.append(
                     Shortage(
-                        quota=quota, needed=needed, available=available, is_blocking=is_blocking
+                        quota=quota, needed=needed, value=value, used=taken, is_blocking=is_blocking
                     )
                 )
                 break
     return sorted(shortages, key=lambda shortage: not shortage.is_blocking)
 
 
-def _count(spec: HostingSpec, *, at_maximum: bool) -> Counter[str]:
+def find_vcpu_quota(pool: NodePoolSpec) -> str:
+    """Return the key of the quota that the instances of a pool count against."""
+    family = _FAMILY.match(pool.instance_types[0])
+    letter = family[0][0] if family else ""
+    group = letter if letter in ("g", "p") else "standard"
+    return f"{group}_{'spot' if pool.spot else 'on_demand'}_vcpus"
+
+
+def count_web_acl_units(spec: HostingSpec) -> int:
+    """Return the capacity units of each of the stack's web ACLs."""
+    units: Mapping[str, int] = read_table("quotas")["rule_group_capacity_units"]
+    return _OWN_RULE_UNITS + sum(units[name] for name in spec.api.waf.managed_rule_groups)
+
+
+def _count_resources(spec: HostingSpec) -> dict[str, int]:
     zones = spec.network.availability_zones
     gateways = zones if spec.network.nat == "per_zone" else 1
-    counts = Counter(elastic_ips=gateways, vpcs=1, eks_clusters=1, regional_apis=1)
+    return {
+        "elastic_ips": gateways,
+        "vpcs": 1,
+        "nat_gateways_per_zone": 1,
+        "interface_endpoints_per_vpc": len(spec.network.interface_endpoints),
+        "eks_clusters": 1,
+        "node_groups_per_cluster": len(spec.node_pools),
+        "nodes_per_node_group": max((pool.max for pool in spec.node_pools.values()), default=0),
+        "network_load_balancers": 1,
+        "regional_apis": 1,
+        "usage_plans": len(spec.gateway.clients),
+        "api_domain_names": sum(
+            domain is not None for domain in (spec.api.domain, spec.edge.latency_routing)
+        ),
+        "vpc_links": 1,
+        "web_acl_capacity_units": count_web_acl_units(spec),
+        "distributions": int(spec.edge.cdn is not None),
+    }
+
+
+def _count_vcpus(spec: HostingSpec, *, at_maximum: bool) -> dict[str, int]:
+    """Return the vCPUs of all pools by quota. A pool may get the largest of its instance types."""
+    types = read_instance_types()
+    vcpus: Counter[str] = Counter()
     for pool in spec.node_pools.values():
-        group = "g" if pool.compute == "gpu" else "standard"
-        kind = "spot" if pool.spot else "on_demand"
+        known = [types[name][0] for name in pool.instance_types if name in types]
         nodes = pool.max if at_maximum else pool.initial
-        counts[f"{group}_{kind}_vcpus"] += nodes * max(map(_read_vcpus, pool.instance_types))
-    return counts
-
-
-def _read_vcpus(instance_type: str) -> int:
-    size = instance_type.partition(".")[2]
-    factor = size.removesuffix("xlarge")
-    return _VCPUS.get(size, 4 * int(factor) if factor.isdigit() else 2)
+        vcpus[find_vcpu_quota(pool)] += nodes * max(known, default=0)
+    return dict(vcpus)

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from berth.platforms.aws.support import find_unpinned_parts
 from berth.spec.aws import ApiSpec, NetworkSpec
 from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.document import Document
@@ -14,6 +15,7 @@ from berth.spec.hosting import HostingSpec
 from berth.spec.images import ImageSpec, RegistrySpec
 from berth.spec.kubernetes import KubernetesSpec
 from berth.spec.models import ModelSpec
+from pulumi_berth.aws.eks_versions import read_versions
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 _API_GATEWAY_SECONDS = 29
@@ -95,7 +97,8 @@ def _api_gateway_limits(gateway: GatewaySpec) -> Iterator[Problem]:
     if gateway.jwt is not None:
         yield Problem(
             ("gateway", "jwt"),
-            "cannot be used on platform aws, because API Gateway requires an API key; remove it",
+            "cannot be used on platform aws, because API Gateway requires an API key; remove it "
+            "and give its clients keys, or host the models on platform kubernetes",
             False,
         )
     if gateway.timeout_seconds > _API_GATEWAY_SECONDS:
@@ -223,6 +226,19 @@ def _keys_of_regions(edge: EdgeSpec, gateway: GatewaySpec) -> Iterator[Problem]:
             )
 
 
+def _known_version(cluster: ClusterSpec) -> Iterator[Problem]:
+    """On aws `cluster.version` is one whose add-on versions Berth knows, unless `cluster.addons`
+    and `cluster.autoscaler_image` set all of them."""
+    known = read_versions()
+    missing = find_unpinned_parts(cluster)
+    if missing:
+        yield Problem(
+            ("cluster", "version"),
+            f"is not in Berth's table of EKS versions ({min(known)} to {max(known)}); use one of "
+            f"them, upgrade Berth, or set {', '.join(missing)}",
+        )
+
+
 RULES = (
     _keys_of_regions,
     _limit_per_address,
@@ -234,6 +250,7 @@ RULES = (
     _pools_for_models,
     _images_for_pools,
     _service_addresses,
+    _known_version,
 )
 
 

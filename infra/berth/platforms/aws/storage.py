@@ -7,6 +7,7 @@ import pulumi
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.account import AwsAccount
 from berth.platforms.aws.foundation import Keys, create_stack_key
+from berth.platforms.kubernetes.hosting import build_image_settings
 from berth.spec import HostingSpec
 from pulumi_berth.aws.data_layer import DataLayer, DataLayerArgs, ReplicaTarget
 from pulumi_berth.aws.model_registry import (
@@ -17,6 +18,11 @@ from pulumi_berth.aws.model_registry import (
     RegistryReplicationArgs,
     ReplicationTarget,
 )
+from pulumi_berth.images.copied_image import CopiedImage
+from pulumi_berth.oci.ecr import find_ecr_registry
+
+COPIED_IMAGES = ("copy-traefik", "copy-cluster-autoscaler")
+"""Repositories of the images of other projects that the stack runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,8 @@ def create_registry(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Regis
             "registry-copies",
             RegistryReplicationArgs(
                 name_prefix=prefix,
+                region=account.region,
+                account=account.number,
                 targets=[
                     ReplicationTarget(region=copy.region, account=copy.account or account.number)
                     for copy in spec.registry.replicate_to
@@ -78,16 +86,40 @@ def create_registry(spec: HostingSpec, account: AwsAccount, keys: Keys) -> Regis
 
 
 def _repository_names(spec: HostingSpec) -> list[str]:
-    """Return one name for each image that the stack can have."""
+    """Return one name for each image that the stack can have. ECR creates none at a push."""
     has_gpu = any(model.compute == "gpu" for model in spec.models.values())
+    has_claims = any(
+        (entry.source or "").startswith("pvc:") for entry in spec.data.datasets.values()
+    )
     return [
         "base-serving-cpu",
         *(["base-serving-cuda"] if has_gpu else []),
         "base-gateway",
         "gateway",
+        *(["valkey"] if spec.gateway.limits.valkey_url is None else []),
+        *COPIED_IMAGES,
         *spec.models,
+        *(["data"] if has_claims else []),
         *(f"data-{name}" for name in spec.data.datasets),
     ]
+
+
+def copy_third_party_image(
+    spec: HostingSpec, registry: Registry, name: str, source: str
+) -> pulumi.Input[str]:
+    """Return an image that nodes pull from the stack's registry instead of its source.
+
+    Args:
+        name: One of `COPIED_IMAGES`.
+        source: The image. One that is in an ECR registry is used as it is.
+    """
+    if find_ecr_registry(source.partition("/")[0]) is not None:
+        return source
+    settings = build_image_settings(
+        spec, registry.path, pull_only=spec.registry.source_stack is not None
+    )
+    opts = pulumi.ResourceOptions(depends_on=registry.ready)
+    return CopiedImage(name, settings=settings, repository=name, source=source, opts=opts).reference
 
 
 def create_data_layer(spec: HostingSpec, account: AwsAccount, keys: Keys) -> DataLayer:

@@ -90,6 +90,8 @@ def declare_cluster_stack(
     opts: pulumi.ResourceOptions,
     image_opts: pulumi.ResourceOptions | None = None,
     default_bucket: str | None = None,
+    pull_only: bool = False,
+    controller_image: pulumi.Input[str] | None = None,
 ) -> ClusterStack:
     """Declare the images, the API keys, and what the cluster and the edge sites host.
 
@@ -101,8 +103,10 @@ def declare_cluster_stack(
         opts: Options that contain the cluster's provider.
         image_opts: Options of the images.
         default_bucket: Bucket of the datasets that have no `source`, each below its name.
+        pull_only: Use the images that another stack has pushed to the registry.
+        controller_image: Image of the ingress controller instead of `kubernetes.controller_image`.
     """
-    settings = build_image_settings(spec, registry)
+    settings = build_image_settings(spec, registry, pull_only=pull_only)
     mounts = create_dataset_mounts(spec, settings, default_bucket)
     models = build_hosted_models(spec, root, registry=registry, mounts=mounts)
     images = create_images(
@@ -123,6 +127,7 @@ def declare_cluster_stack(
         limits_prefix=f"berth:{stack}",
         has_pod_metrics=has_pod_metrics,
         has_prometheus_operator=has_prometheus_operator,
+        controller_image=controller_image,
     )
     hosting = declare_hosting(args, access=access, images=images, keys=keys, opts=opts)
     sites = {

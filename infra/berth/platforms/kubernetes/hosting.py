@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 from berth.platforms.hosted_models import (
     build_blocking,
     build_clients,
@@ -31,11 +33,14 @@ from pulumi_berth.kubernetes.hosting_args import (
 from pulumi_berth.kubernetes.traefik import ServiceType
 
 
-def build_image_settings(spec: HostingSpec, registry: str) -> ImageSettings:
+def build_image_settings(
+    spec: HostingSpec, registry: str, *, pull_only: bool = False
+) -> ImageSettings:
     """Return the settings with which the stack's images are built.
 
     Args:
         registry: Registry and path below which the images are pushed.
+        pull_only: Use the images that another stack has pushed there.
     """
     return ImageSettings(
         registry=registry,
@@ -46,6 +51,7 @@ def build_image_settings(spec: HostingSpec, registry: str) -> ImageSettings:
         ignore_unfixed=spec.images.scan.ignore_unfixed,
         require_scanner=spec.images.scan.require_scanner,
         debian_mirrors=list(spec.images.debian_mirrors),
+        pull_only=pull_only or None,
     )
 
 
@@ -86,6 +92,7 @@ def build_hosting_args(
     limits_prefix: str,
     has_pod_metrics: bool,
     has_prometheus_operator: bool = False,
+    controller_image: pulumi.Input[str] | None = None,
 ) -> KubernetesHostingArgs:
     """Return what a cluster hosts.
 
@@ -95,6 +102,7 @@ def build_hosting_args(
         limits_prefix: First part of the keys in a Valkey server that the specification names.
         has_pod_metrics: Whether the cluster serves metrics of pods to autoscalers.
         has_prometheus_operator: Whether the cluster has the Prometheus operator.
+        controller_image: Image of the ingress controller instead of `kubernetes.controller_image`.
     """
     kubernetes, limits = spec.kubernetes, spec.gateway.limits
     return KubernetesHostingArgs(
@@ -122,7 +130,9 @@ def build_hosting_args(
         gateway_max_replicas=spec.gateway.max_replicas,
         gateway_resources=_build_resources(spec.gateway.resources),
         require_zones=kubernetes.zone_spread == "required",
-        controller_image=kubernetes.controller_image,
+        controller_image=kubernetes.controller_image
+        if controller_image is None
+        else controller_image,
         controller_replicas=kubernetes.controller_replicas,
         controller_max_replicas=kubernetes.controller_max_replicas,
         controller_resources=_build_resources(kubernetes.controller_resources),

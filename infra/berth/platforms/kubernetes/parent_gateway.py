@@ -5,7 +5,7 @@ from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
-from pulumi_berth.kubernetes.accepted_route import build_request
+from pulumi_berth.kubernetes.accepted_route import build_request, describe_unreadable
 from pulumi_berth.kubernetes.cluster_access import find_object
 from pulumi_berth.kubernetes.gateway_route import ROUTE
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
@@ -42,7 +42,11 @@ def require_parent_gateway(access: ClusterAccess, spec: HostingSpec) -> str | No
     if parent is None:
         return None
     request = build_request(parent, spec.kubernetes.namespace, spec.kubernetes.hostnames)
-    facts = read_facts(access.create_client(), parent, request.namespace)
+    client = access.create_client()
+    try:
+        facts = read_facts(client, parent, request.namespace)
+    except Exception as error:
+        raise SpecError.of(f"{_KEY}: {describe_unreadable(parent, error)}.") from error
     if problems := list(find_parent_problems(request, facts)):
         raise SpecError([f"{_KEY}: {text}. Nothing was changed." for text in problems])
     assert spec.kubernetes.parent_gateway is not None

@@ -1,0 +1,107 @@
+"""CopiedImage: an image of another project, copied into the stack's own registry.
+
+Nodes then pull every image from one registry. They need no route to other registries and to the
+storage behind them, and no public registry limits them: all nodes behind a NAT gateway share one
+anonymous allowance of Docker Hub (https://docs.docker.com/docker-hub/usage/).
+"""
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi.dynamic import Resource
+
+from pulumi_berth.images.base_reader import choose_manifest
+from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.oci import documents
+from pulumi_berth.oci.descriptor import decode_document, parse_descriptor, parse_descriptors
+from pulumi_berth.oci.documents import Document
+from pulumi_berth.oci.registry import Repository, split_reference
+from pulumi_berth.providers import BuiltImageProvider
+from pulumi_berth.values import default_to
+
+# Docker Hub's name in references, and the host of its registry.
+_HOSTS = {"docker.io": "registry-1.docker.io"}
+
+
+class CopiedImage(Resource, module="berth", name="CopiedImage"):
+    """A copy of an image for the architectures of the stack, with verified digests.
+
+    For one architecture, the copy has the digest of the manifest in the source's index. For
+    several, it has an index of these architectures.
+
+    Attributes:
+        reference: `registry/name@sha256:...` of the copy.
+    """
+
+    reference: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: ImageSettings,
+        repository: str,
+        source: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(
+            BuiltImageProvider(),
+            name,
+            {
+                "repository": pulumi.Output.concat(settings.registry, "/", repository),
+                "plain_http": default_to(settings.plain_http, False),
+                "copy_of": source,
+                "architectures": list(settings.architectures or ["amd64"]),
+                **({"pull_only": True} if settings.pull_only else {}),
+                "reference": None,
+                "digest": None,
+            },
+            opts,
+        )
+
+
+def copy_image(source: str, target: Repository, tag: str, architectures: Sequence[str]) -> str:
+    """Copy an image unless the target has the tag, and return the digest of the copy.
+
+    Args:
+        source: `registry/name[:tag][@sha256:...]`. Without a digest, the tag's image.
+
+    Raises:
+        ImageCheckError: If the image does not support an architecture.
+        RegistryContentError: If the source is not an image.
+        RegistryError: If a registry fails, or a part differs from its digest.
+    """
+    existing = target.digest_of(tag)
+    if existing is not None:
+        return existing
+    name, digest = split_reference(source)
+    host, _, path = name.partition("/")
+    origin = Repository(
+        name=f"{_HOSTS.get(host, host)}/{path}",
+        plain_http=target.plain_http and host == target.name.partition("/")[0],
+    )
+    document = origin.manifest(digest or source.rpartition(":")[2])
+    content = decode_document(document.data)
+    if "manifests" not in content:
+        _copy_manifest(document, origin, target)
+        whole = document
+    else:
+        manifests = {}
+        for architecture in architectures:
+            entry = choose_manifest(source, content, architecture)
+            manifests[architecture] = origin.manifest(entry.digest, entry.size)
+            _copy_manifest(manifests[architecture], origin, target)
+        whole = documents.index_or_manifest(manifests)
+    target.push_manifest(whole)
+    target.push_manifest(whole, tag)
+    return whole.digest
+
+
+def _copy_manifest(document: Document, origin: Repository, target: Repository) -> None:
+    """Copy the blobs of an image for one architecture, and its manifest."""
+    content = decode_document(document.data)
+    parts = [parse_descriptor(content.get("config")), *parse_descriptors(content, "layers")]
+    for part in parts:
+        if not target.has_blob(part.digest):
+            target.push_file(origin.blob(part.digest, part.size), part.digest)
+    target.push_manifest(document)
