@@ -13,8 +13,8 @@ from berth.platforms.aws.capacity import read_instance_types
 from berth.platforms.aws.tables import read_table
 from berth.spec import HostingSpec, NodePoolSpec
 
-# Rules of a web ACL next to the managed rule groups: the rate limit (2), the edge header (at most 10)
-# and the body size (3 for a regular expression of one header).
+# Rules of a web ACL next to the managed rule groups: the rate limit (2), the edge header (at most
+# 10) and the body size (3 for a regular expression of one header).
 _OWN_RULE_UNITS = 15
 _FAMILY = re.compile(r"[a-z]+")
 
