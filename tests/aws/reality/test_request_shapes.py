@@ -46,7 +46,7 @@ def test_recording_covers_the_services_of_the_stacks() -> None:
         "ec2.CreateVpc", "ec2.CreateVpcEndpoint", "eks.CreateCluster", "eks.CreateNodegroup",
         "iam.CreateRole", "kms.CreateKey", "apigateway.PutRestApi", "wafv2.CreateWebACL",
         "cloudfront.CreateDistributionWithTags", "s3.CreateBucket", "ecr.CreateRepository",
-        "route53.ChangeResourceRecordSets", "logs.CreateLogGroup",
+        "route53.ChangeResourceRecordSets", "ecr.StartReplicationBackfill", "logs.CreateLogGroup",
         "elasticloadbalancing.CreateLoadBalancer", "budgets.CreateBudget", "sns.CreateTopic",
     } <= operations  # fmt: skip
 
