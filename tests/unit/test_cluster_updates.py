@@ -8,10 +8,11 @@ import pytest
 from botocore.exceptions import ClientError
 from kubernetes.client import ApiException
 
+from berth.cli import stacks
 from berth.errors import OperationError
 from berth.platforms.aws import access as aws_access
 from berth.platforms.aws.platform import PLATFORM as AWS
-from berth.platforms.kubernetes import fixed_replicas, observe
+from berth.platforms.kubernetes import fixed_replicas, observe, restored_objects
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.platforms.kubernetes.platform import PLATFORM as KUBERNETES
 from berth.platforms.platform import Platform
@@ -72,6 +73,7 @@ def patches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
     monkeypatch.setattr(fixed_replicas, "get_json", list_deployments)
     monkeypatch.setattr(fixed_replicas, "send_json", send)
+    monkeypatch.setattr(restored_objects, "find_changes", lambda *_: iter(()))
     monkeypatch.setattr(ClusterAccess, "create_client", lambda _: None)
     return sent
 
@@ -103,6 +105,30 @@ def test_replicas_that_cannot_be_read_are_an_error(
     monkeypatch.setattr(fixed_replicas, "get_json", fail)
     with pytest.raises(OperationError, match="Could not check the number of replicas"):
         KUBERNETES.finish_update(_context(), _RESOURCES)
+
+
+@_PLATFORMS
+def test_what_an_update_did_not_restore_is_restored_at_its_end_also_in_sites(
+    platform: Platform, patches: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore(access: ClusterAccess, resources: list[dict[str, Any]]) -> list[str]:
+        if access.kubeconfig == "/rejecting":
+            raise restored_objects.NotRestoredError("Role a could not be restored")
+        return [f"Restored: {one['outputs']['kind']}" for one in resources]
+
+    monkeypatch.setattr(restored_objects, "restore_changed_objects", restore)
+    context = _context()
+    site: Any = SimpleNamespace(kubeconfig="/plant", context=None)
+    context.spec.edge.sites["plant"] = site
+    urn = "urn:pulumi:prod::shop::pulumi:providers:kubernetes::plant-cluster::id"
+    resources = [_RESOURCES[2], _RESOURCES[5] | {"provider": urn}]
+    assert platform.finish_update(context, resources) == [
+        "Restored: Deployment",
+        "site plant: Restored: HorizontalPodAutoscaler",
+    ]
+    site.kubeconfig = "/rejecting"
+    with pytest.raises(OperationError, match="Site plant: Role a could not be restored"):
+        platform.finish_update(context, resources)
 
 
 @pytest.fixture
@@ -172,3 +198,21 @@ def test_update_on_aws_is_not_watched_without_permission(
     with pytest.raises(SpecError) as caught:
         aws_access.eks_access("prod", {"region": "eu-central-1"})
     assert not isinstance(caught.value, aws_access.MissingClusterError)
+
+
+def test_failed_update_is_repaired_but_a_declined_one_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both end with a failure of the engine. Only an update that started is in the history."""
+    finished: list[StackContext] = []
+
+    def finish(context: StackContext) -> bool:
+        finished.append(context)
+        return True
+
+    monkeypatch.setattr(stacks, "_finish_update", finish)
+    stack: Any = SimpleNamespace(history=lambda: ["first", "second"])
+    assert not stacks.restore_after_failure(stack, _context(), updates=2)
+    assert finished == []
+    assert stacks.restore_after_failure(stack, _context(), updates=1)
+    assert len(finished) == 1

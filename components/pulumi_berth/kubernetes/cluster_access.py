@@ -93,6 +93,31 @@ def send_json(client: Any, method: str, path: str, body: Mapping[str, Any]) -> N
     )
 
 
+def replace_object(
+    client: Any, path: str, body: Mapping[str, Any], *, manager: str, is_dry_run: bool = False
+) -> dict[str, Any]:
+    """Replace an object, and return it as the API server stores it, with all defaults.
+
+    Args:
+        body: The object. Its resource version prevents that a newer one is overwritten.
+        manager: The field manager that the object names as its writer.
+        is_dry_run: Whether nothing is stored.
+    """
+    query = [("fieldManager", manager), *([("dryRun", "All")] if is_dry_run else [])]
+    content: dict[str, Any] = client.call_api(
+        path,
+        "PUT",
+        query_params=query,
+        header_params={"Accept": "application/json", "Content-Type": "application/json"},
+        body=dict(body),
+        auth_settings=["BearerToken"],
+        response_type="object",
+        _request_timeout=TIMEOUT_SECONDS,
+        _return_http_data_only=True,
+    )
+    return content
+
+
 def list_every_kind(client: Any, namespace: str) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     """Yield API group, kind and the metadata of the objects, for each kind in the namespace.
 

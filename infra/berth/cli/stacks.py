@@ -250,7 +250,7 @@ def report_drift(
     Raises:
         OperationError: If `is_required` and a resource cannot be read.
     """
-    from berth.operations.drift import format_drift
+    from berth.operations.drift import format_drift, merge_drift
     from berth.operations.lifecycle import exclude
 
     platform = get_platform(context.spec.platform)
@@ -261,7 +261,9 @@ def report_drift(
             drift = find_drift(context)
     elif stack.exists():
         try:
-            drift = stack.find_drift(*exclude(skipped))
+            resources = _read_resources(context)
+            drift = lines = platform.find_drift(context, resources)
+            drift = merge_drift(stack.find_drift(*exclude(skipped)), lines, resources)
         except OperationError as error:
             if is_required:
                 raise
@@ -294,13 +296,33 @@ def _read_resources(context: StackContext) -> list[dict[str, Any]]:
     return resources
 
 
+def restore_after_failure(stack: "Stack", context: StackContext, *, updates: int) -> bool:
+    """Restore the objects that drifted, after a failed update. Return whether there are any.
+
+    What somebody added to an object can prevent that its pods become ready. The engine does not
+    remove it, and so waits in vain.
+
+    Args:
+        updates: The number of entries in the history before the update. A user who did not confirm
+            the update leaves none.
+    """
+    return len(stack.history()) > updates and _finish_update(context)
+
+
+def _finish_update(context: StackContext) -> bool:
+    platform = get_platform(context.spec.platform)
+    lines = platform.finish_update(context, _read_resources(context))
+    for line in lines:
+        say(line)
+    return bool(lines)
+
+
 def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, Any]) -> None:
     """Finish the update. Exit with status 1 if the gateway or a berth does not become ready."""
     from berth.operations.serving_check import find_unready
 
     platform = get_platform(context.spec.platform)
-    for line in platform.finish_update(context, _read_resources(context)):
-        say(line)
+    _finish_update(context)
     unready = find_unready(
         lambda: platform.observe(context, outputs),
         seconds=context.spec.kubernetes.ready_timeout_seconds,

@@ -1,8 +1,9 @@
 """Drift: differences between the resources that exist and the stack's last update."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from berth.operations.preview_events import format_urn
 
@@ -44,6 +45,29 @@ def parse_drift(lines: Iterable[str]) -> list[Drift]:
                 properties = [str(path) for path in paths] if isinstance(paths, dict | list) else []
                 found.add(Drift(format_urn(urn), tuple(sorted(properties))))
     return sorted(found)
+
+
+def merge_drift(
+    engine: Iterable[Drift], lines: Iterable[str], resources: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Return the platform's lines, and those of the engine's drift that they do not cover.
+
+    The platform compares more than the engine, and names the fields of an object. The engine also
+    reads resources that are no objects.
+
+    Args:
+        lines: The platform's drift: kind and name of an object, and what happened to it.
+        resources: The resources in the state, which relate the engine's names to those of objects.
+    """
+    merged = list(lines)
+    names: dict[str, str] = {}
+    for resource in resources:
+        metadata = resource["outputs"].get("metadata")
+        if resource.get("urn") and isinstance(metadata, dict):
+            kind = resource["outputs"].get("kind")
+            names[format_urn(resource["urn"])] = f"{kind} {metadata.get('name')} "
+    known = {names[key] for key in names if any(line.startswith(names[key]) for line in merged)}
+    return merged + [str(one) for one in engine if names.get(one.resource) not in known]
 
 
 def format_drift(stack: str, drift: Iterable[object]) -> list[str]:

@@ -19,6 +19,7 @@ from berth.project import read_project_name
 
 _CLAIM_TYPE = "pulumi-python:dynamic/berth:NamespaceClaim"
 _STACK_TYPE = "pulumi:pulumi:Stack"
+_KUBERNETES = "kubernetes:"
 # Keys and values that mark special values: sdk/go/common/resource/properties.go of Pulumi.
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a marker, not a secret
@@ -76,14 +77,19 @@ def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
 
 
 def list_resources(deployment: Any) -> list[dict[str, Any]]:
-    """Return the type, ID, provider and outputs of each resource in a deployment's JSON form."""
+    """Return type, ID, provider, URN and outputs of each resource in a deployment's JSON form.
+
+    A Kubernetes object also has its inputs: the manifest that the program declared.
+    """
     resources = []
     for entry in deployment.get("resources") or []:
         # An output that is an asset or a reference to a resource is of no interest here.
         with contextlib.suppress(UnexpectedError):
-            outputs = _hide_secrets(entry.get("outputs") or {})
-            keys = {key: entry.get(key, "") for key in ("id", "provider")}
-            resources.append({"type": entry["type"], **keys, "outputs": outputs})
+            found = {key: entry.get(key, "") for key in ("type", "id", "provider", "urn")}
+            found["outputs"] = _hide_secrets(entry.get("outputs") or {})
+            if found["type"].startswith(_KUBERNETES):
+                found["inputs"] = _hide_secrets(entry.get("inputs") or {})
+            resources.append(found)
     return resources
 
 

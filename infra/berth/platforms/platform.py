@@ -149,7 +149,8 @@ class Platform:
         has_external_resources: Whether something other than the stack can change its resources
             without the resources' own diff noticing it. The engine then reads them before `up`.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID,
-            provider and outputs of each resource in the state, with secrets replaced by `HIDDEN`.
+            provider, URN and outputs of each resource in the state, and the inputs of Kubernetes
+            objects, with secrets replaced by `HIDDEN`.
         build_partial_outputs: Returns the outputs of a stack whose first update failed, from the
             resources that exist, or None if it has no gateway and no berth.
         watch_update: Returns a function that an update calls every few seconds, or None. It returns

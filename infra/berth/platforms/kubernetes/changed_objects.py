@@ -1,17 +1,25 @@
 """Objects that something other than the stack changed or deleted, without the engine.
 
-The state has each object as the API server returned it after the last update. What differs from it
-now is drift, except what other programs write by design: the status, the replicas that an
-autoscaler sets, and the credentials that some clusters add to service accounts. The values of
-Secrets are not read: their resource version changes with each write.
+The state has each object as the API server returned it after the last update. If it still is the
+same, and only the stack wrote it, nothing has changed. Otherwise the API server is asked what the
+declaration would result in (see `declared_objects`). What differs from that is drift, except what
+other programs write by design: the status, the replicas that an autoscaler sets, and the
+credentials that some clusters add to service accounts. The values of Secrets are not read: their
+resource version changes with each write.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from berth.errors import OperationError
 from berth.platforms.kubernetes.cluster import ClusterAccess
+from berth.platforms.kubernetes.declared_objects import (
+    find_unmet,
+    has_other_writers,
+    replace_by_declared,
+)
 from berth.platforms.platform import HIDDEN
 from pulumi_berth.kubernetes.cluster_access import METADATA, get_json
 
@@ -51,9 +59,40 @@ _FORBIDDEN, _NOT_FOUND = 403, 404
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
+class Change:
+    """One object that differs from its declaration.
+
+    Attributes:
+        path: Its path in the cluster's API.
+        inputs: The manifest that the program declared, if the state has it.
+        actual: The object in the cluster, or None if it no longer exists.
+        is_scaled: Whether the object is what an autoscaler scales.
+        fields: Paths of the fields that differ. Of a Secret, they are not known.
+    """
+
+    kind: str
+    name: str
+    path: str
+    inputs: Mapping[str, Any]
+    actual: Mapping[str, Any] | None
+    is_scaled: bool = False
+    fields: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        if self.actual is None:
+            return f"{self.kind} {self.name} no longer exists"
+        return f"{self.kind} {self.name} was changed{self.format_fields()}"
+
+    def format_fields(self) -> str:
+        """Return the fields after a colon, or nothing if they are not known."""
+        more = f" and {len(self.fields) - _SHOWN} more" if len(self.fields) > _SHOWN else ""
+        return f": {', '.join(self.fields[:_SHOWN])}{more}" if self.fields else ""
+
+
 @dataclass
 class _Expected:
-    """Objects of one kind in one namespace, or in the whole cluster, by name."""
+    """Resources with objects of one kind in one namespace, or in the whole cluster, by name."""
 
     collection: str
     is_secret: bool
@@ -63,48 +102,85 @@ class _Expected:
 def find_changed_objects(
     access: ClusterAccess, resources: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield one line for each object that differs from the state.
+    """Yield one line for each object that differs from its declaration.
 
     Args:
-        resources: Type, ID and outputs of each resource in the state.
+        resources: Type, ID, inputs and outputs of each resource in the state.
 
     Raises:
         OperationError: If the cluster does not respond, or rejects a request.
     """
-    expected = _group_objects(resources)
-    if not expected:
-        return
+    if _group_objects(resources):
+        yield from map(str, find_changes(access.create_client(), resources))
+
+
+def find_changes(client: Any, resources: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    """Yield each object that differs from its declaration.
+
+    Raises:
+        OperationError: If the cluster does not respond, or rejects a request.
+    """
     scaled = set(find_scaled_deployments(resources))
-    client = access.create_client()
-    for (kind, namespace), entry in expected.items():
+    for (kind, namespace), entry in _group_objects(resources).items():
         actual = _read_objects(client, entry)
         if actual is None:
             continue
-        for name, recorded in entry.objects.items():
-            if name not in actual:
-                yield f"{kind} {name} no longer exists"
+        for name, resource in entry.objects.items():
+            change = Change(
+                kind, name, f"{entry.collection}/{name}", resource.get("inputs") or {},
+                actual.get(name), (namespace, name) in scaled,
+            )  # fmt: skip
+            if change.actual is None:
+                yield change
             elif entry.is_secret:
-                if _is_rewritten(recorded, actual[name]):
-                    yield f"{kind} {name} was changed"
-            elif paths := _compare(recorded, actual[name], is_scaled=(namespace, name) in scaled):
-                more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-                yield f"{kind} {name} was changed: {', '.join(paths[:_SHOWN])}{more}"
+                if _is_rewritten(resource["outputs"], change.actual):
+                    yield change
+            elif fields := _find_changed_fields(client, change, resource["outputs"]):
+                yield replace(change, fields=fields)
 
 
-def _compare(
-    recorded: Mapping[str, Any], actual: Mapping[str, Any], *, is_scaled: bool
-) -> list[str]:
-    """Return the paths that differ.
-
-    Args:
-        is_scaled: Whether the object is what an autoscaler scales.
-    """
-    return list(
-        _find_differences(
-            _select_content(recorded, is_scaled=is_scaled),
-            _select_content(actual, is_scaled=is_scaled),
-        )
+def _find_changed_fields(client: Any, change: Change, recorded: Mapping[str, Any]) -> list[str]:
+    actual, inputs = change.actual or {}, change.inputs
+    select = partial(
+        _select_content,
+        is_scaled=change.is_scaled,
+        metadata=inputs["metadata"] if inputs else {"labels": recorded["metadata"].get("labels")},
     )
+    fields = list(_find_differences(select(recorded), select(actual)))
+    is_clean = not has_other_writers(recorded)
+    if not inputs:
+        return fields
+    unmet = set(find_unmet(select(inputs), select(actual)))
+    if not fields and not unmet and is_clean:
+        return []
+    expected = _ask_declared(client, change)
+    if expected is not None:
+        return list(_find_differences(select(expected), select(actual)))
+    # Without an answer of the API server, the representation that the cluster stores, such as
+    # "500m" for "0.5", is known only from the state.
+    unmet -= set(find_unmet(select(inputs), select(recorded)))
+    return sorted({*unmet, *(fields if is_clean else ())})
+
+
+def _ask_declared(client: Any, change: Change) -> Mapping[str, Any] | None:
+    """Return the object as the cluster would store its declaration, or None if it does not tell.
+
+    It does not tell a user who may not change the object, nor if a field cannot be changed.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return replace_by_declared(
+            client, change.path, change.inputs, change.actual or {},
+            is_scaled=change.is_scaled, is_dry_run=True,
+        )  # fmt: skip
+    except ApiException:
+        return None
+    except HTTPError as error:
+        raise OperationError(
+            f"The cluster did not respond to a request for {change.path}: {error}."
+        ) from error
 
 
 def _group_objects(resources: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], _Expected]:
@@ -124,7 +200,7 @@ def _group_objects(resources: Sequence[Mapping[str, Any]]) -> dict[tuple[str, st
         else:
             continue
         entry = expected.setdefault((kind, namespace), _Expected(collection, kind == "Secret"))
-        entry.objects[str(metadata["name"])] = outputs
+        entry.objects[str(metadata["name"])] = resource
     return expected
 
 
@@ -179,8 +255,16 @@ def _is_rewritten(recorded: Mapping[str, Any], actual: Mapping[str, Any]) -> boo
     return version is not None and version != actual["metadata"].get("resourceVersion")
 
 
-def _select_content(content: Mapping[str, Any], *, is_scaled: bool) -> dict[str, Any]:
-    """Return what only the stack writes, with the labels, by which policies select pods."""
+def _select_content(
+    content: Mapping[str, Any], *, is_scaled: bool, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what only the stack writes.
+
+    Args:
+        is_scaled: Whether the object is what an autoscaler scales.
+        metadata: The labels, by which policies select, and annotations that the stack declares.
+            Others belong to other programs.
+    """
     selected = {
         key: value
         for key, value in content.items()
@@ -188,7 +272,10 @@ def _select_content(content: Mapping[str, Any], *, is_scaled: bool) -> dict[str,
     }
     if is_scaled and isinstance(selected.get("spec"), dict):
         selected["spec"] = {k: v for k, v in selected["spec"].items() if k != "replicas"}
-    return {**selected, "labels": content["metadata"].get("labels") or {}}
+    for part in ("labels", "annotations"):
+        existing = content["metadata"].get(part) or {}
+        selected[part] = {k: existing[k] for k in metadata.get(part) or () if k in existing}
+    return selected
 
 
 def _find_differences(recorded: Any, actual: Any, path: str = "") -> Iterator[str]:

@@ -66,20 +66,27 @@ def find_drift(
 def finish_update(
     context: StackContext, access: "ClusterAccess", resources: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Set fixed numbers of replicas that an autoscaler changed before its deletion."""
+    """Restore what the engine did not: numbers of replicas that an autoscaler changed before its
+    deletion, and what somebody added to objects of the stack.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     from berth.errors import OperationError
     from berth.platforms.kubernetes.fixed_replicas import restore_fixed_replicas
+    from berth.platforms.kubernetes.restored_objects import restore_changed_objects
 
     try:
-        return _ask_clusters(context, access, resources, restore_fixed_replicas)
+        lines = _ask_clusters(context, access, resources, restore_fixed_replicas)
     except (ApiException, HTTPError) as error:
         raise OperationError(
             f"Could not check the number of replicas: {' '.join(str(error).split())[:300]}. Run "
             "the command again."
         ) from error
+    return [*lines, *_ask_clusters(context, access, resources, restore_changed_objects)]
 
 
 def _ask_clusters(
@@ -97,6 +104,7 @@ def _ask_clusters(
 
     from berth.errors import OperationError
     from berth.platforms.kubernetes.cluster import get_cluster_access
+    from berth.platforms.kubernetes.restored_objects import NotRestoredError
     from berth.spec import SpecError
 
     by_provider: dict[str, list[Mapping[str, Any]]] = {}
@@ -109,6 +117,8 @@ def _ask_clusters(
         place = get_cluster_access(entry.kubeconfig, entry.context, context.root)
         try:
             lines += [f"site {site}: {line}" for line in ask(place, own)]
+        except NotRestoredError as error:
+            raise NotRestoredError(f"Site {site}: {error}") from error
         except (OperationError, SpecError, ApiException, HTTPError):
             continue
     rest = [resource for own in by_provider.values() for resource in own]
