@@ -306,7 +306,11 @@ def restore_after_failure(stack: "Stack", context: StackContext, *, updates: int
         updates: The number of entries in the history before the update. A user who did not confirm
             the update leaves none.
     """
-    return len(stack.history()) > updates and _finish_update(context)
+    try:
+        return len(stack.history()) > updates and _finish_update(context)
+    except (SpecError, OperationError) as error:
+        say(str(error))
+        return False
 
 
 def _finish_update(context: StackContext) -> bool:
