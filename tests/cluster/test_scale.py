@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from pulumi_berth.images import layers
+from pulumi_berth.oci import documents
+from pulumi_berth.oci.layer import write_layer
+from pulumi_berth.oci.registry import Repository
+from pulumi_berth.oci.tree import text_file
 from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import SMALL, build_stack_file, create_load, create_project, read_config
 from tests.engine.project import Project
@@ -104,6 +109,75 @@ def test_replicas_follow_the_load_up_and_down(stack: Project, cluster: Cluster) 
         stack.berth("preview", "--expect-no-changes")
     load.assert_no_failures()
     _wait_for_ready(cluster, "digits-1", 2, seconds=300)
+
+
+_CUDA = """
+import onnxruntime
+
+_Session = onnxruntime.InferenceSession
+_available = onnxruntime.get_available_providers()
+
+
+class InferenceSession(_Session):
+    def __init__(self, path, *, sess_options, providers):
+        providers = [name for name in providers if name in _available]
+        super().__init__(path, sess_options=sess_options, providers=providers)
+
+
+onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", *_available]
+onnxruntime.InferenceSession = InferenceSession
+"""
+
+
+@pytest.fixture
+def cuda_digest(cluster: Cluster, image_digest: str, tmp_path: Path) -> str:
+    """Digest of the image of breast-cancer/1 with an ONNX Runtime that seems to have CUDA.
+
+    The GPUs of the cluster's node are only numbers to its scheduler, so the program uses the CPU.
+    """
+    repository = Repository(name=f"{cluster.registry}/berth/breast-cancer", plain_http=True)
+    layer = write_layer(
+        {f"{layers.PROGRAMS}/sitecustomize.py": text_file(_CUDA)}, tmp_path / "layer"
+    )
+    manifest = json.loads(repository.manifest(image_digest).data)
+    content = json.loads(repository.blob(manifest["config"]["digest"]).read_bytes())
+    content["rootfs"]["diff_ids"].append(layer.diff_id)
+    content["history"].append({"created_by": "cuda"})
+    config = documents.encode_document(documents.CONFIG, content)
+    added = {"mediaType": documents.LAYER, "digest": layer.digest, "size": layer.size}
+    changed = manifest | {"config": config.descriptor, "layers": [*manifest["layers"], added]}
+    image = documents.encode_document(documents.MANIFEST, changed)
+    repository.push_file(layer.path, layer.digest)
+    repository.push_document(config)
+    repository.push_manifest(image)
+    return image.digest
+
+
+def test_update_replaces_a_berth_that_has_all_gpus(
+    stack: Project, cluster: Cluster, cuda_digest: str
+) -> None:
+    """Its successor needs these GPUs, so it cannot start before the berth ends."""
+    labels = ("-n", _NAMESPACE, "-l", "berth/model=breast-cancer")
+
+    def deploy(memory: str) -> str:
+        def change(config: Any) -> None:
+            config["berth:models"]["breast-cancer"] = {
+                "versions": {"1": {"image": cuda_digest}},
+                "compute": "gpu",
+                "resources": {**SMALL, "memory": memory, "gpu": 2},
+            }
+
+        stack.edit(change)
+        stack.berth("up", "--yes")
+        poll(lambda: len(cluster.list_names("pods", *labels)) == 1, seconds=60)
+        (pod,) = cluster.get("pods", *labels)["items"]
+        (container,) = pod["spec"]["containers"]
+        limits = container["resources"]["limits"]
+        assert (limits["nvidia.com/gpu"], limits["memory"]) == ("2", memory)
+        return str(pod["metadata"]["uid"])
+
+    assert deploy("200Mi") != deploy("201Mi")
+    assert stack.json("status")["models"]["breast-cancer"]["versions"]["1"]["state"] == "ready"
 
 
 def _require_gpus(stack: Project, image_digest: str) -> bool:
