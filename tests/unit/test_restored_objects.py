@@ -160,10 +160,12 @@ _CHANGES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
         "spec.template.spec.containers[0].env",
     ),
 ]
-_EACH_CHANGE = pytest.mark.parametrize(("kind", "change", "path"), _CHANGES, ids=lambda x: str(x))
+_EACH_CHANGE = pytest.mark.parametrize(
+    ("kind", "change", "path"), _CHANGES, ids=[f"{kind} {path}" for kind, _, path in _CHANGES]
+)
 
 
-@pytest.mark.parametrize("is_refreshed", [False, True], ids=["", "refreshed"])
+@pytest.mark.parametrize("is_refreshed", [False, True], ids=["before", "after"])
 @_EACH_CHANGE
 def test_changed_object_is_reported_and_restored_also_after_a_refresh(
     cluster: _Cluster,
