@@ -1,51 +1,82 @@
 """Tests of the network policies: which pods can reach a berth."""
 
+from dataclasses import dataclass
+
 import pytest
 
-from tests.cluster.client_pod import try_to_connect
+from tests.cluster.client_pod import Client, try_to_connect
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import NAMESPACE
 
 pytestmark = pytest.mark.usefixtures("hosted")
 
-_INFERENCE_PORT, _METRICS_PORT = 8080, 9090
+_PORTS = {"inference": 8080, "metrics": 9090, "valkey": 6379}
 
 
-@pytest.mark.parametrize(
-    ("namespace", "labels", "port", "is_connected"),
-    [
-        ("elsewhere", {}, _INFERENCE_PORT, False),
-        ("elsewhere", {"app.kubernetes.io/name": "gateway"}, _INFERENCE_PORT, False),
-        (NAMESPACE, {}, _INFERENCE_PORT, False),
-        (NAMESPACE, {}, _METRICS_PORT, False),
-        (NAMESPACE, {"app.kubernetes.io/name": "digits"}, _INFERENCE_PORT, False),
-        ("monitoring", {}, _INFERENCE_PORT, False),
-        ("monitoring", {}, _METRICS_PORT, True),
-    ],
-)  # fmt: skip
+@dataclass(frozen=True)
+class Case:
+    """A pod that tries to connect.
+
+    Attributes:
+        target: What it connects to: a key of `_PORTS`.
+        name: Value of its label `app.kubernetes.io/name`. Empty for no label.
+    """
+
+    namespace: str
+    target: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.namespace, self.name, self.target)))
+
+
+_BERTH_CASES = {
+    Case("elsewhere", "inference"): False,
+    Case("elsewhere", "inference", "gateway"): False,
+    Case(NAMESPACE, "inference"): False,
+    Case(NAMESPACE, "metrics"): False,
+    Case(NAMESPACE, "inference", "digits"): False,
+    Case("monitoring", "inference"): False,
+    Case("monitoring", "metrics"): True,
+}
+"""Pods that connect to a berth, and whether the policies admit them."""
+_VALKEY_CASES = (
+    Case("elsewhere", "valkey", "gateway"),
+    Case(NAMESPACE, "valkey", "berth"),
+    Case("monitoring", "valkey"),
+)
+
+
+@pytest.fixture(scope="module")
+def outputs(cluster: Cluster) -> dict[Case, str]:
+    """The output of a pod for each case."""
+    (berth,) = cluster.get("pods", "-n", NAMESPACE, "-l", "berth/model=breast-cancer")["items"]
+    (valkey,) = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=valkey")["items"]
+    cases = [*_BERTH_CASES, *_VALKEY_CASES]
+    clients = [
+        Client(
+            namespace=case.namespace,
+            address=(valkey if case.target == "valkey" else berth)["status"]["podIP"],
+            port=_PORTS[case.target],
+            labels={"app.kubernetes.io/name": case.name} if case.name else {},
+        )
+        for case in cases
+    ]
+    image = berth["spec"]["containers"][0]["image"]
+    return dict(zip(cases, try_to_connect(cluster, image, clients), strict=True))
+
+
+@pytest.mark.parametrize("case", _BERTH_CASES, ids=str)
 def test_only_gateway_reaches_inference_and_only_scrapers_reach_metrics(
-    cluster: Cluster, namespace: str, labels: dict[str, str], port: int, is_connected: bool
+    outputs: dict[Case, str], case: Case
 ) -> None:
-    address, image = _find_berth(cluster)
-    output = try_to_connect(cluster, namespace, image, address, port, labels)
-    assert output.startswith("connected") is is_connected, output
+    expected = "connected" if _BERTH_CASES[case] else "blocked"
+    assert outputs[case].startswith(expected), outputs[case]
 
 
-@pytest.mark.parametrize(
-    ("namespace", "labels"),
-    [
-        ("elsewhere", {"app.kubernetes.io/name": "gateway"}),
-        (NAMESPACE, {"app.kubernetes.io/name": "berth"}),
-        ("monitoring", {}),
-    ],
-)  # fmt: skip
-def test_only_gateway_reaches_valkey(
-    cluster: Cluster, namespace: str, labels: dict[str, str]
-) -> None:
-    _, image = _find_berth(cluster)
-    (pod,) = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=valkey")["items"]
-    output = try_to_connect(cluster, namespace, image, pod["status"]["podIP"], 6379, labels)
-    assert output.startswith("blocked"), output
+@pytest.mark.parametrize("case", _VALKEY_CASES, ids=str)
+def test_only_gateway_reaches_valkey(outputs: dict[Case, str], case: Case) -> None:
+    assert outputs[case].startswith("blocked"), outputs[case]
 
 
 def test_berth_rejects_inference_without_the_token(cluster: Cluster) -> None:
@@ -53,9 +84,3 @@ def test_berth_rejects_inference_without_the_token(cluster: Cluster) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/services/digits-1:http/proxy/v2/models/digits/infer"
     output = cluster.kubectl("create", "--raw", path, "-f", "-", stdin="{}", code=1)
     assert "the server has asked for the client to provide credentials" in output
-
-
-def _find_berth(cluster: Cluster) -> tuple[str, str]:
-    """Return the address and the image of a berth."""
-    (pod,) = cluster.get("pods", "-n", NAMESPACE, "-l", "berth/model=breast-cancer")["items"]
-    return pod["status"]["podIP"], pod["spec"]["containers"][0]["image"]

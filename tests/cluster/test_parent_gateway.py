@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.client_pod import try_to_connect
+from tests.cluster.client_pod import Client, try_to_connect
 from tests.cluster.cluster import Cluster, poll
 from tests.cluster.foreign_gateway import (
     NAME,
@@ -110,9 +110,11 @@ def test_requests_pass_the_gateway_and_only_its_controller_reaches_berth(
 
     (pod,) = cluster.get("pods", "-n", _STACK, "-l", "app.kubernetes.io/name=gateway")["items"]
     image = pod["spec"]["containers"][0]["image"]
-    for labels, expected in (({}, "blocked"), ({"app": "controller"}, "connected")):
-        output = try_to_connect(cluster, NAMESPACE, image, pod["status"]["podIP"], 8080, labels)
-        assert output.startswith(expected), output
+    address = pod["status"]["podIP"]
+    clients = [Client(NAMESPACE, address, 8080, labels) for labels in ({}, {"app": "controller"})]
+    blocked, connected = try_to_connect(cluster, image, clients)
+    assert blocked.startswith("blocked"), blocked
+    assert connected.startswith("connected"), connected
 
 
 def test_changed_weights_and_a_shadow_lose_no_request(attached: Project, cluster: Cluster) -> None:

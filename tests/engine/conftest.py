@@ -1,7 +1,8 @@
 """The real engine. Each module of tests has its own project, which is stopped at its end.
 
 A test that needs a running stack uses the fixture `up`. It restores the module's configuration
-before each test, so that the tests are independent of their order.
+before each test, so that the tests are independent of their order. A test that deploys its own
+configuration, or that needs none, uses `running` instead, which does not restore it.
 """
 
 import shutil
@@ -38,4 +39,11 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def up(project: Project) -> Project:
     """The module's project with a running stack and the module's configuration."""
     project.ensure_up()
+    return project
+
+
+@pytest.fixture
+def running(project: Project) -> Project:
+    """The module's project with a running stack, in a configuration that a test deployed."""
+    project.ensure_running()
     return project

@@ -28,6 +28,9 @@ from tests.repository import PACKAGES, REPOSITORY
 _COPIED_DIRECTORIES = ("models",)
 _COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "infra/__main__.py")
 _COMMAND_SECONDS = 600
+_COMMANDS_THAT_CHANGE = ("up", "rollback", "refresh", "destroy")
+# The exit status of a command that was rejected before the engine started.
+_REJECTED = 2
 _COMMANDS_WITHOUT_STACK = ("package", "test", "data", "parity")
 _PASSPHRASE = "a passphrase of this test"
 
@@ -40,7 +43,8 @@ class Project:
     stack: str = "local"
     environment: dict[str, str] = field(default_factory=dict)
     _initial_config: str | None = None
-    _deployed_pids: dict[str, int] | None = None
+    _deployed_config: str | None = None
+    _deployed_names: frozenset[str] = frozenset()
 
     @classmethod
     def copy_to(cls, root: Path, stack: str = "local") -> "Project":
@@ -69,22 +73,45 @@ class Project:
     def ensure_up(self) -> None:
         """Bring the stack up with the configuration of the first call, whatever a test changed.
 
-        Nothing runs if the configuration and the processes are those of the last call.
+        Nothing runs if this configuration is deployed and its processes run.
         """
         if self._initial_config is None:
             self._initial_config = self.config_file.read_text()
+        is_deployed = self._is_running() and _parse(self._initial_config) == _parse(
+            self._deployed_config or ""
+        )
         if self.config_file.read_text() != self._initial_config:
             self.config_file.write_text(self._initial_config)
-            self._deployed_pids = None
-        if self._deployed_pids is None or self._deployed_pids != self.pids():
+        if not is_deployed:
             self.berth("up", "--yes")
             self._initial_config = self.config_file.read_text()
-            self._deployed_pids = self.pids()
+
+    def ensure_running(self) -> None:
+        """Bring the stack up unless it runs, with any configuration that a test deployed.
+
+        The configuration file is the deployed one.
+        """
+        if self._deployed_config is None or not self._is_running():
+            self.ensure_up()
+        else:
+            self.config_file.write_text(self._deployed_config)
+
+    def ensure_destroyed(self) -> None:
+        """Destroy the stack if it is deployed."""
+        if self._deployed_config is not None or self.pids():
+            self.berth("destroy", "--yes")
+
+    def deploy(self, change: Callable[[Any], None]) -> None:
+        """Change the configuration, and deploy it unless it is the deployed one."""
+        self.edit(change)
+        if _parse(self.config_file.read_text()) != _parse(self._deployed_config or ""):
+            self.berth("up", "--yes")
+
+    def _is_running(self) -> bool:
+        return bool(self._deployed_names) and self._deployed_names == self.pids().keys()
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """Start `berth ARGUMENTS` in the background."""
-        if arguments[0] in ("up", "rollback", "destroy"):
-            self._deployed_pids = None
+        """Start `berth ARGUMENTS` in the background. Wait for it with `finish`."""
         return subprocess.Popen(
             [sys.executable, "-m", "berth", *arguments, *self._stack_option(arguments)],
             cwd=self.root,
@@ -103,17 +130,33 @@ class Project:
 
     def berth(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """Run `berth ARGUMENTS` and check its exit status."""
-        process = self.start(*arguments)
+        return self.finish(self.start(*arguments), *arguments, code=code)
+
+    def finish(
+        self, process: "subprocess.Popen[str]", *arguments: str, code: int = 0
+    ) -> "subprocess.CompletedProcess[str]":
+        """Wait for `berth ARGUMENTS`, which `start` started, and check its exit status."""
         try:
             stdout, stderr = process.communicate(timeout=_COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate()
+        self._record(arguments, process.returncode)
         assert process.returncode == code, (
             f"berth {' '.join(arguments)}: exit status {process.returncode}, expected {code}\n"
             f"{stdout[-6000:]}\n{stderr[-6000:]}"
         )
         return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+
+    def _record(self, arguments: tuple[str, ...], code: int) -> None:
+        """Record what is deployed after a command."""
+        if arguments[0] not in _COMMANDS_THAT_CHANGE or code == _REJECTED:
+            return
+        self._deployed_config, self._deployed_names = None, frozenset()
+        # The program that another commit's rollback deployed differs from the current one.
+        if code == 0 and arguments[0] != "destroy" and "--with-program" not in arguments:
+            self._deployed_config = self.config_file.read_text()
+            self._deployed_names = frozenset(self.pids())
 
     def pulumi(
         self, *arguments: str, stdin: str = "", code: int | None = 0
@@ -124,6 +167,8 @@ class Project:
             code: Expected exit status. None accepts any.
         """
         stack = [] if arguments[:2] == ("stack", "init") else ["--stack", self.stack]
+        if arguments[0] in _COMMANDS_THAT_CHANGE:
+            self._deployed_config = None
         result = subprocess.run(
             ["pulumi", *arguments, *stack, "--non-interactive"],
             cwd=self.root,
@@ -200,8 +245,16 @@ class Project:
         return processes
 
     def stop_processes(self) -> None:
-        """Stop the processes that a test left running. Only this stack's processes stop."""
+        """Stop the processes that a test left running. Only this stack's processes stop.
+
+        A project that is deleted afterwards needs no `berth destroy`.
+        """
         supervisord.stop(self.run_dir)
+
+
+def _parse(text: str) -> Any:
+    """Return the configuration in a stack's file, which comments and a salt do not change."""
+    return (YAML(typ="safe", pure=True).load(text) or {}).get("config")
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:

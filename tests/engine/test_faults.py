@@ -103,43 +103,42 @@ def test_up_without_refresh_replaces_orphaned_processes(up: Project) -> None:
     assert _responds(up)
 
 
-def test_second_simultaneous_up_is_rejected(up: Project) -> None:
-    up.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": 9}))
-    first = up.start("up", "--yes")
-    _wait_for_lock(up)
-    second = up.berth("up", "--yes", code=1)
+def test_second_simultaneous_up_is_rejected(running: Project) -> None:
+    running.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": 9}))
+    first = running.start("up", "--yes")
+    _wait_for_lock(running)
+    second = running.berth("up", "--yes", code=1)
     assert "is locked by" in second.stderr
     assert "Nothing was changed" in second.stderr
-    first.communicate(timeout=120)
-    assert first.returncode == 0
-    up.berth("preview", "--expect-no-changes")
+    running.finish(first, "up")
+    running.berth("preview", "--expect-no-changes")
 
 
 @pytest.mark.parametrize("moment", ["lock", "process"])
-def test_up_after_interrupted_up_converges(up: Project, moment: str) -> None:
+def test_up_after_interrupted_up_converges(running: Project, moment: str) -> None:
     """The engine and its plugins are killed, as in a power failure."""
     max_batch = {"lock": 11, "process": 12}[moment]
-    up.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": max_batch}))
-    names = set(up.pids())
-    interrupted = up.start("up", "--yes", start_new_session=True)
+    running.edit(lambda c: c["berth:models"]["digits"].update(serving={"max_batch": max_batch}))
+    names = set(running.pids())
+    interrupted = running.start("up", "--yes", start_new_session=True)
     if moment == "lock":
-        _wait_for_lock(up)
+        _wait_for_lock(running)
     else:
-        wait_for(lambda: set(up.pids()) - names)
+        wait_for(lambda: set(running.pids()) - names)
     # The engine gives each plugin a process group of its own.
     plugins = psutil.Process(interrupted.pid).children(recursive=True)
     os.killpg(interrupted.pid, signal.SIGKILL)
     for plugin in plugins:
         with contextlib.suppress(psutil.NoSuchProcess):
             plugin.kill()
-    interrupted.communicate()
-    assert _responds(up)
+    running.finish(interrupted, "up", code=-signal.SIGKILL)
+    assert _responds(running)
 
-    repaired = up.berth("up", "--yes")
+    repaired = running.berth("up", "--yes")
     assert "stale lock" in repaired.stderr
-    assert len(up.pids()) == len(names)
-    assert _responds(up)
-    up.berth("preview", "--expect-no-changes")
+    assert len(running.pids()) == len(names)
+    assert _responds(running)
+    running.berth("preview", "--expect-no-changes")
 
 
 def test_tampered_model_is_rejected_and_changes_nothing(up: Project) -> None:
@@ -247,7 +246,7 @@ def test_port_in_use_is_reported_and_the_stack_keeps_serving(up: Project) -> Non
     up.berth("up", "--yes")
     assert up.json("status")["endpoint"] == f"http://127.0.0.1:{port}"
     assert up.json("status")["endpoint"] != endpoint
-    up.edit(lambda c: c["berth:local"].update(gateway_port=None))
+    up.edit(lambda c: c.pop("berth:local"))
     up.berth("up", "--yes")
     # The gateway keeps its port instead of selecting another free one.
     assert up.json("status")["endpoint"] == f"http://127.0.0.1:{port}"

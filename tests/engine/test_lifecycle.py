@@ -12,12 +12,12 @@ from berth_protocol.model_card import digest, read_card
 from tests.engine.project import Project
 
 
-def test_first_up_prints_request_and_response(new_project: Project) -> None:
-    output = new_project.berth("up", "--yes").stdout
+def test_first_up_prints_request_and_response(project: Project) -> None:
+    output = project.berth("up", "--yes").stdout
     *_, curl, _, response = output.strip().splitlines()
     assert curl.startswith("curl -s http://127.0.0.1:")
     assert json.loads(response)["model_name"] == "digits"
-    assert new_project.key() not in output
+    assert project.key() not in output
 
 
 def test_response_equals_onnxruntime_output(up: Project) -> None:
@@ -104,12 +104,12 @@ def test_destroy_removes_processes_and_files(up: Project) -> None:
     assert "berth up" in up.berth("status", code=1).stderr
 
 
-def test_destroy_of_destroyed_stack_succeeds(up: Project) -> None:
-    up.berth("destroy", "--yes")
-    up.berth("destroy", "--yes")
+def test_destroy_of_destroyed_stack_succeeds(project: Project) -> None:
+    project.ensure_destroyed()
+    project.berth("destroy", "--yes")
 
 
-def test_up_after_destroy_deploys_again(up: Project) -> None:
-    up.berth("destroy", "--yes")
-    up.berth("up", "--yes")
-    assert up.json("invoke", "digits")["model_name"] == "digits"
+def test_up_after_destroy_deploys_again(project: Project) -> None:
+    project.ensure_destroyed()
+    project.berth("up", "--yes")
+    assert project.json("invoke", "digits")["model_name"] == "digits"

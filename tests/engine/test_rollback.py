@@ -1,6 +1,8 @@
 """A rollback restores the configuration of an earlier update and, on request, its program."""
 
+import json
 import subprocess
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -12,8 +14,23 @@ from tests.engine.project import Project
 COMMENT = "# why these weights: see the release notes"
 
 
+@dataclass(frozen=True)
+class FirstRollback:
+    """A rollback of a stack with one update.
+
+    Attributes:
+        result: Output of `berth rollback --json`.
+        before: PIDs before the rollback.
+        after: PIDs after the rollback.
+    """
+
+    result: Any
+    before: dict[str, int]
+    after: dict[str, int]
+
+
 @pytest.fixture(scope="module")
-def project(project: Project) -> Project:
+def repository(project: Project) -> Project:
     """The project in a Git repository, with a comment in its configuration."""
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     (project.root / ".gitignore").write_text(".berth/\n__pycache__/\n*.egg-info/\n")
@@ -21,6 +38,15 @@ def project(project: Project) -> Project:
     project.config_file.write_text(text.replace("config:\n", f"config:\n  {COMMENT}\n"))
     project.commit("first")
     return project
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_rollback(repository: Project) -> FirstRollback:
+    """The rollback before other tests add updates to the stack."""
+    repository.ensure_up()
+    before = repository.pids()
+    result = repository.json("rollback", "--yes")
+    return FirstRollback(result, before, repository.pids())
 
 
 def _traffic(up: Project) -> dict[str, float]:
@@ -32,21 +58,28 @@ def _deploy_traffic(up: Project, first: int, second: int) -> int:
     """Deploy weights and return the number of the update."""
     up.edit(lambda c: c["berth:models"]["digits"].update(traffic={"1": first, "2": second}))
     up.berth("up", "--yes")
-    number: int = up.json("status")["update"]["number"]
-    return number
+    return _read_number(up)
 
 
-def test_rollback_of_only_update_deploys_it_again(new_project: Project) -> None:
-    new_project.berth("up", "--yes")
-    before = new_project.pids()
-    result = new_project.json("rollback", "--yes")
-    assert result["rolled_back_to"] == 1
-    assert new_project.pids() == before
-    new_project.berth("destroy", "--yes")
+def _read_number(up: Project) -> int:
+    """Return the number of the latest update."""
+    return int(up.json("status")["update"]["number"])
+
+
+def test_rollback_of_only_update_deploys_it_again(first_rollback: FirstRollback) -> None:
+    assert first_rollback.result["rolled_back_to"] == 1
+    assert first_rollback.result["update"]["number"] == 2
+    assert first_rollback.after == first_rollback.before
+
+
+def test_rollback_is_a_new_update_in_the_history(up: Project) -> None:
+    *_, second, first = json.loads(up.pulumi("stack", "history", "--json").stdout)
+    assert second["message"] == "rollback to update 1"
+    assert (first["kind"], second["kind"]) == ("update", "update")
+    assert (first["result"], second["result"]) == ("succeeded", "succeeded")
 
 
 def test_rollback_restores_previous_configuration_and_keeps_comments(up: Project) -> None:
-    _deploy_traffic(up, 90, 10)
     _deploy_traffic(up, 50, 50)
     assert _traffic(up) == {"1": 50, "2": 50}
     text = up.config_file.read_text()
@@ -61,15 +94,8 @@ def test_rollback_restores_previous_configuration_and_keeps_comments(up: Project
     up.berth("preview", "--expect-no-changes")
 
 
-def test_rollback_is_a_new_update_in_the_history(up: Project) -> None:
-    _deploy_traffic(up, 60, 40)
-    up.berth("rollback", "--yes")
-    history = up.pulumi("stack", "history", "--json").stdout
-    assert "rollback to update" in history
-
-
 def test_rollback_to_number_restores_that_update(up: Project) -> None:
-    first = _deploy_traffic(up, 90, 10)
+    first = _read_number(up)
     second = _deploy_traffic(up, 20, 80)
     _deploy_traffic(up, 10, 90)
     up.berth("rollback", "--to", str(first), "--yes")
@@ -78,21 +104,21 @@ def test_rollback_to_number_restores_that_update(up: Project) -> None:
     assert _traffic(up) == {"1": 20, "2": 80}
 
 
-def test_rollback_to_unknown_update_changes_nothing(up: Project) -> None:
-    text = up.config_file.read_text()
-    rejected = up.berth("rollback", "--to", "999", "--yes", code=1)
+def test_rollback_to_unknown_update_changes_nothing(running: Project) -> None:
+    text = running.config_file.read_text()
+    rejected = running.berth("rollback", "--to", "999", "--yes", code=1)
     assert "999" in rejected.stderr
-    assert up.config_file.read_text() == text
+    assert running.config_file.read_text() == text
 
 
-def test_rollback_without_confirmation_changes_nothing(up: Project) -> None:
-    number = _deploy_traffic(up, 90, 10)
-    _deploy_traffic(up, 70, 30)
-    up.berth("rollback", "--to", str(number), code=1)
-    assert _traffic(up) == {"1": 70, "2": 30}
+def test_rollback_without_confirmation_changes_nothing(running: Project) -> None:
+    number = _read_number(running)
+    _deploy_traffic(running, 70, 30)
+    running.berth("rollback", "--to", str(number), code=1)
+    assert _traffic(running) == {"1": 70, "2": 30}
 
 
-def test_rollback_keeps_replaced_keys_and_clients_and_says_so(up: Project) -> None:
+def test_rollback_keeps_replaced_keys_and_clients_and_says_so(running: Project) -> None:
     def add_clients(config: dict[str, dict[str, dict[str, object]]]) -> None:
         clients = config["berth:gateway"]["clients"]
         clients["partner"] = {"rate_per_second": 1, "burst": 1}
@@ -104,24 +130,24 @@ def test_rollback_keeps_replaced_keys_and_clients_and_says_so(up: Project) -> No
         del clients["gone"]
         clients["added"] = {}
 
-    up.edit(add_clients)
+    running.edit(add_clients)
     path = ("config", "set", "--secret", "--path", "berth:gateway.clients.partner.key")
-    up.pulumi(*path, stdin="the-key-of-the-partner-in-may")
-    up.berth("up", "--yes")
-    gone = up.key("gone")
-    number = up.json("status")["update"]["number"]
-    up.edit(replace_clients)
-    up.pulumi(*path, stdin="the-key-of-the-partner-in-june")
-    up.berth("up", "--yes")
-    added = up.key("added")
-    result = up.berth("rollback", "--to", str(number), "--yes")
-    assert up.key("partner") == "the-key-of-the-partner-in-june"
-    assert up.key("added") == added
+    running.pulumi(*path, stdin="the-key-of-the-partner-in-may")
+    running.berth("up", "--yes")
+    gone = running.key("gone")
+    number = running.json("status")["update"]["number"]
+    running.edit(replace_clients)
+    running.pulumi(*path, stdin="the-key-of-the-partner-in-june")
+    running.berth("up", "--yes")
+    added = running.key("added")
+    result = running.berth("rollback", "--to", str(number), "--yes")
+    assert running.key("partner") == "the-key-of-the-partner-in-june"
+    assert running.key("added") == added
     statuses = {
         key: httpx.get(
-            f"{up.json('status')['endpoint']}/v2", headers={"x-api-key": key}
+            f"{running.json('status')['endpoint']}/v2", headers={"x-api-key": key}
         ).status_code
-        for key in (up.key("partner"), added, "the-key-of-the-partner-in-may", gone)
+        for key in (running.key("partner"), added, "the-key-of-the-partner-in-may", gone)
     }
     assert [*statuses.values()] == [200, 200, 401, 401]
     for line in (
@@ -130,31 +156,31 @@ def test_rollback_keeps_replaced_keys_and_clients_and_says_so(up: Project) -> No
         "Client 'added' stays",
     ):
         assert line in result.stdout + result.stderr
-    clients = YAML().load(up.config_file)["config"]["berth:gateway"]["clients"]
+    clients = YAML().load(running.config_file)["config"]["berth:gateway"]["clients"]
     assert clients["partner"]["burst"] == 1
-    assert "the-key-of" not in up.config_file.read_text()
+    assert "the-key-of" not in running.config_file.read_text()
 
 
-def test_rollback_reports_another_program_and_runs_it_on_request(up: Project) -> None:
-    program = up.root / "infra" / "__main__.py"
+def test_rollback_reports_another_program_and_runs_it_on_request(running: Project) -> None:
+    program = running.root / "infra" / "__main__.py"
     text = program.read_text()
     try:
         program.write_text(f'{text}\nimport pulumi\n\npulumi.export("program", "first")\n')
-        up.commit("first program")
-        up.berth("up", "--yes")
-        number = up.json("status")["update"]["number"]
+        running.commit("first program")
+        running.berth("up", "--yes")
+        number = running.json("status")["update"]["number"]
         program.write_text(program.read_text().replace('"first"', '"second"'))
-        up.commit("second program")
-        up.berth("up", "--yes")
-        assert _program(up) == "second"
+        running.commit("second program")
+        running.berth("up", "--yes")
+        assert _program(running) == "second"
 
-        rolled_back = up.berth("rollback", "--to", str(number), "--yes")
+        rolled_back = running.berth("rollback", "--to", str(number), "--yes")
         assert "--with-program" in rolled_back.stderr
-        assert _program(up) == "second"
+        assert _program(running) == "second"
 
-        up.berth("rollback", "--to", str(number), "--with-program", "--yes")
-        assert _program(up) == "first"
-        assert up.json("invoke", "digits")["model_name"] == "digits"
+        running.berth("rollback", "--to", str(number), "--with-program", "--yes")
+        assert _program(running) == "first"
+        assert running.json("invoke", "digits")["model_name"] == "digits"
     finally:
         program.write_text(text)
 

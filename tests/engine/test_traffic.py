@@ -60,52 +60,6 @@ def test_canary_receives_its_percentage(up: Project) -> None:
     assert abs(share - 0.1 * REQUESTS) < 5 * math.sqrt(REQUESTS * 0.1 * 0.9)
 
 
-def test_changed_weights_update_only_the_gateway(up: Project) -> None:
-    before = up.pids()
-    up.edit(lambda config: config["berth:models"]["digits"].update(traffic={"1": 0, "2": 100}))
-    steps = up.json("preview")["steps"]
-    assert [(s["operation"], s["urn"].split("::")[-1]) for s in steps] == [("update", "gateway")]
-    up.berth("up", "--yes")
-    assert up.pids() == before
-    with _client(up) as client:
-        assert _count_versions(client, _example(up)) == {"2": REQUESTS}
-
-
-def test_version_without_traffic_runs_but_is_not_exposed(up: Project) -> None:
-    up.edit(lambda config: config["berth:models"]["digits"].update(traffic={"1": 0, "2": 100}))
-    up.berth("up", "--yes")
-    with _client(up) as client:
-        response = client.post("/v2/models/digits/versions/1/infer", json=_example(up))
-    assert response.status_code == 404
-    assert up.json("status")["models"]["digits"]["versions"]["1"]["state"] == "ready"
-
-
-def test_shadow_receives_every_request_and_sends_no_response(up: Project) -> None:
-    up.edit(
-        lambda config: config["berth:models"]["digits"].update(
-            traffic={"1": 0, "2": 100}, shadow="1"
-        )
-    )
-    up.berth("up", "--yes")
-    shadow_url = up.json("status")["models"]["digits"]["versions"]["1"]["url"]
-    before = _count_served(shadow_url)
-    with _client(up) as client:
-        for _ in range(50):
-            response = client.post("/v2/models/digits/infer", json=_example(up))
-            assert response.headers["x-berth-version"] == "2"
-    wait_for(lambda: _count_served(shadow_url) >= before + 50)
-    assert _count_served(shadow_url) == before + 50
-
-
-def _count_served(url: str) -> int:
-    metrics = httpx.get(f"{url}/metrics").text
-    return sum(
-        int(float(line.rsplit(" ", 1)[1]))
-        for line in metrics.splitlines()
-        if line.startswith("berth_requests_total{") and 'code="200"' in line
-    )
-
-
 def test_rate_limit_allows_rate_and_burst(up: Project) -> None:
     example = _example(up)
     with _client(up, "slow") as client:
@@ -129,6 +83,54 @@ def test_quota_limits_only_its_client(up: Project) -> None:
     assert codes == [200] * 5 + [429] * 3
     with _client(up) as client:
         assert client.post("/v2/models/digits/infer", json=example).status_code == 200
+
+
+def _send_all_to_version_2(config: Any) -> None:
+    config["berth:models"]["digits"].update(traffic={"1": 0, "2": 100})
+
+
+def test_changed_weights_update_only_the_gateway(up: Project) -> None:
+    before = up.pids()
+    up.edit(_send_all_to_version_2)
+    steps = up.json("preview")["steps"]
+    assert [(s["operation"], s["urn"].split("::")[-1]) for s in steps] == [("update", "gateway")]
+    up.berth("up", "--yes")
+    assert up.pids() == before
+    with _client(up) as client:
+        assert _count_versions(client, _example(up)) == {"2": REQUESTS}
+
+
+def test_version_without_traffic_runs_but_is_not_exposed(running: Project) -> None:
+    running.deploy(_send_all_to_version_2)
+    with _client(running) as client:
+        response = client.post("/v2/models/digits/versions/1/infer", json=_example(running))
+    assert response.status_code == 404
+    assert running.json("status")["models"]["digits"]["versions"]["1"]["state"] == "ready"
+
+
+def test_shadow_receives_every_request_and_sends_no_response(running: Project) -> None:
+    running.deploy(
+        lambda config: config["berth:models"]["digits"].update(
+            traffic={"1": 0, "2": 100}, shadow="1"
+        )
+    )
+    shadow_url = running.json("status")["models"]["digits"]["versions"]["1"]["url"]
+    before = _count_served(shadow_url)
+    with _client(running) as client:
+        for _ in range(50):
+            response = client.post("/v2/models/digits/infer", json=_example(running))
+            assert response.headers["x-berth-version"] == "2"
+    wait_for(lambda: _count_served(shadow_url) >= before + 50)
+    assert _count_served(shadow_url) == before + 50
+
+
+def _count_served(url: str) -> int:
+    metrics = httpx.get(f"{url}/metrics").text
+    return sum(
+        int(float(line.rsplit(" ", 1)[1]))
+        for line in metrics.splitlines()
+        if line.startswith("berth_requests_total{") and 'code="200"' in line
+    )
 
 
 def test_removed_client_is_rejected(up: Project) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from berth.cli.main import COMMANDS, main
 from berth.cli.options import get_command
 from berth.cli.stacks import read_recorded_state
+from berth.operations.stack import Stack
 from berth.operations.state_file import read_state
 from tests.repository import REPOSITORY
 
@@ -151,3 +152,17 @@ def test_unexpected_state_is_left_to_the_engine(
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     _write_state(tmp_path, outputs)
     assert read_state(tmp_path, "local") is None
+
+
+def test_existence_and_latest_update_of_a_local_stack_are_read_without_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    _write_state(tmp_path, '{"endpoint": "http://e"}')
+    no_engine = {"PATH": str(tmp_path)}
+    stack = Stack("local", tmp_path, no_engine)
+    assert stack.exists()
+    assert stack.latest_update().number == 2
+    # A stack can be in a file of another form, which only the engine reads.
+    with pytest.raises(FileNotFoundError, match="pulumi"):
+        Stack("other", tmp_path, no_engine).exists()

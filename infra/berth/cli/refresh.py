@@ -38,6 +38,6 @@ def refresh(name: str, yes: bool, as_json: bool) -> None:
     if code == 0:
         exit_if_skipped(parts, name)
     if code == 0 and as_json:
-        changes = stack.history()[-1].changes
+        changes = stack.latest_update().changes
         click.echo(json.dumps({"stack": name, "result": "refreshed", "changes": dict(changes)}))
     sys.exit(code)

@@ -70,7 +70,7 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     require_serving(stack, context, outputs)
     if failed := find_failed(request_examples(root, name, spec, outputs)):
         exit_not_serving(stack, context, failed)
-    summary = summarize_stack(name, outputs, stack.history()[-1])
+    summary = summarize_stack(name, outputs, stack.latest_update())
     show(
         {"rolled_back_to": update.number, **summary},
         as_json,

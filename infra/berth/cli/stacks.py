@@ -337,7 +337,7 @@ def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, An
 
 def exit_not_serving(stack: "Stack", context: StackContext, problems: Sequence[str]) -> None:
     """Record that the stack's latest update is not ready, report why, and exit with status 1."""
-    latest = stack.history()[-1]
+    latest = stack.latest_update()
     stack.mark_unready(latest.number)
     for problem in problems:
         say(problem)

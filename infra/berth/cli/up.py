@@ -77,7 +77,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     if failed := find_failed(responses):
         exit_not_serving(stack, context, failed)
     show(
-        summarize_stack(name, outputs, stack.history()[-1]),
+        summarize_stack(name, outputs, stack.latest_update()),
         as_json,
         lambda: lifecycle.format_first_call(outputs, responses, stack=name, command=get_command()),
     )

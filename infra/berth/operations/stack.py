@@ -16,7 +16,7 @@ from berth.operations.engine_lock import find_locks, forget_process, is_stale, r
 from berth.operations.engine_output import clean_lines
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
-from berth.operations.state_file import list_resources
+from berth.operations.state_file import has_state_file, list_resources, read_state
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
 from berth.operations.update_watch import FindHopeless, UpdateWatch
@@ -122,6 +122,8 @@ class Stack:
 
     def exists(self) -> bool:
         """Return whether the backend contains the stack."""
+        if has_state_file(self.root, self.name):
+            return True
         stacks = json.loads(self._run_quietly("stack", "ls", "--json"))
         return any(entry["name"].split("/")[-1] == self.name for entry in stacks)
 
@@ -173,6 +175,11 @@ class Stack:
             *("--config-file", str(config_file), "--stack", self.name),
             stdin=value,
         )
+
+    def latest_update(self) -> Update:
+        """Return the latest update, without its configuration."""
+        recorded = read_state(self.root, self.name)
+        return self.history()[-1] if recorded is None else recorded.latest
 
     def history(self, *, show_secrets: bool = False) -> list[Update]:
         """Return every update, oldest first."""

@@ -37,6 +37,19 @@ class UnexpectedError(ValueError):
     """The files are not in the form that this module reads."""
 
 
+def has_state_file(root: Path, stack: str) -> bool:
+    """Return whether a local file contains the stack's state. If not, only the engine can tell."""
+    directory = find_state_directory(root)
+    if directory is None:
+        return False
+    try:
+        return (
+            directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
+        ).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_state(root: Path, stack: str) -> RecordedState | None:
     """Return the recorded state of a stack, or None if only the engine can read it."""
     directory = find_state_directory(root)
