@@ -29,7 +29,8 @@ from benchmarks.runs import (
     say,
 )
 from tests.aws.emulation import Emulation, emulated, skip_reason
-from tests.aws.stacks import create_host_zone, create_stack
+from tests.aws.stacks import create_host_zone, create_stack, serve_registry_to
+from tests.aws.strict_registry import StrictRegistry
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Project
 
@@ -73,6 +74,7 @@ def _with_more_berths(berths: int) -> Any:
 
     def change(config: Any) -> None:
         config.pop("berth:parity")  # The comparison would run the program again.
+        config["berth:registry"]["source_stack"] = None  # dev has built no images here.
         config["berth:models"] |= dict.fromkeys(list_model_names(berths), model)
 
     return change
@@ -105,23 +107,27 @@ def _run(project: Project, arguments: list[str], minutes: float) -> CommandRun:
     return run
 
 
-def _new_prod(folder: Path, aws: Emulation, cluster: Cluster) -> Project:
+def _new_prod(folder: Path, aws: Emulation, cluster: Cluster, registry: StrictRegistry) -> Project:
     folder.mkdir()
-    return create_stack("prod", folder, aws, cluster)
+    return create_stack("prod", folder, aws, cluster, registry)
 
 
 def run(sizes: list[int], minutes: float) -> dict[str, Any]:
     """Measure everything and return plain data."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "registry").mkdir()
         empty = empty_preview(folder)
         say(f"empty program: preview {empty:.1f} s")
         cluster = start_cluster(_STATE, name=_NAME, net=_NET)
         try:
-            with emulated(folder / "aws.log") as aws:
+            with (
+                emulated(folder / "aws.log") as aws,
+                serve_registry_to(cluster, folder / "registry") as registry,
+            ):
                 create_host_zone(aws)
                 measured = [
-                    asdict(_measure(_new_prod(folder / str(n), aws, cluster), n, minutes))
+                    asdict(_measure(_new_prod(folder / str(n), aws, cluster, registry), n, minutes))
                     for n in (0, *sizes)
                 ]
         finally:
