@@ -16,7 +16,9 @@ def project(project: Project) -> Project:
     project.edit(
         lambda c: c["berth:gateway"]["clients"].update(own={"rate_per_second": 10, "burst": 10})
     )
-    project.berth("preview")  # Create the stack, whose passphrase encrypts the secret.
+    # The first command generates the passphrase, which encrypts the secret.
+    project.berth("key", code=1)
+    project.pulumi("stack", "init", "local")
     project.pulumi(
         *("config", "set", "--secret", "--path", "berth:gateway.clients.own.key"),
         stdin=CLIENT_KEY,
@@ -60,20 +62,20 @@ def test_commands_do_not_print_keys(up: Project) -> None:
             assert key not in result.stdout + result.stderr
 
 
-def test_token_of_berths_is_only_in_its_file(up: Project) -> None:
-    token = up.run_dir.token.read_bytes().strip()
-    files = [path for path in _list_files(up.root) if token in path.read_bytes()]
-    assert files == [up.run_dir.token]
+def test_token_of_berths_is_only_in_its_file(running: Project) -> None:
+    token = running.run_dir.token.read_bytes().strip()
+    files = [path for path in _list_files(running.root) if token in path.read_bytes()]
+    assert files == [running.run_dir.token]
 
 
-def test_secret_files_are_accessible_only_to_their_owner(up: Project) -> None:
-    for path in (up.root / ".berth" / "passphrase", up.run_dir.token):
+def test_secret_files_are_accessible_only_to_their_owner(running: Project) -> None:
+    for path in (running.root / ".berth" / "passphrase", running.run_dir.token):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(up.run_dir.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(running.run_dir.path.stat().st_mode) == 0o700
 
 
-def test_processes_do_not_inherit_the_passphrase(up: Project) -> None:
-    processes = up.find_processes()
+def test_processes_do_not_inherit_the_passphrase(running: Project) -> None:
+    processes = running.find_processes()
     assert processes
     for process in processes:
         assert not [name for name in process.environ() if name.startswith("PULUMI_")]
