@@ -49,6 +49,7 @@ class Example:
 
     directory: Path
     environment: Mapping[str, str]
+    _is_destroyed: bool = True
 
     @classmethod
     def create(
@@ -110,6 +111,7 @@ class Example:
 
     def up(self) -> dict[str, Any]:
         """Preview and deploy. Return the outputs, with plaintext secrets."""
+        self._is_destroyed = False
         self.pulumi("up", "--yes")
         outputs: dict[str, Any] = json.loads(
             self.pulumi("stack", "output", "--json", "--show-secrets")
@@ -135,8 +137,10 @@ class Example:
         file.write_text(file.read_text().replace(old, new))
 
     def destroy(self) -> None:
-        """Delete every resource."""
-        self.pulumi("destroy", "--yes")
+        """Delete every resource, unless a test has done so."""
+        if not self._is_destroyed:
+            self.pulumi("destroy", "--yes")
+        self._is_destroyed = True
 
 
 def read_config_keys(name: str, language: str) -> set[str]:

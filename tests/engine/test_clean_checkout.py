@@ -19,14 +19,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[Project]:
+def up(project: Project) -> Project:
     """A committed project whose stack is deployed."""
     (project.root / ".gitignore").write_text(".berth/\n__pycache__/\n")
     _git(project.root, "init", "-q")
     project.commit("first")
     project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
+    return project
 
 
 @pytest.fixture
@@ -111,4 +110,3 @@ def test_secret_set_with_plain_pulumi_is_committed_with_its_salt(clone: Project)
     clone.berth("up", "--yes")
     assert clone.key("own") == "k" * 40
     assert _git(clone.root, "status", "--porcelain") == ""
-    clone.berth("destroy", "--yes")
