@@ -143,7 +143,6 @@ def endpoints(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (local.root / "Pulumi.local.yaml").write_text(json.dumps({"config": config}))
     local.berth("up", "--yes")
     yield Endpoint.of(local), Endpoint.of(hosted)
-    local.berth("destroy", "--yes")
     local.stop_processes()
 
 
