@@ -120,10 +120,11 @@ def _routes(name: str) -> list[tuple[str, re.Pattern[str], set[str], str, int]]:
     for operation in model.operation_names:
         http = model.operation_model(operation).http
         path, _, query = http["requestUri"].partition("?")
+        required = _list_required_query_keys(model.operation_model(operation).input_shape)
         text = re.escape(path).replace(r"\{", "{").replace(r"\}", "}").replace(r"\+}", "+}")
         text = re.sub(r"\{[^}]+\+\}", "(?:.+)", text)
         text = re.sub(r"\{[^}]+\}", "[^/]+", text)
-        keys = {part.partition("=")[0] for part in query.split("&") if part}
+        keys = {part.partition("=")[0] for part in query.split("&") if part} | required
         fixed = len(re.sub(r"\{[^}]+\}", "", path))
         routes.append((http["method"], re.compile(text.rstrip("/") + "/?"), keys, operation, fixed))
     return sorted(
@@ -134,6 +135,17 @@ def _routes(name: str) -> list[tuple[str, re.Pattern[str], set[str], str, int]]:
             -route[4],
         ),
     )
+
+
+def _list_required_query_keys(shape: Any) -> set[str]:
+    members = (
+        {} if shape is None else {name: shape.members[name] for name in shape.required_members}
+    )
+    return {
+        member.serialization.get("name", name)
+        for name, member in members.items()
+        if member.serialization.get("location") == "querystring"
+    }
 
 
 def find_operation(request: RecordedRequest) -> str | None:
@@ -149,8 +161,13 @@ def find_operation(request: RecordedRequest) -> str | None:
         return target.rpartition(".")[2]
     if protocol == "smithy-rpc-v2-cbor" or "/operation/" in parts.path:
         return parts.path.rpartition("/")[2]
+    if named := re.search(r"(?:^|&)x-id=(\w+)", parts.query):
+        return named[1]
     given = {part.partition("=")[0] for part in parts.query.split("&") if part}
     for method, pattern, keys, operation, _ in _routes(request.service):
+        # A header distinguishes copies in S3 (CopyObject, UploadPartCopy) from uploads.
+        if "Copy" in operation and "x-amz-copy-source" not in request.headers:
+            continue
         if method == request.method and keys <= given and pattern.fullmatch(parts.path):
             return operation
     return None
