@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
+from pulumi_berth.aws_identity import get_identity
 from pulumi_berth.providers import ReplicationBackfillProvider
 
 COMPARED = ("region", "account", "target_region", "target_account", "name_prefix")
@@ -63,12 +64,11 @@ def start_backfill(inputs: Mapping[str, Any]) -> str:
     Raises:
         BackfillError: If AWS rejects the request.
     """
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     target = {"region": inputs["target_region"], "registryId": inputs["target_account"]}
     try:
-        client = boto3.client("ecr", region_name=inputs["region"])
+        client = get_identity().create_client("ecr", region=inputs["region"])
         started = client.start_replication_backfill(
             registryId=inputs["account"], destination=target
         )

@@ -10,6 +10,7 @@ import pytest
 from botocore.stub import Stubber
 
 from pulumi_berth.aws import replication_backfill
+from pulumi_berth.aws_identity import AwsIdentity
 from tests.aws.reality.declared_stacks import read_stack, select
 
 _INPUTS = {
@@ -43,7 +44,7 @@ def ecr(monkeypatch: pytest.MonkeyPatch) -> Any:
     client = boto3.client(
         "ecr", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
-    monkeypatch.setattr(boto3, "client", lambda *_, **__: client)
+    monkeypatch.setattr(AwsIdentity, "create_client", lambda *_, **__: client)
     with Stubber(client) as stub:
         yield stub
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.errors import explain_aws_errors
+from pulumi_berth.aws_identity import read_identity
 
 _PAGE = "docs/how-to/troubleshoot.md"
 
@@ -39,7 +40,7 @@ def remove_leftovers(settings: Mapping[str, Any], stack: str) -> list[str]:
     While the cluster exists, its groups are the stack's own and this function changes nothing.
 
     Args:
-        settings: Settings of the AWS provider: `region` and optionally `profile`.
+        settings: Settings of the AWS provider: `region`, and those of the identity.
 
     Returns:
         The names of the deleted groups.
@@ -47,15 +48,11 @@ def remove_leftovers(settings: Mapping[str, Any], stack: str) -> list[str]:
     Raises:
         OperationError: If AWS rejects a request.
     """
-    import boto3
-
+    identity, region = read_identity(settings), str(settings["region"])
     with explain_aws_errors(_PAGE):
-        session = boto3.Session(
-            profile_name=settings.get("profile"), region_name=str(settings["region"])
-        )
-        if stack_prefix(stack) in _list_clusters(session.client("eks")):
+        if stack_prefix(stack) in _list_clusters(identity.create_client("eks", region=region)):
             return []
-        logs = session.client("logs")
+        logs = identity.create_client("logs", region=region)
         names = [
             str(group["logGroupName"])
             for prefix in list_prefixes(stack)
