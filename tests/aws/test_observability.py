@@ -14,7 +14,7 @@ import pulumi
 from pulumi_berth.aws.alarm_plan import AlarmThresholds
 from pulumi_berth.aws.alarm_topic import AlarmTopic, AlarmTopicArgs, alarm_key_statements
 from pulumi_berth.aws.logs import ContainerLogs, ContainerLogsArgs
-from pulumi_berth.aws.budget import MonthlyBudget, MonthlyBudgetArgs
+from pulumi_berth.aws.budget import BudgetScope, MonthlyBudget, MonthlyBudgetArgs
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, allow_service
 from pulumi_berth.aws.logs import LogSettings, create_log_group
 from pulumi_berth.aws.observability import Observability, ObservabilityArgs
@@ -48,6 +48,7 @@ watch = Observability("watch", ObservabilityArgs(
         saturation_percent=85, minutes=5),
 ))
 budget = MonthlyBudget("budget", MonthlyBudgetArgs(
+    scope=BudgetScope.STACK,
     stack_name="test",
     monthly_usd=900.5, alert_percents=[50, 80, 100], emails=["ml@example.com"]))
 for what, value in dict(
