@@ -28,6 +28,7 @@ _MODELS = {
     "elasticloadbalancing": "elbv2",
     "s3express": "s3",
     "email": "ses",
+    "servicequotas": "service-quotas",
     "eks-auth": "eks-auth",
 }
 _KEPT_HEADERS = ("content-type", "content-md5", "x-amz-", "x-amzn-", "host")
