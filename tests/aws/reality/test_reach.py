@@ -109,7 +109,8 @@ def test_section_on_one_line_keeps_its_values() -> None:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> StackContext:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackContext:
+    monkeypatch.setattr(caller_address, "require_credentials", lambda _settings: None)
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text((REPOSITORY / "Pulumi.dev.yaml").read_text())
     return StackContext(root=tmp_path, stack="dev", spec=load_file(path))
@@ -136,6 +137,18 @@ def test_unknown_address_stops_with_the_key_to_set(
     with pytest.raises(SpecError, match=r"cluster\.public_cidrs: is empty.*Set the ranges"):
         record_caller_address(context)
     assert (context.root / "Pulumi.dev.yaml").read_text() == before
+
+
+def test_without_credentials_no_address_is_asked_for(
+    context: StackContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(_settings: object) -> None:
+        raise SpecError.of("aws: no credentials")
+
+    monkeypatch.setattr(caller_address, "require_credentials", reject)
+    monkeypatch.setattr(caller_address, "find_public_address", pytest.fail)
+    with pytest.raises(SpecError, match="no credentials"):
+        record_caller_address(context)
 
 
 def _spec(context: StackContext, **cluster: Any) -> HostingSpec:

@@ -10,6 +10,7 @@ import re
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from berth.platforms.aws.access import require_credentials
 from berth.platforms.aws.reach import ADDRESS_URL, find_public_address
 from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError
@@ -26,7 +27,7 @@ def record_caller_address(context: StackContext) -> list[str]:
         One line if the file was changed.
 
     Raises:
-        SpecError: If the address cannot be found out.
+        SpecError: If AWS accepts no credentials, or the address cannot be found out.
     """
     cluster = context.spec.cluster
     if (
@@ -35,6 +36,8 @@ def record_caller_address(context: StackContext) -> list[str]:
         or context.spec.kubernetes.kubeconfig is not None
     ):
         return []
+    # Without credentials, nothing can be deployed, so the file stays as it is.
+    require_credentials(context.spec.aws)
     path = context.root / f"Pulumi.{context.stack}.yaml"
     address = find_public_address()
     if address is None:
