@@ -143,7 +143,7 @@ def run_prowler(services: Sequence[str], region: str) -> list[Finding]:
     with tempfile.TemporaryDirectory() as directory:
         options = ["--service", *services, "--region", region, "--output-formats", "json-ocsf"]
         options += ["--output-directory", directory, "--output-filename", "report"]
-        # Exit code 3 stands for failed checks.
+        # Prowler exits with 3 if checks failed.
         _run_scanner(["prowler", "aws", *options, "--no-banner"], Path(directory), ok=(0, 3))
         report = Path(directory) / "report.ocsf.json"
         if not report.is_file():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# The part of Terraform's type that stands for a module of Pulumi's.
+# Module of Pulumi -> its name in Terraform's types.
 _MODULES = {"ec2": "", "apigateway": "api_gateway_"}
 _TYPES = {"aws:lb/loadBalancer:LoadBalancer": "aws_lb"}
 # Objects with keys of the user's choice. All other objects are blocks, which a plan lists.

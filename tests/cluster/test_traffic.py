@@ -193,7 +193,7 @@ def test_shadow_does_not_make_the_ingress_controller_buffer_bodies(
 def test_error_before_the_end_of_a_long_body_reaches_the_client(
     stack: Project, key: str | None, status: int
 ) -> None:
-    """The ingress controller alone would close the connection, which clients report as a reset."""
+    """The gateway responds. The ingress controller would close the connection: a reset."""
     load = create_load(stack)
     headers = load.headers if key is None else {"x-api-key": key}
     request = urllib.request.Request(

@@ -376,8 +376,8 @@ def test_token_ids_as_rows_are_pooled_as_well(tmp_path: Path) -> None:
     assert [tensor.name for tensor in packaged.card.outputs] == ["sentence_embedding"]
     session = onnxruntime.InferenceSession(packaged.path / "model.onnx")
     (result,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-    alone = {"input_ids": ids[:1, :3], "attention_mask": mask[:1, :3]}
-    np.testing.assert_allclose(session.run(None, alone)[0], result[:1], atol=1e-6)
+    first = {"input_ids": ids[:1, :3], "attention_mask": mask[:1, :3]}
+    np.testing.assert_allclose(session.run(None, first)[0], result[:1], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-6)
 
 

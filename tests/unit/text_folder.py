@@ -115,7 +115,7 @@ def write_folder(directory: Path, *, network: onnx.ModelProto | None = None, **f
     """Write a directory with an ONNX export.
 
     Args:
-        files: Content of further JSON files by name without suffix. `__` stands for a directory.
+        files: Content of further JSON files by name without suffix. `__` separates directories.
     """
     definition = files.pop("tokenizer", None) or define_tokenizer()
     config = {"model_type": "bert", "max_position_embeddings": 32, "pad_token_id": 0}

@@ -122,7 +122,7 @@ def wait_until_accepted(
             raise TimeoutError(
                 f"Gateway {parent.namespace}/{parent.name} did not accept HTTPRoute "
                 f"{namespace}/{ROUTE} within {limit:g} s: {reason}: {message.rstrip('.')}. Ask "
-                "whoever operates the Gateway, or choose another one."
+                "the operator of the Gateway, or choose another Gateway."
             )
         sleep(_POLL_SECONDS)
 

@@ -173,7 +173,7 @@ def describe_failed_check(namespace: str, error: Exception) -> str:
 def find_removal_conflicts(claim: Claim, existing: ExistingNamespace | None) -> Iterator[str]:
     """Yield why a stack may not delete its objects in a namespace, and how to proceed.
 
-    The engine deletes an object by its name, whoever owns the object that has the name now.
+    The engine deletes an object by its name, although another owner may have created it since.
     """
     if existing is None:
         return

@@ -157,8 +157,8 @@ def _find_unready(subject: str, resource: Mapping[str, Any], kinds: Sequence[str
         if condition["type"] in kinds and condition["status"] != "True":
             detail = f"{condition['reason']}: {condition.get('message') or 'no message'}"
             yield (
-                f"{subject} is not {condition['type'].lower()} ({detail.rstrip('.')}); ask whoever "
-                "operates it to correct it"
+                f"{subject} is not {condition['type'].lower()} ({detail.rstrip('.')}); ask its "
+                "operator to correct it"
             )
 
 
@@ -258,7 +258,7 @@ def _intersects(one: str, other: str) -> bool:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    # A wildcard stands for one or more labels.
+    # A wildcard matches one or more labels.
     return pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[2:]
 
 

@@ -151,7 +151,7 @@ def _allows_service(rule: Rule, source: Pods, service: Service, port: Port) -> b
 
 
 def _leads_to(entry: Rule, port: Port) -> bool:
-    """Return whether an entry of the rule's ports stands for this port of a Service.
+    """Return whether an entry of the rule's ports admits this port of a Service.
 
     The controller compares the entry with the Service's target port, and then with the container
     port that has the target port's name. The caller has resolved a name to its number.

@@ -295,7 +295,7 @@ def check_access(subject: Subject) -> Iterator[Finding]:
         yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
         return
     if subject.cluster is None and not subject.is_new:
-        detail = "EKS did not tell whether the stack has a cluster."
+        detail = "EKS did not answer whether the stack has a cluster."
         yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
         return
     endpoint = None if subject.cluster is None else reach.read_endpoint(subject.cluster)

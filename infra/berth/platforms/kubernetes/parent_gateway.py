@@ -97,8 +97,8 @@ def explain_route(client: Any, namespace: str, parent: ParentGatewayArgs) -> str
         return None
     reason, message = problem
     return (
-        f"HTTPRoute {namespace}/{ROUTE}: {reason}: {message.rstrip('.')}. To do: Ask whoever "
-        f"operates Gateway {parent.namespace}/{parent.name}."
+        f"HTTPRoute {namespace}/{ROUTE}: {reason}: {message.rstrip('.')}. To do: Ask the "
+        f"operator of Gateway {parent.namespace}/{parent.name}."
     )
 
 
