@@ -31,6 +31,7 @@ INFER = "/v2/models/digits/infer"
 _MAX_BODY_BYTES = 1 << 20
 _HEAD = f"POST {INFER} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n".encode()
 _MEBIBYTE = 1 << 20
+_UPLOAD_BYTES = 10 * _MEBIBYTE
 
 
 @pytest.fixture(scope="module")
@@ -180,24 +181,9 @@ def test_endless_trailer_does_not_delay_other_clients_nor_take_memory(
 def test_unfinished_uploads_take_bounded_memory_and_return_it(
     gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
-    """Forty uploads of 10 MB announce 400 MB; the memory for bodies is 32 MiB."""
-    gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
-    gateway.start(
-        build_config(
-            max_body_bytes=10 * _MEBIBYTE,
-            timeout_seconds=60,
-            models={"digits": build_model({"1": berth_1.url}, {"1": 100})},
-        )
-    )
-    with gateway.client() as http:
-        http.post(INFER, json={})
-    before = _read_memory(gateway)
-    size = 10 * _MEBIBYTE
-    connections = [
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
-    ]
+    before, connections = _begin_uploads(gateway, berth_1)
     for connection in connections:
-        connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % size + b"x" * (size - 1))
+        connection.sendall(b"x" * (_UPLOAD_BYTES - 1))
     for connection in connections[10:]:
         response = connection.recv(65536)
         assert response.startswith(b"HTTP/1.1 503 ")
@@ -209,7 +195,8 @@ def test_unfinished_uploads_take_bounded_memory_and_return_it(
         connection.close()
     with gateway.client() as http:
         wait_until(
-            lambda: http.post(INFER, content=b" " * size).status_code == 200, "the memory is free"
+            lambda: http.post(INFER, content=b" " * _UPLOAD_BYTES).status_code == 200,
+            "the memory is free",
         )
     if before is None or during is None:
         pytest.skip("memory is read from /proc, which only Linux has")
@@ -225,22 +212,11 @@ def test_rejected_uploads_hold_no_memory_until_they_end(
     gateway: GatewayProcess, berth_1: FakeBerth
 ) -> None:
     """Behind an ingress controller, the response waits for the end of a request."""
-    gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
     [port] = find_free_ports(1)
     gateway.environment["GATEWAY_AUTHORIZE_PORT"] = str(port)
-    models = {"digits": build_model({"1": berth_1.url}, {"1": 100})}
-    gateway.start(build_config(max_body_bytes=10 * _MEBIBYTE, timeout_seconds=60, models=models))
-    with gateway.client() as http:
-        http.post(INFER, json={})
-    before = _read_memory(gateway)
-    size = 10 * _MEBIBYTE
-    connections = [
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
-    ]
-    for connection in connections:
-        connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % size)
+    before, connections = _begin_uploads(gateway, berth_1)
     # All bodies grow together, so that each has a part when it is rejected.
-    part = b"x" * (size // 32)
+    part = b"x" * (_UPLOAD_BYTES // 32)
     for _ in range(31):
         for connection in connections:
             connection.sendall(part)
@@ -272,6 +248,28 @@ def test_reload_changes_memory_of_bodies(gateway: GatewayProcess, berth_1: FakeB
             assert http.post(INFER, content=b"x").status_code == 200
         first.sendall(b"x" * 10_000)
         assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def _begin_uploads(
+    gateway: GatewayProcess, berth: FakeBerth
+) -> tuple[dict[str, int] | None, list[socket.socket]]:
+    """Announce forty uploads of 10 MiB to a gateway with 32 MiB of memory for bodies.
+
+    Returns:
+        The gateway's memory before, see `_read_memory`, and the connections, which sent only heads.
+    """
+    gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
+    models = {"digits": build_model({"1": berth.url}, {"1": 100})}
+    gateway.start(build_config(max_body_bytes=_UPLOAD_BYTES, timeout_seconds=60, models=models))
+    with gateway.client() as http:
+        http.post(INFER, json={})
+    before = _read_memory(gateway)
+    connections = [
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
+    ]
+    for connection in connections:
+        connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % _UPLOAD_BYTES)
+    return before, connections
 
 
 def _read_memory(gateway: GatewayProcess) -> dict[str, int] | None:
