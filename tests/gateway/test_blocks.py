@@ -98,6 +98,16 @@ def test_removed_clients_are_forgotten(block_list: BlockList) -> None:
     assert (block_list.get_seconds_left("a"), block_list.get_seconds_left("b")) == (0, 5)
 
 
+def test_only_new_addresses_of_this_gateway_are_reported_to_the_others() -> None:
+    known = KnownAddresses()
+    known.unreported = {}
+    known.learn("a", "192.0.2.1")
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"):
+        known.add("a", address)
+    assert known.has("a", "192.0.2.1")
+    assert [*known.unreported] == [("a", "192.0.2.2")]
+
+
 def test_known_addresses_are_bounded_per_client() -> None:
     known = KnownAddresses()
     for number in range(1000):

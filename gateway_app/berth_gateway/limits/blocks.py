@@ -143,13 +143,17 @@ class KnownAddresses:
 
     def add(self, client: str, address: str) -> None:
         """Remember that a client has authenticated from an address."""
-        known = self._addresses.setdefault(client, OrderedDict())
         if (
             self.unreported is not None
-            and address not in known
+            and not self.has(client, address)
             and len(self.unreported) < MAX_SUBJECTS
         ):
             self.unreported[client, address] = None
+        self.learn(client, address)
+
+    def learn(self, client: str, address: str) -> None:
+        """Remember the same without telling the other gateways, because they know."""
+        known = self._addresses.setdefault(client, OrderedDict())
         known[address] = None
         known.move_to_end(address)
         if len(known) > MAX_CLIENT_ADDRESSES:

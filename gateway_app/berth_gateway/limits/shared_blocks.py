@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import Counter
 from valkey.asyncio import Valkey
@@ -111,9 +112,9 @@ class SharedBlocks:
         arguments: list[str | float] = [*rule, MAX_SUBJECTS]
         for subject, count in reported.items():
             arguments += [subject, count]
-        answer: list[bytes | int] = await self._block(keys, arguments)
+        answer: list[Any] = await self._block(keys, arguments)
         pairs = zip(answer[::2], answer[1::2], strict=True)
-        return {_decode(name): int(left) / 1000 for name, left in pairs}
+        return {name.decode(): left / 1000 for name, left in pairs}
 
     async def _report_known(self) -> None:
         unreported = self._own.known_addresses.unreported or {}
@@ -121,14 +122,14 @@ class SharedBlocks:
             return
         seconds, _ = await self._valkey.time()
         pipeline = self._valkey.pipeline(transaction=False)
-        for pair in [*unreported][:_MAX_REPORTED]:
-            client, address = pair
+        pairs = [*unreported][:_MAX_REPORTED]
+        for client, address in pairs:
             key = self._describe_known(client)
             pipeline.zadd(key, {address: seconds})
             pipeline.zremrangebyrank(key, 0, -1 - MAX_CLIENT_ADDRESSES)
             pipeline.expire(key, _KNOWN_SECONDS)
         await pipeline.execute()
-        for pair in [*unreported][:_MAX_REPORTED]:
+        for pair in pairs:
             del unreported[pair]
 
     async def _learn_known(self, addresses: list[str]) -> None:
@@ -140,11 +141,7 @@ class SharedBlocks:
             [self._describe_known(client) for client in clients], addresses
         )
         for client, address in zip(answer[::2], answer[1::2], strict=True):
-            self._own.known_addresses.add(clients[client - 1], addresses[address - 1])
+            self._own.known_addresses.learn(clients[client - 1], addresses[address - 1])
 
     def _describe_known(self, client: str) -> str:
         return f"{self._prefix}:known:{client}"
-
-
-def _decode(value: bytes | int) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
