@@ -58,12 +58,9 @@ class _Stack:
     namespace: str
     node_command: list[str]
 
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=120)
-
     def infer(self, model: str, body: bytes, **headers: str) -> int | str:
         """Return the status of an inference request, or the name of the exception."""
-        connection = self.connect()
+        connection = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=120)
         sent = {"x-api-key": self.key, "content-type": "application/json", **headers}
         try:
             connection.request("POST", f"/v2/models/{model}/infer", body, sent)
@@ -113,11 +110,6 @@ def _fill(start: str, item: str, end: str, size: int = _BODY_BYTES) -> bytes:
     """Return a body that repeats `item` up to a size."""
     count = (size - len(start) - len(end)) // (len(item) + 1)
     return (start + ",".join([item] * count) + end).encode()
-
-
-def _digits(data: str) -> tuple[str, str]:
-    head = f'{{"inputs":[{{"name":"input","datatype":"FP32","shape":[1,64],"data":[{data}'
-    return head, "]}]}"
 
 
 def _send_trailers(stack: _Stack, size: int) -> str:
@@ -210,7 +202,8 @@ def _list_cases(stack: _Stack) -> Iterator[tuple[str, str, Callable[[], str | in
     def send(model: str, body: bytes, **headers: str) -> Callable[[], str | int]:
         return lambda: stack.infer(model, body, **headers)
 
-    start, end = _digits("")
+    start = '{"inputs":[{"name":"input","datatype":"FP32","shape":[1,64],"data":['
+    end = "]}]}"
     yield "10 MiB of `[],`", "digits-1", send("digits", _fill(start, "[]", end))
     yield "10 MiB of `[1],`", "digits-1", send("digits", _fill(start, "[1]", end))
     yield "5 million integers", "digits-1", send("digits", _fill(start, "1", end))

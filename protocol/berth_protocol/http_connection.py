@@ -106,7 +106,7 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0
         self._write_seconds = write_seconds
-        self._responds_after_request = responds_after_request
+        self._discard_seconds = head_seconds if responds_after_request else None
         self._write_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -306,7 +306,7 @@ class HttpConnection(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         exchange.body_memory = self._body_memory
-        exchange.discard_seconds = self._head_seconds if self._responds_after_request else None
+        exchange.discard_seconds = self._discard_seconds
         return exchange
 
     def _drop_trailer(self, name: bytes, value: bytes) -> None:
