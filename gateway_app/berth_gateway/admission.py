@@ -54,7 +54,13 @@ class Admission:
         self._metrics = metrics
 
     def keep_only(self, active: ActiveConfig) -> None:
-        """Forget the blocks and addresses of clients that a reload has removed."""
+        """Forget the blocks and addresses of clients that a reload has removed.
+
+        Forget all blocks if the configuration blocks nobody.
+        """
+        if active.config.blocking is None:
+            self.blocked_clients.keep_only(())
+            self.authenticator.blocked_addresses.keep_only(())
         self.blocked_clients.keep_only(active.clients)
         self.authenticator.known_addresses.keep_only(active.clients)
 

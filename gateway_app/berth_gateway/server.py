@@ -181,7 +181,7 @@ async def _serve(
                     known_addresses=admission.authenticator.known_addresses,
                     client_blocks=metrics.client_blocks,
                     address_blocks=metrics.address_blocks,
-                    get_clients=lambda: configs.active.clients,
+                    get_active=lambda: configs.active,
                 )
             )
 

@@ -105,6 +105,9 @@ def test_client_that_keeps_exceeding_limits_is_blocked_and_others_are_not(
     rejected = 'berth_gateway_rejected_total{client="default",reason="blocked"}'
     assert gateway.get_metric(rejected) == 2
     assert "Client 'default' is blocked for 600 s" in gateway.read_log()
+    # A configuration that blocks nobody does.
+    gateway.reload(build_config(clients=[build_client(), clients[1]]))
+    assert get_status(gateway, KEY) == 200
 
 
 def test_address_that_guesses_keys_is_blocked_and_known_client_is_not(
@@ -124,6 +127,8 @@ def test_address_that_guesses_keys_is_blocked_and_known_client_is_not(
     log = gateway.read_log()
     assert "Address 127.0.0.1 is blocked for 600 s" in log
     assert "guess" not in log
+    gateway.reload(build_config(clients=clients))
+    assert get_status(gateway, "late key") == 200
 
 
 def test_missing_key_is_no_guess(gateway: GatewayProcess) -> None:

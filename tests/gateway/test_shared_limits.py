@@ -355,6 +355,10 @@ def test_client_that_exceeds_limits_at_two_gateways_is_blocked_at_all(
         assert "Client 'default' is blocked for" in gateway.read_log()
     # A gateway that starts knows the block before its first request.
     assert _describe(authorize(start_gateway(config), KEY)) == _BLOCKED
+    # One that blocks nobody ignores it, and applies the rate limit.
+    lenient = start_gateway()
+    assert _describe(authorize(lenient, KEY)) == 429
+    assert lenient.get_metric('berth_gateway_blocked{kind="client"}') == 0
 
 
 def test_address_that_guesses_at_one_gateway_is_blocked_at_all_except_for_known_clients(

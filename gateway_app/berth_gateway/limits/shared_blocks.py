@@ -1,13 +1,14 @@
 """Blocks that several gateways share: each reports offenses to Valkey, and learns of all blocks."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Counter
 from valkey.asyncio import Valkey
 
+from berth_gateway.active_config import ActiveConfig
 from berth_gateway.limits.blocks import (
     MAX_CLIENT_ADDRESSES,
     MAX_SUBJECTS,
@@ -34,7 +35,7 @@ class GatewayBlocks:
         known_addresses: Addresses from which clients have authenticated.
         client_blocks: Counts the blocks of each client.
         address_blocks: Counts the blocks of addresses.
-        get_clients: Returns the names of all clients.
+        get_active: Returns the active configuration.
     """
 
     clients: BlockList
@@ -42,7 +43,7 @@ class GatewayBlocks:
     known_addresses: KnownAddresses
     client_blocks: Counter
     address_blocks: Counter
-    get_clients: Callable[[], Collection[str]]
+    get_active: Callable[[], ActiveConfig]
 
 
 class SharedBlocks:
@@ -80,17 +81,20 @@ class SharedBlocks:
             OSError: If the connection fails.
         """
         await self._report_known()
-        active = self._own.get_clients()
-        for client, seconds in (await self._report("client", self._own.clients)).items():
-            if client in active and self._own.clients.block(client, seconds):
-                self._own.client_blocks.labels(client).inc()
-                _LOG.warning("Client '%s' is blocked for %d s by all gateways", client, seconds)
-        found = await self._report("address", self._own.addresses)
-        new = [each for each in found if not self._own.addresses.get_seconds_left(each)]
+        clients = await self._report("client", self._own.clients)
+        addresses = await self._report("address", self._own.addresses)
+        new = [each for each in addresses if not self._own.addresses.get_seconds_left(each)]
         # An address that is not looked up yet waits for the next exchange.
         waiting = set(new[_MAX_LOOKED_UP:])
         await self._learn_known(new[:_MAX_LOOKED_UP])
-        for address, seconds in found.items():
+        active = self._own.get_active()
+        if active.config.blocking is None:
+            return  # Blocks from before, or of gateways that have another configuration.
+        for client, seconds in clients.items():
+            if client in active.clients and self._own.clients.block(client, seconds):
+                self._own.client_blocks.labels(client).inc()
+                _LOG.warning("Client '%s' is blocked for %d s by all gateways", client, seconds)
+        for address, seconds in addresses.items():
             if address not in waiting and self._own.addresses.block(address, seconds):
                 self._own.address_blocks.inc()
                 _LOG.warning("Address %s is blocked for %d s by all gateways", address, seconds)
@@ -134,7 +138,7 @@ class SharedBlocks:
 
     async def _learn_known(self, addresses: list[str]) -> None:
         """Learn which clients have authenticated from addresses at other gateways."""
-        clients = [*self._own.get_clients()]
+        clients = [*self._own.get_active().clients]
         if not addresses or not clients:
             return
         answer: list[int] = await self._find_known(
