@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pulumi_berth.values import restore_integers
+
 # Module of Pulumi -> its name in Terraform's types.
 _MODULES = {"ec2": "", "apigateway": "api_gateway_"}
 _TYPES = {"aws:lb/loadBalancer:LoadBalancer": "aws_lb"}
@@ -72,7 +74,7 @@ def build_plan(resources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def build_manifests(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the Kubernetes objects of `read_declarations`."""
     return [
-        _restore_integers(one["inputs"])
+        restore_integers(one["inputs"])
         for one in resources
         if one["type"].startswith("kubernetes:") and "metadata" in one["inputs"]
     ]
@@ -107,21 +109,12 @@ def _convert_block(block: Mapping[str, Any]) -> dict[str, Any]:
                 _convert_block(one) for one in value
             ]
         else:
-            converted[name] = _restore_integers(value)
+            converted[name] = restore_integers(value)
     return converted
 
 
 def _to_snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def _restore_integers(value: Any) -> Any:
-    """Return the value with whole numbers as integers. Pulumi passes all numbers as floats."""
-    if isinstance(value, dict):
-        return {key: _restore_integers(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_restore_integers(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _find_references(value: Any, buckets: Mapping[str, str]) -> Any:

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pulumi_berth.images.third_party import ThirdPartyImage, read_images, read_third_party
-from pulumi_berth.oci.registry import RegistryError, Repository
+from pulumi_berth.oci.registry import RegistryError, Repository, get_registry_host
 
 FILE = Path(__file__).resolve().parents[1] / "components/pulumi_berth/images/third_party.json"
-# Docker Hub's name in references, and the host of its registry.
-_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 
 def resolve_digest(image: ThirdPartyImage, mirrors: Mapping[str, str], *, plain_http: bool) -> str:
@@ -34,7 +32,7 @@ def resolve_digest(image: ThirdPartyImage, mirrors: Mapping[str, str], *, plain_
         RegistryError: If the registry does not respond, or has no such tag.
     """
     host, _, path = image.repository.partition("/")
-    host = mirrors.get(host, _HOSTS.get(host, host))
+    host = mirrors.get(host, get_registry_host(host))
     repository = Repository(name=f"{host}/{path}", plain_http=plain_http)
     # The client compares the document with the digest that the registry declares.
     return repository.manifest(image.tag).digest

@@ -29,7 +29,6 @@ _MODELS = {
     "s3express": "s3",
     "email": "ses",
     "servicequotas": "service-quotas",
-    "eks-auth": "eks-auth",
 }
 _KEPT_HEADERS = ("content-type", "content-md5", "x-amz-", "x-amzn-", "host")
 _DROPPED_HEADERS = ("x-amz-date", "x-amz-content-sha256", "x-amz-security-token")
@@ -66,7 +65,7 @@ def record_to(path: Path, app: Callable[..., Any]) -> Callable[..., Any]:
         if scope is None:
             return app(environ, start_response)
         data = request.get_data(cache=True)
-        environ["wsgi.input"] = _reread(data)
+        environ["wsgi.input"] = io.BytesIO(data)
         environ["CONTENT_LENGTH"] = str(len(data))
         headers = {
             key.lower(): value
@@ -90,10 +89,6 @@ def record_to(path: Path, app: Callable[..., Any]) -> Callable[..., Any]:
         return app(environ, start)
 
     return wrapped
-
-
-def _reread(data: bytes) -> Any:
-    return io.BytesIO(data)
 
 
 def read_requests(lines: Iterable[str]) -> Iterator[RecordedRequest]:
@@ -122,12 +117,9 @@ def _routes(name: str) -> list[tuple[str, re.Pattern[str], set[str], str, int]]:
         http = model.operation_model(operation).http
         path, _, query = http["requestUri"].partition("?")
         required = _list_required_query_keys(model.operation_model(operation).input_shape)
-        text = re.escape(path).replace(r"\{", "{").replace(r"\}", "}").replace(r"\+}", "+}")
-        text = re.sub(r"\{[^}]+\+\}", "(?:.+)", text)
-        text = re.sub(r"\{[^}]+\}", "[^/]+", text)
         keys = {part.partition("=")[0] for part in query.split("&") if part} | required
         fixed = len(re.sub(r"\{[^}]+\}", "", path))
-        routes.append((http["method"], re.compile(text.rstrip("/") + "/?"), keys, operation, fixed))
+        routes.append((http["method"], _compile_path(path), keys, operation, fixed))
     return sorted(
         routes,
         key=lambda route: (
@@ -136,6 +128,21 @@ def _routes(name: str) -> list[tuple[str, re.Pattern[str], set[str], str, int]]:
             -route[4],
         ),
     )
+
+
+def _compile_path(template: str) -> re.Pattern[str]:
+    """Return a pattern of the paths of a template, with a group for each variable.
+
+    `{name}` stands for one step of the path, `{name+}` for one or more. A group has `__` for `-`.
+    """
+    text = ""
+    for number, part in enumerate(re.split(r"\{([^}]+)\}", template)):
+        if number % 2 == 0:
+            text += re.escape(part)
+        else:
+            name = part.removesuffix("+").replace("-", "__")
+            text += f"(?P<{name}>{'.+' if part.endswith('+') else '[^/]+'})"
+    return re.compile(text.rstrip("/") + "/?")
 
 
 def _list_required_query_keys(shape: Any) -> set[str]:
@@ -207,10 +214,6 @@ def _split_query(query: str) -> list[tuple[str, str]]:
 
 def _match_path(template: str, path: str) -> dict[str, str]:
     """Return the values of the variables of a path template."""
-    text = re.escape(template.partition("?")[0]).replace(r"\{", "{").replace(r"\}", "}")
-    text = re.sub(r"\{([^}+\\]+)\\?\+\}", r"(?P<\1>.+)", text)
-    text = re.sub(r"\{([^}]+)\}", lambda match: f"(?P<{match[1].replace(chr(92), '')}>[^/]+)", text)
-    text = re.sub(r"\(\?P<([^>]+)>", lambda match: f"(?P<{match[1].replace('-', '__')}>", text)
-    match = re.fullmatch(text.rstrip("/") + "/?", path)
+    match = _compile_path(template.partition("?")[0]).fullmatch(path)
     found = match.groupdict() if match else {}
     return {key.replace("__", "-"): unquote(value) for key, value in found.items()}

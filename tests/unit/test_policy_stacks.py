@@ -2,10 +2,9 @@
 
 import pytest
 
-from berth.operations.declarations import read_declarations
 from berth_policy.rule import Resource, Stack, find_violations
 from berth_policy.rules import RULES
-from tests.repository import REPOSITORY
+from tests.aws.reality.declared import declare
 
 # Without an engine, images have no references, and resources no dependencies by which the rules
 # about several resources find them. tests/aws runs these rules with the engine.
@@ -21,12 +20,11 @@ _CHECKED = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_sample_stack_breaks_no_rule(name: str) -> None:
-    declared = read_declarations(str(REPOSITORY / f"Pulumi.{name}.yaml"))
     resources = [
         Resource(
             type=one["type"], name=one["name"], urn=one["urn"], props=one["inputs"], protect=True
         )
-        for one in declared
+        for one in declare(name)
     ]
     stack = Stack(resources=resources)
     violations = [

@@ -15,12 +15,9 @@ from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.descriptor import decode_document, parse_descriptor, parse_descriptors
 from pulumi_berth.oci.documents import Document
-from pulumi_berth.oci.registry import Repository, split_reference
+from pulumi_berth.oci.registry import Repository, get_registry_host, split_reference
 from pulumi_berth.providers import BuiltImageProvider
 from pulumi_berth.values import default_to
-
-# Docker Hub's name in references, and the host of its registry.
-_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 
 class CopiedImage(Resource, module="berth", name="CopiedImage"):
@@ -77,7 +74,7 @@ def copy_image(source: str, target: Repository, tag: str, architectures: Sequenc
     name, digest = split_reference(source)
     host, _, path = name.partition("/")
     origin = Repository(
-        name=f"{_HOSTS.get(host, host)}/{path}",
+        name=f"{get_registry_host(host)}/{path}",
         plain_http=target.plain_http and host == target.name.partition("/")[0],
     )
     document = origin.manifest(digest or source.rpartition(":")[2])

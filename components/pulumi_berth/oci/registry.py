@@ -41,6 +41,8 @@ _CHUNK_BYTES = 8 << 20
 
 _READ_BYTES = 1 << 20
 _DENIED = (401, 403)
+# Docker Hub's name in references, and the host of its registry.
+_REGISTRY_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 # Waiting times after the registry reports a blob as unknown, in seconds.
 _UNKNOWN_BLOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -326,6 +328,11 @@ def _has_content(path: Path, digest: str, size: int | None) -> bool:
     if not path.is_file() or (size is not None and path.stat().st_size != size):
         return False
     return f"sha256:{file_sha256(path)}" == digest
+
+
+def get_registry_host(host: str) -> str:
+    """Return the host of the registry that references call `host`."""
+    return _REGISTRY_HOSTS.get(host, host)
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""The resources that the stacks dev and prod declare, without an engine or a cloud."""
+"""The resources that the stacks dev and prod declare, without an engine or a cloud.
+
+Each program runs once per process, so tests must not change what these functions return.
+"""
 
 import json
 import tempfile
@@ -45,7 +48,9 @@ BEHIND_OTHER_STACK: dict[str, Any] = {
 
 
 def declare(stack: str, **sections: Any) -> list[Resource]:
-    """Return the resources of a stack of this repository.
+    """Return the resources of a stack of this repository: `type`, `name`, `inputs`, `urn`.
+
+    Outputs of other resources are text such as `arn of aws:iam/role:Role nodes`.
 
     Args:
         sections: Sections of the specification, such as `edge`, that replace those of the file, and
@@ -56,8 +61,11 @@ def declare(stack: str, **sections: Any) -> list[Resource]:
 
 @lru_cache(maxsize=16)
 def _declare(stack: str, sections: str) -> list[Resource]:
-    content = yaml.safe_load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())
+    path = REPOSITORY / f"Pulumi.{stack}.yaml"
     replaced = json.loads(sections)
+    if not replaced:
+        return read_declarations(str(path))
+    content = yaml.safe_load(path.read_text())
     content["config"] |= {
         name if ":" in name else f"berth:{name}": value for name, value in replaced.items()
     }
@@ -70,3 +78,8 @@ def _declare(stack: str, sections: str) -> list[Resource]:
 def find_resources(resources: list[Resource], kind: str) -> Iterator[Resource]:
     """Yield the resources whose type token ends with `kind`, such as `:Service`."""
     return (resource for resource in resources if resource["type"].endswith(kind))
+
+
+def select(resources: list[Resource], kind: str) -> dict[str, dict[str, Any]]:
+    """Return the inputs of the resources with the type token `kind`, by logical name."""
+    return {one["name"]: one["inputs"] for one in resources if one["type"] == kind}

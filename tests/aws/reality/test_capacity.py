@@ -1,42 +1,26 @@
 """The Pods of a stack fit on its nodes, daemons and add-ons included."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from berth.platforms.aws import capacity
 from berth.spec import HostingSpec, SpecError, load_file
 from berth.spec.fields import parse_memory_bytes, parse_millicores
+from tests.aws.reality.declared import declare
 from tests.repository import REPOSITORY
+from tests.unit.spec_file import changed, config_of, load
 
 
 def _load(stack: str) -> HostingSpec:
     return load_file(REPOSITORY / f"Pulumi.{stack}.yaml")
 
 
-@pytest.fixture
-def edited(tmp_path: Path) -> Any:
-    """Return a function that loads dev's specification with changed values."""
-
-    def load(changes: dict[str, Any]) -> HostingSpec:
-        yaml = YAML()
-        content = yaml.load((REPOSITORY / "Pulumi.dev.yaml").read_text())
-        for path, value in changes.items():
-            *steps, last = path.split(".")
-            section = content["config"]
-            for step in steps:
-                section = section[step]
-            section[last] = value
-        file = tmp_path / "Pulumi.dev.yaml"
-        with file.open("w") as stream:
-            yaml.dump(content, stream)
-        return load_file(file)
-
-    return load
+def _edit(directory: Path, changes: dict[str, Any]) -> HostingSpec:
+    """Load dev's specification with changed values."""
+    return load(directory, changed(config_of("dev"), changes), "dev")
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -46,13 +30,14 @@ def test_pods_fit_on_the_initial_nodes(stack: str) -> None:
     assert [pod.name for pod in fits[0].unplaced] == []
 
 
-def test_full_cores_for_each_berth_need_a_third_node(edited: Any) -> None:
+def test_full_cores_for_each_berth_need_a_third_node(tmp_path: Path) -> None:
     """Two m7i.large leave 2960m for Pods; these need 3350m."""
-    spec = edited(
+    spec = _edit(
+        tmp_path,
         {
-            "berth:models.digits.resources": {"cpu": "1", "memory": "512Mi"},
-            "berth:models.breast-cancer.resources": {"cpu": "500m", "memory": "256Mi"},
-        }
+            "models.digits.resources": {"cpu": "1", "memory": "512Mi"},
+            "models.breast-cancer.resources": {"cpu": "500m", "memory": "256Mi"},
+        },
     )
     (warning,) = capacity.find_capacity_warnings(spec)
     assert "need 3350m CPU" in warning
@@ -64,24 +49,24 @@ def test_full_cores_for_each_berth_need_a_third_node(edited: Any) -> None:
     ("changes", "expected"),
     [
         (
-            {"berth:models.digits.resources": {"cpu": "2", "memory": "512Mi"}},
+            {"models.digits.resources": {"cpu": "2", "memory": "512Mi"}},
             "digits-1 requests 2000m CPU, 512 MiB memory, and no node of general has",
         ),
         (
-            {"berth:models.digits.resources": {"cpu": "100m", "memory": "7Gi"}},
+            {"models.digits.resources": {"cpu": "100m", "memory": "7Gi"}},
             "digits-1 requests 100m CPU, 7168 MiB memory, and no node of general has",
         ),
         (
-            {"berth:models.digits.replicas": {"min": 9, "max": 9, "target_cpu_percent": 70}},
+            {"models.digits.replicas": {"min": 9, "max": 9, "target_cpu_percent": 70}},
             "4 cpu nodes, the maximum of general, leave 5920m CPU",
         ),
     ],
 )
 def test_specification_that_cannot_fit_is_refused(
-    edited: Any, changes: dict[str, Any], expected: str
+    tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(SpecError, match=expected):
-        capacity.require_capacity(edited(changes))
+        capacity.require_capacity(_edit(tmp_path, changes))
 
 
 def test_node_of_known_type_has_the_allocatable_of_bottlerocket() -> None:
@@ -92,19 +77,17 @@ def test_node_of_known_type_has_the_allocatable_of_bottlerocket() -> None:
     assert [capacity.reserve_cpu(n) for n in (1, 2, 4, 8)] == [60.0, 70.0, 80.0, 90.0]
 
 
-def test_unknown_instance_type_is_not_judged(edited: Any) -> None:
+def test_unknown_instance_type_is_not_judged(tmp_path: Path) -> None:
     assert capacity.measure_node("general", "x99.large", []) is None
-    spec = edited({"berth:node_pools.general.instance_types": ["m99.large"]})
+    spec = _edit(tmp_path, {"node_pools.general.instance_types": ["m99.large"]})
     assert capacity.check_fit(spec) == []
 
 
 @pytest.mark.slow
-def test_requests_are_those_of_the_declared_deployments(
-    declared: Callable[[str], list[dict[str, Any]]],
-) -> None:
+def test_requests_are_those_of_the_declared_deployments() -> None:
     """The check repeats numbers of the components. This compares it with what they declare."""
     found: Counter[tuple[int, int]] = Counter()
-    for resource in declared("dev"):
+    for resource in declare("dev"):
         if resource["type"] not in (
             "kubernetes:apps/v1:Deployment",
             "kubernetes:apps/v1:StatefulSet",

@@ -14,6 +14,7 @@ from berth.cli import cost as command
 from berth.errors import OperationError
 from berth.platforms.aws.cost import Line, Usage, estimate
 from berth.platforms.aws.tables import read_table
+from tests.aws.reality.declared import declare
 from tests.repository import REPOSITORY
 
 _TODAY = date(2026, 11, 26)
@@ -159,10 +160,8 @@ def test_command_refuses_a_stack_outside_aws(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stack", ["dev", "prod"])
-def test_readme_states_the_estimate(
-    stack: str, declared: Callable[[str], list[dict[str, Any]]]
-) -> None:
-    lines = estimate(declared(stack), "eu-central-1", Usage(), _TODAY)
+def test_readme_states_the_estimate(stack: str) -> None:
+    lines = estimate(declare(stack), "eu-central-1", Usage(), _TODAY)
     assert [line.item for line in lines if line.unit_usd is None] == []
     stated = re.search(
         rf"`{stack}`.*about ([0-9,]+) USD per month", (REPOSITORY / "README.md").read_text()

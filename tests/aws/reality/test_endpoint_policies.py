@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.aws.reality.declared_stacks import read_stack, read_table, select
+from tests.aws.reality.declared import declare, select
 from tests.aws.reality.iam_evaluation import is_allowed
+from tests.aws.reality.tables import read_table
 
 _STACKS = ("dev", "prod")
 _HOSTS = read_table("image_hosts")
@@ -27,14 +28,14 @@ def _built_images(stack: str) -> dict[str, dict[str, Any]]:
     return {
         f"reference of pulumi-python:dynamic/berth:{kind} {name}": inputs
         for kind in kinds
-        for name, inputs in select(read_stack(stack), f"pulumi-python:dynamic/berth:{kind}").items()
+        for name, inputs in select(declare(stack), f"pulumi-python:dynamic/berth:{kind}").items()
     }
 
 
 def _pod_images(stack: str) -> Iterator[str]:
     """Return the images of all containers, those of the stack's registry by repository."""
     own = _built_images(stack)
-    for resource in read_stack(stack):
+    for resource in declare(stack):
         if resource["type"].startswith("kubernetes:apps/v1:"):
             pod = resource["inputs"]["spec"]["template"]["spec"]
             for container in [*pod.get("initContainers", []), *pod["containers"]]:
@@ -43,7 +44,7 @@ def _pod_images(stack: str) -> Iterator[str]:
 
 
 def _images(stack: str) -> set[str]:
-    addons = select(read_stack(stack), "aws:eks/addon:Addon")
+    addons = select(declare(stack), "aws:eks/addon:Addon")
     others = [_HOSTS["addons"]["image"].replace("<addon>", name) for name in addons]
     others.append(_HOSTS["bottlerocket"]["image"])
     return {*_pod_images(stack), *(image.replace("<region>", _REGION) for image in others)}
@@ -60,7 +61,7 @@ def _find_registry(image: str) -> dict[str, Any]:
 
 
 def _endpoint_statements(stack: str) -> list[dict[str, Any]]:
-    endpoints = select(read_stack(stack), "aws:ec2/vpcEndpoint:VpcEndpoint")
+    endpoints = select(declare(stack), "aws:ec2/vpcEndpoint:VpcEndpoint")
     statements: list[dict[str, Any]] = json.loads(endpoints["network-s3"]["policy"])["Statement"]
     return statements
 
@@ -102,7 +103,7 @@ def test_every_image_has_a_repository_before_it_is_pushed() -> None:
     """ECR refuses a push to a repository that does not exist. dev owns those of prod too."""
     names = {
         inputs["name"].partition("/")[2]
-        for inputs in select(read_stack("dev"), "aws:ecr/repository:Repository").values()
+        for inputs in select(declare("dev"), "aws:ecr/repository:Repository").values()
     }
     for stack in _STACKS:
         pushed = {

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.aws.reality.declared_stacks import read_stack, read_table, select
+from tests.aws.reality.declared import declare, select
 from tests.aws.reality.iam_evaluation import find_policy_problems, is_allowed, list_values
+from tests.aws.reality.tables import read_table
 
 _STACKS = ("dev", "prod")
 _MANAGED = "arn:aws:iam::aws:policy/"
@@ -22,7 +23,7 @@ _POLICIES = read_table("managed_policies")["policies"]
 def _attachments(stack: str, role: str) -> Iterator[str]:
     """Return the names of the managed policies of a role, with their paths."""
     for inputs in select(
-        read_stack(stack), "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+        declare(stack), "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
     ).values():
         if inputs["role"].endswith(f"Role {role}"):
             yield inputs["policyArn"].removeprefix(_MANAGED)
@@ -31,7 +32,7 @@ def _attachments(stack: str, role: str) -> Iterator[str]:
 def _own_statements(stack: str, role: str) -> list[dict[str, Any]]:
     return [
         statement
-        for inputs in select(read_stack(stack), "aws:iam/rolePolicy:RolePolicy").values()
+        for inputs in select(declare(stack), "aws:iam/rolePolicy:RolePolicy").values()
         if inputs["role"].endswith(f"Role {role}")
         for statement in json.loads(inputs["policy"])["Statement"]
     ]
@@ -47,7 +48,7 @@ def _statements(stack: str, role: str) -> list[dict[str, Any]]:
 
 
 def _roles(stack: str) -> list[str]:
-    return sorted(select(read_stack(stack), "aws:iam/role:Role"))
+    return sorted(select(declare(stack), "aws:iam/role:Role"))
 
 
 _CASES = [(stack, role) for stack in _STACKS for role in sorted(_IDENTITIES)]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pulumi_berth.images.third_party import read_manifest, read_third_party
-from tests.aws.reality.declared_stacks import read_stack
+from tests.aws.reality.declared import declare
 
 _STACKS = ("dev", "prod")
 _NAMES = sorted(read_third_party()["manifests"])
@@ -29,7 +29,7 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def test_no_resource_reads_a_file_from_an_address(stack: str) -> None:
     addresses = {
         (resource["name"], path): text
-        for resource in read_stack(stack)
+        for resource in declare(stack)
         if resource["type"].startswith("kubernetes:yaml")
         for path, text in _texts(resource["inputs"])
         if re.match(r"(https?|ftp)://", text)
@@ -50,14 +50,14 @@ def _kinds(text: str) -> set[tuple[str, str]]:
 def test_definitions_cover_every_custom_resource_of_the_stack(stack: str) -> None:
     texts = [
         resource["inputs"]["yaml"]
-        for resource in read_stack(stack)
+        for resource in declare(stack)
         if resource["type"] == "kubernetes:yaml/v2:ConfigGroup"
     ]
     assert texts == [read_manifest(name) for name in _NAMES]
     known = set().union(*map(_kinds, texts))
     used = {
         (resource["type"].split(":")[1], resource["type"].split(":")[2])
-        for resource in read_stack(stack)
+        for resource in declare(stack)
         if re.match(r"kubernetes:(gateway\.networking\.k8s|traefik)\.io", resource["type"])
     }
     assert used

@@ -345,7 +345,7 @@ def test_command_prints_one_document_and_fails_with_its_checks(
     assert json.loads(result.stdout)["passed"] is (code == 0)
 
 
-def test_local_stack_has_only_its_target() -> None:
+def test_local_stack_has_only_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
     result = CliRunner().invoke(main, ["preflight", "-s", "local", "--json"])
-    assert REPOSITORY.is_dir()
     assert [one["check"] for one in json.loads(result.stdout)["checks"]] == ["target"]

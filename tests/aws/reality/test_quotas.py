@@ -1,13 +1,12 @@
 """What stacks declare, against the quotas of a new account."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from berth.platforms.aws import quotas
 from berth.spec import HostingSpec, load_file
+from tests.aws.reality.declared import declare
 from tests.repository import REPOSITORY
 
 
@@ -61,12 +60,10 @@ def test_shortage_names_the_command_that_requests_an_increase() -> None:
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
 @pytest.mark.slow
-def test_counts_are_those_of_the_declared_resources(
-    stack: str, declared: Callable[[str], list[dict[str, Any]]]
-) -> None:
+def test_counts_are_those_of_the_declared_resources(stack: str) -> None:
     """The counts come from the specification. This compares them with what the program declares."""
     found: Counter[str] = Counter()
-    for resource in declared(stack):
+    for resource in declare(stack):
         if resource["type"].startswith("aws:"):
             found[resource["type"].rpartition(":")[2]] += 1
     counts = quotas.count_initial(_load(stack))

@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from pulumi_berth.aws import replication_backfill
 from pulumi_berth.aws_identity import AwsIdentity
-from tests.aws.reality.declared_stacks import read_stack, select
+from tests.aws.reality.declared import declare, select
 
 _INPUTS = {
     "region": "eu-central-1", "account": "123456789012", "target_region": "eu-west-1",
@@ -25,7 +25,7 @@ _REQUEST = {
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_every_target_of_a_rule_gets_the_earlier_images(stack: str) -> None:
-    resources = read_stack(stack)
+    resources = declare(stack)
     rules = select(resources, "aws:ecr/replicationConfiguration:ReplicationConfiguration")
     targets = {
         (target["region"], target["registryId"])

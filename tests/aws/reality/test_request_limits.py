@@ -1,5 +1,6 @@
 """Bodies and rates that a stack's specification promises, at each hop from client to berth."""
 
+import re
 from typing import Any
 
 import pytest
@@ -152,8 +153,6 @@ def test_every_managed_group_of_the_specification_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("limit", [1024, 1999, 8192, 99_999, 10_485_760, 2**30])
 def test_pattern_matches_exactly_the_numbers_above_the_limit(limit: int) -> None:
-    import re
-
     pattern = build_excess_pattern(limit)
     assert len(pattern) <= 512  # RegexPatternString in the service model of WAF
     near = range(limit - 300, limit + 300)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from berth.errors import OperationError
-from berth.platforms.aws.errors import explain_aws_errors
+from berth.platforms.aws.errors import MISSING_CLUSTER, explain_aws_errors, get_code
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.aws.bucket_plan import data_bucket_name
@@ -127,7 +127,7 @@ def eks_access(stack: str, settings: Mapping[str, Any]) -> ClusterAccess:
         client = identity.create_client("eks", region=region, config=limit_requests())
         cluster = client.describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
-        is_missing = "ResourceNotFoundException" in str(error)
+        is_missing = isinstance(error, ClientError) and get_code(error) == MISSING_CLUSTER
         raise (MissingClusterError if is_missing else SpecError).of(
             f"aws: could not find the EKS cluster {name} in {region}: {error}. Check that the "
             f"stack is deployed (`berth status -s {stack}`) and that the credentials belong to its "

@@ -7,7 +7,7 @@ price, and whether AWS's page could be read.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -139,11 +139,6 @@ def estimate(
         prices.line("ecr_gib", "ECR", "images", usage.image_gib),
     ]
     return [line for line in lines if line.quantity]
-
-
-def describe_usage(usage: Usage) -> dict[str, float]:
-    """Return the assumptions by option."""
-    return {field.name: getattr(usage, field.name) for field in fields(usage)}
 
 
 def _of_type(resources: Sequence[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from berth.errors import OperationError
 
+MISSING_CLUSTER = "ResourceNotFoundException"
+"""Code of EKS for a cluster that does not exist."""
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 
 from berth.platforms.aws.access import stack_prefix
-from berth.platforms.aws.errors import get_code
+from berth.platforms.aws.errors import MISSING_CLUSTER, get_code
 from berth.platforms.aws.preflight_checks import (
     CHECKS,
     REQUEST_ERRORS,
@@ -26,7 +26,6 @@ from berth.spec import SpecError
 from pulumi_berth.aws_identity import read_identity
 
 _DEADLINE_SECONDS = 40.0
-_MISSING_CLUSTER = "ResourceNotFoundException"
 
 
 def run_checks(context: StackContext, deadline: float = _DEADLINE_SECONDS) -> list[Finding]:
@@ -81,7 +80,7 @@ def _add_cluster(subject: Subject) -> Subject:
     try:
         cluster = subject.client("eks").describe_cluster(name=name)["cluster"]
     except ClientError as error:
-        if get_code(error) == _MISSING_CLUSTER:
+        if get_code(error) == MISSING_CLUSTER:
             return replace(subject, is_new=True)
         raise
     return replace(subject, cluster=cluster)
