@@ -8,8 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from berth.operations.package import package_model
-from berth.packaging.text import attach
-from tests.unit.text_folder import define_pooling, write_folder
+from tests.text_folder import define_pooling, prove_few_texts, write_folder
 
 SENTENCES = "sentences"
 """A directory as sentence-transformers writes it. Input `text`, output `sentence_embedding`."""
@@ -24,7 +23,7 @@ def package_text_models(into: Path, scratch: Path) -> None:
     folder = write_folder(scratch / "folder", **define_pooling("mean_tokens"))
     upper = write_library_model(scratch / "upper.onnx")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attach, "_PROVEN_TEXTS", _PROVEN_TEXTS)
+        prove_few_texts(patch, _PROVEN_TEXTS)
         package_model(
             folder, rows=["Run!", "It's the cafe"], name=SENTENCES, version="1", into=into
         )

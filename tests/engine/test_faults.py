@@ -193,7 +193,10 @@ def test_failed_update_shows_its_error_once_and_status_shows_what_runs(up: Proje
     card = card.replace(old, new).replace("version: '1'", "version: '3'")
     (broken / "model.yaml").write_text(card)
     up.edit(lambda c: c["berth:models"]["digits"]["versions"].update({"3": {}}))
-    failed = up.berth("up", "--yes", code=1)
+    try:
+        failed = up.berth("up", "--yes", code=1)
+    finally:
+        shutil.rmtree(broken)
     output = failed.stdout + failed.stderr
     assert output.count("exited during startup") == 1
     assert "Traceback" not in output

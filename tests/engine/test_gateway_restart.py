@@ -115,19 +115,6 @@ def _wait_for_more(load: Load) -> None:
     wait_for(lambda: load.total >= before + _MORE_REQUESTS)
 
 
-def test_restart_with_another_program_or_port_fails_no_request(hosting: _Hosting) -> None:
-    before = supervisord.get_pids(hosting.run_dir)
-    endpoint = hosting.gateway["endpoint"]
-    load = hosting.load()
-    with load.running():
-        hosting.update_gateway(program_digest=f"sha256:{secrets.token_hex(4)}")
-        _wait_for_more(load)
-    load.assert_no_failures()
-    after = supervisord.get_pids(hosting.run_dir)
-    assert {name for name in before if before[name] != after[name]} == {"gateway", "gateway-2"}
-    assert hosting.gateway["endpoint"] == endpoint
-
-
 def _wait_until_both_have_the_sockets(hosting: _Hosting) -> None:
     port = int(hosting.gateway["gateway_listener_port"])
 
@@ -138,6 +125,20 @@ def _wait_until_both_have_the_sockets(hosting: _Hosting) -> None:
         )
 
     wait_for(have_sockets)
+
+
+def test_restart_with_another_program_or_port_fails_no_request(hosting: _Hosting) -> None:
+    _wait_until_both_have_the_sockets(hosting)
+    before = supervisord.get_pids(hosting.run_dir)
+    endpoint = hosting.gateway["endpoint"]
+    load = hosting.load()
+    with load.running():
+        hosting.update_gateway(program_digest=f"sha256:{secrets.token_hex(4)}")
+        _wait_for_more(load)
+    load.assert_no_failures()
+    after = supervisord.get_pids(hosting.run_dir)
+    assert {name for name in before if before[name] != after[name]} == {"gateway", "gateway-2"}
+    assert hosting.gateway["endpoint"] == endpoint
 
 
 def test_killed_gateway_processes_refuse_no_connection(hosting: _Hosting) -> None:

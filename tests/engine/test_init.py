@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 
 from berth.operations.init import DESCRIPTION, TEMPLATE, create_project
 from tests.engine.project import Project
+from tests.text_folder import SIZE
 from tests.text_models import SENTENCES, package_text_models
-from tests.unit.text_folder import SIZE
 
 
 @pytest.fixture(scope="module")

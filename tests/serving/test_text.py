@@ -13,10 +13,9 @@ import yaml
 from tokenizers import Tokenizer
 
 from berth.operations.package import package_model
-from berth.packaging.text import attach
 from tests.serving.berth import Berth, run_berth, run_until_exit
+from tests.text_folder import prove_few_texts, write_folder
 from tests.text_models import write_library_model
-from tests.unit.text_folder import write_folder
 
 LIBRARY = "onnxruntime-extensions"
 
@@ -31,7 +30,7 @@ def text_berth(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A berth that returns the token IDs of a text."""
     into = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attach, "_PROVEN_TEXTS", 50)
+        prove_few_texts(patch, 50)
         packaged = package_model(folder, name="m", version="1", into=into)
     with run_berth(packaged.path, into / "log") as berth:
         yield berth

@@ -13,7 +13,7 @@ from berth.cli.main import COMMANDS, main
 from berth.cli.options import get_command
 from berth.cli.stacks import read_recorded_state
 from berth.operations.stack import Stack
-from berth.operations.state_file import read_state
+from berth.operations.state_file import read_resources, read_state
 from tests.repository import REPOSITORY
 
 
@@ -152,6 +152,20 @@ def test_unexpected_state_is_left_to_the_engine(
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     _write_state(tmp_path, outputs)
     assert read_state(tmp_path, "local") is None
+
+
+def test_resources_in_a_compressed_state_are_left_to_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    _write_state(tmp_path, '{"endpoint": "http://e"}')
+    path = tmp_path / ".berth" / "state" / ".pulumi" / "stacks" / "demo" / "local.json"
+    assert [each["type"] for each in read_resources(tmp_path, "local") or ()] == [
+        "pulumi:pulumi:Stack"
+    ]
+    assert read_resources(tmp_path, "never-deployed") == []
+    path.rename(path.with_suffix(".json.gz"))
+    assert read_resources(tmp_path, "local") is None
 
 
 def test_existence_and_latest_update_of_a_local_stack_are_read_without_the_engine(

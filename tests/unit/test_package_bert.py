@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from berth.operations.package import PackageError, package_model
 from pulumi_berth.files import cache_directory
-from tests.unit.text_folder import (
+from tests.text_folder import (
     build_vocabulary,
     define_pooling,
     define_tokenizer,

@@ -19,7 +19,7 @@ from berth.packaging.text.sentences import (
     compute_embeddings,
     read_sentence_modules,
 )
-from tests.unit.text_folder import SIZE, define_pooling, write_safetensors
+from tests.text_folder import SIZE, define_pooling, write_safetensors
 
 PACKAGE = "sentence_transformers.models"
 NORMALIZE = "Normalize"

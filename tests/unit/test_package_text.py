@@ -17,7 +17,7 @@ from berth.operations.package import PackageError, package_model
 from berth.packaging.text.attach import prove_tokenizer
 from berth.packaging.text.corpus import COUNT, build_corpus
 from berth.packaging.text.folder import read_text_folder
-from tests.unit.text_folder import (
+from tests.text_folder import (
     SIZE,
     SPECIAL,
     build_network,

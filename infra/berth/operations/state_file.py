@@ -37,34 +37,42 @@ class UnexpectedError(ValueError):
     """The files are not in the form that this module reads."""
 
 
-def has_state_file(root: Path, stack: str) -> bool:
-    """Return whether a local file contains the stack's state. If not, only the engine can tell."""
-    directory = find_state_directory(root)
-    if directory is None:
-        return False
-    try:
-        return (
-            directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
-        ).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def read_state(root: Path, stack: str) -> RecordedState | None:
-    """Return the recorded state of a stack, or None if only the engine can read it."""
+def find_state_file(root: Path, stack: str) -> Path | None:
+    """Return where the file with a stack's state is, if any, or None if only the engine knows."""
     directory = find_state_directory(root)
     if directory is None:
         return None
     try:
-        project = read_project_name(root)
-        data = directory / ".pulumi"
-        checkpoint = json.loads((data / "stacks" / project / f"{stack}.json").read_text())
-        history = sorted((data / "history" / project / stack).glob("*.history.json"))
+        return directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
+    except (OSError, ValueError):
+        return None
+
+
+def has_state_file(root: Path, stack: str) -> bool:
+    """Return whether a local file contains the stack's state. If not, only the engine can tell."""
+    path = find_state_file(root, stack)
+    return path is not None and path.is_file()
+
+
+def _is_compressed(path: Path) -> bool:
+    """Return whether the state has the name of a compressed one, which only the engine reads."""
+    return path.with_suffix(".json.gz").exists()
+
+
+def read_state(root: Path, stack: str) -> RecordedState | None:
+    """Return the recorded state of a stack, or None if only the engine can read it."""
+    path = find_state_file(root, stack)
+    if path is None:
+        return None
+    try:
+        checkpoint = json.loads(path.read_text())
+        directory = path.parents[2] / "history" / path.parent.name / stack
+        history = sorted(directory.glob("*.history.json"))
         entry = json.loads(history[-1].read_text())
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
         latest = Update.parse(len(history), entry)
-        tags = data / "stacks" / project / f"{stack}.pulumi-tags"
+        tags = path.with_suffix(".pulumi-tags")
         if tags.exists() and latest.number in parse_unready(json.loads(tags.read_text())["tags"]):
             latest = replace(latest, succeeded=False)
         return RecordedState(_read_outputs(checkpoint), latest)
@@ -77,14 +85,13 @@ def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
 
     Secrets are replaced by `HIDDEN`.
     """
-    directory = find_state_directory(root)
-    if directory is None:
+    path = find_state_file(root, stack)
+    if path is None:
         return None
     try:
-        path = directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
         return list_resources(json.loads(path.read_text())["checkpoint"]["latest"] or {})
     except FileNotFoundError:
-        return []
+        return None if _is_compressed(path) else []
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -112,14 +119,12 @@ def read_owner_ids(root: Path, stack: str) -> dict[str, str] | None:
     Returns:
         No IDs if the stack was never deployed. None if only the engine can read the state.
     """
-    directory = find_state_directory(root)
-    if directory is None:
+    path = find_state_file(root, stack)
+    if path is None:
         return None
     try:
-        path = directory / ".pulumi" / "stacks" / read_project_name(root) / f"{stack}.json"
         if not path.exists():
-            # A compressed state has another name. Only the engine reads it.
-            return {} if not path.with_suffix(".json.gz").exists() else None
+            return None if _is_compressed(path) else {}
         checkpoint = json.loads(path.read_text())
         latest = checkpoint["checkpoint"].get("latest") or {}
         return {

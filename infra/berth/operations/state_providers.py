@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from berth.engine.environment import find_state_directory
 from berth.errors import OperationError
-from berth.project import read_project_name
+from berth.operations.state_file import find_state_file
 from pulumi_berth.provider_paths import MODULE, PROPERTY, is_known_provider
 
 # The engine's packages for dynamic resources. Those of Node.js contain JavaScript.
@@ -68,12 +67,10 @@ def _read_resources(root: Path, stack: str, export: Callable[[], str]) -> Iterat
 
 def _read_local(root: Path, stack: str) -> Any:
     """Return the deployment in a local file, or None if only the engine can read it."""
-    directory = find_state_directory(root)
-    if directory is None:
+    path = find_state_file(root, stack)
+    if path is None:
         return None
     try:
-        project = read_project_name(root)
-        path = directory / ".pulumi" / "stacks" / project / f"{stack}.json"
         return json.loads(path.read_text())["checkpoint"]["latest"] or {}
     except (OSError, ValueError, LookupError, TypeError):
         return None
