@@ -32,7 +32,7 @@ from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
 from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.model_route import GATEWAY_API
+from pulumi_berth.kubernetes.http_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
     PART_OF,
