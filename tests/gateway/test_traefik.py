@@ -15,9 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from berth_gateway.config import CONTROLLER_ERRORS, REPLACED_STATUSES
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
-from pulumi_berth.kubernetes.traefik import PATH_ARGUMENT
+from pulumi_berth.kubernetes.traefik_config import PATH_ARGUMENT, build_middlewares
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
@@ -36,15 +35,6 @@ REQUEST: dict[str, Any] = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]
 }
 HEADERS = {"x-api-key": KEY, "x-request-id": "r-1"}
-FROM_GATEWAY = (
-    "x-request-id",
-    "x-berth-client",
-    "x-berth-token",
-    "x-berth-return-x-request-id",
-    "x-berth-return-ratelimit-limit",
-    "x-berth-return-ratelimit-remaining",
-    "x-berth-return-ratelimit-reset",
-)
 
 
 def translate_matches(*rules: dict[str, Any]) -> str:
@@ -78,6 +68,7 @@ def build_traefik_config(
         gateway={"name": "gateway"},
     )
     direct, through_gateway, *versions = build_route_rules(plan, [])
+    middlewares = build_middlewares(authorize, "gateway")
     [modifier] = through_gateway["filters"]
     [header] = modifier["requestHeaderModifier"]["set"]
 
@@ -105,16 +96,8 @@ def build_traefik_config(
             },
             "middlewares": {
                 "weights": {"headers": {"customRequestHeaders": {header["name"]: header["value"]}}},
-                "errors": {
-                    "errors": {
-                        "status": [str(status) for status in REPLACED_STATUSES],
-                        "query": CONTROLLER_ERRORS + "{status}",
-                        "service": "authorize",
-                    }
-                },
-                "checked": {
-                    "forwardAuth": {"address": authorize, "authResponseHeaders": FROM_GATEWAY}
-                }
+                "errors": {"errors": middlewares["errors"]["errors"] | {"service": "authorize"}},
+                "checked": middlewares["authorize"],
             },
             "services": {
                 "berth": service(f"http://127.0.0.1:{berth_port}"),

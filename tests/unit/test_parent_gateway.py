@@ -9,7 +9,7 @@ import pytest
 from berth.platforms.kubernetes import cluster, parent_gateway
 from berth.platforms.kubernetes.parent_gateway import find_url
 from berth.spec import HostingSpec, SpecError
-from pulumi_berth.kubernetes import accepted_route
+from pulumi_berth.kubernetes import accepted_route, parent_gateway_check
 from pulumi_berth.kubernetes.accepted_route import build_request, wait_until_accepted
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.parent_gateway import (
@@ -333,8 +333,7 @@ def show_routes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         for access in (ClusterAccess, cluster.ClusterAccess):
             monkeypatch.setattr(access, "create_client", lambda _: object())
-        monkeypatch.setattr(accepted_route, "find_object", find)
-        monkeypatch.setattr(parent_gateway, "find_object", find)
+        monkeypatch.setattr(parent_gateway_check, "find_object", find)
 
     return show
 

@@ -12,15 +12,14 @@ from pulumi_berth.kubernetes.cluster_access import (
     UNREACHABLE,
     ClusterAccess,
     ClusterAccessError,
-    find_object,
 )
 from pulumi_berth.kubernetes.gateway_route import ROUTE
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 from pulumi_berth.kubernetes.parent_gateway_check import (
-    GROUP,
     RouteRequest,
     find_parent_problems,
+    find_route,
     find_route_problem,
     read_facts,
 )
@@ -110,10 +109,9 @@ def wait_until_accepted(
     parent = parse_args(ParentGatewayArgs, inputs["parent"])
     namespace = inputs["namespace"]
     client = _get_access(inputs).create_client()
-    path = f"/apis/{GROUP}/v1/namespaces/{namespace}/httproutes/{ROUTE}"
     started = time.monotonic()
     while True:
-        problem = find_route_problem(parent, find_object(client, path))
+        problem = find_route_problem(parent, find_route(client, namespace))
         if problem is None:
             return f"{parent.namespace}/{parent.name}"
         reason, message = problem

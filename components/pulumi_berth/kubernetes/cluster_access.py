@@ -1,13 +1,14 @@
 """Access to a cluster's API from Python: the kubeconfig, and requests that read objects."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 TIMEOUT_SECONDS = 5.0
+_JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Accept header for lists of objects without their content, which may be large or secret."""
 # https://kubernetes.io/docs/concepts/overview/kubernetes-api/#aggregated-discovery
@@ -64,33 +65,15 @@ class ClusterAccess:
         return client.ApiClient(configuration)
 
 
-def get_json(client: Any, path: str, *, accept: str = "application/json") -> dict[str, Any]:
+def get_json(client: Any, path: str, *, accept: str = _JSON) -> dict[str, Any]:
     """Return the JSON at a path of the cluster's API."""
-    content: dict[str, Any]
-    content, _, _ = client.call_api(
-        path,
-        "GET",
-        header_params={"Accept": accept},
-        auth_settings=["BearerToken"],
-        response_type="object",
-        _request_timeout=TIMEOUT_SECONDS,
-        _return_http_data_only=False,
-    )
-    return content
+    return _call(client, "GET", path, headers={"Accept": accept})
 
 
 def send_json(client: Any, method: str, path: str, body: Mapping[str, Any]) -> None:
     """Send a request that changes an object. A patch is a merge patch (RFC 7386)."""
-    content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    client.call_api(
-        path,
-        method,
-        header_params={"Accept": "application/json", "Content-Type": content_type},
-        body=dict(body),
-        auth_settings=["BearerToken"],
-        response_type="object",
-        _request_timeout=TIMEOUT_SECONDS,
-    )
+    content_type = "application/merge-patch+json" if method == "PATCH" else _JSON
+    _call(client, method, path, headers={"Accept": _JSON, "Content-Type": content_type}, body=body)
 
 
 def replace_object(
@@ -104,12 +87,25 @@ def replace_object(
         is_dry_run: Whether nothing is stored.
     """
     query = [("fieldManager", manager), *([("dryRun", "All")] if is_dry_run else [])]
+    headers = {"Accept": _JSON, "Content-Type": _JSON}
+    return _call(client, "PUT", path, headers=headers, body=body, query=query)
+
+
+def _call(
+    client: Any,
+    method: str,
+    path: str,
+    *,
+    headers: dict[str, str],
+    body: Mapping[str, Any] | None = None,
+    query: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
     content: dict[str, Any] = client.call_api(
         path,
-        "PUT",
-        query_params=query,
-        header_params={"Accept": "application/json", "Content-Type": "application/json"},
-        body=dict(body),
+        method,
+        query_params=list(query),
+        header_params=headers,
+        body=None if body is None else dict(body),
         auth_settings=["BearerToken"],
         response_type="object",
         _request_timeout=TIMEOUT_SECONDS,
@@ -164,7 +160,7 @@ def _list_pages(client: Any, path: str) -> list[dict[str, Any]]:
 
 def find_object(client: Any, path: str) -> dict[str, Any] | None:
     """Return the object at a path, or None if it does not exist or may not be read."""
-    return _read_permitted(client, path, "application/json")
+    return _read_permitted(client, path, _JSON)
 
 
 def list_metadata(client: Any, path: str) -> list[dict[str, Any]]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 
 from berth_gateway.config import CONTROLLER_ERRORS
 from pulumi_berth.component_args import parse_args
-from pulumi_berth.kubernetes.model_route import GATEWAY_API
+from pulumi_berth.kubernetes.http_route import create_http_route
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 
 # Model names contain no dot, so that no model's HTTPRoute has this name.
@@ -58,47 +57,35 @@ class GatewayRoute(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:kubernetes:GatewayRoute", name, None, opts)
         args = parse_args(GatewayRouteArgs, args)
-        route = CustomResource(
+        child_opts = pulumi.ResourceOptions(parent=self)
+        route = create_http_route(
             name,
-            api_version=GATEWAY_API,
-            kind="HTTPRoute",
-            metadata=build_metadata(
-                args.namespace, ROUTE, build_labels("gateway-route", "gateway-route")
-            ),
-            spec={
-                "parentRefs": [dict(args.parent_ref)],
-                **({"hostnames": list(args.hostnames)} if args.hostnames else {}),
-                "rules": [
-                    {
-                        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-                        "backendRefs": [{"name": args.service, "port": args.port}],
-                    }
-                ],
-            },
-            opts=pulumi.ResourceOptions(parent=self),
+            build_metadata(args.namespace, ROUTE, build_labels("gateway-route", "gateway-route")),
+            args.parent_ref,
+            [_build_rule(args.service, args.port)],
+            hostnames=args.hostnames,
+            opts=child_opts,
         )
         if args.hostnames and args.errors_port is not None:
-            CustomResource(
+            not_found = {"filters": [_replace_path(f"{CONTROLLER_ERRORS}404")]}
+            create_http_route(
                 f"{name}-other-hosts",
-                api_version=GATEWAY_API,
-                kind="HTTPRoute",
-                metadata=build_metadata(
+                build_metadata(
                     args.namespace, OTHER_HOSTS, build_labels("gateway-route", "other-hosts")
                 ),
-                spec={
-                    "parentRefs": [dict(args.parent_ref)],
-                    "rules": [
-                        {
-                            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-                            "filters": [_replace_path(f"{CONTROLLER_ERRORS}404")],
-                            "backendRefs": [{"name": args.service, "port": args.errors_port}],
-                        }
-                    ],
-                },
-                opts=pulumi.ResourceOptions(parent=self),
+                args.parent_ref,
+                [_build_rule(args.service, args.errors_port) | not_found],
+                opts=child_opts,
             )
         self.route = get_name_after_create(route, ROUTE)
         self.register_outputs({"route": self.route})
+
+
+def _build_rule(service: pulumi.Input[str], port: int) -> dict[str, Any]:
+    return {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "backendRefs": [{"name": service, "port": port}],
+    }
 
 
 def _replace_path(path: str) -> dict[str, Any]:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.kubernetes.http_route import create_http_route
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
-
-GATEWAY_API = "gateway.networking.k8s.io/v1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +47,12 @@ class ModelRoute(pulumi.ComponentResource):
         super().__init__("berth:kubernetes:ModelRoute", name, None, opts)
         args = parse_args(ModelRouteArgs, args)
         model = args.plan.model
-        route = CustomResource(
+        route = create_http_route(
             name,
-            api_version=GATEWAY_API,
-            kind="HTTPRoute",
-            metadata=build_metadata(
-                args.namespace, model, build_labels("model-route", model, model=model)
-            ),
-            spec={
-                "parentRefs": [{"name": args.parent_gateway}],
-                **({"hostnames": list(args.hostnames)} if args.hostnames else {}),
-                "rules": build_route_rules(args.plan, args.filters),
-            },
+            build_metadata(args.namespace, model, build_labels("model-route", model, model=model)),
+            {"name": args.parent_gateway},
+            build_route_rules(args.plan, args.filters),
+            hostnames=args.hostnames,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.route = get_name_after_create(route, model)

@@ -53,14 +53,7 @@ class NamespaceClaim(Resource, module="berth", name="NamespaceClaim"):
         access: ClusterAccess | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        inputs: dict[str, Any] = {
-            "project": pulumi.get_project(),
-            "stack": pulumi.get_stack(),
-            "namespace": namespace,
-            "adopt": adopt,
-            "names": names,
-            **_describe_access(access),
-        }
+        inputs = _build_inputs(namespace, names, access, adopt=adopt)
         super().__init__(
             NamespaceClaimProvider(), name, {**inputs, "owner_id": None, "owner": None}, opts
         )
@@ -85,23 +78,26 @@ class NamespaceGuard(Resource, module="berth", name="NamespaceGuard"):
         guarded: Sequence[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        inputs: dict[str, Any] = {
-            "project": pulumi.get_project(),
-            "stack": pulumi.get_stack(),
-            "namespace": namespace,
-            "adopt": adopt,
-            "names": names,
-            "owner_id": owner_id,
-            **_describe_access(access),
-        }
+        inputs = _build_inputs(namespace, names, access, adopt=adopt)
         after = pulumi.ResourceOptions(depends_on=list(guarded))
         super().__init__(
-            NamespaceGuardProvider(), name, inputs, pulumi.ResourceOptions.merge(opts, after)
+            NamespaceGuardProvider(),
+            name,
+            {**inputs, "owner_id": owner_id},
+            pulumi.ResourceOptions.merge(opts, after),
         )
 
 
-def _describe_access(access: ClusterAccess | None) -> dict[str, Any]:
+def _build_inputs(
+    namespace: str, names: list[str], access: ClusterAccess | None, *, adopt: bool
+) -> dict[str, Any]:
+    """Return what a claim and a guard have in common. `build_claim` reads it, with the ID."""
     return {
+        "project": pulumi.get_project(),
+        "stack": pulumi.get_stack(),
+        "namespace": namespace,
+        "adopt": adopt,
+        "names": names,
         "has_access": access is not None,
         "kubeconfig": access.kubeconfig if access is not None else None,
         "context": access.context if access is not None else None,

@@ -25,6 +25,7 @@ from pulumi_berth.kubernetes.ownership import (
     ExistingObject,
     describe_objects,
     find_removal_conflicts,
+    get_owner,
     is_created_by_kubernetes,
     read_namespace,
 )
@@ -80,7 +81,7 @@ def remove_namespace(claim: Claim, access: ClusterAccess) -> str | None:
         if namespace is None:
             return None
         metadata = namespace["metadata"]
-        if (metadata.get("annotations") or {}).get(OWNER) != claim.owner:
+        if get_owner(metadata) != claim.owner:
             return f"Namespace '{name}' was kept, because it no longer belongs to this stack."
         if "deletionTimestamp" not in metadata:
             if others := list(_find_others(client, claim)):
@@ -113,7 +114,7 @@ def _find_others(client: Any, claim: Claim) -> Iterator[ExistingObject]:
         if kind in _DERIVED_KINDS:
             continue
         for metadata in objects:
-            owner = (metadata.get("annotations") or {}).get(OWNER)
+            owner = get_owner(metadata)
             name = metadata["name"]
             if (
                 (owner is None or owner != claim.owner)

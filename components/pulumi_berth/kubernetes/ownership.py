@@ -104,16 +104,22 @@ def build_owner(project: str, stack: str, owner_id: str) -> str:
     return f"{project}/{stack}/{owner_id}"
 
 
+def get_owner(metadata: Mapping[str, Any]) -> str | None:
+    """Return the owner in an object's metadata, if it has the annotation."""
+    owner: str | None = (metadata.get("annotations") or {}).get(OWNER)
+    return owner
+
+
 def read_namespace(client: Any, name: str) -> ExistingNamespace | None:
     """Return a namespace of the cluster, or None if it does not exist or may not be read."""
     content = find_object(client, f"/api/v1/namespaces/{name}")
     if content is None:
         return None
     return ExistingNamespace(
-        owner=_get_owner(content["metadata"]),
+        owner=get_owner(content["metadata"]),
         is_terminating="deletionTimestamp" in content["metadata"],
         objects=tuple(
-            ExistingObject(kind=kind, name=metadata["name"], owner=_get_owner(metadata))
+            ExistingObject(kind=kind, name=metadata["name"], owner=get_owner(metadata))
             for kind, path in _KINDS.items()
             for metadata in list_metadata(client, "/" + path.format(name))
             if not metadata.get("ownerReferences")
@@ -235,11 +241,6 @@ def describe_objects(objects: Sequence[ExistingObject]) -> str:
     names = [f"{entry.kind} '{entry.name}'" for entry in objects[:_SHOWN_OBJECTS]]
     more = len(objects) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
-
-
-def _get_owner(metadata: Mapping[str, Any]) -> str | None:
-    owner: str | None = (metadata.get("annotations") or {}).get(OWNER)
-    return owner
 
 
 def mark_objects(owner: pulumi.Input[str], *, restores: bool) -> pulumi.ResourceTransformation:

@@ -7,10 +7,10 @@ from typing import Any
 from berth_protocol.catalog_paths import DOCS, OPENAPI
 from pulumi_berth.kubernetes.cluster_access import find_object
 from pulumi_berth.kubernetes.gateway_route import ROUTE
+from pulumi_berth.kubernetes.http_route import GATEWAY_API, GATEWAY_GROUP
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 
-GROUP = "gateway.networking.k8s.io"
-_API = f"/apis/{GROUP}/v1"
+_API = f"/apis/{GATEWAY_API}"
 _PLAIN, _TLS = "HTTP", "HTTPS"
 _ANY_HOST = ""
 # The Gateway API gives a request to the route with the most specific path, of equal ones to the
@@ -70,12 +70,17 @@ def read_facts(client: Any, parent: ParentGatewayArgs, namespace: str) -> Gatewa
     )
 
 
+def find_route(client: Any, namespace: str) -> dict[str, Any] | None:
+    """Return the stack's HTTPRoute, or None if it does not exist or may not be read."""
+    return find_object(client, f"{_API}/namespaces/{namespace}/httproutes/{ROUTE}")
+
+
 def find_parent_problems(request: RouteRequest, facts: GatewayFacts) -> Iterator[str]:
     """Yield why the route would not receive requests, and what to do."""
     parent, gateway = request.parent, facts.gateway
     name = f"{parent.namespace}/{parent.name}"
     if "httproutes" not in facts.kinds:
-        yield f"the cluster serves no httproutes in {GROUP}/v1; install the Gateway API"
+        yield f"the cluster serves no httproutes in {GATEWAY_API}; install the Gateway API"
         return
     if gateway is None:
         yield f"Gateway {name} does not exist or may not be read; correct name and namespace"
@@ -181,7 +186,8 @@ def _find_refusals(
     allowed = listener.get("allowedRoutes") or {}
     kinds = allowed.get("kinds")
     if kinds and not any(
-        entry["kind"] == "HTTPRoute" and entry.get("group", GROUP) == GROUP for entry in kinds
+        entry["kind"] == "HTTPRoute" and entry.get("group", GATEWAY_GROUP) == GATEWAY_GROUP
+        for entry in kinds
     ):
         yield "admits no HTTPRoute (allowedRoutes.kinds); use another listener"
     yield from _find_namespace_refusal(request, facts, allowed.get("namespaces") or {})
@@ -335,7 +341,7 @@ def _is_ref_to(ref: Mapping[str, Any], parent: ParentGatewayArgs, namespace: str
     """
     sections = {ref.get("sectionName"), parent.section_name}
     return (
-        ref.get("group", GROUP) == GROUP
+        ref.get("group", GATEWAY_GROUP) == GATEWAY_GROUP
         and ref.get("kind", "Gateway") == "Gateway"
         and ref["name"] == parent.name
         and ref.get("namespace", namespace) == parent.namespace

@@ -15,24 +15,15 @@ from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from berth_gateway.config import (
-    CONTROLLER_ERRORS,
-    CONTROLLER_SERVICES,
-    REPLACED_STATUSES,
-    get_direct_name,
-    get_share_name,
-    normalize_name,
-)
-from berth_protocol import headers
+from berth_gateway.config import get_direct_name, get_share_name, normalize_name
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.berth import HTTP_PORT_NAME as BERTH_PORT_NAME
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
-from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.model_route import GATEWAY_API
+from pulumi_berth.kubernetes.http_route import GATEWAY_API
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
     PART_OF,
@@ -49,6 +40,13 @@ from pulumi_berth.kubernetes.objects import (
     set_priority,
 )
 from pulumi_berth.kubernetes.ownership import OWNER
+from pulumi_berth.kubernetes.traefik_config import (
+    ADMIN,
+    GRACE_SECONDS,
+    WEB,
+    build_arguments,
+    build_middlewares,
+)
 from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
 
 DEPLOYMENT = "traefik"
@@ -56,7 +54,6 @@ SELECTOR_LABELS = {"app.kubernetes.io/name": "traefik", "app.kubernetes.io/part-
 CONTROLLER = "traefik.io/gateway-controller"
 
 _GATEWAY = "gateway"
-_WEB, _ADMIN = 8000, 9000
 _READY_SECONDS = 120
 _RESOURCES = {
     "requests": {"cpu": "50m", "memory": "128Mi"},
@@ -64,25 +61,7 @@ _RESOURCES = {
 }
 # The pod accepts requests until every node has removed it, then finishes those in flight.
 _PRE_STOP_SECONDS = 5
-_GRACE_SECONDS = 30
-_CONNECT_SECONDS = 5
 _API = "traefik.io/v1alpha1"
-# By default, Traefik resolves repeated slashes and dot segments before it matches a path. To the
-# gateway, such a path is unknown; see `berth_protocol.paths.parse_path`.
-PATH_ARGUMENT = "--entrypoints.web.http.sanitizepath=false"
-# Headers of the gateway's authorization response that Traefik adds to the request for the berth.
-_GATEWAY_HEADERS = (
-    headers.REQUEST_ID,
-    headers.CLIENT,
-    headers.TOKEN,
-    headers.RETURN_PREFIX + headers.REQUEST_ID,
-    headers.RETURN_PREFIX + headers.RATE_LIMIT,
-    headers.RETURN_PREFIX + headers.RATE_LIMIT_REMAINING,
-    headers.RETURN_PREFIX + headers.RATE_LIMIT_RESET,
-)
-# Headers that a berth must never receive from a client. Traefik replaces the client's value of each
-# header above, or removes it if the gateway sends none.
-_REMOVED_HEADERS = (headers.API_KEY, headers.AUTHORIZATION, headers.SHADOW)
 
 
 class ServiceType(enum.StrEnum):
@@ -193,7 +172,7 @@ class Traefik(pulumi.ComponentResource):
                 "template": {
                     "metadata": {
                         "labels": labels,
-                        "annotations": build_scrape_annotations(_ADMIN),
+                        "annotations": build_scrape_annotations(ADMIN),
                     },
                     "spec": _build_pod(args, account.metadata.name),
                 },
@@ -255,39 +234,17 @@ class Traefik(pulumi.ComponentResource):
         Args:
             gateway: Name of the gateway's Service.
         """
-        errors = self._create_middleware(
-            "errors",
-            {
-                "errors": {
-                    "status": [str(status) for status in REPLACED_STATUSES],
-                    "query": CONTROLLER_ERRORS + "{status}",
-                    "service": {"name": gateway, "port": AUTHORIZE_PORT},
-                }
-            },
-        )
-        authorize = self._create_middleware(
-            "authorize",
-            {
-                "forwardAuth": {
-                    "address": authorize_url,
-                    "authResponseHeaders": list(_GATEWAY_HEADERS),
-                    "trustForwardHeader": False,
-                }
-            },
-        )
-        remove_headers = self._create_middleware(
-            "remove-headers",
-            {"headers": {"customRequestHeaders": dict.fromkeys(_REMOVED_HEADERS, "")}},
-        )
-        retry = self._create_middleware(
-            "retry", {"retry": {"attempts": 3, "initialInterval": "50ms"}}
-        )
+        middlewares = build_middlewares(authorize_url, gateway)
         return [
             {
                 "type": "ExtensionRef",
-                "extensionRef": {"group": "traefik.io", "kind": "Middleware", "name": name},
+                "extensionRef": {
+                    "group": "traefik.io",
+                    "kind": "Middleware",
+                    "name": self._create_middleware(name, spec),
+                },
             }
-            for name in (errors, authorize, remove_headers, retry)
+            for name, spec in middlewares.items()
         ]
 
     def create_share(
@@ -362,11 +319,11 @@ def _refer(name: str) -> dict[str, Any]:
 
 def _build_listener(args: TraefikArgs) -> dict[str, Any]:
     # Traefik expects the port of its entry point here, not the port of the Service.
-    listener = {"name": "web", "port": _WEB, "protocol": "HTTP"}
+    listener = {"name": "web", "port": WEB, "protocol": "HTTP"}
     if args.tls_secret is not None:
         listener = {
             "name": "web",
-            "port": _WEB,
+            "port": WEB,
             "protocol": "HTTPS",
             "tls": {"mode": "Terminate", "certificateRefs": [{"name": args.tls_secret}]},
         }
@@ -374,51 +331,15 @@ def _build_listener(args: TraefikArgs) -> dict[str, Any]:
 
 
 def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
-    namespace = args.namespace_name
     container = {
         "name": "traefik",
         "image": args.image,
-        "args": [
-            f"--entrypoints.web.address=:{_WEB}",
-            f"--entrypoints.traefik.address=:{_ADMIN}",
-            "--entrypoints.web.transport.lifecycle.graceTimeOut=" + f"{_GRACE_SECONDS}s",
-            PATH_ARGUMENT,
-            "--ping=true",
-            "--metrics.prometheus=true",
-            "--providers.providersThrottleDuration=200ms",
-            "--providers.kubernetesgateway=true",
-            # The share of each version; see create_share.
-            f"--providers.http.endpoint=http://{GATEWAY}.{namespace}.svc:{AUTHORIZE_PORT}"
-            f"{CONTROLLER_SERVICES}",
-            "--providers.http.pollinterval=1s",
-            "--providers.http.polltimeout=2s",
-            f"--providers.kubernetesgateway.namespaces={namespace}",
-            pulumi.Output.concat(
-                f"--providers.kubernetesgateway.labelselector={OWNER}=", args.owner_id
-            ),
-            "--providers.kubernetescrd=true",
-            f"--providers.kubernetescrd.namespaces={namespace}",
-            # While a Service has no ready endpoint, the object for its share does not exist, and
-            # the gateway, which has the route of all paths, fails over each request itself.
-            "--providers.kubernetescrd.allowemptyservices=false",
-            # Traefik does not need cluster-scoped resources.
-            "--providers.kubernetescrd.disableclusterscoperesources=true",
-            "--serverstransport.forwardingtimeouts.responseheadertimeout="
-            f"{args.timeout_seconds:g}s",
-            f"--serverstransport.forwardingtimeouts.dialtimeout={_CONNECT_SECONDS}s",
-            "--serverstransport.maxidleconnsperhost=256",
-            "--accesslog=true",
-            "--accesslog.format=json",
-            "--accesslog.fields.headers.defaultmode=drop",
-            "--accesslog.fields.headers.names.X-Berth-Client=keep",
-            "--accesslog.fields.headers.names.X-Request-Id=keep",
-            "--log.format=json",
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-        ],
+        "args": build_arguments(
+            args.namespace_name, args.owner_id, timeout_seconds=args.timeout_seconds
+        ),
         "ports": [
-            {"name": "web", "container_port": _WEB},
-            {"name": "admin", "container_port": _ADMIN},
+            {"name": "web", "container_port": WEB},
+            {"name": "admin", "container_port": ADMIN},
         ],
         "resources": (args.pods or EntryPodsArgs()).build_resources(_RESOURCES),
         "startup_probe": build_probe("/ping", "admin", period=1, failures=_READY_SECONDS),
@@ -431,7 +352,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         service_account=account,
         mount_token=True,
         **set_priority(args.priority),
-        termination_grace_period_seconds=_PRE_STOP_SECONDS + _GRACE_SECONDS + 5,
+        termination_grace_period_seconds=_PRE_STOP_SECONDS + GRACE_SECONDS + 5,
         topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(SELECTOR_LABELS),
     )
 

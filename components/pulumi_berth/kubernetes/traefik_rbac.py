@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pulumi
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
+from pulumi_berth.kubernetes.http_route import GATEWAY_GROUP
 from pulumi_berth.kubernetes.objects import build_metadata
 
 _READ = ["get", "list", "watch"]
-_GATEWAY_GROUP = "gateway.networking.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -36,7 +36,7 @@ def grant_permissions(
             _build_rule("", ["services", "secrets", "configmaps"], _READ),
             _build_rule("discovery.k8s.io", ["endpointslices"], _READ),
             _build_rule(
-                _GATEWAY_GROUP,
+                GATEWAY_GROUP,
                 [
                     "gateways",
                     "httproutes",
@@ -48,7 +48,7 @@ def grant_permissions(
                 _READ,
             ),
             _build_rule(
-                _GATEWAY_GROUP,
+                GATEWAY_GROUP,
                 [
                     "gateways/status",
                     "httproutes/status",
@@ -82,8 +82,8 @@ def grant_permissions(
         metadata=cluster_metadata,
         rules=[
             _build_rule("", ["namespaces"], ["list", "watch"]),
-            _build_rule(_GATEWAY_GROUP, ["gatewayclasses"], _READ),
-            _build_rule(_GATEWAY_GROUP, ["gatewayclasses/status"], ["update", "patch"]),
+            _build_rule(GATEWAY_GROUP, ["gatewayclasses"], _READ),
+            _build_rule(GATEWAY_GROUP, ["gatewayclasses/status"], ["update", "patch"]),
         ],
         opts=opts,
     )

@@ -11,7 +11,7 @@ from berth.spec import HostingSpec, SpecError
 from pulumi_berth.images.third_party import get_manifest_url
 from pulumi_berth.kubernetes import cluster_access as access
 from pulumi_berth.kubernetes.certificate import API_GROUP as CERTIFICATES
-from pulumi_berth.kubernetes.parent_gateway_check import GROUP as GATEWAY_API
+from pulumi_berth.kubernetes.http_route import GATEWAY_GROUP
 from pulumi_berth.kubernetes.pod_monitors import API_GROUP as MONITORS
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
@@ -23,7 +23,7 @@ CRD_SOURCES = {
 }
 """Custom resource definitions that routes and the ingress controller need."""
 _REQUIRED_GROUPS = {
-    GATEWAY_API: f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
+    GATEWAY_GROUP: f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
     "traefik.io": f"Traefik's custom resources: kubectl apply -f {CRD_SOURCES['traefik']}",
 }
 _CERT_MANAGER = "cert-manager: https://cert-manager.io/docs/installation, or remove the certificate"
@@ -79,7 +79,7 @@ def get_api_host(cluster: ClusterAccess) -> str:
 def find_required_groups(spec: HostingSpec) -> dict[str, str]:
     """Return the API groups that a stack needs in its cluster, and how to install each."""
     if spec.kubernetes.parent_gateway is not None:
-        return {GATEWAY_API: _REQUIRED_GROUPS[GATEWAY_API]}
+        return {GATEWAY_GROUP: _REQUIRED_GROUPS[GATEWAY_GROUP]}
     certificates = {} if spec.kubernetes.certificate is None else {CERTIFICATES: _CERT_MANAGER}
     return _REQUIRED_GROUPS | certificates
 

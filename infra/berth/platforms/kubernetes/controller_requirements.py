@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from pulumi_berth.images.third_party import get_manifest_url
+from pulumi_berth.kubernetes.http_route import GATEWAY_API, GATEWAY_GROUP
 
-_GROUP = "gateway.networking.k8s.io"
 _VERSION = re.compile(r":v?(?P<major>[0-9]+)\.(?P<minor>[0-9]+)")
 # Traefik 3.7 watches TLSRoute in version v1, which the standard channel has since Gateway API 1.5.
 # Without it, Traefik serves no route of the Gateway API and logs no error:
@@ -27,13 +27,13 @@ def find_controller_problems(
     """
     name, _, _ = image.partition("@")
     version = _VERSION.search(name.rpartition("/")[2])
-    if version is None or _GROUP not in groups:
+    if version is None or GATEWAY_GROUP not in groups:
         return
     if (int(version["major"]), int(version["minor"])) < _NEEDS_TLS_ROUTES:
         return
-    resources = {resource["name"] for resource in get(f"/apis/{_GROUP}/v1")["resources"]}
+    resources = {resource["name"] for resource in get(f"/apis/{GATEWAY_API}")["resources"]}
     if _TLS_ROUTES not in resources:
         yield (
-            f"has no {_TLS_ROUTES} in {_GROUP}/v1, which {image} needs; install Gateway API: "
+            f"has no {_TLS_ROUTES} in {GATEWAY_API}, which {image} needs; install Gateway API: "
             f"kubectl apply --server-side -f {get_manifest_url('gateway-api')}"
         )

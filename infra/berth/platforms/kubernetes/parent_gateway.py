@@ -6,15 +6,14 @@ from typing import Any
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.kubernetes.accepted_route import build_request, describe_unreadable
-from pulumi_berth.kubernetes.cluster_access import find_object
 from pulumi_berth.kubernetes.gateway_route import ROUTE
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 from pulumi_berth.kubernetes.parent_gateway_check import (
-    GROUP,
     GatewayFacts,
     RouteRequest,
     find_listeners,
     find_parent_problems,
+    find_route,
     find_route_problem,
     read_facts,
 )
@@ -85,13 +84,13 @@ def find_route_state(client: Any, outputs: Mapping[str, Any]) -> str:
         outputs: Outputs of a stack, with `parent_gateway`.
     """
     parent = ParentGatewayArgs(**outputs["parent_gateway"])
-    problem = find_route_problem(parent, _find_route(client, outputs["namespace"]))
+    problem = find_route_problem(parent, find_route(client, outputs["namespace"]))
     return "ready" if problem is None else problem[0]
 
 
 def explain_route(client: Any, namespace: str, parent: ParentGatewayArgs) -> str | None:
     """Return why the Gateway's controller rejects a stack's route, or None if it accepts it."""
-    route = _find_route(client, namespace)
+    route = find_route(client, namespace)
     problem = None if route is None else find_route_problem(parent, route)
     if problem is None:  # Without a route, the engine reports what failed before it.
         return None
@@ -100,7 +99,3 @@ def explain_route(client: Any, namespace: str, parent: ParentGatewayArgs) -> str
         f"HTTPRoute {namespace}/{ROUTE}: {reason}: {message.rstrip('.')}. To do: Ask the "
         f"operator of Gateway {parent.namespace}/{parent.name}."
     )
-
-
-def _find_route(client: Any, namespace: str) -> dict[str, Any] | None:
-    return find_object(client, f"/apis/{GROUP}/v1/namespaces/{namespace}/httproutes/{ROUTE}")

@@ -1,0 +1,41 @@
+"""HTTPRoutes of the Gateway API, which every route of a stack is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+"""API group of the Gateway API."""
+GATEWAY_API = f"{GATEWAY_GROUP}/v1"
+"""Version of the API group in which Berth writes and reads its objects."""
+
+
+def create_http_route(
+    name: str,
+    metadata: Mapping[str, Any],
+    parent_ref: Mapping[str, pulumi.Input[str]],
+    rules: Sequence[Mapping[str, Any]],
+    *,
+    hostnames: Sequence[pulumi.Input[str]] = (),
+    opts: pulumi.ResourceOptions,
+) -> CustomResource:
+    """Create an HTTPRoute.
+
+    Args:
+        parent_ref: Reference to the `Gateway`, an item of `spec.parentRefs`.
+        hostnames: Host names that the route matches. If empty, it matches all.
+    """
+    return CustomResource(
+        name,
+        api_version=GATEWAY_API,
+        kind="HTTPRoute",
+        metadata=metadata,
+        spec={
+            "parentRefs": [dict(parent_ref)],
+            **({"hostnames": list(hostnames)} if hostnames else {}),
+            "rules": list(rules),
+        },
+        opts=opts,
+    )
