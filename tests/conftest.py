@@ -98,7 +98,8 @@ def pytest_collection_modifyitems(
     # All processes must have the same order, whichever module each of them imported first.
     items.sort(key=lambda item: item.path)
     yield
-    items.sort(key=_priority)
+    modules = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (*_priority(item), modules[item.path], _runs_last(item)))
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
@@ -129,6 +130,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def _directory(item: pytest.Item) -> str:
     return item.path.parent.name
+
+
+def _runs_last(item: pytest.Item) -> bool:
+    return item.get_closest_marker("runs_last") is not None
 
 
 def _priority(item: pytest.Item) -> tuple[int, bool]:

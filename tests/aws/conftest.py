@@ -11,23 +11,6 @@ from tests.aws.recorded_requests import read_requests
 from tests.aws.request_shapes import find_violations
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "deletes_stacks: runs after the other tests of its module, in every order"
-    )
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move tests that delete the stacks of their module behind the other tests of the module."""
-    for module in {item.path for item in items if item.get_closest_marker("deletes_stacks")}:
-        places = [index for index, item in enumerate(items) if item.path == module]
-        tests = [items[index] for index in places]
-        tests.sort(key=lambda item: item.get_closest_marker("deletes_stacks") is not None)
-        for index, item in zip(places, tests, strict=True):
-            items[index] = item
-
-
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
     if reason := skip_reason():

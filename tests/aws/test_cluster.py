@@ -178,7 +178,17 @@ def _scale(eks: Any, nodes: int) -> None:
     eks.update_nodegroup_config(clusterName="berth-test", nodegroupName=name, scalingConfig=scaling)
 
 
-def test_bounds_change_while_the_autoscaler_has_scaled(program: Program, eks: Any) -> None:
+@pytest.mark.runs_last
+def test_scaled_cluster_is_resized_upgraded_and_moved_to_other_instances(
+    program: Program, eks: Any, aws: Emulation
+) -> None:
+    """One test, because a cluster's version cannot go back."""
+    _change_bounds_while_the_autoscaler_has_scaled(program, eks)
+    _upgrade_cluster_then_daemons_then_nodes_then_other_addons(program, eks, aws)
+    _change_instance_types_with_the_new_group_first(program, eks)
+
+
+def _change_bounds_while_the_autoscaler_has_scaled(program: Program, eks: Any) -> None:
     """Pulumi's state still has the initial node count, 1."""
     _scale(eks, 2)
     assert program.changes() == {}
@@ -191,7 +201,7 @@ def test_bounds_change_while_the_autoscaler_has_scaled(program: Program, eks: An
     assert program.changes() == {}
 
 
-def test_upgrade_updates_cluster_then_daemons_then_nodes_then_other_addons(
+def _upgrade_cluster_then_daemons_then_nodes_then_other_addons(
     program: Program, eks: Any, aws: Emulation
 ) -> None:
     before = len(aws.eks_changes())
@@ -210,9 +220,7 @@ def test_upgrade_updates_cluster_then_daemons_then_nodes_then_other_addons(
     assert program.changes() == {}
 
 
-def test_instance_types_change_creates_the_new_group_first(
-    program: Program, eks: Any, aws: Emulation
-) -> None:
+def _change_instance_types_with_the_new_group_first(program: Program, eks: Any) -> None:
     """The new group starts with the node count of the old one, so that the Pods find room."""
     upgraded = _PROGRAM.replace('VERSION = "1.35"', 'VERSION = "1.36"')
     old = _pools(eks)["general"]

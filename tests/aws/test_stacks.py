@@ -293,7 +293,7 @@ def test_preview_runs_the_security_baseline(dev: Project) -> None:
     assert "berth@v1.0.0" in preview.stdout + preview.stderr
 
 
-@pytest.mark.deletes_stacks
+@pytest.mark.runs_last
 def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation) -> None:
     """Destroy dev, and prod after an update that removes its protection."""
     dev, prod = stacks["dev"], stacks["prod"]

@@ -163,6 +163,7 @@ def test_rejected_route_is_reported_with_the_reason_of_the_controller(
     poll(lambda: attached.json("status")["gateway"] == "ready", seconds=60)
 
 
+@pytest.mark.runs_last
 def test_destroy_keeps_the_gateway(attached: Project, cluster: Cluster) -> None:
     before = cluster.get("gateway", NAME, "-n", NAMESPACE)["metadata"]
     attached.berth("destroy", "--yes")
