@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from berth.operations.rollback import report_policies
 from tests.aws.program import Program
 
 _PACK = ("--policy-pack", str(files("berth_policy")), "--stack", "test")
@@ -148,6 +149,10 @@ def test_kubernetes_objects_are_checked_as_the_engine_passes_them(
         "gateway-tls (high): plain: it accepts unencrypted requests on listener web",
     ):
         assert expected in output
+    # A rollback only reports them.
+    options = report_policies(Path(str(files("berth_policy"))), program.directory)
+    result = program.pulumi("preview", *options, "--stack", "test")
+    assert "bare: container a is privileged" in result.stdout
 
 
 def test_excluded_object_is_not_checked(new_program: Callable[[str], Program]) -> None:

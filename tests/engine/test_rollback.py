@@ -115,6 +115,28 @@ def test_rollback_to_number_restores_that_update(up: Project) -> None:
     assert _traffic(up) == {"1": 20, "2": 80}
 
 
+def test_check_names_what_a_rollback_changes_and_what_stops_it(running: Project) -> None:
+    number = _read_number(running)
+    _deploy_traffic(running, 60, 40)
+    latest = running.json("history")[-1]
+    assert latest["number"] == _read_number(running)
+    paths = [change["path"] for change in latest["changes"]]
+    assert "berth:models.digits.traffic.1" in paths
+    report = running.json("rollback", "--check", "--to", str(number))
+    assert [change["path"] for change in report["changes"]] == paths
+    assert report["obstacles"] == []
+
+    directory = running.root / "models" / "digits" / "1"
+    try:
+        directory.rename(directory.with_name("moved"))
+        refused = running.berth("rollback", "--check", "--to", str(number), code=1)
+    finally:
+        directory.with_name("moved").rename(directory)
+    assert "It would be refused:" in refused.stdout
+    assert "digits" in refused.stdout.partition("It would be refused:")[2]
+    assert _read_number(running) == latest["number"]
+
+
 def test_rollback_to_unknown_update_changes_nothing(running: Project) -> None:
     text = running.config_file.read_text()
     rejected = running.berth("rollback", "--to", "999", "--yes", code=1)

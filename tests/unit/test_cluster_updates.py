@@ -211,8 +211,21 @@ def test_failed_update_is_repaired_but_a_declined_one_changes_nothing(
         return True
 
     monkeypatch.setattr(stacks, "_finish_update", finish)
-    stack: Any = SimpleNamespace(history=lambda: ["first", "second"])
-    assert not stacks.restore_after_failure(stack, _context(), updates=2)
+    entries = ["first"]
+    stack: Any = SimpleNamespace(history=lambda: entries)
+
+    def decline(is_again: bool) -> int:
+        assert not is_again
+        return 1
+
+    assert stacks.run_update(stack, _context(), decline, has_drifted=True) == 1
     assert finished == []
-    assert stacks.restore_after_failure(stack, _context(), updates=1)
+
+    def fail_first(is_again: bool) -> int:
+        entries.append("another")
+        return 0 if is_again else 1
+
+    assert stacks.run_update(stack, _context(), fail_first, has_drifted=True) == 0
+    assert len(finished) == 1
+    assert stacks.run_update(stack, _context(), fail_first, has_drifted=False) == 1
     assert len(finished) == 1

@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "Push, list and promote datasets.",
     "destroy": "Delete the stack's resources.",
     "graph": "Print the stack's resource graph as Mermaid text.",
+    "history": "List the stack's updates, and what each of them changed in the configuration.",
     "images": "Show the content of the stack's images.",
     "init": "Create a project with a sample model.",
     "invoke": "Send one inference request and print the response.",

@@ -26,13 +26,11 @@ def refresh(name: str, yes: bool, as_json: bool) -> None:
         load_spec,
         open_stack_for_update,
     )
-    from berth.errors import OperationError
     from berth.operations.lifecycle import exclude
 
     spec = load_spec(root, name)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
-    if not stack.exists():
-        raise OperationError(f"Stack '{name}' was never deployed. Run 'berth up -s {name}'.")
+    stack.require_deployed()
     parts = find_skipped_parts(spec, root)
     code = stack.refresh(*(["--yes"] if yes else []), *exclude(parts))
     if code == 0:

@@ -1,7 +1,7 @@
 """`berth rollback`."""
 
 import sys
-from pathlib import Path
+from dataclasses import asdict
 
 import click
 
@@ -18,22 +18,33 @@ from berth.project import find_project
     help="Number of the update. Defaults to the latest one with another configuration.",
 )
 @click.option("--with-program", is_flag=True, help="Also run the program of that update's commit.")
+@click.option(
+    "--check",
+    "check_only",
+    is_flag=True,
+    help="Only report what it would change and keep. Exit with 1 if it would be refused.",
+)
 @yes_option
 @json_option
-def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_json: bool) -> None:
+def rollback(
+    name: str, number: int | None, with_program: bool, check_only: bool, yes: bool, as_json: bool
+) -> None:
     """Roll back to an earlier successful update. Adds a new update to the history."""
-    require_yes(yes, as_json)
+    if not check_only:
+        require_yes(yes, as_json)
     root = find_project()
     from berth.cli.stacks import (
         exit_not_serving,
         explain_failure,
-        load_current_or_recorded_spec,
+        find_policy_pack,
+        get_refresh_options,
         load_deployable_spec,
         open_stack,
+        report_drift,
         require_serving,
+        run_update,
     )
     from berth.engine import ensure_providers
-    from berth.errors import OperationError
     from berth.operations import rollback as operation
     from berth.operations.rollback_keys import describe_kept_keys
     from berth.operations.serving_check import find_failed, request_examples
@@ -42,27 +53,35 @@ def rollback(name: str, number: int | None, with_program: bool, yes: bool, as_js
     from berth.platforms.stack_context import StackContext
 
     stack = open_stack(root, name, to_stderr=as_json)
-    if not stack.exists():
-        raise OperationError(f"Stack '{name}' was never deployed. Run 'berth up -s {name}'.")
+    stack.require_deployed()
     update = operation.choose_update(stack.history(show_secrets=True), number)
+    if check_only:
+        report = operation.inspect_rollback(
+            stack, update, check=lambda path: load_deployable_spec(root, name, path)
+        )
+        show(asdict(report), as_json, lambda: operation.format_report(report))
+        sys.exit(1 if report.obstacles else 0)
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
     for line in describe_kept_keys(stack.config(), update):
         say(line)
-
-    def check(path: Path) -> None:
-        spec = load_deployable_spec(root, name, path)
+    with operation.write_config_of(stack, update) as config_file:
+        spec = load_deployable_spec(root, name, config_file)
         ensure_providers(get_platform(spec.platform), stack.environment, say)
-
-    code = operation.rollback(
-        stack,
-        update,
-        program=program,
-        check=check,
-        confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
-    )
-    spec = load_current_or_recorded_spec(root, name)
-    context = StackContext(root=root, stack=name, spec=spec)
+        context = StackContext(root=root, stack=name, spec=spec)
+        has_drifted = report_drift(stack, context)
+        options = get_refresh_options(context, has_drifted=has_drifted)
+        code = operation.rollback(
+            stack,
+            update,
+            config_file,
+            program=program,
+            policy_pack=find_policy_pack(spec),
+            confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
+            deploy=lambda runner, arguments: run_update(
+                stack, context, lambda _: runner.up(*options, *arguments), has_drifted=has_drifted
+            ),
+        )
     if code:
         explain_failure(context)
         sys.exit(code)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -166,9 +166,14 @@ def open_stack_for_update(
     stack = open_stack(root, name, to_stderr=to_stderr)
     platform = get_platform(spec.platform)
     ensure_providers(platform, stack.environment, say)
-    if not platform.has_security_baseline:
-        return stack
-    return replace(stack, policy_pack=Path(str(files(_POLICY_PACK))))
+    return replace(stack, policy_pack=find_policy_pack(spec))
+
+
+def find_policy_pack(spec: HostingSpec) -> Path | None:
+    """Return the directory of the security baseline, if it has rules for the stack's platform."""
+    if not get_platform(spec.platform).has_security_baseline:
+        return None
+    return Path(str(files(_POLICY_PACK)))
 
 
 def require_tools(stack: "Stack", spec: HostingSpec) -> "Stack":
@@ -296,21 +301,28 @@ def _read_resources(context: StackContext) -> list[dict[str, Any]]:
     return resources
 
 
-def restore_after_failure(stack: "Stack", context: StackContext, *, updates: int) -> bool:
-    """Restore the objects that drifted, after a failed update. Return whether there are any.
+def run_update(
+    stack: "Stack", context: StackContext, run: Callable[[bool], int], *, has_drifted: bool
+) -> int:
+    """Run an update and return the engine's exit code.
 
-    What somebody added to an object can prevent that its pods become ready. The engine does not
-    remove it, and so waits in vain.
+    If objects had drifted and the update fails, it restores them and runs the update again. What
+    somebody added to an object can prevent that its pods become ready. The engine does not remove
+    it, and so waits in vain.
 
     Args:
-        updates: The number of entries in the history before the update. A user who did not confirm
-            the update leaves none.
+        run: Runs the update. Its argument is whether it runs again, after the user's confirmation.
     """
-    try:
-        return len(stack.history()) > updates and _finish_update(context)
-    except (SpecError, OperationError) as error:
-        say(str(error))
-        return False
+    # A user who does not confirm the update leaves no entry in the history.
+    updates = len(stack.history()) if has_drifted else 0
+    code = run(False)
+    if code and has_drifted:
+        try:
+            if len(stack.history()) > updates and _finish_update(context):
+                return run(True)
+        except (SpecError, OperationError) as error:
+            say(str(error))
+    return code
 
 
 def _finish_update(context: StackContext) -> bool:

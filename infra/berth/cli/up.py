@@ -44,7 +44,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
         require_preflight,
         require_serving,
         require_tools,
-        restore_after_failure,
+        run_update,
     )
     from berth.operations import lifecycle
     from berth.operations.serving_check import find_failed, request_examples
@@ -64,10 +64,12 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     options = get_refresh_options(context, has_drifted=has_drifted)
     for line in get_platform(spec.platform).prepare_update(context):
         say(line)
-    updates = len(stack.history()) if has_drifted else 0
-    code = lifecycle.up(stack, *options, yes=yes, skipped=parts)
-    if code and has_drifted and restore_after_failure(stack, context, updates=updates):
-        code = lifecycle.up(stack, *options, yes=True, skipped=parts)
+    code = run_update(
+        stack,
+        context,
+        lambda is_again: lifecycle.up(stack, *options, yes=yes or is_again, skipped=parts),
+        has_drifted=has_drifted,
+    )
     if code:
         explain_failure(context)
         sys.exit(code)

@@ -64,7 +64,7 @@ def _put(
 ) -> None:
     """Set `node[key]` to `value` without touching equal values."""
     old = node.get(key)
-    is_new_secret = may_be_secret and old is None and _can_be_secret(path)
+    is_new_secret = may_be_secret and old is None and can_be_secret(path)
     if isinstance(value, str) and (_is_secure(old) or is_new_secret):
         # The history records which key contains a secret, but not where. New text under such a
         # key is encrypted rather than written in plaintext.
@@ -92,7 +92,7 @@ def _put(
         node[key] = value
 
 
-def _can_be_secret(path: ConfigPath) -> bool:
+def can_be_secret(path: ConfigPath) -> bool:
     """Return whether the value at a path can be a secret. In Berth's sections, few can."""
     return not path[0].startswith("berth:") or path[-1] in _SECRET_FIELDS
 

@@ -8,17 +8,20 @@ the engine applies them with a normal `up`.
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restore_config
-from berth.operations.rollback_keys import keep_credentials
+from berth.operations.history import Change, compare_configurations
+from berth.operations.rollback_keys import describe_kept_keys, keep_credentials
 from berth.operations.stack import Stack
 from berth.operations.stack_config import remove_unused_salt
 from berth.operations.update import Update
 from berth.project import PROJECT_FILE
+from berth.spec import SpecError
 from pulumi_berth.files import replace_atomically
 
 # Directories of a checkout of Berth's own repository that contain its import packages.
@@ -28,6 +31,8 @@ _PACKAGE_DIRECTORIES = (
 )
 _UPDATES_LISTED = 10
 _DECLINED = 1
+# https://www.pulumi.com/docs/insights/policy/configuration/: the level of all rules of a pack.
+_REPORT_ONLY = '{"all": "advisory"}'
 # A checkout of a large repository; nothing is downloaded.
 _GIT_SECONDS = 300.0
 
@@ -62,55 +67,119 @@ def choose_update(history: Sequence[Update], number: int | None) -> Update:
     return other[-1] if other else latest
 
 
-def write_config_of(stack: Stack, update: Update, directory: Path) -> Path:
-    """Write the stack's configuration file as of `update` into `directory`, and return it."""
+@contextmanager
+def write_config_of(stack: Stack, update: Update) -> Iterator[Path]:
+    """Write the stack's configuration file as of `update` into a directory, and remove it later."""
     text = stack.engine_config_file().read_text()
     current = stack.config()
-    target = keep_credentials(current, update)
-    restored = restore_config(text, current, target, update.secrets)
-    path = directory / stack.config_file.name
-    replace_atomically(path, restored.text)
-    for secret_path, value in restored.secrets.items():
-        stack.set_secret(_format_path(secret_path), value, config_file=path)
-    return path
+    restored = restore_config(text, current, keep_credentials(current, update), update.secrets)
+    with tempfile.TemporaryDirectory(prefix="berth-rollback-") as directory:
+        path = Path(directory) / stack.config_file.name
+        replace_atomically(path, restored.text)
+        for secret_path, value in restored.secrets.items():
+            stack.set_secret(_format_path(secret_path), value, config_file=path)
+        yield path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackReport:
+    """What a rollback would do.
+
+    Attributes:
+        number: The update that it returns to.
+        changes: Values of the configuration that it changes, from now to then.
+        kept: What stays as it is now, one line each.
+        obstacles: What it would be refused for, one line each.
+    """
+
+    number: int
+    changes: tuple[Change, ...]
+    kept: tuple[str, ...]
+    obstacles: tuple[str, ...]
+
+
+def inspect_rollback(
+    stack: Stack, update: Update, *, check: Callable[[Path], object]
+) -> RollbackReport:
+    """Return what a rollback to `update` would do, without changing anything.
+
+    Args:
+        check: Raises if the configuration file in its argument cannot be deployed.
+    """
+    current, secret_keys = stack.read_config()
+    obstacles: Sequence[str] = ()
+    try:
+        with write_config_of(stack, update) as config_file:
+            check(config_file)
+    except SpecError as error:
+        obstacles = error.problems
+    except OperationError as error:
+        obstacles = [str(error)]
+    changes = compare_configurations(
+        current, keep_credentials(current, update), secret_keys | update.secrets
+    )
+    return RollbackReport(
+        number=update.number,
+        changes=tuple(changes),
+        kept=tuple(describe_kept_keys(current, update)),
+        obstacles=tuple(obstacles),
+    )
+
+
+def format_report(report: RollbackReport) -> str:
+    """Return the report as text."""
+    changes = [str(change) for change in report.changes]
+    sections = (
+        (f"A rollback to update {report.number} changes:", changes or ["nothing"]),
+        ("It keeps:", report.kept),
+        ("It would be refused:", report.obstacles),
+    )
+    return "\n".join(
+        "\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections if lines
+    )
 
 
 def rollback(
     stack: Stack,
     update: Update,
+    config_file: Path,
     *,
     program: Path | None,
-    check: Callable[[Path], None],
+    policy_pack: Path | None,
     confirm: Callable[[], bool],
+    deploy: Callable[[Stack, Sequence[str]], int],
 ) -> int:
     """Preview the rollback to `update`, ask for confirmation, run it and return the exit code.
 
     On success, the stack's configuration file is that of the update. Otherwise it is unchanged.
 
     Args:
+        config_file: What `write_config_of` wrote.
         program: A checkout of the project at another commit, to run instead of the current one.
-        check: Raises if the configuration file in its argument cannot be deployed.
+        policy_pack: Directory of rules whose violations the preview reports. They do not end it.
         confirm: Called after the preview. Returns whether to continue.
+        deploy: Runs the update with the engine's arguments, and returns its exit code.
     """
-    with tempfile.TemporaryDirectory(prefix="berth-rollback-") as directory:
-        config_file = write_config_of(stack, update, Path(directory))
-        check(config_file)
-        runner = stack if program is None else run_program_at(stack, program)
-        arguments = ("--config-file", str(config_file))
-        code = runner.preview(*arguments)
-        if code or not confirm():
-            return code or _DECLINED
-        code = runner.up(
-            "--yes",
-            "--skip-preview",
-            "--message",
-            f"rollback to update {update.number}",
-            *arguments,
-        )
-        if code == 0:
-            restored = remove_unused_salt(config_file.read_text())
-            replace_atomically(stack.config_file, restored, mode=0o644)
-        return code
+    runner = stack if program is None else run_program_at(stack, program)
+    arguments = ("--config-file", str(config_file))
+    code = runner.preview(*arguments, *report_policies(policy_pack, config_file.parent))
+    if code or not confirm():
+        return code or _DECLINED
+    message = f"rollback to update {update.number}"
+    code = deploy(runner, ("--yes", "--skip-preview", "--message", message, *arguments))
+    if code == 0:
+        restored = remove_unused_salt(config_file.read_text())
+        replace_atomically(stack.config_file, restored, mode=0o644)
+    return code
+
+
+def report_policies(pack: Path | None, directory: Path) -> list[str]:
+    """Return the engine's arguments that report violations of the rules as warnings."""
+    if pack is None:
+        return []
+    levels = directory / "policies.json"
+    levels.write_text(_REPORT_ONLY)
+    return ["--policy-pack", str(pack), "--policy-pack-config", str(levels)]
 
 
 def run_program_at(stack: Stack, program: Path) -> Stack:

@@ -127,6 +127,13 @@ class Stack:
         stacks = json.loads(self._run_quietly("stack", "ls", "--json"))
         return any(entry["name"].split("/")[-1] == self.name for entry in stacks)
 
+    def require_deployed(self) -> None:
+        """Raise OperationError if the backend does not contain the stack."""
+        if not self.exists():
+            raise OperationError(
+                f"Stack '{self.name}' was never deployed. Run 'berth up -s {self.name}'."
+            )
+
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs with secrets in plaintext, which must not be printed.
 
@@ -159,6 +166,10 @@ class Stack:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration with secrets in plaintext, which must not be printed."""
+        return self.read_config()[0]
+
+    def read_config(self) -> tuple[dict[str, Any], frozenset[str]]:
+        """Return the configuration with secrets in plaintext, and the keys that contain one."""
         entries = json.loads(
             self._run_quietly(
                 *("config", "--json", "--show-secrets"),
@@ -166,7 +177,10 @@ class Stack:
             )
             or "{}"
         )
-        return {key: entry.get("objectValue", entry.get("value")) for key, entry in entries.items()}
+        values = {
+            key: entry.get("objectValue", entry.get("value")) for key, entry in entries.items()
+        }
+        return values, frozenset(key for key, entry in entries.items() if entry.get("secret"))
 
     def set_secret(self, path: str, value: str, *, config_file: Path) -> None:
         """Encrypt `value` into `config_file`. It goes through a pipe: arguments are visible."""

@@ -1,0 +1,21 @@
+"""`berth history`."""
+
+import click
+
+from berth.cli.options import json_option, show, stack_option
+from berth.project import find_project
+
+
+@click.command()
+@stack_option
+@json_option
+def history(name: str, as_json: bool) -> None:
+    """List the stack's updates, and what each of them changed in the configuration."""
+    root = find_project()
+    from berth.cli.stacks import open_stack
+    from berth.operations import history as operation
+
+    stack = open_stack(root, name)
+    stack.require_deployed()
+    releases = operation.list_releases(stack.history(show_secrets=True))
+    show(operation.as_json(releases), as_json, lambda: operation.format_text(releases))
