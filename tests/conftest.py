@@ -109,11 +109,14 @@ def pytest_collection_modifyitems(
 class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Gives all tests of a group to one process: those of a module, or those of a stack.
 
-    The other tests of the cluster are one group, because they need most of a small machine.
+    The other tests of the cluster are one group, because they need most of a small machine. So are
+    the tests of what the stacks for AWS declare: each process would run their programs again.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = PurePosixPath(nodeid.partition("::")[0])
+        if path.parent.name == "reality" or path.stem == "test_policy_stacks":
+            return "declared"
         if path.parent.name not in ("cluster", "parity"):
             return str(path)
         return "hosted" if path.stem in _HOSTED else "cluster"

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.gateway.forked_gateway import fork_gateway
+from tests.forked_process import ForkedProcess, fork
 from tests.repository import REPOSITORY
 
 KEY = "key of default"
@@ -91,7 +90,7 @@ class GatewayProcess:
     environment: dict[str, str] = field(default_factory=dict)
     is_forked: bool = True
     """Fork the process. Otherwise run `python -m berth_gateway`."""
-    process: ForkServerProcess | subprocess.Popen[bytes] | None = None
+    process: ForkedProcess | subprocess.Popen[bytes] | None = None
     port: int = 0
     admin_port: int = 0
     host: str = "127.0.0.1"
@@ -105,16 +104,13 @@ class GatewayProcess:
     def pid(self) -> int:
         """Process ID."""
         assert self.process is not None
-        assert self.process.pid is not None
         return self.process.pid
 
     @property
     def exit_status(self) -> int | None:
         """The exit status, or None while the process runs."""
         assert self.process is not None
-        if isinstance(self.process, subprocess.Popen):
-            return self.process.poll()
-        return self.process.exitcode
+        return self.process.poll()
 
     @property
     def config_file(self) -> Path:
@@ -143,7 +139,7 @@ class GatewayProcess:
         }
         out, err = self.directory / "out", self.directory / "err"
         if self.is_forked:
-            self.process = fork_gateway(REPOSITORY, environment, out, err)
+            self.process = fork("berth_gateway", environment, out, err)
             return
         with out.open("ab") as out_stream, err.open("ab") as err_stream:
             self.process = subprocess.Popen(
@@ -177,11 +173,7 @@ class GatewayProcess:
     def wait_for_exit(self) -> int:
         """Wait for the end of the process, and return its exit status."""
         assert self.process is not None
-        if isinstance(self.process, subprocess.Popen):
-            return self.process.wait(_DEADLINE_SECONDS)
-        self.process.join(_DEADLINE_SECONDS)
-        assert self.process.exitcode is not None, "The gateway still runs"
-        return self.process.exitcode
+        return self.process.wait(_DEADLINE_SECONDS)
 
     def stop(self) -> int:
         """Send SIGTERM, and return the exit status."""

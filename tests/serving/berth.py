@@ -19,6 +19,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from berth_protocol.model_card import file_sha256
+from tests.forked_process import ForkedProcess, fork
 from tests.repository import REPOSITORY
 
 _WAIT_SECONDS = 120.0
@@ -167,7 +168,7 @@ def wait_until(condition: Callable[[], bool], description: str) -> None:
 class Berth:
     """A running berth."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[str] | ForkedProcess"
     port: int
     log: Path
     client: httpx.Client = field(init=False)
@@ -226,13 +227,17 @@ def start_berth(
     *,
     module: str = "berth_serving",
     environment: Mapping[str, str] | None = None,
+    is_forked: bool = True,
     **settings: str,
-) -> "subprocess.Popen[str]":
+) -> "subprocess.Popen[str] | ForkedProcess":
     """Start a berth and return its process at once.
+
+    A berth with several workers is never forked: it starts processes itself.
 
     Args:
         module: Program to run.
         environment: Additional environment variables.
+        is_forked: Fork the process. Otherwise run `python -m MODULE`.
         settings: Settings, without their prefix `BERTH_` and in lower case.
     """
     variables = {
@@ -243,6 +248,9 @@ def start_berth(
     variables["TMPDIR"] = str(log.parent)
     variables |= {f"BERTH_{key.upper()}": value for key, value in settings.items()}
     variables |= environment or {}
+    if is_forked and variables.get("BERTH_WORKERS", "1") == "1":
+        log.write_text("")
+        return fork(module, variables, log, log)
     with log.open("w") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", module],

@@ -56,7 +56,7 @@ def _returns_memory(berth: Berth, resident: int) -> None:
 @pytest.mark.slow
 def test_transformer_stays_within_default_memory(tmp_path: Path, log: Path) -> None:
     """Ten of the largest valid requests at once, to a model of MiniLM's size."""
-    with run_berth(write_transformer(tmp_path / "m"), log, **_MODES) as berth:
+    with run_berth(write_transformer(tmp_path / "m"), log, **_MODES, is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
         reset_peak(berth)
 
@@ -79,7 +79,7 @@ def test_transformer_stays_within_default_memory(tmp_path: Path, log: Path) -> N
 @pytest.mark.slow
 def test_cnn_stays_within_default_memory(tmp_path: Path, log: Path) -> None:
     """Ten requests at once that are as long as `max_body_bytes`, to a ResNet-18."""
-    with run_berth(write_cnn(tmp_path / "m"), log, **_MODES) as berth:
+    with run_berth(write_cnn(tmp_path / "m"), log, **_MODES, is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
         reset_peak(berth)
         raw = np.ones((17, 3, 224, 224), np.float32).tobytes()
@@ -102,7 +102,7 @@ def small_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_canceled_run_returns_its_memory(small_transformer: Path, log: Path) -> None:
     """Without a limit, the run starts, takes some hundred MiB, and is ended by its deadline."""
     settings = {"memory_bytes": str(1 << 45), "deadline_seconds": "0.5"}
-    with run_berth(small_transformer, log, **settings) as berth:
+    with run_berth(small_transformer, log, **settings, is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
         reset_peak(berth)
         response = berth.infer(_token_request(6, 4000))
@@ -113,7 +113,7 @@ def test_canceled_run_returns_its_memory(small_transformer: Path, log: Path) -> 
 
 
 def test_completed_run_returns_its_memory(small_transformer: Path, log: Path) -> None:
-    with run_berth(small_transformer, log, deadline_seconds="600") as berth:
+    with run_berth(small_transformer, log, deadline_seconds="600", is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
         reset_peak(berth)
         assert berth.infer(_token_request(1, 4000)).status_code == 200
@@ -123,7 +123,7 @@ def test_completed_run_returns_its_memory(small_transformer: Path, log: Path) ->
 
 def test_request_beyond_memory_is_refused_with_reason(small_transformer: Path, log: Path) -> None:
     settings = {"memory_bytes": str(256 * _MIB), "deadline_seconds": "600"}
-    with run_berth(small_transformer, log, **settings) as berth:
+    with run_berth(small_transformer, log, **settings, is_forked=False) as berth:
         reset_peak(berth)
         assert berth.infer(_token_request(1, 500)).status_code == 200
         response = berth.infer(_token_request(4, 8000))
@@ -148,7 +148,9 @@ def test_memory_that_depends_on_values_is_limited(tmp_path: Path, log: Path) -> 
         {"inputs": [{"name": "n", "datatype": "INT64", "shape": [1], "data": [10]}]},
         initializers=[helper.make_tensor("one", TensorProto.INT64, [1], [1])],
     )
-    with run_berth(model, log, memory_bytes=str(256 * _MIB), loop_threshold_ms="0") as berth:
+    with run_berth(
+        model, log, memory_bytes=str(256 * _MIB), loop_threshold_ms="0", is_forked=False
+    ) as berth:
         reset_peak(berth)
 
         def infer(count: int) -> int:
@@ -170,7 +172,9 @@ def test_response_beyond_memory_is_refused(tmp_path: Path, log: Path) -> None:
         {"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 1], "data": [1.0]}]},
         initializers=[helper.make_tensor("shape", TensorProto.INT64, [2], [1, 20_000])],
     )
-    with run_berth(model, log, memory_bytes=str(256 * _MIB), deadline_seconds="600") as berth:
+    with run_berth(
+        model, log, memory_bytes=str(256 * _MIB), deadline_seconds="600", is_forked=False
+    ) as berth:
         reset_peak(berth)
 
         def infer(rows: int, parameters: dict[str, Any]) -> int:

@@ -206,6 +206,7 @@ def test_long_texts_that_differ_from_shape_are_rejected(
     assert expected in response.json()["error"]
 
 
+@pytest.mark.slow
 def test_health_checks_respond_while_long_request_is_decoded(berth: Berth) -> None:
     """A long request is decoded in a thread, so several checks complete before it."""
     checks = 0

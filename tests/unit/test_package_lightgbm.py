@@ -205,6 +205,7 @@ def test_invalid_file_is_rejected(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_command_packages_file(tmp_path: Path) -> None:
     _classifier(*WINE).booster_.save_model(tmp_path / "wine.txt")
     np.save(tmp_path / "rows.npy", WINE[0])

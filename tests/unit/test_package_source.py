@@ -68,7 +68,9 @@ def test_stdout_is_one_json_document_if_script_prints(script: Path, tmp_path: Pa
     ("function", "message"),
     [
         ("leaves", "failed with SystemExit: 0"),
-        ("text_as_metric", "metric 'accuracy': 'high' is not a number"),
+        pytest.param(
+            "text_as_metric", "metric 'accuracy': 'high' is not a number", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_failing_function_is_rejected_with_status_2(

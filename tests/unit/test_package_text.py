@@ -31,10 +31,15 @@ from tests.text_folder import (
 
 
 @pytest.fixture(autouse=True)
-def _fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare few texts, except in tests with the marker `slow`; read each table only once."""
-    is_slow = request.node.get_closest_marker("slow") is not None
-    prove_few_texts(monkeypatch, COUNT if is_slow else 200)
+def _few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare few texts, and read each table only once."""
+    prove_few_texts(monkeypatch, 200)
+
+
+@pytest.fixture
+def _all_texts(_few_texts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare as many texts as for a user."""
+    prove_few_texts(monkeypatch, COUNT)
 
 
 TEXTS = [
@@ -44,6 +49,11 @@ TEXTS = [
     "run " * 40,
 ]
 MEAN = define_pooling("mean_tokens")
+
+
+def _slow(*case: Any) -> Any:
+    """Return one of several cases of the same kind."""
+    return pytest.param(*case, marks=pytest.mark.slow)
 
 
 def _package(directory: Path, tmp_path: Path, rows: Any = TEXTS) -> Any:
@@ -76,17 +86,29 @@ def _embed(directory: Path, text: str, modes: tuple[str, ...], *, normalize: boo
     return result / np.linalg.norm(result) if normalize else result
 
 
-@pytest.mark.parametrize("normalize", [True, False])
+_POOLINGS = (
+    ("mean_tokens",),
+    ("cls_token",),
+    ("max_tokens",),
+    ("mean_sqrt_len_tokens",),
+    ("weightedmean_tokens",),
+    ("lasttoken",),
+    ("cls_token", "max_tokens", "mean_tokens"),
+)
+_QUICK = ((("mean_tokens",), True), (("cls_token", "max_tokens", "mean_tokens"), False))
+
+
 @pytest.mark.parametrize(
-    "modes",
+    ("modes", "normalize"),
     [
-        ("mean_tokens",),
-        ("cls_token",),
-        ("max_tokens",),
-        ("mean_sqrt_len_tokens",),
-        ("weightedmean_tokens",),
-        ("lasttoken",),
-        ("cls_token", "max_tokens", "mean_tokens"),
+        pytest.param(
+            modes,
+            normalize,
+            id=f"{'-'.join(modes)}-{normalize}",
+            marks=() if (modes, normalize) in _QUICK else pytest.mark.slow,
+        )
+        for modes in _POOLINGS
+        for normalize in (True, False)
     ],
 )
 def test_embedding_equals_that_of_sentence_transformers(
@@ -127,6 +149,7 @@ def test_embedding_has_passed_dense_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_all_texts")
 @pytest.mark.parametrize(
     ("normalizer", "words"),
     [
@@ -148,6 +171,7 @@ def test_token_ids_equal_those_of_hugging_face(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_all_texts")
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_tokens_in_normalized_text_are_recognized(lowercase: bool, tmp_path: Path) -> None:
     definition = define_tokenizer(build_vocabulary(["<unk>", "</s>"]), lowercase=lowercase)
@@ -177,7 +201,7 @@ def test_corpus_is_the_same_in_every_run() -> None:
     assert len(set(texts)) > 0.95 * COUNT
 
 
-@pytest.mark.parametrize("opset", [13, 16, 18, 20])
+@pytest.mark.parametrize("opset", [13, _slow(16), _slow(18), 20])
 def test_every_operator_set_is_supported(opset: int, tmp_path: Path) -> None:
     network = build_network(len(build_vocabulary()), opset=opset)
     directory = write_folder(tmp_path / "hf", network=network, **MEAN)
@@ -258,11 +282,11 @@ def test_token_types_and_weights_next_to_export_need_no_framework(
     ("files", "tokens"),
     [
         ({"tokenizer_config": {"model_max_length": 16}}, 16),
-        ({"tokenizer_config": {"model_max_length": 10**30}}, 32),
-        ({"sentence_bert_config": {"max_seq_length": 8}}, 8),
-        ({"sentence_bert_config": {"max_seq_length": 64}}, 32),
-        ({"sentence_bert_config": {"max_seq_length": None},
-          "tokenizer_config": {"model_max_length": 12}}, 12),
+        _slow({"tokenizer_config": {"model_max_length": 10**30}}, 32),
+        _slow({"sentence_bert_config": {"max_seq_length": 8}}, 8),
+        _slow({"sentence_bert_config": {"max_seq_length": 64}}, 32),
+        _slow({"sentence_bert_config": {"max_seq_length": None},
+               "tokenizer_config": {"model_max_length": 12}}, 12),
         ({"config": {"model_type": "mpnet", "max_position_embeddings": 32}}, 30),
     ],
 )  # fmt: skip
@@ -277,6 +301,7 @@ def test_text_is_truncated_to_configured_length(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_all_texts")
 def test_vocabulary_file_without_tokenizer_json_is_supported(tmp_path: Path) -> None:
     directory = write_folder(tmp_path / "hf", tokenizer_config={"do_lower_case": False}, **MEAN)
     (directory / "tokenizer.json").unlink()

@@ -215,6 +215,7 @@ def test_invalid_file_is_rejected(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_command_packages_file(tmp_path: Path) -> None:
     xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(*WINE).save_model(tmp_path / "wine.json")
     np.save(tmp_path / "rows.npy", WINE[0])

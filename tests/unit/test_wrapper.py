@@ -164,12 +164,14 @@ def test_simultaneous_first_runs_create_one_environment(
     assert not (project.root / ".berth" / "environment.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_second_run_is_silent_and_returns_the_exit_code(project: Project) -> None:
     project.run()
     result = project.run("fail")
     assert (result.returncode, result.stderr) == (7, "")
 
 
+@pytest.mark.slow
 def test_script_works_from_any_directory_and_through_links(
     project: Project, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_script_works_from_any_directory_and_through_links(
         assert report["directory"] == str(elsewhere)
 
 
+@pytest.mark.slow
 def test_changed_lock_file_installs_again(project: Project) -> None:
     project.run()
     project.lock(project.tiny(2))

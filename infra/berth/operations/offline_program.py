@@ -18,6 +18,7 @@ import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
 from berth.platforms import get_platform
+from berth.program import spare_garbage_collection
 from berth.project import find_project
 from berth.spec import HostingSpec, SpecError, load_file, load_with_values_from
 
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--values-from", type=Path)
     arguments = parser.parse_args()
+    spare_garbage_collection()
     try:
         resources = declare_resources(arguments.file, arguments.values_from)
     except SpecError as error:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 UNKNOWN = "\ufdd0"
 """Replacement for each character that is in no token. Unicode reserves it as "not a character"."""
 
@@ -38,13 +40,9 @@ def read_character_table(tokenizer: Any, alphabet: set[str]) -> dict[str, str]:
 
 def build_class(characters: Iterable[str]) -> str:
     """Return a regular expression (RE2) that matches one of the characters."""
-    ranges: list[list[int]] = []
-    for point in sorted(map(ord, characters)):
-        if ranges and ranges[-1][1] == point - 1:
-            ranges[-1][1] = point
-        else:
-            ranges.append([point, point])
-    return "[" + "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in ranges) + "]"
+    points = np.sort(np.fromiter(map(ord, characters), np.int64))
+    ranges = np.split(points, np.flatnonzero(np.diff(points) != 1) + 1)
+    return "[" + "".join(f"\\x{{{each[0]:X}}}-\\x{{{each[-1]:X}}}" for each in ranges) + "]"
 
 
 def find_reordered_marks(table: dict[str, str]) -> list[str]:
@@ -53,7 +51,7 @@ def find_reordered_marks(table: dict[str, str]) -> list[str]:
     Decomposition sorts adjacent marks by their combining class, so these characters are not treated
     by themselves. Marks of a single class are never sorted.
     """
-    marks = {m for text in table.values() for m in text if unicodedata.combining(m)}
+    marks = {m for text in set(table.values()) for m in text if unicodedata.combining(m)}
     return sorted(marks) if len({unicodedata.combining(mark) for mark in marks}) > 1 else []
 
 

@@ -82,7 +82,12 @@ class Trie:
 
 
 class Numbers:
-    """The numbers of characters: in normalized text (codes), and in the original text (classes)."""
+    """The numbers of characters: in normalized text (codes), and in the original text (classes).
+
+    Attributes:
+        unlisted: Characters of the classes REMOVED and ISOLATED. Regular expressions find them,
+            because they are too many for the list `classes`.
+    """
 
     def __init__(self, tokenizer: WordPiece) -> None:
         cut = len(tokenizer.continuation)
@@ -105,17 +110,23 @@ class Numbers:
         ]
         self.classes: dict[str, int] = {}
         known = {expansion: place for place, expansion in enumerate(self.expansions)}
-        marked = sorted({c for token in tokenizer.special for c in token})
+        marked = dict.fromkeys(sorted({c for token in tokenizer.special for c in token}))
+        # Most of the 1.1 million characters have one of few replacements.
+        numbers: dict[str, int] = {}
+        members: list[list[str]] = [[] for _ in self.expansions]
         for character, text in tokenizer.characters.items():
             if character in marked:
                 continue
-            expansion = tuple(self.codes[c] for c in text)
-            if known.get(expansion, ISOLATED + 1) <= ISOLATED:
-                continue  # Regular expressions find these characters: they are too many for a list.
-            if expansion not in known:
-                known[expansion] = len(self.expansions)
-                self.expansions.append(expansion)
-            self.classes[character] = known[expansion]
+            if text not in numbers:
+                expansion = tuple(self.codes[c] for c in text)
+                numbers[text] = known.setdefault(expansion, len(self.expansions))
+                if numbers[text] == len(self.expansions):
+                    self.expansions.append(expansion)
+            if (number := numbers[text]) <= ISOLATED:
+                members[number].append(character)
+            else:
+                self.classes[character] = number
+        self.unlisted = {place: members[place] for place in (REMOVED, ISOLATED)}
         for character in marked:
             text = tokenizer.characters.get(character, UNKNOWN)
             self.classes[character] = len(self.expansions)

@@ -19,12 +19,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from berth.packaging.errors import PackageError
-from berth.packaging.text.characters import UNKNOWN, build_class
+from berth.packaging.text.characters import build_class
 from berth.packaging.text.graph import GraphBuilder
 from berth.packaging.text.vocabulary import (
     AT_START,
     BORDER,
-    ISOLATED,
     LATER,
     NOWHERE,
     REMOVED,
@@ -80,7 +79,7 @@ def _add_row(graph: GraphBuilder, row: str, tokenizer: WordPiece) -> tuple[str, 
     numbers = Numbers(tokenizer)
     characters = graph.characters(row)
     classes = graph.lookup(characters, numbers.classes, UNKNOWN_CLASS)
-    classes = _add_rare_classes(graph, characters, classes, tokenizer)
+    classes = _add_rare_classes(graph, characters, classes, numbers)
     classes = _replace(
         graph,
         classes,
@@ -117,17 +116,10 @@ def _add_row(graph: GraphBuilder, row: str, tokenizer: WordPiece) -> tuple[str, 
     return graph.add("Concat", ids, fill, axis=0), length
 
 
-def _add_rare_classes(
-    graph: GraphBuilder, characters: str, classes: str, tokenizer: WordPiece
-) -> str:
+def _add_rare_classes(graph: GraphBuilder, characters: str, classes: str, numbers: Numbers) -> str:
     """Find the classes of characters that are in no token, if the text has such characters."""
     from onnx import TensorProto, helper
 
-    listed = {c for token in tokenizer.special for c in token}
-    groups = {
-        place: [c for c, text in tokenizer.characters.items() if text == wanted and c not in listed]
-        for place, wanted in ((REMOVED, ""), (ISOLATED, f" {UNKNOWN} "))
-    }
     is_rare = graph.equals(classes, UNKNOWN_CLASS)
     some = graph.reduce(
         "ReduceMax",
@@ -136,7 +128,7 @@ def _add_rare_classes(
     )
     rare, usual = graph.begin_body(), graph.begin_body()
     result = classes
-    for place, members in groups.items():
+    for place, members in numbers.unlisted.items():
         if members:
             found = rare.matches(characters, build_class(members), members[0])
             is_match = rare.add("And", rare.to(found, np.bool_), is_rare)
