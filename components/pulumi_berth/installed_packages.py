@@ -5,7 +5,6 @@ Pulumi provider. It reads the name, version and location of each.
 """
 
 import json
-from email.parser import HeaderParser
 from importlib.metadata import distributions
 
 
@@ -17,15 +16,28 @@ def list_packages() -> list[dict[str, str]]:
         # A directory that an interrupted installation left has no metadata, and pip skips it.
         if not text:
             continue
-        headers = HeaderParser().parsestr(text)
+        headers = _read_headers(text)
         package = {
-            "name": headers["Name"],
-            "version": headers["Version"],
+            "name": headers.get("name", ""),
+            "version": headers.get("version", ""),
             "location": str(distribution.locate_file("")),
         }
         # Of two packages with the same name, Python imports the first on its path.
         packages.setdefault(package["name"], package)
     return list(packages.values())
+
+
+def _read_headers(text: str) -> dict[str, str]:
+    """Return the headers that take one line, by their names in lower case.
+
+    Python's parser of email takes most of this program's time, and is for headers of many lines.
+    """
+    lines = text.partition("\n\n")[0].splitlines()
+    pairs = (line.partition(":") for line in lines if not line.startswith((" ", "\t")))
+    headers: dict[str, str] = {}
+    for name, _, value in pairs:
+        headers.setdefault(name.lower(), value.strip())
+    return headers
 
 
 if __name__ == "__main__":

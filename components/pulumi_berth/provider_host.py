@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from pulumi_berth import installed_packages
 from pulumi_berth.files import cache_directory, replace_atomically
 from pulumi_berth.provider_paths import check_pickle
 
 _PROGRAM = "python"
+# Not imported: this process would load the parsers of package metadata for nothing.
+_PACKAGE_LIST = "pulumi_berth.installed_packages"
 
 
 def install_python() -> Path:
@@ -34,7 +35,7 @@ def install_python() -> Path:
         f'    exec {python} -u -m {__name__} "$@"\n'
         "fi\n"
         'if [ "$*" = "-m pip list -v --format json" ]; then\n'
-        f"    exec {python} -P -m {installed_packages.__name__}\n"
+        f"    exec {python} -P -m {_PACKAGE_LIST}\n"
         "fi\n"
         f'exec {python} "$@"\n'
     )

@@ -198,10 +198,14 @@ def _require_gpus(stack: Project, image_digest: str) -> bool:
     return read_config(stack) != before
 
 
+@pytest.mark.runs_last
 def test_gpu_berths_run_only_on_gpu_nodes_and_other_pods_elsewhere(
     stack: Project, cluster: Cluster, image_digest: str
 ) -> None:
-    """The nodes are fake and the scheduler is real. The real node has GPUs, but no taint."""
+    """The nodes are fake and the scheduler is real. The real node has GPUs, but no taint.
+
+    GPU berths of other tests must run on the real node.
+    """
     cluster.add_fake_nodes(
         "3", "--prefix", "gpu", "--gpu", "4", "--label", "pool=gpu",
         "--taint", "nvidia.com/gpu=present:NoSchedule",
@@ -308,6 +312,7 @@ def _run_cluster_autoscaler(cluster: Cluster, log: Path) -> Iterator[None]:
         process.wait(30)
 
 
+@pytest.mark.runs_last
 def test_gpu_nodes_scale_up_from_zero_and_back_to_zero(
     stack: Project, cluster: Cluster, image_digest: str, tmp_path: Path
 ) -> None:

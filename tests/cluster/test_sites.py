@@ -1,9 +1,12 @@
-"""Tests of edge sites: other clusters with the same images, one of which may be unreachable."""
+"""Tests of edge sites: other clusters with the same images, one of which may be unreachable.
+
+Each test needs what the fixtures before its own one deployed, whatever the order of the tests. An
+update of three namespaces is the longest of all tests with a cluster.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,81 +50,99 @@ class Sites:
             )
         )
 
-    def configure(self, *sites: str) -> None:
-        """Write a configuration that deploys digits/1 to these sites."""
-        self.set_version("1")
-        config = {
-            site: {
-                "kubeconfig": str(self.kubeconfigs[site]),
-                "namespace": site,
-                "models": ["digits"],
-            }
-            for site in sites
-        }
-        self.stack.edit(lambda document: document.update({"berth:edge": {"sites": config}}))
 
-    def deploy_only_east(self) -> str:
-        """Deploy with an unreachable site west that has no resources. Return the error output."""
-        if self.read_images("west"):
-            self.connect("west")
-            self.configure("east")
-            self.stack.berth("up", "--yes")
-        self.configure(*_SITES)
-        self.disconnect("west")
-        return self.stack.berth("up", "--yes", code=1).stderr
+@dataclass(frozen=True)
+class Deployed:
+    """What an update deployed.
 
-    def deploy_all(self) -> None:
-        """Deploy digits/1 to all sites, unless this is the current state."""
-        self.configure(*_SITES)
-        self.connect("west")
-        if any("digits-1" not in self.read_images(name) for name in (_NAMESPACE, *_SITES)):
-            self.stack.berth("up", "--yes")
+    Attributes:
+        error: Error output of `berth up`.
+        images: Image of each berth, per namespace.
+        version: Version of digits that responded afterwards.
+    """
+
+    error: str
+    images: dict[str, dict[str, str]]
+    version: str
+
+
+def _up(sites: Sites, *, code: int = 0) -> Deployed:
+    error = sites.stack.berth("up", "--yes", code=code).stderr
+    return Deployed(
+        error=error,
+        images={name: sites.read_images(name) for name in (_NAMESPACE, *_SITES)},
+        version=sites.stack.json("invoke", "digits")["model_version"],
+    )
 
 
 @pytest.fixture(scope="module")
 def sites(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     kubeconfig_dir = tmp_path_factory.mktemp("sites")
+    kubeconfigs = {site: kubeconfig_dir / site for site in _SITES}
     content = build_stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {
         name: {"versions": {"1": {}}, "resources": SMALL} for name in ("digits", "breast-cancer")
     }
+    content["config"]["berth:edge"] = {
+        "sites": {
+            site: {"kubeconfig": str(kubeconfigs[site]), "namespace": site, "models": ["digits"]}
+            for site in _SITES
+        }
+    }
     yield Sites(
         stack=create_project(tmp_path_factory.mktemp("center"), "center", content),
         cluster=cluster,
-        kubeconfigs={site: kubeconfig_dir / site for site in _SITES},
+        kubeconfigs=kubeconfigs,
     )
     cluster.delete_namespaces(_NAMESPACE, *_SITES)
 
 
-def test_unreachable_site_is_skipped_and_the_rest_is_deployed(sites: Sites) -> None:
+@pytest.fixture(scope="module")
+def without_west(sites: Sites) -> Deployed:
+    """The first update, while site west, which has no resources yet, is unreachable."""
     sites.connect("east")
-    output = sites.deploy_only_east()
-    assert "site west" in output
-    assert "berth:edge.sites.west: the cluster at" in output
-    assert sites.stack.json("invoke", "digits")["model_version"] == "1"
-    assert sites.read_images("east")["digits-1"] == sites.read_images(_NAMESPACE)["digits-1"]
-    assert sites.read_images("west") == {}
+    sites.disconnect("west")
+    return _up(sites, code=1)
 
 
-def test_next_up_deploys_a_site_that_is_reachable_again(sites: Sites) -> None:
-    sites.connect("east")
-    if sites.read_images("west") or not sites.read_images("east"):
-        sites.deploy_only_east()
+@pytest.fixture(scope="module")
+def with_west(sites: Sites, without_west: Deployed) -> Deployed:
+    """The next update, while both sites are reachable. It has no changes left."""
+    assert without_west.images["west"] == {}
     sites.connect("west")
-    sites.stack.berth("up", "--yes")
-    assert sites.read_images("west") == sites.read_images("east")
+    deployed = _up(sites)
     sites.stack.berth("preview", "--expect-no-changes")
+    return deployed
 
 
-def test_disconnected_site_keeps_its_berths_until_the_next_up(sites: Sites) -> None:
-    sites.connect("east")
-    sites.deploy_all()
-    before = sites.read_images("west")
+@pytest.fixture(scope="module")
+def version_2_without_west(sites: Sites, with_west: Deployed) -> Deployed:
+    """An update to version 2 while site west, which has version 1, is unreachable."""
+    assert with_west.images["west"]
     sites.disconnect("west")
     sites.set_version("2")
-    sites.stack.berth("up", "--yes", code=1)
-    assert "digits-2" in sites.read_images("east")
-    assert sites.read_images("west") == before
+    return _up(sites, code=1)
+
+
+def test_unreachable_site_is_skipped_and_the_rest_is_deployed(without_west: Deployed) -> None:
+    assert "site west" in without_west.error
+    assert "berth:edge.sites.west: the cluster at" in without_west.error
+    assert without_west.version == "1"
+    images = without_west.images
+    assert images["east"]["digits-1"] == images[_NAMESPACE]["digits-1"]
+    assert images["west"] == {}
+
+
+def test_next_up_deploys_a_site_that_is_reachable_again(with_west: Deployed) -> None:
+    assert with_west.images["west"]
+    assert with_west.images["west"] == with_west.images["east"]
+
+
+def test_disconnected_site_keeps_its_berths_until_the_next_up(
+    sites: Sites, with_west: Deployed, version_2_without_west: Deployed
+) -> None:
+    assert "digits-2" in version_2_without_west.images["east"]
+    assert version_2_without_west.images["west"] == with_west.images["west"]
     # The old version is removed once every site is reachable.
     sites.connect("west")
     sites.stack.berth("up", "--yes")
@@ -132,5 +153,5 @@ def test_disconnected_site_keeps_its_berths_until_the_next_up(sites: Sites) -> N
     assert sites.read_images("west") == sites.read_images("east")
 
 
-def _wait_for_berths(sites: Sites, namespace: str, berths: set[str]) -> Any:
-    return wait_for(lambda: set(sites.read_images(namespace)) == berths)
+def _wait_for_berths(sites: Sites, namespace: str, berths: set[str]) -> None:
+    wait_for(lambda: set(sites.read_images(namespace)) == berths)

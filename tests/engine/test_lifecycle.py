@@ -8,6 +8,8 @@ import onnxruntime
 import psutil
 import pytest
 
+from berth.engine import ensure_engine
+from berth.operations.state_file import is_selected
 from berth_protocol.model_card import digest, read_card
 from tests.engine.project import Project
 
@@ -33,6 +35,15 @@ def test_response_equals_onnxruntime_output(up: Project) -> None:
         np.testing.assert_array_equal(
             np.array(output["data"], values.dtype).reshape(output["shape"]), values
         )
+
+
+def test_deployed_stack_is_the_selected_one_of_plain_pulumi(up: Project) -> None:
+    """Berth reads the engine's file, and otherwise starts the engine to select the stack again."""
+    environment = ensure_engine(lambda _: None).environment(up.root)
+    assert is_selected(up.root, "local", environment)
+    assert not is_selected(up.root, "other", environment)
+    other_backend = environment | {"PULUMI_BACKEND_URL": "file:///nowhere"}
+    assert not is_selected(up.root, "local", other_backend)
 
 
 def test_second_preview_has_no_changes(up: Project) -> None:

@@ -39,6 +39,21 @@ def test_help_imports_no_command_and_no_sdk() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+def test_update_of_a_local_stack_imports_no_client_of_registries_and_no_supervisor() -> None:
+    """An update starts the program twice, and a provider process each time."""
+    heavy = ["oras", "requests", "jsonschema", "httpx", "supervisor"]
+    heavy.append("pulumi_berth.installed_packages")
+    script = (
+        "import sys, berth.program, berth.platforms.local.deploy, pulumi_berth.provider_host\n"
+        "from pulumi_berth.local.loopback import get_json\nassert get_json(1, '/') is None\n"
+        f"print(sorted(set({heavy}) & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("command", ["status", "up", "key", "logs", "destroy", "graph"])
 def test_command_outside_a_project_fails_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

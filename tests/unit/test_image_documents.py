@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pulumi_berth.images.contents import ImagePackage, read_contents
+from pulumi_berth.images.contents import ImagePackage, LayerError, read_contents
 from pulumi_berth.images.report import Report, build_report, find_defects
 from pulumi_berth.images.sbom import build_sbom, package_url
 from pulumi_berth.images.scan import NO_SCANNER, Scan, ScanError, find_scanner, run_scan
@@ -86,6 +88,30 @@ def test_contents_combine_all_layers(tmp_path: Path) -> None:
         ImagePackage(kind="pypi", name="x", version="1", license="MIT"),
         ImagePackage(kind="deb", name="libc6", version="2.36-9"),
     ]
+
+
+def test_layer_of_several_images_is_read_once_unless_its_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = write_layer({"bin/a": text_file("a")}, tmp_path / "layer")
+    upper = write_layer({"bin/.wh.a": text_file("")}, tmp_path / "upper")
+    other = write_layer({"bin/b": text_file("bb")}, tmp_path / "other")
+    open_archive, opened = tarfile.open, []
+
+    def count(*arguments: Any, **options: Any) -> tarfile.TarFile:
+        opened.append(arguments)
+        return open_archive(*arguments, **options)
+
+    monkeypatch.setattr(tarfile, "open", count)
+    ids = [layer.diff_id, upper.diff_id]
+    assert "bin/a" not in read_contents([layer.path, upper.path], ids).files
+    assert "bin/a" in read_contents([layer.path], ids).files
+    assert len(opened) == 2
+    other.path.replace(layer.path)
+    with pytest.raises(LayerError, match="layer 1 unpacks to"):
+        read_contents([layer.path], ids)
+    assert "bin/b" in read_contents([layer.path], [other.diff_id]).files
+    assert len(opened) == 3
 
 
 def test_report_lists_forbidden_files(tmp_path: Path) -> None:

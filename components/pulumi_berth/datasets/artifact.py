@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_data.manifest import MANIFEST_NAME, file_sha256
+from pulumi_berth.datasets import DATA
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.descriptor import (
     Descriptor,
@@ -18,8 +19,6 @@ from pulumi_berth.oci.tree import PLAIN, Entry, Tree, text_file
 
 ARTIFACT_TYPE = "application/vnd.berth.data.v1"
 TITLE = "org.opencontainers.image.title"
-DATA = "opt/berth/data"
-"""Directory of a dataset in its image."""
 
 
 def push_dataset(directory: Path, repository: Repository, version: str) -> str:

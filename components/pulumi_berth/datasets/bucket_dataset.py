@@ -19,7 +19,7 @@ from berth_data.manifest import (
     manifest_digest,
     parse_manifest,
 )
-from pulumi_berth.datasets.artifact import DATA
+from pulumi_berth.datasets import DATA
 from pulumi_berth.datasets.bucket_upload import FileParts, Upload
 from pulumi_berth.files import cache_directory, open_replacement
 from pulumi_berth.oci.tree import PLAIN, Entry, Tree

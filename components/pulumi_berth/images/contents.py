@@ -5,10 +5,12 @@ import hashlib
 import io
 import tarfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import IO
 
 from typing_extensions import Buffer
@@ -77,16 +79,22 @@ def read_contents(layers: Iterable[Path], diff_ids: Sequence[str] | None = None)
     """
     files: dict[str, ImageFile] = {}
     metadata: dict[str, str] = {}
-    for number, layer in enumerate(layers):
+    for number, path in enumerate(layers):
         try:
-            digest = _read_layer(layer, files, metadata)
+            layer = _read_once(path)
         except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
             raise LayerError(f"layer {number + 1} is not a readable archive: {error}") from error
-        if diff_ids is not None and digest != diff_ids[number]:
+        if diff_ids is not None and layer.diff_id != diff_ids[number]:
             raise LayerError(
-                f"layer {number + 1} unpacks to {digest}, but the configuration of the image lists "
-                f"{diff_ids[number]}"
+                f"layer {number + 1} unpacks to {layer.diff_id}, but the configuration of the "
+                f"image lists {diff_ids[number]}"
             )
+        for name, file in layer.files:
+            if file is None:
+                _apply_whiteout(files, PurePosixPath(name))
+            else:
+                files[name] = file
+        metadata |= layer.metadata
     packages = [
         package
         for path, text in sorted(metadata.items())
@@ -96,9 +104,44 @@ def read_contents(layers: Iterable[Path], diff_ids: Sequence[str] | None = None)
     return Contents(files, packages)
 
 
-def _read_layer(layer: Path, files: dict[str, ImageFile], metadata: dict[str, str]) -> str:
-    """Add the members of a layer, and return the digest of the uncompressed archive."""
-    with layer.open("rb") as raw:
+@dataclass(frozen=True)
+class _Layer:
+    """The members of a layer.
+
+    Attributes:
+        files: Path and description of each member in order, and None for a whiteout.
+        metadata: Path and text of the files that describe packages.
+        diff_id: Digest of the uncompressed archive.
+    """
+
+    files: list[tuple[str, ImageFile | None]]
+    metadata: dict[str, str]
+    diff_id: str
+
+
+_Key = tuple[Path, int, int, int]
+_read: dict[_Key, _Layer] = {}
+_reading: defaultdict[_Key, Lock] = defaultdict(Lock)
+
+
+def _read_once(path: Path) -> _Layer:
+    """Return the members of the layer in an unchanged file, which this process reads only once.
+
+    The images of all versions have the layers of Python and of the libraries in common. Reading
+    these takes a second of CPU time.
+    """
+    status = path.stat()
+    key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+    with _reading[key]:
+        if key not in _read:
+            _read[key] = _read_layer(path)
+        return _read[key]
+
+
+def _read_layer(path: Path) -> _Layer:
+    files: list[tuple[str, ImageFile | None]] = []
+    metadata: dict[str, str] = {}
+    with path.open("rb") as raw:
         is_gzip = raw.read(2) == _GZIP
         raw.seek(0)
         source = gzip.GzipFile(fileobj=raw) if is_gzip else raw
@@ -107,17 +150,17 @@ def _read_layer(layer: Path, files: dict[str, ImageFile], metadata: dict[str, st
             for number, member in enumerate(tar):
                 if number >= _MAX_MEMBERS:
                     raise LayerError(f"a layer has more than {_MAX_MEMBERS} files")
-                path = member.name.removeprefix("./").rstrip("/")
-                if PurePosixPath(path).name.startswith(_WHITEOUT):
-                    _apply_whiteout(files, PurePosixPath(path))
+                name = member.name.removeprefix("./").rstrip("/")
+                if PurePosixPath(name).name.startswith(_WHITEOUT):
+                    files.append((name, None))
                     continue
-                files[path] = _describe(member)
-                if member.isfile() and _is_package_metadata(path):
-                    metadata[path] = _read_metadata(tar, member)
+                files.append((name, _describe(member)))
+                if member.isfile() and _is_package_metadata(name):
+                    metadata[name] = _read_metadata(tar, member)
         # The digest also covers the padding behind the archive.
         while stream.read(_READ_BYTES):
             pass
-    return stream.digest()
+    return _Layer(files, metadata, stream.digest())
 
 
 def _read_metadata(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pulumi
 
 from pulumi_berth.component_args import parse_args
-from pulumi_berth.datasets.artifact import DATA
 from pulumi_berth.images import layers
 from pulumi_berth.images.built_image import (
     BuiltImage,
@@ -18,9 +17,6 @@ from pulumi_berth.images.built_image import (
     LayerKind,
     program_layer,
 )
-
-DIRECTORY = f"/{DATA}"
-"""Directory of the dataset in the image."""
 
 
 @dataclass(frozen=True, kw_only=True)

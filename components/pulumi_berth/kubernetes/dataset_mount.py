@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from pulumi_berth.images.dataset_image import DIRECTORY
+from pulumi_berth.datasets import DATA
 
 _REQUESTS = {"cpu": "100m", "memory": "64Mi"}
 _LIMITS = {"cpu": "1", "memory": "256Mi"}
@@ -51,7 +51,7 @@ class DatasetMount:
             "name": self._volume_name,
             "image": self.image,
             # A dataset in an image is copied to the volume; a claim's dataset is only verified.
-            "args": [DIRECTORY, path] if is_copied else [path],
+            "args": [f"/{DATA}", path] if is_copied else [path],
             "env": [{"name": "BERTH_DATA_DIGEST", "value": self.digest or ""}],
             "resources": {"requests": _REQUESTS, "limits": _LIMITS},
             "volume_mounts": [{**self.build_mount(), "read_only": not is_copied}],

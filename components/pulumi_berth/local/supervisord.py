@@ -17,10 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Fault, ServerProxy, Transport
 
 import psutil
-from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from pulumi_berth.files import replace_atomically
 from pulumi_berth.local.run_dir import RunDir
@@ -82,6 +81,18 @@ class _Connection(HTTPConnection):
         self.sock.connect(self._path)
 
 
+class _Transport(Transport):
+    """Calls methods through one connection. Supervisor's own class would load all of supervisor."""
+
+    def __init__(self, connection: _Connection) -> None:
+        super().__init__()
+        self._only = connection
+
+    def make_connection(self, host: object) -> HTTPConnection:  # noqa: ARG002 - only one
+        self._connection = (None, self._only)  # For `close`.
+        return self._only
+
+
 @contextlib.contextmanager
 def _control(run_dir: RunDir, *, seconds: float | None = None) -> Iterator[ServerProxy]:
     """Provide the supervisor's methods.
@@ -95,8 +106,7 @@ def _control(run_dir: RunDir, *, seconds: float | None = None) -> Iterator[Serve
         OSError: If no supervisor listens on the control socket.
     """
     limit = _RESPONSE_SECONDS if seconds is None else seconds
-    transport = SupervisorTransport(serverurl=f"unix://{run_dir.socket}")
-    transport._get_connection = lambda: _Connection(run_dir, limit)
+    transport = _Transport(_Connection(run_dir, limit))
     proxy = ServerProxy("http://supervisor", transport=transport)
     try:
         yield proxy
@@ -179,7 +189,7 @@ def add(run_dir: RunDir, program: Program) -> None:
         try:
             control.supervisor.addProcessGroup(program.name)
         except Fault as fault:
-            if fault.faultCode != Faults.ALREADY_ADDED:
+            if not _is_fault(fault, "ALREADY_ADDED"):
                 raise SupervisorError(
                     f"The process supervisor rejected program {program.name}: {fault}"
                 ) from fault
@@ -188,7 +198,6 @@ def add(run_dir: RunDir, program: Program) -> None:
 def remove(run_dir: RunDir, name: str) -> None:
     """Stop the process `name` within its grace period and remove it. It need not exist."""
     run_dir.program(name).unlink(missing_ok=True)
-    already_stopped = (Faults.BAD_NAME, Faults.NOT_RUNNING)
     if is_running(run_dir):
         with _control(run_dir, seconds=_STOP_SECONDS) as control:
             for call in (
@@ -198,7 +207,7 @@ def remove(run_dir: RunDir, name: str) -> None:
                 try:
                     call(name)
                 except Fault as fault:
-                    if fault.faultCode not in already_stopped:
+                    if not _is_fault(fault, "BAD_NAME", "NOT_RUNNING"):
                         raise SupervisorError(
                             f"The process supervisor could not remove {name}: {fault}"
                         ) from fault
@@ -279,6 +288,12 @@ def _get_pid(run_dir: RunDir) -> int | None:
         return None
     with _control(run_dir) as control:
         return int(str(control.supervisor.getPID()))
+
+
+def _is_fault(fault: Fault, *names: str) -> bool:
+    from supervisor.xmlrpc import Faults
+
+    return fault.faultCode in [getattr(Faults, name) for name in names]
 
 
 def _infos(control: ServerProxy) -> list[dict[str, object]]:

@@ -16,7 +16,12 @@ from berth.operations.engine_lock import find_locks, forget_process, is_stale, r
 from berth.operations.engine_output import clean_lines
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
-from berth.operations.state_file import has_state_file, list_resources, read_state
+from berth.operations.state_file import (
+    has_state_file,
+    is_selected,
+    list_resources,
+    read_state,
+)
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
 from berth.operations.update_watch import FindHopeless, UpdateWatch
@@ -70,7 +75,8 @@ class Stack:
         if not self.exists():
             directory = self._config.prepare_new()
             self._run_quietly("--cwd", str(directory), "stack", "init", self.name)
-        self._run_quietly("stack", "select", self.name)
+        if not is_selected(self.root, self.name, self.environment):
+            self._run_quietly("stack", "select", self.name)
 
     def up(self, *arguments: str) -> int:
         """Run `pulumi up` and return its exit code."""

@@ -6,7 +6,9 @@ remote backend, compressed state, other markers than that of a secret) is left t
 """
 
 import contextlib
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +54,26 @@ def has_state_file(root: Path, stack: str) -> bool:
     """Return whether a local file contains the stack's state. If not, only the engine can tell."""
     path = find_state_file(root, stack)
     return path is not None and path.is_file()
+
+
+def is_selected(root: Path, stack: str, environment: Mapping[str, str]) -> bool:
+    """Return whether plain `pulumi` already works on the stack. If unknown, return False.
+
+    The engine keeps the selection for each project file and backend: sdk/go/common/workspace/
+    workspace.go of Pulumi. It writes the file whenever it selects a stack.
+
+    Args:
+        environment: The environment that the engine runs in.
+    """
+    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        name = read_project_name(root)
+        digest = hashlib.sha1(str(root / "Pulumi.yaml").encode(), usedforsecurity=False).hexdigest()
+        path = home / "workspaces" / f"{name}-{digest}-workspace.json"
+        selected = json.loads(path.read_text())["stacks"][environment["PULUMI_BACKEND_URL"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(selected == f"organization/{name}/{stack}")
 
 
 def _is_compressed(path: Path) -> bool:
