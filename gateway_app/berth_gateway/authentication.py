@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from berth_gateway.active_config import ActiveConfig
 from berth_gateway.config import Client
-from berth_gateway.limits.blocks import BlockList, KnownAddresses, normalize_address
+from berth_gateway.limits.blocks import BlockList, normalize_address
+from berth_gateway.limits.known_addresses import KnownAddresses
 from berth_gateway.metrics import Metrics
 from berth_gateway.request_context import RequestContext
 from berth_protocol.errors import RequestError
@@ -29,7 +30,7 @@ class Authenticator:
 
     def __init__(self, metrics: Metrics, *, trusts_forwarded_for: bool) -> None:
         self.blocked_addresses = BlockList(time.monotonic)
-        self.known_addresses = KnownAddresses()
+        self.known_addresses = KnownAddresses(time.monotonic)
         self._metrics = metrics
         self._trusts_forwarded_for = trusts_forwarded_for
 

@@ -36,6 +36,8 @@ class Metrics:
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
         limits_shared: 1 while Valkey decides about limits, otherwise 0.
         own_decisions: Decisions that this gateway made by itself, because Valkey was unreachable.
+        blocks_shared: 1 while the gateways share blocks in Valkey, otherwise 0.
+        block_exchange_failures: Exchanges of blocks with Valkey that failed.
     """
 
     def __init__(self) -> None:
@@ -104,6 +106,16 @@ class Metrics:
         self.own_decisions = Counter(
             "berth_gateway_own_limit_decisions_total",
             "Decisions about limits without Valkey, because it was unreachable",
+            registry=self._registry,
+        )
+        self.blocks_shared = Gauge(
+            "berth_gateway_blocks_shared",
+            "1 while the gateways share blocks in Valkey",
+            registry=self._registry,
+        )
+        self.block_exchange_failures = Counter(
+            "berth_gateway_block_exchange_failures_total",
+            "Exchanges of blocks with Valkey that failed",
             registry=self._registry,
         )
 

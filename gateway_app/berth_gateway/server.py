@@ -181,6 +181,8 @@ async def _serve(
                     known_addresses=admission.authenticator.known_addresses,
                     client_blocks=metrics.client_blocks,
                     address_blocks=metrics.address_blocks,
+                    is_shared=metrics.blocks_shared,
+                    failures=metrics.block_exchange_failures,
                     get_active=lambda: configs.active,
                 )
             )

@@ -4,7 +4,7 @@ import pytest
 
 from berth_gateway.config import Blocking
 from berth_gateway.limits import blocks
-from berth_gateway.limits.blocks import BlockList, KnownAddresses, normalize_address
+from berth_gateway.limits.blocks import BlockList, normalize_address
 
 BLOCKING = Blocking(
     rejections=3, invalid_keys=3, window_seconds=10, first_seconds=5, max_seconds=60
@@ -96,27 +96,6 @@ def test_removed_clients_are_forgotten(block_list: BlockList) -> None:
     record(block_list, 3, "b")
     block_list.keep_only({"b"})
     assert (block_list.get_seconds_left("a"), block_list.get_seconds_left("b")) == (0, 5)
-
-
-def test_only_new_addresses_of_this_gateway_are_reported_to_the_others() -> None:
-    known = KnownAddresses()
-    known.unreported = {}
-    known.learn("a", "192.0.2.1")
-    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"):
-        known.add("a", address)
-    assert known.has("a", "192.0.2.1")
-    assert [*known.unreported] == [("a", "192.0.2.2")]
-
-
-def test_known_addresses_are_bounded_per_client() -> None:
-    known = KnownAddresses()
-    for number in range(1000):
-        known.add("a", f"192.0.2.{number}")
-    assert not known.has("a", "192.0.2.935")
-    assert known.has("a", "192.0.2.936")
-    assert not known.has("b", "192.0.2.999")
-    known.keep_only(set())
-    assert not known.has("a", "192.0.2.999")
 
 
 @pytest.mark.parametrize(

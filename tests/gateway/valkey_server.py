@@ -28,11 +28,13 @@ class ValkeyServer:
         host: Address that the server listens on.
         fsync: `always`, so that a killed server has every decision that it answered, or `everysec`,
             as in a cluster, where a slow disk can lose the last two seconds.
+        config: Text of a configuration file, whose users replace the one with `PASSWORD`.
     """
 
     directory: Path
     host: str = "127.0.0.1"
     fsync: str = "always"
+    config: str = ""
     port: int = field(default_factory=lambda: find_free_ports(1)[0])
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -49,9 +51,14 @@ class ValkeyServer:
         """Start, and wait until the server accepts connections."""
         settings = {
             "port": str(self.port), "bind": self.host, "dir": str(self.directory),
-            "appendonly": "yes", "appendfsync": self.fsync, "save": "", "requirepass": PASSWORD,
+            "appendonly": "yes", "appendfsync": self.fsync, "save": "",
+            **({} if self.config else {"requirepass": PASSWORD}),
         }  # fmt: skip
         options = [item for name, value in settings.items() for item in (f"--{name}", value)]
+        if self.config:
+            file = self.directory / "valkey.conf"
+            file.write_text(self.config)
+            options.insert(0, str(file))
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen([get_binary_path(), *options], stdout=log, stderr=log)
         wait_until(self._accepts_connection, "Valkey accepts connections")

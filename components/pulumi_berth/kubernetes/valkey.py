@@ -9,6 +9,7 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
+from berth_gateway.limits.valkey_scripts import build_permissions
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.objects import (
@@ -25,6 +26,7 @@ from pulumi_berth.kubernetes.objects import (
 PORT = 6379
 SELECTOR_LABELS = {"app.kubernetes.io/name": "valkey", "app.kubernetes.io/part-of": PART_OF}
 _NAME = "valkey"
+_USER = "gateway"
 _DATA = "/data"
 _CONFIG_DIRECTORY = "/etc/valkey"
 _READY_SECONDS = 120
@@ -41,7 +43,8 @@ appendfsync everysec
 auto-aof-rewrite-min-size 8mb
 maxmemory 96mb
 maxmemory-policy noeviction
-requirepass {{password}}
+user default off
+user {_USER} on #{{sha256}} {build_permissions("*")}
 """
 
 
@@ -73,6 +76,8 @@ class ValkeyArgs:
 class Valkey(pulumi.ComponentResource):
     """One Valkey server with a generated password, which only the callers can reach.
 
+    Its only user has the permissions of a gateway.
+
     The gateways continue by themselves while the server restarts, and report what they counted.
 
     Attributes:
@@ -89,15 +94,13 @@ class Valkey(pulumi.ComponentResource):
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("valkey", name)
         metadata = build_metadata(args.namespace, _NAME, labels)
-        password = ApiKey(f"{name}-password", client=_NAME, opts=child_opts).key
+        password = ApiKey(f"{name}-password", client=_NAME, opts=child_opts)
         config = Secret(
             name,
             # Pulumi generates the name, so that a new password replaces the pod.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={
-                "valkey.conf": password.apply(lambda value: _CONFIG.format(password=value))
-            },
+            string_data={"valkey.conf": password.sha256.apply(build_config)},
             opts=child_opts,
         )
         account = ServiceAccount(
@@ -131,11 +134,16 @@ class Valkey(pulumi.ComponentResource):
         )
         self.url = pulumi.Output.secret(
             pulumi.Output.concat(
-                "valkey://:", password, "@", server.metadata.name, ".", args.namespace,
-                f".svc:{PORT}",
+                f"valkey://{_USER}:", password.key, "@", server.metadata.name, ".",
+                args.namespace, f".svc:{PORT}",
             )
         )  # fmt: skip
         self.register_outputs({"url": self.url})
+
+
+def build_config(password_sha256: str) -> str:
+    """Return the server's configuration file, which contains the password only as SHA-256."""
+    return _CONFIG.format(sha256=password_sha256)
 
 
 def _build_pod(

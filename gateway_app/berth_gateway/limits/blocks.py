@@ -11,8 +11,6 @@ from berth_gateway.config import Blocking
 MAX_SUBJECTS = 10_000
 """Clients or addresses with offenses that are remembered. An entry takes about 300 bytes. Above
 this number, the subject whose last offense is the oldest is forgotten."""
-MAX_CLIENT_ADDRESSES = 64
-"""Addresses remembered per client. A specification has at most 300 clients."""
 _MAX_DOUBLINGS = 32
 # The holder of an IPv6 subscription controls all addresses of its prefix (RFC 6177).
 _IPV6_PREFIX = 64
@@ -124,48 +122,6 @@ class BlockList:
         """Return the number of subjects that are blocked now."""
         now = self._clock()
         return sum(entry.blocked_until > now for entry in self._subjects.values())
-
-
-class KnownAddresses:
-    """The addresses from which each client has authenticated, the latest ones.
-
-    Many clients can share an address. While the address is blocked because one of its users guesses
-    keys, the clients that are known there are still served.
-
-    Attributes:
-        unreported: Pairs of client and address that other gateways do not know of. None if no
-            gateway shares them.
-    """
-
-    def __init__(self) -> None:
-        self.unreported: dict[tuple[str, str], None] | None = None
-        self._addresses: dict[str, OrderedDict[str, None]] = {}
-
-    def add(self, client: str, address: str) -> None:
-        """Remember that a client has authenticated from an address."""
-        if (
-            self.unreported is not None
-            and not self.has(client, address)
-            and len(self.unreported) < MAX_SUBJECTS
-        ):
-            self.unreported[client, address] = None
-        self.learn(client, address)
-
-    def learn(self, client: str, address: str) -> None:
-        """Remember the same without telling the other gateways, because they know."""
-        known = self._addresses.setdefault(client, OrderedDict())
-        known[address] = None
-        known.move_to_end(address)
-        if len(known) > MAX_CLIENT_ADDRESSES:
-            known.popitem(last=False)
-
-    def has(self, client: str, address: str) -> bool:
-        """Return whether a client has authenticated from an address."""
-        return address in self._addresses.get(client, ())
-
-    def keep_only(self, clients: Container[str]) -> None:
-        """Forget the addresses of all other clients."""
-        self._addresses = {n: known for n, known in self._addresses.items() if n in clients}
 
 
 def normalize_address(text: str) -> str | None:

@@ -28,6 +28,7 @@ _TIMEOUT_SECONDS = 1
 # A gateway that starts knows no counts yet, so it gives a slow server several chances.
 _START_ATTEMPTS = 3
 _RETRY_SECONDS = 0.5
+_CANCEL_SECONDS = 0.1
 # A restarted server may have lost its last decisions. The gateways notice that within this time.
 _CHECK_SECONDS = 1
 _MAX_CONNECTIONS = 64
@@ -43,7 +44,7 @@ class ValkeyLimiter:
 
     While Valkey is unreachable, the gateway decides by itself and continues from what Valkey last
     said. When Valkey responds again, the gateway adds what it counted. After every restart of
-    Valkey, the gateway restores what Valkey has lost of the quotas.
+    Valkey, the gateway restores what Valkey has lost of the quotas and of the known addresses.
 
     Args:
         prefix: First part of all keys. It differs between stacks that share a Valkey server.
@@ -86,11 +87,11 @@ class ValkeyLimiter:
         await self._own.__aenter__()
         try:
             await self._connect()
-            await self._exchange_blocks()
         except (ValkeyError, OSError) as error:
             self._lose(error)
         else:
             self._is_shared.set(1)
+            await self._exchange_blocks()
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -100,10 +101,10 @@ class ValkeyLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._watching is not None:
+        # The client of Valkey limits its calls with timeouts, which can swallow a cancellation.
+        while self._watching is not None and not self._watching.done():
             self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await asyncio.wait([self._watching], timeout=_CANCEL_SECONDS)
         if self._unreported:
             with contextlib.suppress(ValkeyError, OSError):
                 await self._report()
@@ -194,8 +195,14 @@ class ValkeyLimiter:
         if not self._is_lost.is_set():
             try:
                 answer: list[int] = await self._decide(
-                    [bucket, counter],
-                    [client.rate_per_second, client.burst, quota.requests if quota else 0, expiry],
+                    # A user of Valkey may be limited to keys with the prefix, so none is empty.
+                    [bucket or counter, counter or bucket],
+                    [
+                        client.rate_per_second if bucket else "",
+                        client.burst,
+                        quota.requests if quota else "",
+                        expiry,
+                    ],
                 )
             except (ValkeyError, OSError) as error:
                 self._lose(error)
@@ -209,6 +216,8 @@ class ValkeyLimiter:
             return  # Other requests have found out before.
         self._is_lost.set()
         self._is_shared.set(0)
+        if self._blocks is not None:
+            self._blocks.suspend()
         _LOG.error(
             "Valkey at %s is unreachable; %s: %s",
             self._address,
@@ -232,7 +241,8 @@ class ValkeyLimiter:
         """Report to Valkey whenever it was lost or has restarted."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_lost.wait(), _CHECK_SECONDS)
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._is_lost.wait()
             if self._is_lost.is_set():
                 await self._reconnect()
                 continue
@@ -240,9 +250,10 @@ class ValkeyLimiter:
                 if await self._read_server_run() != self._server_run:
                     await self._report()
                     _LOG.info("Valkey at %s has restarted; quotas are restored", self._address)
-                await self._exchange_blocks()
             except (ValkeyError, OSError) as error:
                 self._lose(error)
+            else:
+                await self._exchange_blocks()
 
     async def _reconnect(self) -> None:
         """Report to Valkey, if it responds, and let it decide again."""
@@ -252,7 +263,7 @@ class ValkeyLimiter:
             while self._unreported:  # Requests that were counted in the meantime.
                 await self._report()
             if self._blocks is not None:
-                self._blocks.forget_unreported()
+                self._blocks.resume()
             self._is_lost.clear()
             self._is_shared.set(1)
             _LOG.info("Valkey at %s responds again; limits are shared", self._address)
@@ -284,6 +295,8 @@ class ValkeyLimiter:
                 for key, added in unreported.items():
                     self._unreported[key] = self._unreported.get(key, 0) + added
                 raise
+        if self._blocks is not None and server_run != self._server_run:
+            self._blocks.restore()
         self._server_run = server_run
 
 
