@@ -11,7 +11,7 @@ from pulumi_berth.images import layers
 from pulumi_berth.images.build import Image, PushedImage, build
 from pulumi_berth.images.built_image import LayerKind
 from pulumi_berth.images.copied_image import copy_image
-from pulumi_berth.images.pushed_image import find_pushed, require_pushed
+from pulumi_berth.images.pushed_image import check_pushed, find_pushed, require_pushed
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci.documents import RunConfig
 from pulumi_berth.oci.layer import Layer
@@ -29,6 +29,11 @@ _BUILDERS = ("pulumi_berth.images", "pulumi_berth.oci")
 _TAG_DIGITS = 16
 # A registry keeps images with this prefix: see pulumi_berth/aws/model_registry.py.
 _RELEASE = "release-"
+
+_FIX_OWN = (
+    "Build it on a base without these, such as Berth's or a distroless one; see"
+    " docs/how-to/use-your-own-container.md."
+)
 
 
 def content_tag(inputs: Mapping[str, Any]) -> str:
@@ -78,12 +83,24 @@ def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _copy(inputs: Mapping[str, Any], repository: Repository) -> dict[str, Any]:
     """Copy an image of another project, or find the copy that another stack made."""
-    tag = content_tag(inputs)
+    tag, scan = content_tag(inputs), inputs.get("scan")
+
+    def check(digest: str) -> dict[str, Any]:
+        if scan is None:
+            return {}
+        image = check_pushed(
+            repository, digest, inputs["architectures"], scan=Scan(**scan), fix=_FIX_OWN
+        )
+        return {"report": {"scanner": image.scanner, **image.reports}}
+
     if inputs.get("pull_only"):
         digest = require_pushed(repository, tag)
+        report = check(digest)
     else:
-        digest = copy_image(inputs["copy_of"], repository, tag, inputs["architectures"])
-    return {"digest": digest, "reference": f"{repository.name}@{digest}"}
+        digest, report = copy_image(
+            inputs["copy_of"], repository, tag, inputs["architectures"], check
+        )
+    return {"digest": digest, "reference": f"{repository.name}@{digest}", **report}
 
 
 def _build(inputs: Mapping[str, Any], repository: Repository, scan: Scan) -> PushedImage:

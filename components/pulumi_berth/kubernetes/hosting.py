@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_config import (
@@ -16,7 +15,7 @@ from pulumi_berth.gateway_config import (
 from pulumi_berth.hosted_models import (
     check_clients,
     check_models,
-    find_model_dir,
+    find_digest,
     resolve_clients,
 )
 from pulumi_berth.kubernetes.berth import (
@@ -322,9 +321,15 @@ def _declare_berths(
                 namespace=namespace.name,
                 model=name,
                 version=version,
-                digest=digest(find_model_dir(entry.directory)),
+                digest=find_digest(entry),
+                container=entry.container,
                 image=images.serving[name, version],
-                replicas=plan_replicas(model, version, has_pod_metrics=bool(args.has_pod_metrics)),
+                replicas=plan_replicas(
+                    model,
+                    version,
+                    # An own container has no metric of requests in flight.
+                    has_pod_metrics=bool(args.has_pod_metrics) and entry.container is None,
+                ),
                 resources=model.resources,
                 # Bodies do not pass through the gateway, so the berth applies its limit too.
                 serving=(model.serving or ServingSettings()).limit_body(

@@ -9,6 +9,7 @@ import pulumi
 from pulumi_berth.hosted_models import HostedModelArgs
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
 from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.images.copied_image import CopiedImage
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs
 from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
 from pulumi_berth.images.valkey_image import ValkeyImage, ValkeyImageArgs
@@ -60,7 +61,7 @@ def create_images(
         (name, version, entry.directory, "gpu" if _uses_gpus(model) else "cpu")
         for name, model in models.items()
         for version, entry in model.versions.items()
-        if entry.image is None
+        if entry.image is None and entry.directory is not None
     ]
     for compute in sorted({compute for *_, compute in to_build}):
         base_image = HardenedBaseImage(
@@ -90,6 +91,17 @@ def create_images(
         for version, entry in model.versions.items():
             if entry.image is not None:
                 serving[name, version] = entry.image
+            if entry.container is not None:
+                copy = CopiedImage(
+                    f"{prefix}{name}-{version}",
+                    settings=settings,
+                    repository=name,
+                    source=entry.container.image,
+                    is_checked=True,
+                    opts=opts,
+                )
+                serving[name, version] = copy.reference
+                reports[f"{name}-{version}"] = copy.report
     if gateway is None:
         gateway_image = GatewayImage(
             f"{prefix}gateway", GatewayImageArgs(settings=settings, base=base), opts
