@@ -11,7 +11,11 @@ from berth_protocol.model_card import CARD_FILE, digest
 from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
-from pulumi_berth.own_container import OwnContainerArgs, get_image_digest
+from pulumi_berth.own_container import (
+    OwnContainerArgs,
+    find_container_problem,
+    get_container_digest,
+)
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.traffic_rules import (
     ModelUse,
@@ -199,9 +203,9 @@ def _describe_use(model: HostedModelArgs) -> ModelUse:
 
 
 def find_digest(entry: HostedVersionArgs) -> pulumi.Input[str]:
-    """Return what identifies a version: the digest of its card, or of its container's image."""
+    """Return what identifies a version: the digest of its card, or of its own container."""
     if entry.container is not None:
-        return get_image_digest(entry.container.image)
+        return get_container_digest(entry.container)
     assert entry.directory is not None, "check_models requires one of both"
     return digest(find_model_dir(entry.directory))
 
@@ -270,6 +274,8 @@ def _find_problems(model: HostedModelArgs) -> Iterator[tuple[str, str]]:
         if entry.container is not None:
             if entry.directory is not None or entry.image is not None:
                 yield f"{path}.container", "is set next to directory or image; remove one of them"
+            if reason := find_container_problem(entry.container):
+                yield f"{path}.container", reason
         elif entry.directory is None:
             yield f"{path}.directory", "is missing; set it, or a container"
         elif reason := find_model_dir_problem(entry.directory):

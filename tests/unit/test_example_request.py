@@ -69,6 +69,18 @@ def test_own_container_has_the_example_that_its_key_names(project: Path) -> None
     assert read_example(project, "x", "own", "1", lambda: spec).content == b'{"inputs": []}'
 
 
+def test_build_context_needs_a_dockerfile(project: Path) -> None:
+    own = {"versions": {"1": {"container": {"context": "server"}}}}
+    path = project / "Pulumi.x.yaml"
+    path.write_text(changed(config_of("kubernetes"), {"models": {"own": own}}))
+    spec = load_file(path)
+    with pytest.raises(SpecError, match=r"container\.context: .*/server contains no Dockerfile"):
+        check_models(spec, project)
+    (project / "server").mkdir()
+    (project / "server" / "Dockerfile").write_text("FROM scratch\n")
+    check_models(spec, project)
+
+
 def test_printed_command_and_request_of_large_example_use_its_file(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

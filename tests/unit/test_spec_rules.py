@@ -304,6 +304,18 @@ KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
         "image by digest",
     ),
     (
+        {"models.digits.versions.1": {"container": {"port": 9000}}},
+        "models.digits.versions.1.container: needs one of image and context",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"image": _SERVER, "context": "server"}}},
+        "models.digits.versions.1.container: needs one of image and context",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"context": "../server"}}},
+        "models.digits.versions.1.container.context: '../server' is not valid; use a path relative",
+    ),
+    (
         {"models.digits.versions.1": {"container": {"image": _SERVER, "port": 80}}},
         "models.digits.versions.1.container.port: 80 is not valid; use an integer from 1024 to",
     ),

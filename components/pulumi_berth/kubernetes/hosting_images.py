@@ -9,10 +9,12 @@ import pulumi
 from pulumi_berth.hosted_models import HostedModelArgs
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
 from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.images.context_image import ContextImage
 from pulumi_berth.images.copied_image import CopiedImage
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs
 from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
 from pulumi_berth.images.valkey_image import ValkeyImage, ValkeyImageArgs
+from pulumi_berth.own_container import OwnContainerArgs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +94,11 @@ def create_images(
             if entry.image is not None:
                 serving[name, version] = entry.image
             if entry.container is not None:
-                copy = CopiedImage(
-                    f"{prefix}{name}-{version}",
-                    settings=settings,
-                    repository=name,
-                    source=entry.container.image,
-                    is_checked=True,
-                    opts=opts,
+                own = _declare_own_image(
+                    f"{prefix}{name}-{version}", name, entry.container, settings, opts
                 )
-                serving[name, version] = copy.reference
-                reports[f"{name}-{version}"] = copy.report
+                serving[name, version] = own.reference
+                reports[f"{name}-{version}"] = own.report
     if gateway is None:
         gateway_image = GatewayImage(
             f"{prefix}gateway", GatewayImageArgs(settings=settings, base=base), opts
@@ -111,6 +108,33 @@ def create_images(
         valkey_image = ValkeyImage(f"{prefix}valkey", ValkeyImageArgs(settings=settings), opts)
         valkey, reports["valkey"] = valkey_image.reference, valkey_image.report
     return HostingImages(serving=serving, gateway=gateway, valkey=valkey, reports=reports)
+
+
+def _declare_own_image(
+    resource: str,
+    repository: str,
+    container: OwnContainerArgs,
+    settings: ImageSettings,
+    opts: pulumi.ResourceOptions | None,
+) -> CopiedImage | ContextImage:
+    """Declare the checked image of a container in the stack's registry."""
+    if container.context is not None:
+        return ContextImage(
+            resource,
+            settings=settings,
+            repository=repository,
+            directory=container.context,
+            opts=opts,
+        )
+    assert container.image is not None, "check_models requires one of both"
+    return CopiedImage(
+        resource,
+        settings=settings,
+        repository=repository,
+        source=container.image,
+        is_checked=True,
+        opts=opts,
+    )
 
 
 def _uses_gpus(model: HostedModelArgs) -> bool:

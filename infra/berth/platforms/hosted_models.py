@@ -75,7 +75,13 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
                 else str(version_directory(root, name, version, entry.path)),
                 container=None
                 if entry.container is None
-                else OwnContainerArgs(image=entry.container.image, port=entry.container.port),
+                else OwnContainerArgs(
+                    image=entry.container.image,
+                    context=None
+                    if entry.container.context is None
+                    else str((root / entry.container.context).resolve()),
+                    port=entry.container.port,
+                ),
                 exposed=entry.exposed,
                 cold_standby=entry.standby == "cold",
             )

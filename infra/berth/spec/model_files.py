@@ -19,6 +19,7 @@ from berth_protocol.model_card import (
     smallest_request_bytes,
     verify_files,
 )
+from pulumi_berth.own_container import find_context_problem
 
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:
@@ -46,7 +47,7 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
     cards: dict[str, ModelCard] = {}
     for version, version_spec in entry.versions.items():
         if version_spec.container is not None:
-            yield from _check_container_example(model, version, version_spec.container, root)
+            yield from _check_container(model, version, version_spec.container, root)
             continue
         directory = version_directory(root, model, version, version_spec.path)
         try:
@@ -59,10 +60,15 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
     yield from _check_shared_traffic(model, entry, cards)
 
 
-def _check_container_example(
+def _check_container(
     model: str, version: str, container: ContainerSpec, root: Path
 ) -> Iterator[Problem]:
-    """Check that the example of a container, which has no model card, is a JSON object."""
+    """Check the build context of a container, and that its example is a JSON object."""
+    path = ("models", model, "versions", version, "container")
+    if container.context is not None and (
+        problem := find_context_problem((root / container.context).resolve())
+    ):
+        yield Problem((*path, "context"), problem, False)
     if container.example is None:
         return
     file = root / container.example
@@ -75,7 +81,7 @@ def _check_container_example(
         reason = f"is not JSON ({error})"
     if reason:
         yield Problem(
-            ("models", model, "versions", version, "container", "example"),
+            (*path, "example"),
             f"{reason}; write an inference request to {file}, or remove the key",
         )
 

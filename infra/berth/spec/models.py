@@ -33,15 +33,25 @@ class ContainerSpec(Section):
     """A container of your own that serves the version, with any server of the Open Inference
     Protocol. It passes the same image check as Berth's own images."""
 
-    image: ImageByDigest
+    image: ImageByDigest | None = None
     """Image by digest, such as `registry.example.com/team/server@sha256:…`. Berth copies it into
-    the stack's registry."""
+    the stack's registry. Set it or `context`."""
+    context: ProjectPath | None = None
+    """Directory with a `Dockerfile`, relative to the project. The command `docker` builds the image
+    with the engine that it is configured for, and Berth pushes it to the stack's registry. An image
+    of the same files is not built again."""
     port: int = Field(default=DEFAULT_PORT, ge=LOWEST_PORT, le=65535)
     """TCP port that its server listens on. The container does not run as root, so the port is 1024
     or higher."""
     example: ProjectPath | None = None
     """JSON file with an inference request, relative to the project. `berth invoke` and the check at
     the end of `berth up` send it. By default, there is none."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ContainerSpec":
+        if (self.image is None) == (self.context is None):
+            raise build_rule_error(Problem((), "needs one of image and context", False))
+        return self
 
 
 class VersionSpec(Section):
