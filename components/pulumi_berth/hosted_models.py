@@ -186,6 +186,11 @@ def can_fail_over(model: HostedModelArgs) -> bool:
     return model.failover is not False and has_others
 
 
+def find_own_containers(model: HostedModelArgs) -> list[str]:
+    """Return the versions that run in containers of the user's own."""
+    return [version for version, entry in model.versions.items() if entry.container is not None]
+
+
 def find_exposed(model: HostedModelArgs) -> list[str]:
     """Return the versions that clients can call by name."""
     return find_exposed_versions(_describe_use(model))

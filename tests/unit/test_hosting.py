@@ -15,6 +15,8 @@ from berth.platforms.kubernetes.hosting import (
 )
 from berth.spec import load_file
 from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.kubernetes.berth import KIND_LABELS
+from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.hosting import declare_hosting
 from pulumi_berth.kubernetes.hosting_images import HostingImages
 from tests.repository import REPOSITORY
@@ -139,6 +141,21 @@ def test_own_container_is_asked_for_its_model_before_it_gets_traffic(declared: R
         "livenessProbe": "/v2/health/live",
     }
     assert template["metadata"]["annotations"]["berth/digest"] == f"sha256:{_OWN_DIGEST}"
+
+
+def test_only_the_gateway_reaches_own_containers(declared: Resources) -> None:
+    """It limits bodies and checks keys, which an ingress controller leaves to the berths."""
+    (rule,) = declared["NetworkPolicy", "own-1"]["spec"]["ingress"]
+    assert [source["podSelector"]["matchLabels"] for source in rule["from"]] == [GATEWAY_LABELS]
+    egress = declared["NetworkPolicy", "gateway"]["spec"]["egress"]
+    (ports,) = [
+        [port["port"] for port in rule["ports"]]
+        for rule in egress
+        if {"podSelector": {"matchLabels": KIND_LABELS}} in rule.get("to", [])
+    ]
+    assert ports == [8080, 9001]
+    assert ("HTTPRoute", "own") not in declared
+    assert ("TraefikService", "traefik-own-1") not in declared
 
 
 def test_own_container_gets_no_secret_no_setting_and_no_port_for_metrics(

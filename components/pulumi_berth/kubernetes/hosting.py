@@ -51,6 +51,7 @@ from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import Traefik
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
 from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
+from pulumi_berth.own_container import plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
@@ -219,6 +220,12 @@ def declare_hosting(
             has_authorizer=args.parent_gateway is None,
             metrics_namespace=metrics_namespace,
             jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
+            container_ports=[
+                plan_own_container(entry.container, name, version).port
+                for name, model in args.models.items()
+                for version, entry in model.versions.items()
+                if entry.container is not None
+            ],
             pull_secret=args.pull_secret,
             priority=namespace.entry_priority,
             pods=EntryPodsArgs(
@@ -339,7 +346,7 @@ def _declare_berths(
                 if is_in_use(model, version)
                 else namespace.standby_priority,
                 callers=[GATEWAY_LABELS]
-                if args.parent_gateway is not None
+                if args.parent_gateway is not None or entry.container is not None
                 else [TRAEFIK_LABELS, GATEWAY_LABELS],
                 token_secret=token_secret,
                 metrics_namespace=get_metrics_namespace(args),
