@@ -36,7 +36,7 @@ _REAL_PARTS = ("cluster", "parity", "aws", "engine")
 # end. The last balances the two groups.
 _HOSTED = (
     *("test_up", "test_network", "test_traffic", "test_shared_limits", "test_same_responses"),
-    *("test_ownership", "test_components"),
+    *("test_ownership", "test_own_container", "test_components"),
 )
 
 

@@ -17,6 +17,7 @@ from pulumi_berth.hosted_models import (
     HostedModelArgs,
     QuotaPeriod,
     find_exposed,
+    find_own_containers,
     find_traffic,
     resolve_keys,
 )
@@ -67,7 +68,7 @@ def build_gateway_config(
             name: _build_model(
                 model,
                 {version: urls[name, version] for version in model.versions},
-                splits_traffic=splits_traffic or model.shadow is not None,
+                splits_traffic=splits_traffic or needs_gateway(model),
             )
             for name, model in models.items()
         },
@@ -115,6 +116,15 @@ def declare_gateway_config(
             )
         )
     )
+
+
+def needs_gateway(model: HostedModelArgs) -> bool:
+    """Return whether the gateway forwards a model's requests, also behind an ingress controller.
+
+    It mirrors requests for a shadow version. An own container does not limit bodies, and does not
+    check the token by which only authorized requests reach a berth, so the gateway does it.
+    """
+    return model.shadow is not None or bool(find_own_containers(model))
 
 
 def _build_client(
@@ -196,4 +206,5 @@ def _build_model(model: HostedModelArgs, urls: dict[str, str], *, splits_traffic
         shadow=model.shadow if splits_traffic else None,
         failover=default_to(model.failover, True),
         shares=[] if splits_traffic else shares,
+        own_containers=find_own_containers(model),
     )

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pulumi
 
-from berth_protocol.model_card import CARD_FILE
+from berth_protocol.model_card import CARD_FILE, digest
 from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.own_container import (
+    OwnContainerArgs,
+    find_container_problem,
+    get_container_digest,
+)
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.traffic_rules import (
     ModelUse,
@@ -25,9 +30,12 @@ from pulumi_berth.traffic_rules import (
 class HostedVersionArgs:
     """A deployed version of a model. It runs in its own berth."""
 
-    directory: str
+    directory: str | None = None
     """Directory of the packaged version, with `model.yaml` and the files that it lists. A relative
-    path starts at the working directory of the program."""
+    path starts at the working directory of the program. Required without `container`."""
+    container: OwnContainerArgs | None = None
+    """Container of your own that serves the version instead of Berth's serving program. Cannot be
+    combined with `directory` and `image`. `LocalHosting` runs no containers."""
     exposed: bool | None = None
     """If true, clients can call the version by name. By default, a version is exposed while it has
     traffic."""
@@ -178,6 +186,11 @@ def can_fail_over(model: HostedModelArgs) -> bool:
     return model.failover is not False and has_others
 
 
+def find_own_containers(model: HostedModelArgs) -> list[str]:
+    """Return the versions that run in containers of the user's own."""
+    return [version for version, entry in model.versions.items() if entry.container is not None]
+
+
 def find_exposed(model: HostedModelArgs) -> list[str]:
     """Return the versions that clients can call by name."""
     return find_exposed_versions(_describe_use(model))
@@ -192,6 +205,14 @@ def _describe_use(model: HostedModelArgs) -> ModelUse:
         traffic=find_traffic(model),
         shadow=model.shadow,
     )
+
+
+def find_digest(entry: HostedVersionArgs) -> pulumi.Input[str]:
+    """Return what identifies a version: the digest of its card, or of its own container."""
+    if entry.container is not None:
+        return get_container_digest(entry.container)
+    assert entry.directory is not None, "check_models requires one of both"
+    return digest(find_model_dir(entry.directory))
 
 
 def find_model_dir(directory: str) -> Path:
@@ -254,5 +275,13 @@ def _find_problems(model: HostedModelArgs) -> Iterator[tuple[str, str]]:
         value = "" if problem.value is None else f"{problem.value} "
         yield ".".join(problem.path), f"{value}{problem.message}"
     for version, entry in model.versions.items():
-        if reason := find_model_dir_problem(entry.directory):
-            yield f"versions.{version}.directory", reason
+        path = f"versions.{version}"
+        if entry.container is not None:
+            if entry.directory is not None or entry.image is not None:
+                yield f"{path}.container", "is set next to directory or image; remove one of them"
+            if reason := find_container_problem(entry.container):
+                yield f"{path}.container", reason
+        elif entry.directory is None:
+            yield f"{path}.directory", "is missing; set it, or a container"
+        elif reason := find_model_dir_problem(entry.directory):
+            yield f"{path}.directory", reason

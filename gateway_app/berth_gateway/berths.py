@@ -58,7 +58,8 @@ class Berths:
         response = await self._pool.send(
             request, lambda: self.get_url(active, context.model, version)
         )
-        if response.status == 401:
+        has_token = version not in active.config.models[context.model].own_containers
+        if response.status == 401 and has_token:
             response.release()
             raise UpstreamError(502, "rejected the gateway's token", is_repeatable=True)
         return response
@@ -136,10 +137,12 @@ def _build_request(
     body: bytes | None,
     timeout_seconds: float | None = None,
 ) -> UpstreamRequest:
+    is_own = version in active.config.models[context.model].own_containers
+    token = None if is_own else active.token
     return UpstreamRequest(
         method="GET" if body is None else "POST",
         path=model_path(context.model, version) + path_suffix,
-        headers=build_berth_headers(context.headers, context.request_id, active.token),
+        headers=build_berth_headers(context.headers, context.request_id, token),
         body=body,
         timeout_seconds=min(
             active.config.timeout_seconds, timeout_seconds or active.config.timeout_seconds

@@ -160,6 +160,8 @@ class Model(_Strict, frozen=True):
         failover: Whether healthy versions receive the share of an unhealthy one.
         shares: Versions with traffic, if an ingress controller splits it. The weights are in its
             routes.
+        own_containers: Versions that run in containers of the user's own. The gateway sends them no
+            token, because they do not run Berth's code.
     """
 
     versions: Annotated[dict[Name, _Url], msgspec.Meta(min_length=1)]
@@ -168,6 +170,7 @@ class Model(_Strict, frozen=True):
     shadow: Name | None = None
     failover: bool = True
     shares: list[Name] = []
+    own_containers: list[Name] = []
 
 
 class GatewayConfig(_Strict, frozen=True):

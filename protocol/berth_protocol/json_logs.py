@@ -11,6 +11,8 @@ from typing import TextIO
 
 import msgspec
 
+_MAX_TRACE_CHARACTERS = 16_000
+
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -21,7 +23,8 @@ class _JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            # An exception's message can be as long as a request.
+            line["trace"] = self.formatException(record.exc_info)[-_MAX_TRACE_CHARACTERS:]
         # Unlike msgspec, json also writes text that is not valid Unicode.
         return json.dumps(line)
 

@@ -19,6 +19,7 @@ from berth_protocol.datatypes import DATATYPES
 CARD_FILE = "model.yaml"
 MODEL_FILE = "model.onnx"
 EXAMPLE_FILE = "example.bin"
+PROCESSING_FILE = "serve.py"
 SCHEMA = "berth/model/v1"
 
 
@@ -65,8 +66,8 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
         name: Model name.
         version: Version name.
         files: Relative path of each file of the version -> `sha256:<64 hex digits>`.
-        inputs: Input tensors, in the model's order.
-        outputs: Output tensors, in the model's order.
+        inputs: Input tensors that clients send, in the model's order.
+        outputs: Output tensors that clients receive, in the model's order.
         has_rows: Whether the first dimension of every input and output counts rows that the model
             predicts independently of each other. Only then does `max_batch` apply, and only then
             can requests share a run. None in a card that does not record it: a berth then decides
@@ -78,6 +79,9 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
             for an example that is too large for the card. Each input of `example` then has the
             parameter `binary_data_size` instead of `data`. Empty if `example` contains the data.
         source: Origin of the model.
+        processing: Python file of the version that runs before and after the model, always
+            `serve.py`; see `berth_serving.processing`. `inputs` and `outputs` are then those of the
+            file, where it declares them. Empty if the version has none.
         operators: Library of operators that ONNX Runtime does not contain -> its version. A berth
             loads these, and no others.
         description: Text for the model's documentation page.
@@ -93,6 +97,7 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     outputs: list[Tensor]
     example: dict[str, Any]
     source: Source
+    processing: str = ""
     operators: dict[str, str] = {}
     has_rows: bool | None = None
     no_rows_reason: str = ""
@@ -128,6 +133,13 @@ def read_card(directory: Path) -> ModelCard:
         )
     if MODEL_FILE not in card.files:
         raise CardError(f"{path}: files: {MODEL_FILE} is missing. Package the version again.")
+    if card.processing not in ("", PROCESSING_FILE):
+        raise CardError(
+            f"{path}: processing: {card.processing!r} is not supported; it is always"
+            f" {PROCESSING_FILE}. Package the version again."
+        )
+    if card.processing and card.processing not in card.files:
+        raise CardError(f"{path}: files: {card.processing} is missing. Package the version again.")
     return card
 
 

@@ -63,7 +63,8 @@ class DataPlane:
             queue=settings.queue,
             batch_size=batch_size,
             deadline_seconds=settings.deadline_seconds,
-            loop_seconds=settings.loop_threshold_ms / 1000,
+            # The time of the version's own code is not known before it runs.
+            loop_seconds=0 if model.has_processing else settings.loop_threshold_ms / 1000,
             seconds_per_element=self.run_seconds / count_elements(example),
             memory=limits,
             observe_run=self._observe_run,

@@ -12,6 +12,7 @@ import onnxruntime
 from berth_protocol.errors import RequestError
 from berth_serving.memory import measure_peak, shrink_arena_after
 from berth_serving.model import Model, count_elements
+from berth_serving.processing import ProcessingError
 from berth_serving.tensors import Array
 
 Feeds = Mapping[str, Array]
@@ -100,7 +101,7 @@ def _measure(model: Model, feeds: Feeds) -> _Measured | None:
     started = time.perf_counter()
     try:
         grown = measure_peak(run)
-    except RequestError:
+    except (RequestError, ProcessingError):
         return None  # The model has no such size, such as more positions than it learned.
     seconds = time.perf_counter() - started
     if grown is None:

@@ -49,7 +49,7 @@ class Metrics:
         )
         self.inference = Histogram(
             "berth_inference_seconds",
-            "Duration of one ONNX Runtime run, in seconds",
+            "Duration of one run of the model and its processing, in seconds",
             _LABELS,
             buckets=(0.00001, 0.00005, 0.0001, *_SECONDS),
             registry=self._registry,

@@ -1,7 +1,7 @@
 """One model version: verified files, an ONNX Runtime session, and its runs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from berth_protocol.errors import RequestError
 from berth_protocol.messages import TensorMetadata
 from berth_protocol.model_card import (
     MODEL_FILE,
+    PROCESSING_FILE,
     CardError,
     ModelCard,
     Tensor,
@@ -22,6 +23,7 @@ from berth_protocol.model_card import (
 from berth_protocol.operators import OperatorsError, find_libraries
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
 from berth_serving.memory import use_shared_arena
+from berth_serving.processing import Processing, ProcessingError, load_processing
 from berth_serving.run_failure import ModelRejectedError
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
@@ -84,9 +86,13 @@ class TensorSpec:
 class Model:
     """A loaded model version.
 
+    Args:
+        processing: The functions that run before and after the model, if the version has any.
+
     Attributes:
         card: The model card.
         digest: Digest of the version.
+        has_processing: Whether Python code of the version runs before or after the model.
         text_limits: Input name -> longest element in bytes of UTF-8. 0 for no limit.
         inputs: Input name -> its specification, in the model's order, required ones first.
         required_inputs: Names of the inputs that every request contains.
@@ -95,23 +101,40 @@ class Model:
             that the model has no rows.
     """
 
-    def __init__(self, card: ModelCard, digest: str, session: onnxruntime.InferenceSession) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        digest: str,
+        session: onnxruntime.InferenceSession,
+        processing: Processing | None = None,
+    ) -> None:
         self.card = card
         self.digest = digest
         self._session = session
         self.text_limits = {tensor.name: tensor.max_bytes for tensor in card.inputs}
         optional = {tensor.name for tensor in card.inputs if tensor.optional}
-        self.inputs = _match_tensors(
-            [
-                *session.get_inputs(),
-                # The model file can list more of them: the card lists those that are served.
-                *(node for node in session.get_overridable_initializers() if node.name in optional),
-            ],
-            card.inputs,
-            "input",
-        )
+        self._processing = processing
+        self.has_processing = processing is not None
+        defaults = session.get_overridable_initializers()
+        if processing is None or processing.inputs is None:
+            self.inputs = _match_tensors(
+                [
+                    *session.get_inputs(),
+                    # The model file can list more of them: the card lists those that are served.
+                    *(node for node in defaults if node.name in optional),
+                ],
+                card.inputs,
+                "input",
+            )
+        else:
+            self.inputs = _read_declared(processing.inputs, card.inputs, "inputs")
         self.required_inputs = [name for name in self.inputs if name not in optional]
-        self.outputs = _match_tensors(session.get_outputs(), card.outputs, "output")
+        if processing is None or processing.outputs is None:
+            self.outputs = _match_tensors(session.get_outputs(), card.outputs, "output")
+        else:
+            self.outputs = _read_declared(processing.outputs, card.outputs, "outputs")
+        self._session_inputs = [] if processing is None else list(_read_inputs(session))
+        self._session_outputs = [node.name for node in session.get_outputs()]
         self.row_inputs = [
             name
             for name in self.required_inputs
@@ -136,8 +159,25 @@ class Model:
             options: A `RunOptions`. Setting its `terminate` from another thread ends the run.
 
         Raises:
-            RequestError: If the model cannot run these values, or memory runs out.
+            RequestError: If the model cannot run these values, the version's own code refuses them,
+                or memory runs out.
+            ProcessingError: If the version's own code fails.
         """
+        if self._processing is None:
+            return self._run_session(feeds, outputs, options)
+        try:
+            prepared = self._processing.prepare(feeds, self._session_inputs)
+            arrays = self._run_session(prepared, self._session_outputs, options)
+            results = self._processing.finish(
+                dict(zip(self._session_outputs, arrays, strict=True)), self.card.outputs
+            )
+        except MemoryError as error:
+            raise MemoryExceededError from error
+        return [results[name] for name in outputs]
+
+    def _run_session(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str], options: Any
+    ) -> list[Array]:
         try:
             return list(self._session.run(list(outputs), dict(feeds), options))
         except (ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.Fail) as error:
@@ -164,7 +204,8 @@ def load_model(settings: Settings) -> Model:
     """Load the model version in the settings' directory, after verifying its files.
 
     Raises:
-        ModelError: If a file is missing or differs, or if ONNX Runtime cannot load the model.
+        ModelError: If a file is missing or differs, if ONNX Runtime cannot load the model, or if
+            the version's own code cannot be used.
     """
     directory = settings.model_dir
     try:
@@ -194,7 +235,14 @@ def load_model(settings: Settings) -> Model:
         )
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types here.
         raise ModelError(f"{path}: ONNX Runtime cannot load the model: {error}") from error
-    return Model(card, digest(directory), session)
+    processing = None
+    if card.processing:
+        try:
+            path = directory / card.processing
+            processing = load_processing(path, card.files[card.processing])
+        except ProcessingError as error:
+            raise ModelError(str(error)) from error
+    return Model(card, digest(directory), session, processing)
 
 
 def _build_session_options(settings: Settings) -> onnxruntime.SessionOptions:
@@ -216,12 +264,7 @@ def _match_tensors(
     unmatched = {tensor.name: tensor for tensor in card_tensors}
     specs = {}
     for node in nodes:
-        datatype = BY_ONNX_TYPE.get(node.type)
-        if datatype is None:
-            raise ModelError(
-                f"The model's {kind} {node.name!r} has type {node.type}, which the protocol does"
-                f" not define. Convert it to one of: {', '.join(DATATYPES)}."
-            )
+        datatype = _read_datatype(node, kind)
         shape = tuple(dim if isinstance(dim, int | str) else None for dim in node.shape)
         expected = unmatched.pop(node.name, None)
         optional = expected is not None and expected.optional
@@ -247,6 +290,50 @@ def _match_tensors(
             " Package the version again."
         )
     return specs
+
+
+def _read_declared(
+    declared: Sequence[Tensor], card_tensors: Sequence[Tensor], kind: str
+) -> dict[str, TensorSpec]:
+    """Return the tensors that the version's Python file declares, if the card lists the same."""
+    if list(declared) != list(card_tensors):
+        raise ModelError(
+            f"{PROCESSING_FILE} declares other {kind} than the model card. Package the version"
+            " again."
+        )
+    return {
+        tensor.name: TensorSpec(
+            tensor.name,
+            DATATYPES[tensor.datatype],
+            tuple(None if dim < 0 else dim for dim in tensor.shape),
+            tensor.optional,
+        )
+        for tensor in declared
+    }
+
+
+def _read_inputs(session: onnxruntime.InferenceSession) -> Iterator[Tensor]:
+    """Return the inputs of the model itself. Those with a default are optional."""
+    required = {node.name for node in session.get_inputs()}
+    for node in (*session.get_inputs(), *session.get_overridable_initializers()):
+        # The weights of a model can have types that no input has.
+        if node.name in required or node.type in BY_ONNX_TYPE:
+            yield Tensor(
+                name=node.name,
+                datatype=_read_datatype(node, "input").name,
+                shape=[dim if isinstance(dim, int) else -1 for dim in node.shape],
+                optional=node.name not in required,
+            )
+
+
+def _read_datatype(node: Any, kind: str) -> Datatype:
+    datatype = BY_ONNX_TYPE.get(node.type)
+    if datatype is None:
+        raise ModelError(
+            f"The model's {kind} {node.name!r} has type {node.type}, which the protocol does not"
+            f" define. Convert it to one of: {', '.join(DATATYPES)}."
+        )
+    return datatype
 
 
 def _is_first_dim_free(spec: TensorSpec) -> bool:

@@ -15,7 +15,7 @@ from berth_protocol.body_memory import BodyMemory
 from berth_protocol.errors import RequestError
 from berth_protocol.http_server import listen, server_config
 from berth_protocol.json_logs import log_event
-from berth_protocol.model_card import CardError, example_body
+from berth_protocol.model_card import PROCESSING_FILE, CardError, example_body
 from berth_serving import __version__
 from berth_serving.data_plane import DataPlane
 from berth_serving.http.app import App
@@ -24,6 +24,7 @@ from berth_serving.http.request import read_request
 from berth_serving.memory import configure_allocators
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, ModelError, load_model
+from berth_serving.processing import ProcessingError
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 from berth_serving.tracing import create_trace
@@ -88,6 +89,12 @@ def warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
         return DataPlane(model, settings, metrics, _read_example(model, settings))
     except CardError as error:
         raise ModelError(str(error)) from error
+    except ProcessingError as error:
+        _LOG.exception("The code of the model version failed on the example in its card")
+        raise ModelError(
+            f"{PROCESSING_FILE} failed on the example in the model card: {error}. Package the"
+            " version again."
+        ) from error
     except RequestError as error:
         raise ModelError(
             f"The model rejects the example in its card: {error} Package the version again."

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from berth_protocol.model_card import read_card
 from pulumi_berth.files import acquire_lock
+from tests.bitmap_model import BITMAPS, package_bitmap_model
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
 from tests.engine.project import Load, Project
 from tests.text_models import SENTENCES, UPPER, package_text_models
@@ -159,10 +160,11 @@ def hosted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     end with the cluster.
     """
     content = build_stack_file(cluster, NAMESPACE, replicas=2)
-    for name in (SENTENCES, UPPER):
+    for name in (SENTENCES, UPPER, BITMAPS):
         content["config"]["berth:models"][name] = {"versions": {"1": {}}, "resources": SMALL}
     project = create_project(tmp_path_factory.mktemp("hosted"), "hosted", content)
     package_text_models(project.root / "models", tmp_path_factory.mktemp("text"))
+    package_bitmap_model(project.root / "models")
     project.berth("up", "--yes")
     yield project
     project.berth("destroy", "--yes")

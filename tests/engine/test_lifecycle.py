@@ -11,6 +11,7 @@ import pytest
 from berth.engine import ensure_engine
 from berth.operations.state_file import is_selected
 from berth_protocol.model_card import digest, read_card
+from tests.bitmap_model import BITMAPS, build_bitmap_request, package_bitmap_model
 from tests.engine.project import Project
 
 
@@ -103,6 +104,22 @@ def test_json_logs_have_one_record_per_line(up: Project) -> None:
 def test_unknown_model_error_lists_known_models(up: Project) -> None:
     error = up.berth("invoke", "digit", code=1).stderr
     assert "digits" in error
+
+
+def test_model_with_processing_answers_in_the_terms_of_its_file(up: Project) -> None:
+    package_bitmap_model(up.root / "models")
+    up.deploy(lambda config: config["berth:models"].update({BITMAPS: {"versions": {"1": {}}}}))
+    outputs = {entry["name"]: entry["data"] for entry in up.json("invoke", BITMAPS)["outputs"]}
+    assert outputs["digit"] == ["0", "9"]
+    status = up.json("status")
+    response = httpx.post(
+        f"{status['endpoint']}/v2/models/{BITMAPS}/infer",
+        json=build_bitmap_request(0),
+        headers={"x-api-key": up.key()},
+    )
+    assert (response.status_code, response.json()["error"]) == (400, "bitmap: image 0 has no ink.")
+    berth = status["models"][BITMAPS]["versions"]["1"]
+    assert berth["digest"] == digest(up.root / "models" / BITMAPS / "1")
 
 
 def test_destroy_removes_processes_and_files(up: Project) -> None:

@@ -12,7 +12,13 @@ import httpx
 import pytest
 
 from tests.gateway.fake_berth import FakeBerth, Handler, RecordedRequest, respond_ok
-from tests.gateway.gateway_process import GatewayProcess, build_config, build_model, find_free_ports
+from tests.gateway.gateway_process import (
+    GatewayProcess,
+    build_config,
+    build_model,
+    find_free_ports,
+    wait_until,
+)
 
 INFER = "/v2/models/digits/infer"
 
@@ -229,6 +235,25 @@ def test_error_of_berth_is_forwarded_unchanged(
     assert response.headers["retry-after"] == "7"
     assert response.headers["x-berth-version"] == "1"
     assert len(berth_1.requests) == 1
+
+
+def test_own_container_receives_no_token_and_its_401_reaches_the_client(
+    gateway: GatewayProcess, berth_1: FakeBerth, berth_2: FakeBerth
+) -> None:
+    (gateway.directory / "token").write_text("s3cret\n")
+    gateway.environment["GATEWAY_TOKEN_FILE"] = str(gateway.directory / "token")
+    routes = build_model(
+        {"1": berth_1.url, "2": berth_2.url}, {"1": 100}, shadow="2", own_containers=["1"]
+    )
+    gateway.start(build_config(models={"digits": routes}))
+    with gateway.client() as http:
+        assert http.post(INFER, json={}).status_code == 200
+        assert http.get("/v2/models/digits/versions/1").status_code == 200
+        berth_1.respond = lambda handler, _: handler.send(401, b"{}")
+        assert http.post(INFER, json={}).status_code == 401
+    assert not any("x-berth-token" in request.headers for request in berth_1.requests)
+    wait_until(lambda: bool(berth_2.requests), "a mirrored request")
+    assert berth_2.requests[0].headers["x-berth-token"] == "s3cret"
 
 
 def test_berth_that_rejects_gateway_token_becomes_502(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from berth_protocol.model_card import read_card
+from tests.bitmap_model import BITMAPS, build_bitmap_request
 from tests.cluster.stacks import read_config
 from tests.engine.project import Project, wait_for
 from tests.repository import REPOSITORY
@@ -57,6 +58,10 @@ def _build_rows(count: int) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
+def _build_bitmap(ink: int) -> bytes:
+    return json.dumps(build_bitmap_request(ink)).encode()
+
+
 def _build_texts(name: str) -> bytes:
     return json.dumps(build_text_request(name, ["It's the caf\u00e9", "", "\u4e2d\u6587"])).encode()
 
@@ -69,6 +74,10 @@ _REQUESTS = [
     Request("text", f"/v2/models/{SENTENCES}/infer", body=_build_texts("text")),
     Request("text for operators of a library", f"/v2/models/{UPPER}/infer",
             body=_build_texts("x")),
+    Request("processing", f"/v2/models/{BITMAPS}/infer", body=_build_bitmap(1)),
+    Request("input that processing refuses", f"/v2/models/{BITMAPS}/infer",
+            body=_build_bitmap(0)),
+    Request("metadata of processing", f"/v2/models/{BITMAPS}", method="GET"),
     Request("binary tensors", _INFER_1, body=_BINARY_HEADER + _BINARY,
             headers={"inference-header-content-length": str(len(_BINARY_HEADER))}),
     Request("no key", _INFER, body=_build_rows(1), client=None),

@@ -142,7 +142,8 @@ def test_python_examples_parse_and_import_existing_names(page: Path) -> None:
             assert found.origin is not None
             source = Path(found.origin).read_text()
             for name in (alias.name for alias in node.names):  # type: ignore[attr-defined]
-                assert re.search(rf"^(class|def) {name}\b", source, re.MULTILINE), name
+                pattern = rf"^(class|def) {name}\b|^{name}\b.* = |^from .* as {name}$"
+                assert re.search(pattern, source, re.MULTILINE), name
 
 
 def test_every_variable_of_the_programs_is_in_the_reference(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from berth.operations import lifecycle
 from berth.operations.invoke import read_example
 from berth.operations.package import package_model
 from berth.operations.serving_check import request_examples
-from berth.spec import SpecError, load_file
+from berth.spec import HostingSpec, SpecError, load_file
 from berth.spec.model_files import check_models
 from tests import small_models
 from tests.unit.spec_file import changed, config_of
@@ -36,6 +36,49 @@ def _write_config(project: Path, **changes: object) -> Path:
     models = {"large": {"versions": {"1": {}}, "traffic": {"1": 100}}}
     path.write_text(changed(config_of("local"), {"models": models, **changes}))
     return path
+
+
+def test_own_container_has_the_example_that_its_key_names(project: Path) -> None:
+    image = f"example.com/own/server@sha256:{'a' * 64}"
+    path = project / "Pulumi.x.yaml"
+
+    def write(**container: str) -> HostingSpec:
+        own = {"versions": {"1": {"container": {"image": image, **container}}}}
+        document = {"platform": "kubernetes", "registry": {"url": "r.example.com/berth"}}
+        config = {
+            f"berth:{key}": value for key, value in (document | {"models": {"own": own}}).items()
+        }
+        path.write_text(json.dumps({"config": config}))
+        return load_file(path)
+
+    spec = write()
+    check_models(spec, project)
+    with pytest.raises(
+        OperationError, match=r"or set models\.own\.versions\.1\.container\.example"
+    ):
+        read_example(project, "x", "own", "1", lambda: spec)
+    assert request_examples(project, "x", spec, _OUTPUTS) == {}
+    spec = write(example="request.json")
+    with pytest.raises(SpecError, match=r"container\.example: cannot be read \(No such file"):
+        check_models(spec, project)
+    (project / "request.json").write_text("[]")
+    with pytest.raises(SpecError, match="is not a JSON object; write an inference request"):
+        check_models(spec, project)
+    (project / "request.json").write_text('{"inputs": []}')
+    check_models(spec, project)
+    assert read_example(project, "x", "own", "1", lambda: spec).content == b'{"inputs": []}'
+
+
+def test_build_context_needs_a_dockerfile(project: Path) -> None:
+    own = {"versions": {"1": {"container": {"context": "server"}}}}
+    path = project / "Pulumi.x.yaml"
+    path.write_text(changed(config_of("kubernetes"), {"models": {"own": own}}))
+    spec = load_file(path)
+    with pytest.raises(SpecError, match=r"container\.context: .*/server contains no Dockerfile"):
+        check_models(spec, project)
+    (project / "server").mkdir()
+    (project / "server" / "Dockerfile").write_text("FROM scratch\n")
+    check_models(spec, project)
 
 
 def test_printed_command_and_request_of_large_example_use_its_file(

@@ -15,6 +15,8 @@ from berth.platforms.kubernetes.hosting import (
 )
 from berth.spec import load_file
 from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.kubernetes.berth import KIND_LABELS
+from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.hosting import declare_hosting
 from pulumi_berth.kubernetes.hosting_images import HostingImages
 from tests.repository import REPOSITORY
@@ -24,6 +26,9 @@ config:
   berth:platform: kubernetes
   berth:registry: {url: registry.example.com/berth, pull_secret: registry-login}
   berth:models:
+    own:
+      versions: {"1": {container: {image: "example.com/own/server@sha256:DIGEST", port: 9001}}}
+      replicas: {min: 1, max: 3}
     digits:
       versions: {"1": {}, "2": {}}
       traffic: {"1": WEIGHT, "2": REST}
@@ -33,7 +38,8 @@ config:
       compute: gpu
 """
 
-_VERSIONS = (("digits", "1"), ("digits", "2"), ("breast-cancer", "1"))
+_OWN_DIGEST = "c" * 64
+_VERSIONS = (("own", "1"), ("digits", "1"), ("digits", "2"), ("breast-cancer", "1"))
 
 Resources = dict[tuple[str, str], dict[str, Any]]
 
@@ -61,7 +67,8 @@ def _declare(folder: Path, weight: int, more: str = "") -> Resources:
     engine = _Engine()
     mocks.set_mocks(engine)
     path = folder / "Pulumi.x.yaml"
-    path.write_text(_STACK.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)) + more)
+    stack = _STACK.replace("DIGEST", _OWN_DIGEST)
+    path.write_text(stack.replace("WEIGHT", str(weight)).replace("REST", str(100 - weight)) + more)
     spec = load_file(path)
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]  # Pulumi does not type it.
@@ -73,7 +80,7 @@ def _declare(folder: Path, weight: int, more: str = "") -> Resources:
                 spec,
                 REPOSITORY,
                 registry="registry.example.com/berth",
-                mounts={"digits": [], "breast-cancer": []},
+                mounts={"own": [], "digits": [], "breast-cancer": []},
             ),
             settings,
             root=REPOSITORY,
@@ -110,15 +117,64 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Resources:
                                   "PodDisruptionBudget"])  # fmt: skip
 def test_each_berth_has_every_kind_of_resource(declared: Resources, kind: str) -> None:
     names = {name for resource_kind, name in declared if resource_kind == kind}
-    assert {"digits-1", "digits-2", "breast-cancer-1"} <= names
+    assert {"digits-1", "digits-2", "breast-cancer-1", "own-1"} <= names
 
 
 def test_only_berths_with_a_replica_range_have_an_autoscaler(declared: Resources) -> None:
     scaled = {name for kind, name in declared if kind == "HorizontalPodAutoscaler"}
-    assert scaled == {"digits-1", "digits-2"}
+    assert scaled == {"digits-1", "digits-2", "own-1"}
     # The autoscaler takes over this count; without one, it would start from a single replica.
     assert declared["Deployment", "digits-1"]["spec"]["replicas"] == 1
     assert declared["Deployment", "breast-cancer-1"]["spec"]["replicas"] == 1
+
+
+def test_own_container_is_asked_for_its_model_before_it_gets_traffic(declared: Resources) -> None:
+    template = declared["Deployment", "own-1"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": 9001}]
+    assert {
+        probe: container[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+    } == {
+        "startupProbe": "/v2/models/own/versions/1",
+        "readinessProbe": "/v2/health/ready",
+        "livenessProbe": "/v2/health/live",
+    }
+    assert template["metadata"]["annotations"]["berth/digest"] == f"sha256:{_OWN_DIGEST}"
+
+
+def test_only_the_gateway_reaches_own_containers(declared: Resources) -> None:
+    """It limits bodies and checks keys, which an ingress controller leaves to the berths."""
+    (rule,) = declared["NetworkPolicy", "own-1"]["spec"]["ingress"]
+    assert [source["podSelector"]["matchLabels"] for source in rule["from"]] == [GATEWAY_LABELS]
+    egress = declared["NetworkPolicy", "gateway"]["spec"]["egress"]
+    (ports,) = [
+        [port["port"] for port in rule["ports"]]
+        for rule in egress
+        if {"podSelector": {"matchLabels": KIND_LABELS}} in rule.get("to", [])
+    ]
+    assert ports == [8080, 9001]
+    assert ("HTTPRoute", "own") not in declared
+    assert ("TraefikService", "traefik-own-1") not in declared
+
+
+def test_own_container_gets_no_secret_no_setting_and_no_port_for_metrics(
+    declared: Resources,
+) -> None:
+    template = declared["Deployment", "own-1"]["spec"]["template"]
+    pod = template["spec"]
+    (container,) = pod["containers"]
+    assert "env" not in container
+    assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
+    assert "prometheus.io/scrape" not in template["metadata"]["annotations"]
+    (port,) = declared["Service", "own-1"]["spec"]["ports"]
+    assert port["name"] == "http"
+    policy = declared["NetworkPolicy", "own-1"]["spec"]
+    assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == ["http"]
+    reference = declared["Deployment", "digits-1"]["spec"]["template"]["spec"]
+    assert container["resources"] == reference["containers"][0]["resources"]
+    same = "securityContext", "terminationGracePeriodSeconds", "automountServiceAccountToken"
+    assert {key: pod[key] for key in same} == {key: reference[key] for key in same}
 
 
 def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
@@ -127,7 +183,7 @@ def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
         for (kind, _), inputs in declared.items()
         if kind in ("Deployment", "StatefulSet")
     ]
-    assert len(pods) == 6
+    assert len(pods) == 7
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -141,7 +197,7 @@ def test_all_pods_meet_pod_security_restricted(declared: Resources) -> None:
 
 def test_all_service_accounts_have_the_pull_secret(declared: Resources) -> None:
     accounts = [inputs for (kind, _), inputs in declared.items() if kind == "ServiceAccount"]
-    assert len(accounts) == 6
+    assert len(accounts) == 7
     assert all(account["imagePullSecrets"] == [{"name": "registry-login"}] for account in accounts)
 
 

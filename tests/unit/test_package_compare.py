@@ -46,6 +46,6 @@ def test_labels_and_shapes_must_be_equal() -> None:
         compare({"label": np.array([1, 2])}, {"label": np.array([1, 3])})
     with pytest.raises(
         PackageError,
-        match=r"returns shape \[2\], but the framework's predictions have shape \[2, 1\]",
+        match=r"returns shape \[2\], but the framework \[2, 1\]",
     ):
         compare({"y": np.zeros(2, np.float32)}, {"y": np.zeros((2, 1))})

@@ -28,6 +28,8 @@ _JWT = {
     "jwks_url": "https://issuer.example/keys",
 }
 
+_SERVER = f"example.com/own/server@sha256:{'a' * 64}"
+
 LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ({"platform": "azure"}, "platform: 'azure' is not valid; use one of local, kubernetes, aws"),
     ({"platform": ABSENT}, "platform: is missing; set it to one of local, kubernetes, aws"),
@@ -283,6 +285,12 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
         "network: applies only to platform aws, but this stack uses local; remove it",
     ),
     (
+        {"models.digits.versions.1": {"container": {"image": _SERVER}}},
+        "models.digits.versions.1.container: needs a container engine, which the local platform "
+        "does not use; run it on platform docker or kubernetes, or package the model with pre- and "
+        "post-processing (berth package --with serve.py)",
+    ),
+    (
         {"images": {}},
         "images: applies only to platforms kubernetes and aws, but this stack uses local; remove "
         "it",
@@ -290,6 +298,39 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
 ]
 
 KUBERNETES: list[tuple[Mapping[Any, Any], str]] = [
+    (
+        {"models.digits.versions.1": {"container": {"image": "example.com/own/server:1"}}},
+        "models.digits.versions.1.container.image: 'example.com/own/server:1' is not valid; use an "
+        "image by digest",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"port": 9000}}},
+        "models.digits.versions.1.container: needs one of image and context",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"image": _SERVER, "context": "server"}}},
+        "models.digits.versions.1.container: needs one of image and context",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"context": "../server"}}},
+        "models.digits.versions.1.container.context: '../server' is not valid; use a path relative",
+    ),
+    (
+        {"models.digits.versions.1": {"container": {"image": _SERVER, "port": 80}}},
+        "models.digits.versions.1.container.port: 80 is not valid; use an integer from 1024 to",
+    ),
+    (
+        {"models.digits.versions.1": {"path": "models/x", "container": {"image": _SERVER}}},
+        "models.digits.versions.1.path: cannot be combined with container; remove one of them",
+    ),
+    (
+        {
+            "models.digits.versions.1": {"container": {"image": _SERVER}},
+            "models.digits.replicas": {"min": 1, "max": 2, "target_in_flight": 4},
+        },
+        "models.digits.replicas.target_in_flight: 4 cannot be combined with the container of "
+        "version 1",
+    ),
     (
         {"registry": ABSENT},
         "registry.url: is missing; set the registry that platform kubernetes pushes images to",

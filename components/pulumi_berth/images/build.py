@@ -76,7 +76,7 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     whole = documents.index_or_manifest({name: part.manifest for name, part in parts.items()})
     digest = _find_tagged(image, parts, whole)
     if digest is None:
-        _push(image.repository, parts.values(), whole)
+        push_parts(image.repository, parts.values(), whole)
     reference = f"{image.repository.name}@{digest or whole.digest}"
     scanner = run_scan(scan, reference)
     if digest is None:
@@ -90,8 +90,8 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """The image for one architecture.
+class Part:
+    """A checked image for one architecture.
 
     Attributes:
         base: Base image.
@@ -110,7 +110,7 @@ class _Part:
     report: dict[str, Any]
 
 
-def _plan(image: Image, architecture: str, layers: Sequence[tuple[str, Layer]]) -> _Part:
+def _plan(image: Image, architecture: str, layers: Sequence[tuple[str, Layer]]) -> Part:
     """Build and check the image for one architecture. Nothing is pushed.
 
     Raises:
@@ -129,7 +129,7 @@ def _plan(image: Image, architecture: str, layers: Sequence[tuple[str, Layer]]) 
             f"Image {image.repository.name} ({architecture}) failed its checks: "
             f"{'; '.join(defects)}. Nothing was pushed. Correct the base image."
         )
-    return _Part(
+    return Part(
         base=base,
         added=added,
         config=config,
@@ -139,7 +139,7 @@ def _plan(image: Image, architecture: str, layers: Sequence[tuple[str, Layer]]) 
     )
 
 
-def _find_tagged(image: Image, parts: Mapping[str, _Part], whole: Document) -> str | None:
+def _find_tagged(image: Image, parts: Mapping[str, Part], whole: Document) -> str | None:
     """Return the digest of the image that has the tag of this content, or None if there is none.
 
     Another machine can compress the same files to other bytes, and a tag can never move. That image
@@ -176,7 +176,7 @@ def _read_configs(
     }
 
 
-def _push(repository: Repository, parts: Iterable[_Part], whole: Document) -> None:
+def push_parts(repository: Repository, parts: Iterable[Part], whole: Document) -> None:
     """Push the image without its tag, and the SBOM of each architecture."""
     for part in parts:
         for layer in part.added:

@@ -62,6 +62,17 @@ class ImageSettings:
     pushed. Defaults to false."""
 
 
+def describe_scan(settings: ImageSettings) -> dict[str, Any]:
+    """Return the arguments of `pulumi_berth.images.scan.Scan`."""
+    return {
+        "command": list(settings.scan_command or ()),
+        "fail_on": default_to(settings.fail_on, Severity.HIGH).value,
+        "ignore_unfixed": default_to(settings.ignore_unfixed, False),
+        # Absent by default, so that images that older versions built stay unchanged.
+        **({"required": True} if settings.require_scanner else {}),
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageLayer:
     """One layer, identified by its content.
@@ -133,13 +144,7 @@ class BuiltImage(Resource, module="berth", name="BuiltImage"):
                 "run": asdict(run),
                 "annotations": annotations or {},
                 "mirrors": list(settings.debian_mirrors or ()),
-                "scan": {
-                    "command": list(settings.scan_command or ()),
-                    "fail_on": default_to(settings.fail_on, Severity.HIGH).value,
-                    "ignore_unfixed": default_to(settings.ignore_unfixed, False),
-                    # Absent by default, so that images that older versions built stay unchanged.
-                    **({"required": True} if settings.require_scanner else {}),
-                },
+                "scan": describe_scan(settings),
                 **({"pull_only": True} if settings.pull_only else {}),
                 "reference": None,
                 "digest": None,

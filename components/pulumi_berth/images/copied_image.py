@@ -5,19 +5,22 @@ storage behind them, and no public registry limits them: all nodes behind a NAT 
 anonymous allowance of Docker Hub (https://docs.docker.com/docker-hub/usage/).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pulumi
 from pulumi.dynamic import Resource
 
 from pulumi_berth.images.base_reader import choose_manifest
-from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.images.built_image import ImageSettings, describe_scan
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.descriptor import decode_document, parse_descriptor, parse_descriptors
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.registry import Repository, get_registry_host, split_reference
 from pulumi_berth.providers import BuiltImageProvider
 from pulumi_berth.values import default_to
+
+T = TypeVar("T")
 
 
 class CopiedImage(Resource, module="berth", name="CopiedImage"):
@@ -26,11 +29,16 @@ class CopiedImage(Resource, module="berth", name="CopiedImage"):
     For one architecture, the copy has the digest of the manifest in the source's index. For
     several, it has an index of these architectures.
 
+    Args:
+        is_checked: Whether the copy must pass the checks of a built image before it gets its tag.
+
     Attributes:
         reference: `registry/name@sha256:...` of the copy.
+        report: Contents of a checked image for each architecture, and the scanner that passed it.
     """
 
     reference: pulumi.Output[str]
+    report: pulumi.Output[dict[str, Any]]
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class CopiedImage(Resource, module="berth", name="CopiedImage"):
         settings: ImageSettings,
         repository: str,
         source: pulumi.Input[str],
+        is_checked: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(
@@ -50,6 +59,7 @@ class CopiedImage(Resource, module="berth", name="CopiedImage"):
                 "copy_of": source,
                 "architectures": list(settings.architectures or ["amd64"]),
                 **({"pull_only": True} if settings.pull_only else {}),
+                **({"scan": describe_scan(settings), "report": None} if is_checked else {}),
                 "reference": None,
                 "digest": None,
             },
@@ -57,11 +67,18 @@ class CopiedImage(Resource, module="berth", name="CopiedImage"):
         )
 
 
-def copy_image(source: str, target: Repository, tag: str, architectures: Sequence[str]) -> str:
-    """Copy an image unless the target has the tag, and return the digest of the copy.
+def copy_image(
+    source: str,
+    target: Repository,
+    tag: str,
+    architectures: Sequence[str],
+    check: Callable[[str], T],
+) -> tuple[str, T]:
+    """Copy an image unless the target has the tag, and return its digest and the check's result.
 
     Args:
         source: `registry/name[:tag][@sha256:...]`. Without a digest, the tag's image.
+        check: Called with the digest of the copy before it gets its tag.
 
     Raises:
         ImageCheckError: If the image does not support an architecture.
@@ -70,7 +87,7 @@ def copy_image(source: str, target: Repository, tag: str, architectures: Sequenc
     """
     existing = target.digest_of(tag)
     if existing is not None:
-        return existing
+        return existing, check(existing)
     name, digest = split_reference(source)
     host, _, path = name.partition("/")
     origin = Repository(
@@ -90,8 +107,9 @@ def copy_image(source: str, target: Repository, tag: str, architectures: Sequenc
             _copy_manifest(manifests[architecture], origin, target)
         whole = documents.index_or_manifest(manifests)
     target.push_manifest(whole)
+    result = check(whole.digest)
     target.push_manifest(whole, tag)
-    return whole.digest
+    return whole.digest, result
 
 
 def _copy_manifest(document: Document, origin: Repository, target: Repository) -> None:

@@ -10,17 +10,22 @@ from pulumi_berth.datasets.bucket_dataset import BucketDataset
 from pulumi_berth.images import layers
 from pulumi_berth.images.build import Image, PushedImage, build
 from pulumi_berth.images.built_image import LayerKind
+from pulumi_berth.images.context_build import build_context
 from pulumi_berth.images.copied_image import copy_image
-from pulumi_berth.images.pushed_image import find_pushed, require_pushed
+from pulumi_berth.images.pushed_image import check_pushed, find_pushed, require_pushed
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci.documents import RunConfig
 from pulumi_berth.oci.layer import Layer
 from pulumi_berth.oci.registry import Repository
+from pulumi_berth.own_container import ContextBuildError, digest_context
 from pulumi_berth.program_source import package_digest
 from pulumi_berth.values import restore_integers
 
 # The inputs that decide the content of the image.
-_CONTENT = ("repository", "base", "layers", "architectures", "run", "annotations", "copy_of")
+_CONTENT = (
+    *("repository", "base", "layers", "architectures", "run", "annotations", "copy_of"),
+    "context_digest",
+)
 _CHECKS = ("scan",)
 # Layers that are identified by their digest, wherever the content comes from. The stacks dev and
 # prod have the same dataset in different buckets.
@@ -29,6 +34,11 @@ _BUILDERS = ("pulumi_berth.images", "pulumi_berth.oci")
 _TAG_DIGITS = 16
 # A registry keeps images with this prefix: see pulumi_berth/aws/model_registry.py.
 _RELEASE = "release-"
+
+_FIX_OWN = (
+    "Build it on a base without these, such as Berth's or a distroless one; see"
+    " docs/how-to/use-your-own-container.md."
+)
 
 
 def content_tag(inputs: Mapping[str, Any]) -> str:
@@ -65,7 +75,9 @@ def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
     if inputs.get("copy_of"):
         return _copy(inputs, repository)
     scan = Scan(**inputs["scan"])
-    if inputs.get("pull_only"):
+    if inputs.get("context_digest"):
+        result = _find_or_build_context(inputs, repository, scan)
+    elif inputs.get("pull_only"):
         result = find_pushed(repository, content_tag(inputs), inputs["architectures"], scan=scan)
     else:
         result = _build(inputs, repository, scan)
@@ -76,14 +88,45 @@ def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _copy(inputs: Mapping[str, Any], repository: Repository) -> dict[str, Any]:
-    """Copy an image of another project, or find the copy that another stack made."""
+def _find_or_build_context(
+    inputs: Mapping[str, Any], repository: Repository, scan: Scan
+) -> PushedImage:
+    """Build the image of a context, or find and check the image of the same files."""
     tag = content_tag(inputs)
     if inputs.get("pull_only"):
-        digest = require_pushed(repository, tag)
+        digest: str | None = require_pushed(repository, tag)
     else:
-        digest = copy_image(inputs["copy_of"], repository, tag, inputs["architectures"])
-    return {"digest": digest, "reference": f"{repository.name}@{digest}"}
+        digest = repository.digest_of(tag)
+    if digest is not None:
+        return check_pushed(repository, digest, inputs["architectures"], scan=scan, fix=_FIX_OWN)
+    directory = Path(inputs["directory"])
+    if digest_context(directory) != inputs["context_digest"]:
+        raise ContextBuildError(
+            f"{directory}: the files changed while the update ran. Run the command again."
+        )
+    return build_context(directory, repository, tag, inputs["architectures"], scan=scan)
+
+
+def _copy(inputs: Mapping[str, Any], repository: Repository) -> dict[str, Any]:
+    """Copy an image of another project, or find the copy that another stack made."""
+    tag, scan = content_tag(inputs), inputs.get("scan")
+
+    def check(digest: str) -> dict[str, Any]:
+        if scan is None:
+            return {}
+        image = check_pushed(
+            repository, digest, inputs["architectures"], scan=Scan(**scan), fix=_FIX_OWN
+        )
+        return {"report": {"scanner": image.scanner, **image.reports}}
+
+    if inputs.get("pull_only"):
+        digest = require_pushed(repository, tag)
+        report = check(digest)
+    else:
+        digest, report = copy_image(
+            inputs["copy_of"], repository, tag, inputs["architectures"], check
+        )
+    return {"digest": digest, "reference": f"{repository.name}@{digest}", **report}
 
 
 def _build(inputs: Mapping[str, Any], repository: Repository, scan: Scan) -> PushedImage:

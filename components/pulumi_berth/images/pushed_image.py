@@ -12,6 +12,8 @@ from pulumi_berth.images.scan import Scan, run_scan
 from pulumi_berth.oci.descriptor import RegistryContentError
 from pulumi_berth.oci.registry import RegistryError, Repository
 
+_FIX_BASE = "Correct its base image in the stack that builds the images."
+
 
 def find_pushed(
     repository: Repository, tag: str, architectures: Sequence[str], *, scan: Scan
@@ -26,9 +28,25 @@ def find_pushed(
         RegistryError: If the repository has no such image, or the registry fails.
     """
     digest = require_pushed(repository, tag)
+    return check_pushed(repository, digest, architectures, scan=scan, fix=_FIX_BASE)
+
+
+def check_pushed(
+    repository: Repository, digest: str, architectures: Sequence[str], *, scan: Scan, fix: str
+) -> PushedImage:
+    """Return the image with a digest, after it passed the checks of a built image.
+
+    Args:
+        fix: What to do about an image that fails, as a sentence.
+
+    Raises:
+        ImageCheckError: If the image is not hardened.
+        ScanError: If the scanner rejects the image.
+        RegistryError: If the registry fails.
+    """
     reference = f"{repository.name}@{digest}"
     reports = {
-        architecture: _check(reference, architecture, plain_http=repository.plain_http)
+        architecture: _check(reference, architecture, plain_http=repository.plain_http, fix=fix)
         for architecture in architectures
     }
     scanner = run_scan(scan, reference)
@@ -51,20 +69,18 @@ def require_pushed(repository: Repository, tag: str) -> str:
     return digest
 
 
-def _check(reference: str, architecture: str, *, plain_http: bool) -> dict[str, Any]:
+def _check(reference: str, architecture: str, *, plain_http: bool, fix: str) -> dict[str, Any]:
     """Return the report about an image for one architecture."""
     try:
         image = read_documents(reference, architecture, plain_http=plain_http)
         contents = read_contents(image.fetch_layers(), image.list_diff_ids())
     except (RegistryContentError, LayerError) as error:
         raise ImageCheckError(
-            f"Image {reference} ({architecture}) is not valid: {error}. Push it again from the "
-            "stack that builds the images."
+            f"Image {reference} ({architecture}) is not valid: {error}. Push it again."
         ) from error
     report = build_report(contents, image.config, sum(layer.size for layer in image.layers))
     if defects := list(find_defects(report)):
         raise ImageCheckError(
-            f"Image {reference} ({architecture}) failed its checks: {'; '.join(defects)}. "
-            "Correct its base image in the stack that builds the images."
+            f"Image {reference} ({architecture}) failed its checks: {'; '.join(defects)}. {fix}"
         )
     return asdict(report)

@@ -37,6 +37,7 @@ from pulumi_berth.kubernetes.objects import (
     select_namespace,
     set_priority,
 )
+from pulumi_berth.own_container import OwnContainerArgs, plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
@@ -72,6 +73,9 @@ class KubernetesBerthArgs:
     """Model version, as in the model card."""
     image: pulumi.Input[str]
     """Serving image, `registry/name@sha256:...`."""
+    container: OwnContainerArgs | None = None
+    """Set if `image` contains a server of your own. The berth then has no port for metrics, and
+    `token_secret` and `serving`, except `grace_seconds`, have no effect."""
     replicas: ReplicaArgs | None = None
     """Number of replicas."""
     resources: ResourceArgs | None = None
@@ -158,7 +162,11 @@ class KubernetesBerth(pulumi.ComponentResource):
                         "target_port": "http",
                         "app_protocol": "http",
                     },
-                    {"name": "metrics", "port": METRICS_PORT, "target_port": "metrics"},
+                    *(
+                        [{"name": "metrics", "port": METRICS_PORT, "target_port": "metrics"}]
+                        if args.container is None
+                        else []
+                    ),
                 ],
             },
             opts=child_opts,
@@ -179,7 +187,14 @@ class KubernetesBerth(pulumi.ComponentResource):
                 "template": {
                     "metadata": {
                         "labels": pod_labels,
-                        "annotations": {**annotations, **build_scrape_annotations(METRICS_PORT)},
+                        "annotations": {
+                            **annotations,
+                            **(
+                                build_scrape_annotations(METRICS_PORT)
+                                if args.container is None
+                                else {}
+                            ),
+                        },
                     },
                     "spec": _build_pod(args, plan, selector, account.metadata.name),
                 },
@@ -228,11 +243,54 @@ def _build_pod(
     selector: Mapping[str, str],
     account: pulumi.Input[str],
 ) -> dict[str, Any]:
-    ready_seconds = default_to(args.ready_seconds, _READY_SECONDS)
     datasets = args.datasets or ()
     serving = args.serving or ServingSettings()
     grace_seconds = serving.with_defaults()["grace_seconds"]
     grace_period = _PRE_STOP_SECONDS + grace_seconds + _EXIT_SECONDS
+    amounts: dict[str, pulumi.Input[str]] = {"memory": plan.memory}
+    if plan.gpus:
+        amounts["nvidia.com/gpu"] = str(plan.gpus)
+    program = (
+        _build_serving_program(args, serving, plan)
+        if args.container is None
+        else _build_own_program(args, args.container)
+    )
+    token_secret = args.token_secret if args.container is None else None
+    container = {
+        "name": "serving",
+        "image": args.image,
+        **program,
+        "resources": {
+            "requests": {"cpu": plan.cpu, **amounts},
+            "limits": {"cpu": plan.cpu_limit, **amounts},
+        },
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
+        "volume_mounts": [
+            *(dataset.build_mount() for dataset in datasets),
+            *_build_token_mounts(token_secret),
+        ],
+    }
+    return build_restricted_pod(
+        [container],
+        init_containers=[dataset.build_init_container() for dataset in datasets],
+        volumes=[
+            *(dataset.build_volume() for dataset in datasets),
+            *_build_token_volumes(token_secret),
+        ],
+        service_account=account,
+        **set_priority(args.priority),
+        termination_grace_period_seconds=int(grace_period),
+        topology_spread_constraints=build_topology_spread(
+            selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        ),
+        **(_place_on_gpu_node(args.gpu or GpuPlacement()) if plan.gpus else {}),
+    )
+
+
+def _build_serving_program(
+    args: KubernetesBerthArgs, serving: ServingSettings, plan: BerthPlan
+) -> dict[str, Any]:
+    """Return ports, environment and probes of Berth's serving program."""
     environment = {
         **serving.environment(),
         "BERTH_PORT": str(HTTP_PORT),
@@ -245,46 +303,37 @@ def _build_pod(
         ),
         **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
-    amounts: dict[str, pulumi.Input[str]] = {"memory": plan.memory}
-    if plan.gpus:
-        amounts["nvidia.com/gpu"] = str(plan.gpus)
-    container = {
-        "name": "serving",
-        "image": args.image,
+    return {
         "ports": [
             {"name": "http", "container_port": HTTP_PORT},
             {"name": "metrics", "container_port": METRICS_PORT},
         ],
         "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
-        "resources": {
-            "requests": {"cpu": plan.cpu, **amounts},
-            "limits": {"cpu": plan.cpu_limit, **amounts},
-        },
-        # Loading the model and the first run may be slow; later probes respond within seconds.
-        "startup_probe": _build_health_probe(READY, period=1, failures=ready_seconds),
-        "readiness_probe": _build_health_probe(READY, period=2, failures=2),
-        "liveness_probe": _build_health_probe(LIVE, period=10, failures=6),
-        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
-        "volume_mounts": [
-            *(dataset.build_mount() for dataset in datasets),
-            *_build_token_mounts(args.token_secret),
-        ],
+        **_build_probes(args, started=READY, ready=READY, live=LIVE),
     }
-    return build_restricted_pod(
-        [container],
-        init_containers=[dataset.build_init_container() for dataset in datasets],
-        volumes=[
-            *(dataset.build_volume() for dataset in datasets),
-            *_build_token_volumes(args.token_secret),
-        ],
-        service_account=account,
-        **set_priority(args.priority),
-        termination_grace_period_seconds=int(grace_period),
-        topology_spread_constraints=build_topology_spread(
-            selector, ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+
+
+def _build_own_program(args: KubernetesBerthArgs, container: OwnContainerArgs) -> dict[str, Any]:
+    """Return port and probes of a server of the user's own."""
+    plan = plan_own_container(container, args.model, args.version)
+    return {
+        "ports": [{"name": "http", "container_port": plan.port}],
+        **_build_probes(
+            args, started=plan.started_path, ready=plan.ready_path, live=plan.live_path
         ),
-        **(_place_on_gpu_node(args.gpu or GpuPlacement()) if plan.gpus else {}),
-    )
+    }
+
+
+def _build_probes(
+    args: KubernetesBerthArgs, *, started: str, ready: str, live: str
+) -> dict[str, Any]:
+    ready_seconds = default_to(args.ready_seconds, _READY_SECONDS)
+    return {
+        # Loading the model and the first run may be slow; later probes respond within seconds.
+        "startup_probe": _build_health_probe(started, period=1, failures=ready_seconds),
+        "readiness_probe": _build_health_probe(ready, period=2, failures=2),
+        "liveness_probe": _build_health_probe(live, period=10, failures=6),
+    }
 
 
 def _build_token_mounts(secret: pulumi.Input[str] | None) -> list[dict[str, Any]]:
@@ -317,7 +366,9 @@ def _build_policy(args: KubernetesBerthArgs, selector: Mapping[str, str]) -> dic
     """Allow requests from the callers, metrics scrapes, and DNS queries."""
     peers = [{"pod_selector": {"match_labels": dict(labels)}} for labels in args.callers or ()]
     scrapers = (
-        [select_namespace(args.metrics_namespace)] if args.metrics_namespace is not None else []
+        [select_namespace(args.metrics_namespace)]
+        if args.metrics_namespace is not None and args.container is None
+        else []
     )
     return {
         "pod_selector": {"match_labels": dict(selector)},

@@ -88,6 +88,7 @@ class GatewayArgs:
             without a Secret.
         priority: PriorityClass of the pods. Defaults to the cluster's default.
         pods: Number, resources and spread of the pods. Defaults to those of `EntryPodsArgs`.
+        container_ports: Ports of the user's own containers. Defaults to none.
     """
 
     namespace: pulumi.Input[str]
@@ -102,6 +103,7 @@ class GatewayArgs:
     pull_secret: pulumi.Input[str] | None = None
     priority: pulumi.Input[str] | None = None
     pods: EntryPodsArgs | None = None
+    container_ports: Sequence[int] | None = None
 
 
 class Gateway(pulumi.ComponentResource):
@@ -259,6 +261,8 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
     """Allow requests from the callers, scrapes, and requests to berths, Valkey, issuer and DNS."""
     berths = {"pod_selector": {"match_labels": KIND_LABELS}}
     limits = args.limits
+    # Sorted, so that the order of the models never changes the policy.
+    berth_ports = sorted({BERTH_PORT, *(args.container_ports or ())})
     valkey_port = pulumi.Output.unsecret(
         pulumi.Output.from_input(limits.valkey_url).apply(lambda url: parse_valkey_url(url).port)
     )
@@ -278,7 +282,10 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
         ],
         "egress": [
             DNS_EGRESS,
-            {"to": [berths], "ports": [{"port": BERTH_PORT, "protocol": "TCP"}]},
+            {
+                "to": [berths],
+                "ports": [{"port": port, "protocol": "TCP"} for port in berth_ports],
+            },
             {
                 **({"to": servers} if servers else {}),
                 "ports": [{"port": valkey_port, "protocol": "TCP"}],

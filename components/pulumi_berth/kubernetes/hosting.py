@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_config import (
@@ -16,7 +15,7 @@ from pulumi_berth.gateway_config import (
 from pulumi_berth.hosted_models import (
     check_clients,
     check_models,
-    find_model_dir,
+    find_digest,
     resolve_clients,
 )
 from pulumi_berth.kubernetes.berth import (
@@ -52,6 +51,7 @@ from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import Traefik
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
 from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
+from pulumi_berth.own_container import plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
@@ -220,6 +220,12 @@ def declare_hosting(
             has_authorizer=args.parent_gateway is None,
             metrics_namespace=metrics_namespace,
             jwks_url=args.jwt.jwks_url if args.jwt is not None else None,
+            container_ports=[
+                plan_own_container(entry.container, name, version).port
+                for name, model in args.models.items()
+                for version, entry in model.versions.items()
+                if entry.container is not None
+            ],
             pull_secret=args.pull_secret,
             priority=namespace.entry_priority,
             pods=EntryPodsArgs(
@@ -322,9 +328,15 @@ def _declare_berths(
                 namespace=namespace.name,
                 model=name,
                 version=version,
-                digest=digest(find_model_dir(entry.directory)),
+                digest=find_digest(entry),
+                container=entry.container,
                 image=images.serving[name, version],
-                replicas=plan_replicas(model, version, has_pod_metrics=bool(args.has_pod_metrics)),
+                replicas=plan_replicas(
+                    model,
+                    version,
+                    # An own container has no metric of requests in flight.
+                    has_pod_metrics=bool(args.has_pod_metrics) and entry.container is None,
+                ),
                 resources=model.resources,
                 # Bodies do not pass through the gateway, so the berth applies its limit too.
                 serving=(model.serving or ServingSettings()).limit_body(
@@ -334,7 +346,7 @@ def _declare_berths(
                 if is_in_use(model, version)
                 else namespace.standby_priority,
                 callers=[GATEWAY_LABELS]
-                if args.parent_gateway is not None
+                if args.parent_gateway is not None or entry.container is not None
                 else [TRAEFIK_LABELS, GATEWAY_LABELS],
                 token_secret=token_secret,
                 metrics_namespace=get_metrics_namespace(args),

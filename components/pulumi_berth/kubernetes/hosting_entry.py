@@ -6,11 +6,12 @@ from typing import Any
 import pulumi
 
 from pulumi_berth.component_args import ArgumentError
-from pulumi_berth.gateway_config import DEFAULT_TIMEOUT_SECONDS
+from pulumi_berth.gateway_config import DEFAULT_TIMEOUT_SECONDS, needs_gateway
 from pulumi_berth.hosted_models import (
     HostedModelArgs,
     can_fail_over,
     find_exposed,
+    find_own_containers,
     find_traffic,
 )
 from pulumi_berth.kubernetes.accepted_route import AcceptedRoute
@@ -151,11 +152,14 @@ def declare_controller(
     )
     filters = traefik.create_inference_filters(gateway.authorize_url, gateway.service)
     for name, model in args.models.items():
+        plan = _plan_route(name, model, berths, traefik, gateway)
+        if not plan.split_backends and not plan.version_backends:
+            continue  # The gateway's own route receives every request of this model.
         ModelRoute(
             f"{prefix}{name}",
             ModelRouteArgs(
                 namespace=namespace.name,
-                plan=_plan_route(name, model, berths, traefik, gateway),
+                plan=plan,
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
@@ -194,13 +198,16 @@ def _plan_route(
 
     If the model has a shadow version, requests without a version reach the gateway, which mirrors
     them as on every platform. Traefik would allocate the maximum size of a body for each request
-    that it mirrors: 64 small requests at once exceed its memory limit.
+    that it mirrors: 64 small requests at once exceed its memory limit. Requests to own containers
+    reach the gateway as well; see `needs_gateway`.
     """
+    own = find_own_containers(model)
     backends = {
         version: traefik.create_backend(
             get_berth_name(name, version), berths[name, version].service, HTTP_PORT
         )
         for version in find_exposed(model)
+        if version not in own
     }
 
     def build_split_backend(version: str) -> BackendRef:
@@ -215,7 +222,7 @@ def _plan_route(
             has_one_pod=plan_replicas(model, version).max == 1,
         )
 
-    traffic = find_traffic(model) if model.shadow is None else {}
+    traffic = {} if needs_gateway(model) else find_traffic(model)
     return RoutePlan(
         model=name,
         split_backends={

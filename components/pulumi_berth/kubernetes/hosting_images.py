@@ -9,9 +9,12 @@ import pulumi
 from pulumi_berth.hosted_models import HostedModelArgs
 from pulumi_berth.images.base_image import HardenedBaseImage, HardenedBaseImageArgs, Runtime
 from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.images.context_image import ContextImage
+from pulumi_berth.images.copied_image import CopiedImage
 from pulumi_berth.images.gateway_image import GatewayImage, GatewayImageArgs
 from pulumi_berth.images.serving_image import ServingImage, ServingImageArgs
 from pulumi_berth.images.valkey_image import ValkeyImage, ValkeyImageArgs
+from pulumi_berth.own_container import OwnContainerArgs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ def create_images(
         (name, version, entry.directory, "gpu" if _uses_gpus(model) else "cpu")
         for name, model in models.items()
         for version, entry in model.versions.items()
-        if entry.image is None
+        if entry.image is None and entry.directory is not None
     ]
     for compute in sorted({compute for *_, compute in to_build}):
         base_image = HardenedBaseImage(
@@ -90,6 +93,12 @@ def create_images(
         for version, entry in model.versions.items():
             if entry.image is not None:
                 serving[name, version] = entry.image
+            if entry.container is not None:
+                own = _declare_own_image(
+                    f"{prefix}{name}-{version}", name, entry.container, settings, opts
+                )
+                serving[name, version] = own.reference
+                reports[f"{name}-{version}"] = own.report
     if gateway is None:
         gateway_image = GatewayImage(
             f"{prefix}gateway", GatewayImageArgs(settings=settings, base=base), opts
@@ -99,6 +108,33 @@ def create_images(
         valkey_image = ValkeyImage(f"{prefix}valkey", ValkeyImageArgs(settings=settings), opts)
         valkey, reports["valkey"] = valkey_image.reference, valkey_image.report
     return HostingImages(serving=serving, gateway=gateway, valkey=valkey, reports=reports)
+
+
+def _declare_own_image(
+    resource: str,
+    repository: str,
+    container: OwnContainerArgs,
+    settings: ImageSettings,
+    opts: pulumi.ResourceOptions | None,
+) -> CopiedImage | ContextImage:
+    """Declare the checked image of a container in the stack's registry."""
+    if container.context is not None:
+        return ContextImage(
+            resource,
+            settings=settings,
+            repository=repository,
+            directory=container.context,
+            opts=opts,
+        )
+    assert container.image is not None, "check_models requires one of both"
+    return CopiedImage(
+        resource,
+        settings=settings,
+        repository=repository,
+        source=container.image,
+        is_checked=True,
+        opts=opts,
+    )
 
 
 def _uses_gpus(model: HostedModelArgs) -> bool:

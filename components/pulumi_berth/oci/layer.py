@@ -1,6 +1,7 @@
 """Layers: gzip-compressed tar archives whose bytes depend only on the tree."""
 
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -9,7 +10,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 from typing_extensions import Buffer
 
@@ -19,6 +20,8 @@ EPOCH = 1_700_000_000
 """Modification time of every file and image. The build time would change the digest."""
 
 _COMPRESSION_LEVEL = 6
+_GZIP = b"\x1f\x8b"
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,28 @@ def write_layer(tree: Tree, path: Path) -> Layer:
         # Sorting by name puts a directory before its content.
         for name in sorted(entries):
             unpacked += _add(tar, name, entries[name])
+    return Layer(
+        path=path,
+        digest=f"sha256:{stream.compressed.hexdigest()}",
+        size=path.stat().st_size,
+        diff_id=f"sha256:{stream.plain.hexdigest()}",
+        unpacked=unpacked,
+    )
+
+
+def compress_archive(source: IO[bytes], path: Path) -> Layer:
+    """Compress a layer's archive to `path` with this module's settings.
+
+    Args:
+        source: The archive, compressed with gzip or not compressed, as a seekable file.
+    """
+    is_gzip = source.read(len(_GZIP)) == _GZIP
+    source.seek(0)
+    unpacked = 0
+    with path.open("wb") as file, _GzipWriter(file) as stream:
+        plain = gzip.GzipFile(fileobj=source) if is_gzip else source
+        while block := plain.read(_BLOCK_BYTES):
+            unpacked += stream.write(block)
     return Layer(
         path=path,
         digest=f"sha256:{stream.compressed.hexdigest()}",

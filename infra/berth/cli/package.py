@@ -20,6 +20,12 @@ from berth.project import find_project
 @click.option(
     "--rows", help="File with sample rows or inputs (.npy or .npz), preferably from a held-out set."
 )
+@click.option(
+    "--with",
+    "processing",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Python file with pre- and post-processing around the model, packaged as serve.py.",
+)
 @click.option("--description", default="", help="One or two sentences for the model card.")
 @click.option("--dataset", default="", help="Name of the training data.")
 @click.option(
@@ -41,6 +47,7 @@ def package(
     name: str,
     version: str,
     rows: str | None,
+    processing: Path | None,
     description: str,
     dataset: str,
     metrics: tuple[str, ...],
@@ -63,6 +70,7 @@ def package(
         name=name,
         version=version,
         rows=rows,
+        processing=processing,
         description=description,
         dataset=dataset,
         metrics=dict(_parse_metric(text) for text in metrics) or None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from berth.spec import HostingSpec
 
 _TIMEOUT_SECONDS = 60.0
-_CUSTOM_PATH = re.compile(r"\bpath\b")
+_CUSTOM_PATH = re.compile(r"\b(path|container)\b")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def read_example(
         has_custom_path = True
     if has_custom_path:
         entry = load_spec().models[model].versions.get(version)
+        if entry is not None and entry.container is not None:
+            return _read_container_example(root, model, version, entry.container.example)
         path = entry.path if entry else None
     directory = version_directory(root, model, version, path)
     try:
@@ -136,6 +138,23 @@ def read_example(
         raise OperationError(str(error)) from error
     example_file = directory / card.example_file if card.example_file else None
     return Request(content, json_length, example_file)
+
+
+def _read_container_example(root: Path, model: str, version: str, example: str | None) -> Request:
+    if example is None:
+        raise OperationError(
+            f"Version {version} of {model} runs in a container, which has no model card with an "
+            f"example. Pass a request with --input, or set models.{model}.versions.{version}."
+            "container.example."
+        )
+    try:
+        content = (root / example).read_bytes()
+    except OSError as error:
+        raise OperationError(
+            f"Cannot read the example of version {version} of {model}, {root / example}: "
+            f"{error.strerror}. Correct container.example."
+        ) from error
+    return Request(content, None, root / example)
 
 
 def get_api_key(outputs: Mapping[str, Any], client: str | None, key: str | None = None) -> str:

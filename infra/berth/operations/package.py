@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -20,15 +20,24 @@ from berth.packaging.example import Example, build_example, select_example_rows
 from berth.packaging.formats import FORMATS, TABLE_FORMATS, detect_framework
 from berth.packaging.formats.hugging_face import find_example_texts
 from berth.packaging.names import check_name, check_version
+from berth.packaging.processing import (
+    ClientRows,
+    Run,
+    find_dims,
+    prepare_rows,
+    read_processing,
+    wrap_run,
+)
 from berth.packaging.publish import create_staging_directory, publish
 from berth.packaging.requirements import missing_requirement
-from berth.packaging.rows import Array, read_rows
-from berth.packaging.source import resolve_source
+from berth.packaging.rows import Array, Rows, read_rows
+from berth.packaging.source import ModelSource, resolve_source
 from berth.packaging.tables import Table
 from berth_protocol.model_card import (
     CARD_FILE,
     EXAMPLE_FILE,
     MODEL_FILE,
+    PROCESSING_FILE,
     SCHEMA,
     ModelCard,
     Source,
@@ -37,10 +46,8 @@ from berth_protocol.model_card import (
     file_sha256,
     read_card,
 )
-from berth_protocol.row_independence import explain_row_dependence
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from berth_protocol.row_independence import Dims, explain_row_dependence
+from berth_serving.processing import Processing
 
 __all__ = ["PackageError", "PackagedModel", "package_model"]
 
@@ -81,6 +88,7 @@ def package_model(
     dataset: str = "",
     trained_by: str = "",
     has_rows: bool | None = None,
+    processing: Path | None = None,
 ) -> PackagedModel:
     """Package a model version as `into/<name>/<version>/`.
 
@@ -112,6 +120,10 @@ def package_model(
             independent of each other. Defaults to what running `rows` together and separately
             shows. True is checked in the same way, except that an output may have a free dimension
             that no input has.
+        processing: Python file with pre- and post-processing around the model; see
+            `berth_serving.processing`. `rows` are then what clients send, by the names of the
+            declared inputs. Rows by the name of a declared output are the results that clients
+            expect, which are compared.
 
     Raises:
         PackageError: If the model is rejected, or if the version exists and differs. Nothing
@@ -122,7 +134,10 @@ def package_model(
     resolved = resolve_source(source)
     if isinstance(source, str) and not isinstance(resolved.model, Path):
         trained_by = trained_by or source
-    conversion = _convert(resolved.model, resolved.rows if rows is None else rows, framework)
+    code = None if processing is None else read_processing(processing)
+    given = _read_rows(resolved, rows, framework)
+    clients = ClientRows(None, {}, given) if code is None else prepare_rows(code, given)
+    conversion = _convert(resolved.model, clients.model, framework)
     card_source = Source(
         framework=conversion.framework,
         framework_version=conversion.framework_version,
@@ -132,7 +147,9 @@ def package_model(
     )
     with create_staging_directory(into) as staging:
         _write_model(conversion, staging)
-        checked = _check(conversion, staging, has_rows)
+        if processing is not None:
+            shutil.copyfile(processing, staging / PROCESSING_FILE)
+        checked = _check(conversion, staging, has_rows, code, clients)
         if checked.example.body is not None:
             (staging / EXAMPLE_FILE).write_bytes(checked.example.body)
         card = ModelCard(
@@ -145,11 +162,13 @@ def package_model(
                 for file in (
                     MODEL_FILE,
                     *sorted(conversion.data_files),
+                    *([] if code is None else [PROCESSING_FILE]),
                     *([EXAMPLE_FILE] if checked.example.body is not None else []),
                 )
             },
             inputs=checked.inputs,
             outputs=checked.outputs,
+            processing="" if code is None else PROCESSING_FILE,
             operators=checked.operators,
             has_rows=not checked.no_rows_reason,
             no_rows_reason=checked.no_rows_reason,
@@ -194,15 +213,21 @@ class _CheckResult:
         )
 
 
-def _convert(model: object, rows: object, framework: str | None) -> Conversion:
+def _read_rows(source: ModelSource, rows: object, framework: str | None) -> Rows | Table:
+    """Return the rows that the caller passed, that the source has, or that Berth has for it."""
+    rows = source.rows if rows is None else rows
+    framework = framework or detect_framework(source.model)
+    if rows is None and framework == "transformers" and isinstance(source.model, Path):
+        rows = find_example_texts(source.model)
+    return read_rows(rows)
+
+
+def _convert(model: object, model_rows: Rows | Table, framework: str | None) -> Conversion:
     framework = framework or detect_framework(model)
     if framework not in FORMATS:
         raise PackageError(
             f"Unknown framework {framework!r}. Known frameworks: {', '.join(FORMATS)}."
         )
-    if rows is None and framework == "transformers" and isinstance(model, Path):
-        rows = find_example_texts(model)
-    model_rows = read_rows(rows)
     if isinstance(model_rows, Table) and framework not in TABLE_FORMATS:
         model_rows = model_rows.arrays()
     try:
@@ -225,7 +250,7 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
                 f"{location}: the external data is outside the model's directory. A version "
                 "contains all of its files, so save the model with its data in the same directory."
             )
-        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,), (EXAMPLE_FILE,)]:
+        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,), (EXAMPLE_FILE,), (PROCESSING_FILE,)]:
             raise PackageError(
                 f"{location}: {parts[0]} is a reserved name. Rename the external data."
             )
@@ -234,7 +259,13 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _CheckResult:
+def _check(
+    conversion: Conversion,
+    staging: Path,
+    has_rows: bool | None,
+    processing: Processing | None,
+    clients: ClientRows,
+) -> _CheckResult:
     """Check the model, compare its predictions, find out if it has rows, and build its example."""
     model = staging / MODEL_FILE
     runtime.check_model(model)
@@ -262,13 +293,26 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
     differences = compare.compare(
         predictions, expected, unoptimized=expected.keys() - conversion.predictions.keys()
     )
+    input_dims = runtime.read_dims(session.get_inputs())
+    output_dims = runtime.read_dims(session.get_outputs())
+    run: Run = partial(runtime.run_model, session)
+    if processing is not None:
+        model_inputs, inputs = inputs, list(processing.inputs or inputs)
+        outputs = list(processing.outputs or outputs)
+        run = wrap_run(processing, session, model_inputs, outputs)
+        input_dims = input_dims if processing.inputs is None else find_dims(inputs)
+        output_dims = output_dims if processing.outputs is None else find_dims(outputs)
+        feeds = feeds if clients.inputs is None else clients.inputs
+        differences |= compare.compare(
+            run(feeds), clients.expected, sides=compare.SERVED_AND_EXPECTED
+        )
     required = {tensor.name: feeds[tensor.name] for tensor in inputs if not tensor.optional}
-    reason = _find_no_rows_reason(session, required, has_rows)
+    reason = _find_no_rows_reason(run, required, input_dims, output_dims, has_rows)
     if reason:
         selected, rows = feeds, None
     else:
         selected, rows = select_example_rows(required), len(next(iter(required.values())))
-    runtime.run_model(session, selected)
+    run(selected)
     return _CheckResult(
         inputs=inputs,
         outputs=outputs,
@@ -281,7 +325,11 @@ def _check(conversion: Conversion, staging: Path, has_rows: bool | None) -> _Che
 
 
 def _find_no_rows_reason(
-    session: "InferenceSession", feeds: dict[str, Array], has_rows: bool | None
+    run: Run,
+    feeds: dict[str, Array],
+    inputs: Mapping[str, Dims],
+    outputs: Mapping[str, Dims],
+    has_rows: bool | None,
 ) -> str:
     """Return why the model has no independent rows, or "" if it has.
 
@@ -291,10 +339,10 @@ def _find_no_rows_reason(
     if has_rows is False:
         return "it was packaged without rows"
     reason = explain_row_dependence(
-        lambda rows: runtime.run_model(session, rows),
+        run,
         feeds,
-        runtime.read_dims(session.get_inputs()),
-        runtime.read_dims(session.get_outputs()),
+        inputs,
+        outputs,
         trust_sizes=has_rows is True,
     )
     if reason and has_rows:

@@ -13,7 +13,7 @@ from typing import Any
 
 from berth.errors import OperationError
 from berth.operations.invoke import Request, Response, invoke, read_example
-from berth.spec import HostingSpec, SpecError
+from berth.spec import HostingSpec, ModelSpec, SpecError
 
 _POLL_SECONDS = 1.0
 _RESPONSE_SECONDS = 15.0
@@ -72,13 +72,18 @@ def request_examples(
 ) -> dict[str, tuple[Request, Response]]:
     """Send each model's example through the gateway, and return the requests and responses.
 
-    A model that no client with a key may call is left out.
+    A model that no client with a key may call is left out, and so is one whose first version with
+    traffic has no example.
 
     Raises:
         OperationError: If the gateway does not respond within 15 s.
     """
     callers = {model: _find_caller(spec, outputs, model) for model in spec.models}
-    models = [model for model, client in callers.items() if client is not None]
+    models = [
+        model
+        for model, client in callers.items()
+        if client is not None and _has_example(spec.models[model])
+    ]
 
     def request_example(model: str) -> tuple[Request, Response]:
         version = next(iter(spec.models[model].traffic))
@@ -89,6 +94,11 @@ def request_examples(
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
         results = pool.map(request_example, models[:_MODELS_REQUESTED])
         return dict(zip(models, results, strict=False))
+
+
+def _has_example(model: ModelSpec) -> bool:
+    container = model.versions[next(iter(model.traffic))].container
+    return container is None or container.example is not None
 
 
 def find_failed(responses: Mapping[str, tuple[Request, Response]]) -> list[str]:

@@ -19,6 +19,7 @@ _ORDER = (
     "no_rows_reason",
     "inputs",
     "outputs",
+    "processing",
     "operators",
     "files",
     "example_file",

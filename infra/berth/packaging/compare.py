@@ -15,6 +15,10 @@ TOLERANCE = 1e-5
 # FP16 has three decimal digits. Two must be equal.
 HALF_TOLERANCE = 1e-2
 
+Sides = tuple[str, str]
+MODEL_AND_FRAMEWORK: Sides = ("model.onnx", "the framework")
+SERVED_AND_EXPECTED: Sides = ("the version", "the rows")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -37,6 +41,7 @@ def compare(
     expected: dict[str, Array],
     *,
     unoptimized: Collection[str] = (),
+    sides: Sides = MODEL_AND_FRAMEWORK,
 ) -> dict[str, Difference]:
     """Compare `predictions` with the framework's `expected` predictions by output name.
 
@@ -49,28 +54,33 @@ def compare(
         unoptimized: Outputs whose expected predictions are those of the same graph without
             optimizations. Their limit is that of the largest number of the output: often there is
             only one row, so that each column has one number.
+        sides: Where the predictions and the expected predictions come from, for messages.
 
     Raises:
         PackageError: If an output differs. The message contains the row, both predictions and
             their difference.
     """
     return {
-        name: _compare(name, predictions[name], value, by_column=name not in unoptimized)
+        name: _compare(
+            name, predictions[name], value, by_column=name not in unoptimized, sides=sides
+        )
         for name, value in expected.items()
     }
 
 
-def _compare(name: str, prediction: Array, expected: Array, *, by_column: bool) -> Difference:
+def _compare(
+    name: str, prediction: Array, expected: Array, *, by_column: bool, sides: Sides
+) -> Difference:
     if prediction.shape != expected.shape:
         raise PackageError(
-            f"output {name!r}: model.onnx returns shape {list(prediction.shape)}, but the "
-            f"framework's predictions have shape {list(expected.shape)}. {_REPORT}"
+            f"output {name!r}: {sides[0]} returns shape {list(prediction.shape)}, but "
+            f"{sides[1]} {list(expected.shape)}. {_REPORT}"
         )
     if prediction.dtype.kind != "f":
-        return _compare_labels(name, prediction, expected)
+        return _compare_labels(name, prediction, expected, sides)
     if expected.dtype.kind not in "biuf":
         raise PackageError(
-            f"output {name!r}: model.onnx returns numbers, but the framework returns "
+            f"output {name!r}: {sides[0]} returns numbers, but {sides[1]} "
             f"{expected.dtype}. {_REPORT}"
         )
     actual, wanted = prediction.astype(np.float64), expected.astype(np.float64)
@@ -90,7 +100,7 @@ def _compare(name: str, prediction: Array, expected: Array, *, by_column: bool) 
     if difference.largest > difference.allowed:
         raise PackageError(
             f"output {name!r}: differs by {difference.largest:.3g} at {_format_index(worst)} "
-            f"(model.onnx returns {actual[worst]}, the framework {wanted[worst]}); "
+            f"({sides[0]} returns {actual[worst]}, {sides[1]} {wanted[worst]}); "
             f"at most {difference.allowed:.3g} is allowed. {_REPORT}"
         )
     return difference
@@ -99,7 +109,7 @@ def _compare(name: str, prediction: Array, expected: Array, *, by_column: bool) 
 _REPORT = "Nothing was packaged; check that the rows belong to this model."
 
 
-def _compare_labels(name: str, prediction: Array, expected: Array) -> Difference:
+def _compare_labels(name: str, prediction: Array, expected: Array, sides: Sides) -> Difference:
     is_text = prediction.dtype.kind in "OU"
     actual = prediction.astype(str) if is_text else prediction
     wanted = expected.astype(str) if is_text else expected
@@ -108,7 +118,7 @@ def _compare_labels(name: str, prediction: Array, expected: Array) -> Difference
         first = np.unravel_index(int(np.argmax(differs)), differs.shape)
         raise PackageError(
             f"output {name!r}: differs in {int(differs.sum())} of {differs.size} labels, first at "
-            f"{_format_index(first)} (model.onnx returns {actual[first]}, the framework "
+            f"{_format_index(first)} ({sides[0]} returns {actual[first]}, {sides[1]} "
             f"{wanted[first]}); labels must be equal. {_REPORT}"
         )
     return Difference(0.0, 0.0)

@@ -14,6 +14,7 @@ from pulumi_berth.hosted_models import (
     ReplicaArgs,
     ResourceArgs,
 )
+from pulumi_berth.own_container import OwnContainerArgs
 from pulumi_berth.serving_settings import ServingSettings
 
 _MAX_KEY_SET_CHARACTERS = 256 << 10
@@ -69,7 +70,18 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
     return HostedModelArgs(
         versions={
             version: HostedVersionArgs(
-                directory=str(version_directory(root, name, version, entry.path)),
+                directory=None
+                if entry.container is not None
+                else str(version_directory(root, name, version, entry.path)),
+                container=None
+                if entry.container is None
+                else OwnContainerArgs(
+                    image=entry.container.image,
+                    context=None
+                    if entry.container.context is None
+                    else str((root / entry.container.context).resolve()),
+                    port=entry.container.port,
+                ),
                 exposed=entry.exposed,
                 cold_standby=entry.standby == "cold",
             )

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from berth.spec.document import read_document
 from berth.spec.errors import Problem, SpecError, format_path
 from berth.spec.hosting import HostingSpec
-from berth.spec.models import ModelSpec, version_directory
+from berth.spec.models import ContainerSpec, ModelSpec, version_directory
 from berth.spec.validation import format_problems
 from berth_protocol.model_card import (
     CardError,
@@ -17,10 +19,11 @@ from berth_protocol.model_card import (
     smallest_request_bytes,
     verify_files,
 )
+from pulumi_berth.own_container import find_context_problem
 
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:
-    """Check the directory of each version that `spec` deploys.
+    """Check the directory of each version that `spec` deploys, except of own containers.
 
     Args:
         root: Directory of the project.
@@ -43,6 +46,9 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
     entry = spec.models[model]
     cards: dict[str, ModelCard] = {}
     for version, version_spec in entry.versions.items():
+        if version_spec.container is not None:
+            yield from _check_container(model, version, version_spec.container, root)
+            continue
         directory = version_directory(root, model, version, version_spec.path)
         try:
             card = cards[version] = read_card(directory)
@@ -52,6 +58,32 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
             continue
         yield from _check_version(model, version, spec, card, directory)
     yield from _check_shared_traffic(model, entry, cards)
+
+
+def _check_container(
+    model: str, version: str, container: ContainerSpec, root: Path
+) -> Iterator[Problem]:
+    """Check the build context of a container, and that its example is a JSON object."""
+    path = ("models", model, "versions", version, "container")
+    if container.context is not None and (
+        problem := find_context_problem((root / container.context).resolve())
+    ):
+        yield Problem((*path, "context"), problem, False)
+    if container.example is None:
+        return
+    file = root / container.example
+    try:
+        is_object = isinstance(msgspec.json.decode(file.read_bytes()), dict)
+        reason = "" if is_object else "is not a JSON object"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = f"is not JSON ({error})"
+    if reason:
+        yield Problem(
+            (*path, "example"),
+            f"{reason}; write an inference request to {file}, or remove the key",
+        )
 
 
 def _check_version(

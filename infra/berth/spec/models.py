@@ -18,6 +18,8 @@ from berth.spec.fields import (
     VersionName,
     parse_millicores,
 )
+from berth.spec.images import ImageByDigest
+from pulumi_berth.own_container import DEFAULT_PORT, LOWEST_PORT
 from pulumi_berth.traffic_rules import (
     ModelUse,
     VersionUse,
@@ -25,6 +27,31 @@ from pulumi_berth.traffic_rules import (
     find_exposed_versions,
     find_traffic_problems,
 )
+
+
+class ContainerSpec(Section):
+    """A container of your own that serves the version, with any server of the Open Inference
+    Protocol. It passes the same image check as Berth's own images."""
+
+    image: ImageByDigest | None = None
+    """Image by digest, such as `registry.example.com/team/server@sha256:…`. Berth copies it into
+    the stack's registry. Set it or `context`."""
+    context: ProjectPath | None = None
+    """Directory with a `Dockerfile`, relative to the project. The command `docker` builds the image
+    with the engine that it is configured for, and Berth pushes it to the stack's registry. An image
+    of the same files is not built again."""
+    port: int = Field(default=DEFAULT_PORT, ge=LOWEST_PORT, le=65535)
+    """TCP port that its server listens on. The container does not run as root, so the port is 1024
+    or higher."""
+    example: ProjectPath | None = None
+    """JSON file with an inference request, relative to the project. `berth invoke` and the check at
+    the end of `berth up` send it. By default, there is none."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ContainerSpec":
+        if (self.image is None) == (self.context is None):
+            raise build_rule_error(Problem((), "needs one of image and context", False))
+        return self
 
 
 class VersionSpec(Section):
@@ -45,6 +72,22 @@ class VersionSpec(Section):
     standby: Literal["warm", "cold"] = "warm"
     """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none. The
     local platform keeps every version warm."""
+    container: ContainerSpec | None = None
+    """Container of your own that serves the version instead of Berth's serving program, for models
+    that ONNX cannot express. Cannot be combined with `path`, `digest` and `image`. Not available on
+    the local platform."""
+
+    @model_validator(mode="after")
+    def _check_container(self) -> "VersionSpec":
+        if self.container is not None:
+            raise_problems(
+                [
+                    Problem((key,), "cannot be combined with container; remove one of them", False)
+                    for key in ("path", "digest", "image")
+                    if key in self.model_fields_set
+                ]
+            )
+        return self
 
 
 class ReplicaSpec(Section):
@@ -207,6 +250,13 @@ class ModelSpec(Section):
                 ("resources", "gpu"),
                 f"cannot be combined with compute: {self.compute}; "
                 + ("use 1 or more" if self.compute == "gpu" else "use 0 or set compute: gpu"),
+            )
+        own = [version for version, entry in self.versions.items() if entry.container is not None]
+        if own and self.replicas.target_in_flight is not None:
+            yield Problem(
+                ("replicas", "target_in_flight"),
+                f"cannot be combined with the container of version {own[0]}, which does not report "
+                "requests in flight; use target_cpu_percent",
             )
         if self.replicas.min == 0 and self.compute == "cpu":
             yield Problem(

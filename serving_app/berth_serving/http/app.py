@@ -38,6 +38,7 @@ from berth_serving.http.response import (
     json_response,
 )
 from berth_serving.metrics import CONTENT_TYPE, Metrics
+from berth_serving.processing import ProcessingError
 from berth_serving.run_failure import ModelRejectedError
 from berth_serving.settings import Settings
 from berth_serving.tracing import Trace
@@ -221,6 +222,16 @@ class App:
                 reason=error.reason,
             )
             return error_response(error)
+        except ProcessingError as error:
+            log_event(
+                _LOG,
+                logging.ERROR,
+                "The code of the model version failed",
+                request_id=request_id.decode(),
+                reason=str(error),
+                trace=error.trace,
+            )
+            return error_response(_internal_error())
         except RequestError as error:
             return error_response(error)
         except MemoryError:
@@ -230,11 +241,7 @@ class App:
         except Exception:
             # The stack trace is for the log only: it could show a client internal details.
             _LOG.exception("Request failed", extra={"fields": {"request_id": request_id.decode()}})
-            return error_response(
-                RequestError(
-                    500, "Internal error in this berth. Look up the request ID in its log."
-                )
-            )
+            return error_response(_internal_error())
         finally:
             if inflated_bytes:
                 self._body_memory.release(inflated_bytes)
@@ -301,6 +308,10 @@ class App:
 
     def _readiness(self, message: ServerReady | ModelReady) -> Response:
         return json_response(200 if message.ready else 503, message)
+
+
+def _internal_error() -> RequestError:
+    return RequestError(500, "Internal error in this berth. Look up the request ID in its log.")
 
 
 def _build_log_fields(

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from pulumi_berth.images.base_reader import ImageCheckError
 from pulumi_berth.images.build import Image, PushedImage, build
 from pulumi_berth.images.copied_image import copy_image
-from pulumi_berth.images.image_inputs import content_tag, find_changes
+from pulumi_berth.images.image_inputs import build_image, content_tag, find_changes
 from pulumi_berth.images.pushed_image import find_pushed
-from pulumi_berth.images.scan import Scan
+from pulumi_berth.images.scan import Scan, ScanError
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.layer import Layer, write_layer
 from pulumi_berth.oci.registry import RegistryError, Repository, TagExistsError
@@ -189,9 +191,12 @@ def test_copy_has_the_digests_of_its_source(
         for entry in json.loads(registry.manifests[_REPOSITORY][source.digest][1])["manifests"]
     }
     target = _repository(registry, "berth-dev/copy")
-    copies = {copy_image(source.reference, target, "release-3", architectures) for _ in range(2)}
+    copies = {
+        copy_image(source.reference, target, "release-3", architectures, lambda digest: digest)
+        for _ in range(2)
+    }
     expected = source.digest if len(architectures) == 2 else children["amd64"]
-    assert copies == {expected}
+    assert copies == {(expected, expected)}
     assert {children[name] for name in architectures} <= set(registry.manifests["berth-dev/copy"])
     assert registry.refused == []
 
@@ -237,3 +242,44 @@ def test_fixture_is_as_strict_as_ecr(
     )
     assert response.status_code == status
     assert all(source.startswith("https://") for source in ECR_RULES.values())
+
+
+def test_own_container_with_a_shell_gets_no_tag_in_the_registry(
+    registry: StrictRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {**_BASE, "bin/sh": "a shell"}
+    layer = write_layer({path: text_file(text) for path, text in files.items()}, tmp_path / "layer")
+    with monkeypatch.context() as patch:
+        # Another program built this image, without Berth's checks.
+        patch.setattr("pulumi_berth.images.build.find_defects", lambda _: ())
+        source = build(_image(registry, layer), scan=_SCAN)
+    inputs: dict[str, Any] = {
+        "repository": f"{registry.host}/berth-dev/copy",
+        "plain_http": True,
+        "copy_of": source.reference,
+        "architectures": ["amd64"],
+        "scan": {"command": ["true"], "fail_on": "high", "ignore_unfixed": False},
+    }
+    with pytest.raises(ImageCheckError, match=r"contains shells: /bin/sh\. Build it on a base"):
+        build_image(inputs)
+    assert _repository(registry, "berth-dev/copy").digest_of(content_tag(inputs)) is None
+
+
+def test_own_container_that_passes_is_copied_with_its_report(
+    registry: StrictRegistry, tmp_path: Path
+) -> None:
+    source = build(_image(registry, _layer(tmp_path, "one")), scan=_SCAN)
+    inputs: dict[str, Any] = {
+        "repository": f"{registry.host}/berth-dev/copy",
+        "plain_http": True,
+        "copy_of": source.reference,
+        "architectures": ["amd64"],
+        "scan": {"command": ["true"], "fail_on": "high", "ignore_unfixed": False},
+    }
+    copied = build_image(inputs)
+    assert copied["digest"] == source.digest
+    assert copied["report"]["scanner"] == "true"
+    assert copied["report"]["amd64"]["user"] == "65532:65532"
+    rejecting = {**inputs, "scan": {**inputs["scan"], "command": ["false"]}}
+    with pytest.raises(ScanError, match="rejected"):
+        build_image(rejecting)

@@ -14,12 +14,11 @@ from berth.platforms.hosted_models import (
     build_models,
 )
 from berth.platforms.kubernetes.parent_gateway import build_parent_gateway
-from berth.spec import HostingSpec, version_directory
+from berth.spec import HostingSpec
 from berth.spec.fields import PodResourceSpec
 from berth.spec.kubernetes import KubernetesSpec
 from berth_gateway.limits.valkey_address import WhenUnreachable
-from berth_protocol.model_card import digest
-from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs
+from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs, find_digest
 from pulumi_berth.images.built_image import ImageSettings, Severity
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.certificate import CertificateArgs, IssuerKind
@@ -172,17 +171,18 @@ def build_models_output(
     The output does not wait for a berth to become ready. After an update that fails because a
     berth is not ready, the outputs exist, so that status and invoke still work.
     """
+    models = build_models(spec, root)
     return {
         model: {
             "versions": {
                 version: {
-                    "digest": digest(version_directory(root, model, version, entry.path)),
+                    "digest": find_digest(models[model].versions[version]),
                     "image": hosting.berths[model, version].image,
                     "service": get_berth_name(model, version),
                     "traffic": model_spec.traffic.get(version, 0),
                     "exposed": version in model_spec.exposed_versions,
                 }
-                for version, entry in model_spec.versions.items()
+                for version in model_spec.versions
             },
             "shadow": model_spec.shadow,
         }
