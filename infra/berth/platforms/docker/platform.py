@@ -17,7 +17,7 @@ def _require_target(spec: HostingSpec, _root: Path) -> None:
 
 
 def _check_ownership(
-    context: StackContext, _owner_ids: Mapping[str, str], *, for_removal: bool
+    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool  # noqa: ARG001
 ) -> None:
     from berth.platforms.docker.target import require_free_ports
 
