@@ -17,7 +17,10 @@ def _require_target(spec: HostingSpec, _root: Path) -> None:
 
 
 def _check_ownership(
-    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool  # noqa: ARG001
+    context: StackContext,
+    owner_ids: Mapping[str, str],  # noqa: ARG001
+    *,
+    for_removal: bool,
 ) -> None:
     from berth.platforms.docker.target import require_free_ports
 
