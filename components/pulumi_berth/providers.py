@@ -242,10 +242,11 @@ class BuiltImageProvider(_Provider):
         return UpdateResult({**news, **build_image(news)})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from pulumi_berth.oci.registry import Repository, split_reference
+        from pulumi_berth.oci.image_store import open_repository
+        from pulumi_berth.oci.registry import split_reference
 
         name, digest = split_reference(id_)
-        repository = Repository(name=name, plain_http=props["plain_http"])
+        repository = open_repository(name, plain_http=props["plain_http"])
         return ReadResult(id_ if repository.digest_of(digest) else "", props)
 
     def delete(self, _id: str, _props: Props) -> None:

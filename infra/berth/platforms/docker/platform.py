@@ -1,0 +1,73 @@
+"""The record of the docker platform."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from berth.platforms.docker.rules import RULES
+from berth.platforms.platform import Platform
+from berth.platforms.stack_context import StackContext
+from berth.spec import HostingSpec
+
+
+def _require_target(spec: HostingSpec, _root: Path) -> None:
+    from berth.platforms.docker.target import require_engine
+
+    require_engine(spec)
+
+
+def _check_ownership(
+    context: StackContext, _owner_ids: Mapping[str, str], *, for_removal: bool
+) -> None:
+    from berth.platforms.docker.target import require_free_ports
+
+    if not for_removal:
+        require_free_ports(context)
+
+
+def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    from berth.platforms.docker.deploy import deploy
+
+    return deploy(spec, stack=stack, root=root)
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    from berth.platforms.docker.observe import observe
+
+    return observe(context, outputs)
+
+
+def _read_logs(
+    context: StackContext, outputs: dict[str, Any], **selection: Any
+) -> Iterator[tuple[str, str]]:
+    from berth.platforms.docker.logs import read_logs
+
+    return read_logs(context, outputs, **selection)
+
+
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.docker.drift import find_drift
+
+    return find_drift(context, resources)
+
+
+def _explain_failure(context: StackContext) -> list[str]:
+    from berth.platforms.docker.observe import explain_failure
+
+    return explain_failure(context)
+
+
+PLATFORM = Platform(
+    name="docker",
+    providers=("docker",),
+    sections=frozenset({"docker", "images", "registry"}),
+    rules=RULES,
+    require_target=_require_target,
+    check_ownership=_check_ownership,
+    deploy=_deploy,
+    observe=_observe,
+    read_logs=_read_logs,
+    has_external_resources=True,
+    find_drift=_find_drift,
+    explain_failure=_explain_failure,
+)
