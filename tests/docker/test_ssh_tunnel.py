@@ -73,7 +73,7 @@ def test_stopped_engine_is_reported(server: Server) -> None:
 
 def test_server_without_docker_is_reported(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi_berth.docker.ssh_tunnel._FIND_SOCKET", "no-such-docker context")
-    with pytest.raises(TunnelError, match="has no command docker"):
+    with pytest.raises(TunnelError, match="has no command no-such-docker"):
         _read_name(server.url)
 
 

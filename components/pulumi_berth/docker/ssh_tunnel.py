@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCHEME = "ssh://"
 _CONNECT_SECONDS = 10
 _COMMAND_SECONDS = 60
 # Nothing asks for a password. A lost server ends the connection within 15 seconds. A connection
@@ -25,11 +24,54 @@ _OPTIONS = (
 )
 # The socket of the context that `docker` uses there, as `docker system dial-stdio` does.
 _FIND_SOCKET = "docker context inspect --format '{{.Endpoints.docker.Host}}'"
-_NOT_FOUND = 127
+# Exit status of ssh itself (https://man.openbsd.org/ssh#EXIT_STATUS), and of a shell.
+_SSH_FAILED, _NOT_FOUND = 255, 127
 
 
 class TunnelError(RuntimeError):
     """A server's engine cannot be reached over SSH. The message says what to do."""
+
+
+def is_server(address: str) -> bool:
+    """Return whether an engine is reached over SSH."""
+    return address.startswith("ssh://")
+
+
+def run_on_server(address: str, command: str) -> str:
+    """Run a command in the login shell of a server's user and return its output.
+
+    Args:
+        address: Address of the server, `ssh://user@host:port`.
+
+    Raises:
+        TunnelError: If the server cannot be reached, or if the command fails.
+    """
+    try:
+        process = subprocess.run(
+            ["ssh", *_OPTIONS, "--", address, command],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=_COMMAND_SECONDS, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise TunnelError(
+            f"{address} needs the program ssh, which is not on the PATH. Install an SSH client."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise TunnelError(
+            f"{address} did not answer within {_COMMAND_SECONDS} s. Check the server's load with "
+            f"'ssh {address}'."
+        ) from None
+    reason = " ".join(process.stderr.split())[-500:] or f"exit status {process.returncode}"
+    if process.returncode == _SSH_FAILED:
+        raise TunnelError(
+            f"{address} is not reachable: {reason} Make 'ssh {address}' work without a password: "
+            "add the key to the SSH agent and the host key to known_hosts."
+        )
+    if process.returncode == _NOT_FOUND:
+        raise TunnelError(f"{address} has no command {command.split()[0]}. Install it there.")
+    if process.returncode != 0:
+        raise TunnelError(f"{address} failed to run '{command}': {reason}")
+    return process.stdout
 
 
 @contextmanager
@@ -68,32 +110,7 @@ def forward_engine(address: str) -> Iterator[str]:
 
 def _find_socket(address: str) -> str:
     """Return the path of the engine's socket on the server."""
-    try:
-        process = subprocess.run(
-            ["ssh", *_OPTIONS, "--", address, _FIND_SOCKET],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=_COMMAND_SECONDS, check=False,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise TunnelError(
-            f"{address} needs the program ssh, which is not on the PATH. Install an SSH client."
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise TunnelError(
-            f"{address} did not answer within {_COMMAND_SECONDS} s. Check the server's load with "
-            f"'ssh {address}'."
-        ) from None
-    if process.returncode == _NOT_FOUND:
-        raise TunnelError(
-            f"{address} has no command docker. Install the Docker engine with its command there."
-        )
-    if process.returncode != 0:
-        reason = " ".join(process.stderr.split())[-500:] or f"exit status {process.returncode}"
-        raise TunnelError(
-            f"{address} is not reachable: {reason} Make 'ssh {address} docker version' work "
-            "without a password: add the key to the SSH agent and the host key to known_hosts."
-        )
-    endpoint = process.stdout.strip()
+    endpoint = run_on_server(address, _FIND_SOCKET).strip()
     if not endpoint.startswith("unix:///"):
         raise TunnelError(
             f"docker at {address} uses {endpoint[:200]!r}, not a socket of that server. Select the "
