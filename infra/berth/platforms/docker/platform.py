@@ -30,7 +30,7 @@ def _find_unreachable_hosts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
 
 
 def _check_ownership(
-    context: StackContext, _owner_ids: Mapping[str, str], *, for_removal: bool
+    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool  # noqa: ARG001
 ) -> None:
     from berth.platforms.docker.target import require_free_ports
 

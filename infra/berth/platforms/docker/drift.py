@@ -1,0 +1,86 @@
+"""Drift: what someone changed in the engine since the last update."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from docker.errors import NotFound
+
+from berth.errors import OperationError
+from berth.platforms.stack_context import StackContext
+from pulumi_berth.docker.engine import EngineError, find_container, open_engine, resolve_host
+from pulumi_berth.docker.ready_container import is_limited
+
+_CONTAINER = "docker:index/container:Container"
+_NETWORK = "docker:index/network:Network"
+_VOLUME = "docker:index/volume:Volume"
+_MIB = 1 << 20
+_NANO = 1_000_000_000
+
+
+def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what differs from the last update in the engine, one line each.
+
+    Args:
+        resources: Type, ID and outputs of each resource in the state.
+
+    Raises:
+        OperationError: If the engine does not respond.
+    """
+    try:
+        with open_engine(resolve_host(context.spec.docker.host)) as client:
+            return [line for resource in resources for line in _compare(client, resource)]
+    except EngineError as error:
+        raise OperationError(str(error)) from error
+
+
+def _compare(client: Any, resource: Mapping[str, Any]) -> Iterator[str]:
+    kind, outputs = resource["type"], resource["outputs"]
+    name = outputs.get("name")
+    if kind == _CONTAINER:
+        container = find_container(client, resource["id"])
+        if container is None:
+            yield f"container {name} no longer exists"
+        else:
+            for difference in describe_container(container.attrs, container.status, outputs):
+                yield f"container {name} {difference}"
+            if not is_limited(container):
+                yield f"container {name} has another limit of processes"
+    elif kind == _NETWORK and not _exists(client.networks, resource["id"]):
+        yield f"network {name} no longer exists"
+    elif kind == _VOLUME and not _exists(client.volumes, str(name)):
+        yield f"volume {name} no longer exists"
+
+
+def describe_container(
+    actual: Mapping[str, Any], status: str, declared: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield how a container differs from the declared one.
+
+    Args:
+        actual: What `docker inspect` shows.
+        status: Its status, such as `running`.
+        declared: Outputs of the resource.
+    """
+    if status not in ("running", "restarting"):
+        yield f"is {status}"
+    config = actual["HostConfig"]
+    if declared.get("memory") and config["Memory"] != int(declared["memory"]) * _MIB:
+        yield f"has {config['Memory'] // _MIB} MiB memory, not {int(declared['memory'])}"
+    if declared.get("cpus") and config["NanoCpus"] != round(float(declared["cpus"]) * _NANO):
+        yield f"has {config['NanoCpus'] / _NANO:g} CPUs, not {declared['cpus']}"
+    if declared.get("restart") and config["RestartPolicy"]["Name"] != declared["restart"]:
+        yield f"has the restart policy {config['RestartPolicy']['Name'] or 'no'}"
+    networks = {str(entry["name"]) for entry in declared.get("networksAdvanced") or ()}
+    attached = set(actual["NetworkSettings"]["Networks"] or {})
+    for network in sorted(networks - attached):
+        yield f"is not in the network {network}"
+    for network in sorted(attached - networks):
+        yield f"is also in the network {network}"
+
+
+def _exists(collection: Any, key: str) -> bool:
+    try:
+        collection.get(key)
+    except NotFound:
+        return False
+    return True
