@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
+
+from pulumi_berth.docker.ssh_tunnel import TunnelError, forward_engine, is_server
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 USER = "65532:65532"
@@ -43,25 +45,22 @@ def open_engine(host: str) -> Iterator[docker.DockerClient]:
     Raises:
         EngineError: If the engine does not respond, or rejects a request in the block.
     """
-    try:
-        # `ssh` itself reads the user's configuration and keys, as the Pulumi provider does.
-        client = docker.DockerClient(
-            base_url=host,
-            timeout=_TIMEOUT_SECONDS,
-            use_ssh_client=host.startswith("ssh://"),
-            version="auto",
-        )
-    except (DockerException, RequestException, OSError) as error:
-        raise EngineError(
-            f"The Docker engine at {host} did not respond: {error}. Nothing was changed there. "
-            "Start it, or correct docker.host."
-        ) from error
-    try:
-        yield client
-    except (APIError, RequestException) as error:
-        raise EngineError(f"The Docker engine at {host}: {describe_error(error)}") from error
-    finally:
-        client.close()
+    with ExitStack() as stack:
+        try:
+            local = stack.enter_context(forward_engine(host)) if is_server(host) else host
+            client = docker.DockerClient(local, timeout=_TIMEOUT_SECONDS, version="auto")
+        except TunnelError as error:
+            raise EngineError(f"{error} Nothing was changed there.") from error
+        except (DockerException, RequestException, OSError) as error:
+            raise EngineError(
+                f"The Docker engine at {host} did not respond: {error}. Nothing was changed there. "
+                "Start it, or correct docker.host."
+            ) from error
+        stack.callback(client.close)
+        try:
+            yield client
+        except (APIError, RequestException) as error:
+            raise EngineError(f"The Docker engine at {host}: {describe_error(error)}") from error
 
 
 def describe_error(error: Exception) -> str:

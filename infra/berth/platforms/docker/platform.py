@@ -6,7 +6,8 @@ from typing import Any
 
 from berth.platforms.docker.rules import RULES
 from berth.platforms.platform import Platform
-from berth.platforms.stack_context import StackContext
+from berth.platforms.preflight import Finding
+from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec
 
 
@@ -14,6 +15,18 @@ def _require_target(spec: HostingSpec, _root: Path) -> None:
     from berth.platforms.docker.target import require_engine
 
     require_engine(spec)
+
+
+def _preflight(context: StackContext) -> list[Finding]:
+    from berth.platforms.docker.preflight import run_checks
+
+    return run_checks(context)
+
+
+def _find_unreachable_hosts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
+    from berth.platforms.docker.hosts import find_unreachable_hosts
+
+    return find_unreachable_hosts(spec, root)
 
 
 def _check_ownership(
@@ -66,6 +79,8 @@ PLATFORM = Platform(
     sections=frozenset({"docker", "images", "registry"}),
     rules=RULES,
     require_target=_require_target,
+    preflight=_preflight,
+    find_unreachable_parts=_find_unreachable_hosts,
     check_ownership=_check_ownership,
     deploy=_deploy,
     observe=_observe,

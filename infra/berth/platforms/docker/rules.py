@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from berth.platforms.docker.hosts import build_demands, build_hosts
+from berth.spec.docker import DockerSpec
 from berth.spec.errors import Problem
 from berth.spec.images import RegistrySpec
 from berth.spec.models import ModelSpec
+from pulumi_berth.docker.placement import PlacementError, place
 
 _REGISTRY_KEYS = ("url", "plain_http")
 
@@ -27,4 +30,20 @@ def _pinned_images(models: dict[str, ModelSpec], registry: RegistrySpec) -> Iter
                 )
 
 
-RULES = (_registry_keys, _pinned_images)
+def _placement(models: dict[str, ModelSpec], docker: DockerSpec) -> Iterator[Problem]:
+    """On docker each replica fits on one of `docker.hosts`, if there are any."""
+    if not docker.hosts:
+        return
+    try:
+        place(build_hosts(docker), build_demands(models))
+    except PlacementError as error:
+        for berth, problem in error.problems.items():
+            name, _, version = berth.partition("/")
+            yield Problem(
+                ("models", name, "versions", version),
+                f"{problem}. Lower its resources or replicas, or add a host",
+                False,
+            )
+
+
+RULES = (_registry_keys, _pinned_images, _placement)
