@@ -34,14 +34,12 @@ def require_engine(spec: HostingSpec) -> None:
         with open_engine(host) as client:
             version: dict[str, Any] = client.version()
     except EngineError as error:
-        raise SpecError([str(error)]) from error
+        raise SpecError.of(str(error)) from error
     api = tuple(int(part) for part in str(version["ApiVersion"]).split("."))
     if api < MIN_API:
-        raise SpecError(
-            [
-                f"The Docker engine at {host} is version {version['Version']}. Nothing was changed. "
-                "Update it to 20.10 or later."
-            ]
+        raise SpecError.of(
+            f"The Docker engine at {host} is version {version['Version']}. Nothing was changed. "
+            "Update it to 20.10 or later."
         )
 
 
@@ -59,7 +57,7 @@ def require_free_ports(context: StackContext) -> None:
         with open_engine(resolve_host(docker.host)) as client:
             used = list(_list_ports(client, get_hosting_id(context)))
     except EngineError as error:
-        raise SpecError([str(error)]) from error
+        raise SpecError.of(str(error)) from error
     wanted = [("port", docker.address, docker.port)]
     if docker.metrics_port is not None:
         wanted.append(("metrics_port", "127.0.0.1", docker.metrics_port))
@@ -67,12 +65,10 @@ def require_free_ports(context: StackContext) -> None:
         for name, used_address, used_port in used:
             is_same = address == used_address or {address, used_address} & set(_ANY_ADDRESS)
             if port == used_port and is_same:
-                raise SpecError(
-                    [
-                        f"docker.{key}: port {port} on {address} is published by the container "
-                        f"'{name}', which is not part of this stack. Nothing was changed. Stop it, or "
-                        "set another port."
-                    ]
+                raise SpecError.of(
+                    f"docker.{key}: port {port} on {address} is published by the container "
+                    f"'{name}', which is not part of this stack. Nothing was changed. Stop it, or "
+                    "set another port."
                 )
 
 
