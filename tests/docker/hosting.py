@@ -37,7 +37,8 @@ class DockerProject(Project):
         project.environment["DOCKER_HOST"] = engine.host
 
         def change(config: Any) -> None:
-            config["berth:docker"]["address"] = engine.address
+            # A small machine that runs other tests too can need minutes to load a model.
+            config["berth:docker"] |= {"address": engine.address, "ready_timeout_seconds": 900}
             # Tests send as fast as they can.
             config["berth:gateway"]["clients"]["default"] = {
                 "rate_per_second": 100000,
