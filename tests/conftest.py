@@ -14,10 +14,11 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster.stacks import cluster, hosted
+from tests.docker.lab import docker_engine, docker_lab, docker_servers
 from tests.engine.project import ErrorResponseError
 from tests.repository import PACKAGES
 
-__all__ = ["cluster", "hosted"]
+__all__ = ["cluster", "docker_engine", "docker_lab", "docker_servers", "hosted"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
@@ -31,7 +32,7 @@ settings.load_profile("tests")
 
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
 # the machine. They also take longest and therefore start first.
-_REAL_PARTS = ("cluster", "parity", "aws", "engine")
+_REAL_PARTS = ("cluster", "parity", "aws", "engine", "docker")
 # All but the last of these modules share the stack of the fixture `hosted`, which runs until the
 # end. The last balances the two groups.
 _HOSTED = (
@@ -110,13 +111,16 @@ class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Gives all tests of a group to one process: those of a module, or those of a stack.
 
     The other tests of the cluster are one group, because they need most of a small machine. So are
-    the tests of what the stacks for AWS declare: each process would run their programs again.
+    the tests of what the stacks for AWS declare, because each process would run their programs
+    again, and the tests of the Docker platform, which share engines.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = PurePosixPath(nodeid.partition("::")[0])
         if path.parent.name == "reality" or path.stem == "test_policy_stacks":
             return "declared"
+        if path.parent.name == "docker":
+            return "docker"
         if path.parent.name not in ("cluster", "parity"):
             return str(path)
         return "hosted" if path.stem in _HOSTED else "cluster"

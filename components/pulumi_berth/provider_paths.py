@@ -15,11 +15,15 @@ PROVIDERS = (
     "ApiKeyProvider",
     "BerthProvider",
     "BuiltImageProvider",
+    "EngineImageProvider",
     "GatewayProvider",
+    "GatewayTurnProvider",
     "NamespaceClaimProvider",
     "NamespaceGuardProvider",
+    "ReadyContainerProvider",
     "ReplicationBackfillProvider",
     "SupervisorProvider",
+    "VolumeFilesProvider",
 )
 """The provider classes of `MODULE`."""
 PROPERTY = "__provider"

@@ -242,10 +242,11 @@ class BuiltImageProvider(_Provider):
         return UpdateResult({**news, **build_image(news)})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        from pulumi_berth.oci.registry import Repository, split_reference
+        from pulumi_berth.oci.image_store import open_repository
+        from pulumi_berth.oci.registry import split_reference
 
         name, digest = split_reference(id_)
-        repository = Repository(name=name, plain_http=props["plain_http"])
+        repository = open_repository(name, plain_http=props["plain_http"])
         return ReadResult(id_ if repository.digest_of(digest) else "", props)
 
     def delete(self, _id: str, _props: Props) -> None:
@@ -362,3 +363,98 @@ class ReplicationBackfillProvider(_Provider):
 
     def delete(self, _id: str, _props: Props) -> None:
         """Keep what was copied."""
+
+
+class EngineImageProvider(_Provider):
+    """Operations of `pulumi_berth.docker.engine_image.EngineImage`. The ID is that of the image."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.docker.engine_image import provide_image
+
+        outputs = provide_image(props)
+        return CreateResult(outputs["image_id"], {**props, **outputs})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        changed = [key for key in ("host", "reference") if olds.get(key) != news.get(key)]
+        return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=False)
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from pulumi_berth.docker.engine_image import has_image
+
+        return ReadResult(id_ if has_image(props) else "", props)
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.docker.engine_image import remove_image
+
+        remove_image(props)
+
+
+class VolumeFilesProvider(_Provider):
+    """Operations of `pulumi_berth.docker.volume_files.VolumeFiles`. The ID is the volume's name."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.docker.volume_files import write_files
+
+        return CreateResult(props["volume"], {**props, **write_files(props)})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        moved = [key for key in ("host", "volume") if olds.get(key) != news.get(key)]
+        # The image only creates the container through which files are written.
+        changed = any(olds.get(key) != news.get(key) for key in ("files", "directories"))
+        return DiffResult(changes=bool(moved or changed), replaces=moved)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.docker.volume_files import write_files
+
+        return UpdateResult({**news, **write_files(news)})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from pulumi_berth.docker.volume_files import has_files
+
+        return ReadResult(id_ if has_files(props) else "", props)
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """Keep the files until the engine deletes their volume: an older gateway may read them."""
+
+
+class ReadyContainerProvider(_Provider):
+    """Operations of `pulumi_berth.docker.ready_container.ReadyContainer`. The ID is that of the
+    container."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.docker.ready_container import wait_until_ready
+
+        return CreateResult(props["container"], {**props, **wait_until_ready(props)})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.docker.ready_container import INPUTS
+
+        changed = [key for key in INPUTS if olds.get(key) != news.get(key)]
+        moved = [key for key in changed if key in ("host", "container")]
+        return DiffResult(changes=bool(changed), replaces=moved, delete_before_replace=False)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.docker.ready_container import wait_until_ready
+
+        return UpdateResult({**news, **wait_until_ready(news)})
+
+
+class GatewayTurnProvider(_Provider):
+    """Operations of `pulumi_berth.docker.gateway_turn.GatewayTurn`. The ID is that of the entry."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.docker.gateway_turn import take_turn
+
+        return CreateResult(props["entry"], {**props, **take_turn(props)})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.docker.gateway_turn import INPUTS
+
+        changed = [key for key in INPUTS if olds.get(key) != news.get(key)]
+        moved = [key for key in changed if key in ("host", "entry")]
+        return DiffResult(changes=bool(changed), replaces=moved)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.docker.gateway_turn import take_turn
+
+        return UpdateResult({**news, **take_turn(news)})

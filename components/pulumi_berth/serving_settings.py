@@ -51,7 +51,7 @@ class ServingSettings:
         that it refuses the same requests.
         """
         return pulumi.Output.from_input("512Mi" if memory is None else memory).apply(
-            lambda text: {"BERTH_MEMORY_BYTES": str(_parse_quantity(text))}
+            lambda text: {"BERTH_MEMORY_BYTES": str(parse_quantity(text))}
         )
 
     def environment(self) -> dict[str, str]:
@@ -68,7 +68,7 @@ _UNITS = {
 }
 
 
-def _parse_quantity(text: str) -> int:
+def parse_quantity(text: str) -> int:
     """Return the bytes of a Kubernetes quantity of memory, such as `512Mi`."""
     digits = text.rstrip("kKMGTi")
     return int(float(digits) * _UNITS.get(text[len(digits) :], 1))

@@ -19,7 +19,7 @@ from berth_gateway.authorize_app import AuthorizeApp
 from berth_gateway.berth_health import BerthHealth
 from berth_gateway.config import ConfigError
 from berth_gateway.controller_services import find_watched_berths
-from berth_gateway.handover import Address, Handover, HandoverError
+from berth_gateway.handover import Address, EntryHandover, Handover, HandoverError
 from berth_gateway.limits.limiter import Limiter, MemoryLimiter
 from berth_gateway.limits.shared_blocks import GatewayBlocks
 from berth_gateway.limits.valkey_limiter import ValkeyLimiter
@@ -66,7 +66,7 @@ def run(environment: Mapping[str, str]) -> int:
     }
     if settings.authorize_port is not None:
         addresses["authorize"] = (settings.host, settings.authorize_port)
-    handover = Handover(settings.handover) if settings.handover is not None else None
+    handover = _create_handover(settings)
     try:
         if handover is None:
             sockets = {name: _listen(address) for name, address in addresses.items()}
@@ -82,6 +82,12 @@ def run(environment: Mapping[str, str]) -> int:
         return _fail(EXIT_BAD_CONFIGURATION, str(error))
     uvloop.run(_serve(settings, configs, sockets, handover))
     return 0
+
+
+def _create_handover(settings: Settings) -> Handover | None:
+    if settings.entry is not None:
+        return EntryHandover(settings.entry, settings.prepared_file)
+    return Handover(settings.handover) if settings.handover is not None else None
 
 
 class _ListenError(Exception):

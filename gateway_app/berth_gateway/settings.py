@@ -46,6 +46,9 @@ class Settings:
         body_memory_bytes: Memory for all request bodies together, in bytes.
         handover: Unix socket over which gateway processes with the same value hand over their
             listening sockets: one serves, the others wait. None for a process of its own.
+        entry: Unix socket of the entry that holds the listening sockets (`berth_gateway.entry`).
+            Gateways of one entry take turns. None if this process listens itself.
+        prepared_file: File that is created when this process holds the entry's sockets.
         valkey: Valkey server that keeps the limits of several gateways. None if this gateway keeps
             them itself.
         valkey_prefix: First part of the keys in Valkey. Gateways with the same prefix share limits.
@@ -66,6 +69,8 @@ class Settings:
     grace_seconds: float
     body_memory_bytes: int
     handover: Path | None
+    entry: Path | None
+    prepared_file: Path | None
     valkey: ValkeyAddress | None
     valkey_prefix: str
     when_unreachable: WhenUnreachable
@@ -93,6 +98,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         grace_seconds=read("GRACE_SECONDS", "30", number(0.1, 3600)),
         body_memory_bytes=read("BODY_MEMORY_BYTES", str(default_body_memory()), BODY_MEMORY),
         handover=read("HANDOVER", "", _optional_path),
+        entry=read("ENTRY", "", _optional_path),
+        prepared_file=read("PREPARED_FILE", "", _optional_path),
         valkey=read("VALKEY_URL_FILE", "", _optional_valkey),
         valkey_prefix=read("VALKEY_PREFIX", "berth", _prefix),
         when_unreachable=read("VALKEY_UNREACHABLE", WhenUnreachable.OWN_LIMITS, _when_unreachable),

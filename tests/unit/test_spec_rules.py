@@ -31,8 +31,11 @@ _JWT = {
 _SERVER = f"example.com/own/server@sha256:{'a' * 64}"
 
 LOCAL: list[tuple[Mapping[Any, Any], str]] = [
-    ({"platform": "azure"}, "platform: 'azure' is not valid; use one of local, kubernetes, aws"),
-    ({"platform": ABSENT}, "platform: is missing; set it to one of local, kubernetes, aws"),
+    (
+        {"platform": "azure"},
+        "platform: 'azure' is not valid; use one of local, docker, kubernetes, aws",
+    ),
+    ({"platform": ABSENT}, "platform: is missing; set it to one of local, docker, kubernetes, aws"),
     ({"models": ABSENT}, "models: is missing; set it to a map of 1 to 1000 entries"),
     ({"models": {}}, "models: {} is not valid; use a map of 1 to 1000 entries"),
     ({"models": []}, "models: [] is not valid; use a map of 1 to 1000 entries"),
@@ -292,8 +295,8 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ),
     (
         {"images": {}},
-        "images: applies only to platforms kubernetes and aws, but this stack uses local; remove "
-        "it",
+        "images: applies only to platforms docker, kubernetes and aws, but this stack uses local; "
+        "remove it",
     ),
 ]
 

@@ -20,6 +20,7 @@ from pulumi_berth.oci.descriptor import (
     parse_descriptors,
 )
 from pulumi_berth.oci.documents import BaseConfig
+from pulumi_berth.oci.image_store import open_repository
 from pulumi_berth.oci.registry import Repository, split_reference
 
 # Layers that every runtime and this program can read.
@@ -119,7 +120,7 @@ def read_documents(reference: str, architecture: str, *, plain_http: bool) -> Im
         RegistryError: If a part is missing or differs from its digest.
     """
     name, digest = split_reference(reference)
-    repository = Repository(name=name, plain_http=plain_http)
+    repository = open_repository(name, plain_http=plain_http)
     content = decode_document(repository.manifest(check_digest(digest)).data)
     if "manifests" in content:
         entry = choose_manifest(reference, content, architecture)

@@ -6,12 +6,14 @@ from typing import Any
 
 from pulumi_berth.images.base_reader import BaseImage, ImageCheckError, read_base
 from pulumi_berth.images.contents import Contents, LayerError, read_contents
+from pulumi_berth.images.image_archive import open_archive
 from pulumi_berth.images.report import build_report, find_defects
 from pulumi_berth.images.sbom import MEDIA_TYPE, build_sbom
-from pulumi_berth.images.scan import Scan, run_scan
+from pulumi_berth.images.scan import NO_SCANNER, Scan, needs_scan, run_scan
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.descriptor import decode_document, parse_descriptor
 from pulumi_berth.oci.documents import Document, RunConfig
+from pulumi_berth.oci.image_store import is_stored
 from pulumi_berth.oci.layer import Layer
 from pulumi_berth.oci.registry import Repository, TagExistsError
 
@@ -78,7 +80,7 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     if digest is None:
         push_parts(image.repository, parts.values(), whole)
     reference = f"{image.repository.name}@{digest or whole.digest}"
-    scanner = run_scan(scan, reference)
+    scanner = _scan(scan, reference, image)
     if digest is None:
         image.repository.push_manifest(whole, image.tag)
     return PushedImage(
@@ -87,6 +89,19 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
         scanner=scanner,
         reports={name: part.report for name, part in parts.items()},
     )
+
+
+def _scan(scan: Scan, reference: str, image: Image) -> str:
+    """Scan a pushed image. A scanner gets an image that is in no registry as an archive."""
+    if not is_stored(reference):
+        return run_scan(scan, reference)
+    if not needs_scan(scan):
+        return NO_SCANNER
+    scanner = NO_SCANNER
+    for architecture in image.layers:
+        with open_archive(reference, architecture) as archive:
+            scanner = run_scan(scan, str(archive), is_archive=True)
+    return scanner
 
 
 @dataclass(frozen=True, kw_only=True)

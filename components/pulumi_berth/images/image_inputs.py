@@ -15,6 +15,7 @@ from pulumi_berth.images.copied_image import copy_image
 from pulumi_berth.images.pushed_image import check_pushed, find_pushed, require_pushed
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci.documents import RunConfig
+from pulumi_berth.oci.image_store import open_repository
 from pulumi_berth.oci.layer import Layer
 from pulumi_berth.oci.registry import Repository
 from pulumi_berth.own_container import ContextBuildError, digest_context
@@ -71,7 +72,7 @@ def build_image(inputs: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The outputs of the resource: `digest`, `reference` and `report`.
     """
-    repository = Repository(name=inputs["repository"], plain_http=inputs["plain_http"])
+    repository = open_repository(inputs["repository"], plain_http=inputs["plain_http"])
     if inputs.get("copy_of"):
         return _copy(inputs, repository)
     scan = Scan(**inputs["scan"])

@@ -39,8 +39,12 @@ class Scan:
     required: bool = False
 
 
-def run_scan(scan: Scan, image: str) -> str:
-    """Scan `image` (`registry/name@sha256:...`) and return the name of the scanner.
+def run_scan(scan: Scan, image: str, *, is_archive: bool = False) -> str:
+    """Scan `image` and return the name of the scanner.
+
+    Args:
+        image: `registry/name@sha256:...`, or the path of an archive.
+        is_archive: Whether `image` is the path of an archive as `docker save` writes it.
 
     The exit status of a configured command decides whether the image passes.
 
@@ -48,7 +52,7 @@ def run_scan(scan: Scan, image: str) -> str:
         ScanError: If the scanner rejects the image or cannot run.
     """
     command = [part.replace("{image}", image) for part in scan.command]
-    command = command or find_scanner(scan, image)
+    command = command or find_scanner(scan, image, is_archive=is_archive)
     if not command:
         if scan.required:
             raise ScanError(
@@ -85,7 +89,12 @@ def run_scan(scan: Scan, image: str) -> str:
     return command[0]
 
 
-def find_scanner(scan: Scan, image: str) -> list[str]:
+def needs_scan(scan: Scan) -> bool:
+    """Return whether a scanner is configured, installed or required."""
+    return bool(scan.command or scan.required or find_scanner(scan, ""))
+
+
+def find_scanner(scan: Scan, image: str, *, is_archive: bool = False) -> list[str]:
     """Return the command of an installed scanner, or an empty list if none is installed."""
     never = scan.fail_on == "never"
     if shutil.which("trivy"):
@@ -97,12 +106,13 @@ def find_scanner(scan: Scan, image: str) -> list[str]:
             f"--exit-code={0 if never else 1}",
             f"--severity={','.join(levels).upper()}",
             *(["--ignore-unfixed"] if scan.ignore_unfixed else []),
+            *(["--input"] if is_archive else []),
             image,
         ]
     if shutil.which("grype"):
         return [
             "grype",
-            f"registry:{image}",
+            f"{'docker-archive' if is_archive else 'registry'}:{image}",
             "--quiet",
             *([] if never else [f"--fail-on={scan.fail_on}"]),
             *(["--only-fixed"] if scan.ignore_unfixed else []),

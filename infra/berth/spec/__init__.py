@@ -13,6 +13,7 @@ from berth.spec.aws import (
 )
 from berth.spec.cluster import ClusterSpec, NodePoolSpec
 from berth.spec.data import DatasetSpec, DataSpec
+from berth.spec.docker import DockerSpec
 from berth.spec.edge import CdnSpec, DomainSpec, EdgeSpec, LatencyRoutingSpec, SiteSpec
 from berth.spec.errors import SpecError
 from berth.spec.gateway import (
@@ -49,6 +50,7 @@ __all__ = [
     "ClusterSpec",
     "DataSpec",
     "DatasetSpec",
+    "DockerSpec",
     "DomainSpec",
     "EdgeSpec",
     "EncryptionSpec",

@@ -9,6 +9,7 @@ from berth.spec import rules
 from berth.spec.aws import ApiSpec, BudgetSpec, EncryptionSpec, NetworkSpec, ObservabilitySpec
 from berth.spec.cluster import ClusterSpec, NodePoolSpec, PoolName
 from berth.spec.data import DataSpec
+from berth.spec.docker import DockerSpec
 from berth.spec.edge import EdgeSpec
 from berth.spec.errors import Problem, build_rule_error, raise_problems
 from berth.spec.fields import Port, Section, Text
@@ -19,7 +20,7 @@ from berth.spec.models import Models
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import PolicySpec
 
-PlatformName = Literal["local", "kubernetes", "aws"]
+PlatformName = Literal["local", "docker", "kubernetes", "aws"]
 PLATFORM_NAMES: tuple[PlatformName, ...] = get_args(PlatformName)
 
 TagKey = Annotated[
@@ -74,7 +75,7 @@ class HostingSpec(Section):
     """The specification of an environment: the keys `berth:<section>` of its configuration."""
 
     platform: PlatformName
-    """Platform of the stack: this machine, any Kubernetes cluster, or AWS."""
+    """Platform of the stack: this machine, a Docker engine, any Kubernetes cluster, or AWS."""
     models: Models
     """Models by name."""
     gateway: GatewaySpec = Field(default_factory=GatewaySpec)
@@ -85,6 +86,8 @@ class HostingSpec(Section):
     """Accepted exceptions from the security baseline."""
     local: LocalSpec = Field(default_factory=LocalSpec)
     """Settings of the local platform."""
+    docker: DockerSpec = Field(default_factory=DockerSpec)
+    """Docker engine that the berths run on."""
     kubernetes: KubernetesSpec = Field(default_factory=KubernetesSpec)
     """Kubernetes cluster that the berths run on."""
     images: ImageSpec = Field(default_factory=ImageSpec)

@@ -88,10 +88,11 @@ class RegistrySpec(Section):
     """The image registry: any registry for your own cluster, Amazon ECR on AWS."""
 
     url: RegistryUrl | None = None
-    """Registry and path to push to. Required on platform kubernetes. On aws, Berth uses the stack's
+    """Registry and path to push to. Required on platform kubernetes. On docker, Berth loads images
+    into the engine by default. On aws, Berth uses the stack's
     ECR registry and rejects this key."""
     plain_http: bool = False
-    """kubernetes: If true, the registry has no TLS, as on a laptop."""
+    """kubernetes, docker: If true, the registry has no TLS, as on a laptop."""
     pull_secret: KubernetesName | None = None
     """kubernetes: Secret (kubernetes.io/dockerconfigjson) in the namespace that Pods use to pull
     images. Omit it if the nodes can pull images without a Secret."""

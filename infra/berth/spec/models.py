@@ -70,12 +70,12 @@ class VersionSpec(Section):
     """Digest of an existing serving image to run instead of building one. Not available on the
     local platform."""
     standby: Literal["warm", "cold"] = "warm"
-    """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none. The
-    local platform keeps every version warm."""
+    """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none.
+    Platforms local and docker keep every version warm."""
     container: ContainerSpec | None = None
     """Container of your own that serves the version instead of Berth's serving program, for models
     that ONNX cannot express. Cannot be combined with `path`, `digest` and `image`. Not available on
-    the local platform."""
+    platforms local and docker."""
 
     @model_validator(mode="after")
     def _check_container(self) -> "VersionSpec":

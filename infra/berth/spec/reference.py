@@ -50,6 +50,7 @@ _ENTRIES = {
     "sites": "site",
     "datasets": "dataset",
     "access": "name",
+    "hosts": "host",
     "addons": "add-on",
     "node_pools": "pool",
     "node_selector": "label",

@@ -1,0 +1,1 @@
+"""Components that run a stack as containers on a Docker engine."""

@@ -1,0 +1,146 @@
+"""A berth on a Docker engine: one model version in its own container."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_docker import Container
+
+from pulumi_berth.component_args import parse_args
+from pulumi_berth.docker.container_plan import (
+    BERTH_CHECK,
+    HTTP_PORT,
+    LIMITS,
+    TOKEN_DIRECTORY,
+    ContainerPlan,
+    Mount,
+    plan_limits,
+    shorten_name,
+)
+from pulumi_berth.docker.engine import (
+    COMPONENT_LABEL,
+    DIGEST_LABEL,
+    IMAGE_LABEL,
+    MODEL_LABEL,
+    VERSION_LABEL,
+)
+from pulumi_berth.docker.engine_image import EngineImage
+from pulumi_berth.docker.ready_container import ReadyContainer
+from pulumi_berth.hosted_models import ResourceArgs
+from pulumi_berth.serving_settings import ServingSettings
+
+TOKEN_FILE = "token"  # noqa: S105 - the name of a file
+# An engine's name server passes queries that it cannot answer on to this address, so that no
+# program in the container can send data out in queries: moby before version 26, CVE-2024-29018.
+NO_NAME_SERVER = ["127.0.0.1"]
+_GPU_PROVIDERS = "CUDAExecutionProvider,CPUExecutionProvider"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerBerthArgs:
+    """Arguments for `DockerBerth`.
+
+    Attributes:
+        host: Address of the engine.
+        model: Model name, as in the model card.
+        version: Model version, as in the model card.
+        digest: Digest of the model version, `sha256:<hex>`.
+        image: Serving image, `registry/name@sha256:...`, or one of the store.
+        network: Network without a route to the outside, which the gateway also has.
+        token_volume: Volume with the token that inference requests must have.
+        serving: Limits and session options of the serving program.
+        resources: Resources of the container.
+        ready_seconds: Time limit for a new container to become ready.
+        labels: Labels of the stack's containers.
+    """
+
+    host: str
+    model: str
+    version: str
+    digest: str
+    image: pulumi.Input[str]
+    network: pulumi.Input[str]
+    token_volume: pulumi.Input[str]
+    serving: ServingSettings
+    resources: ResourceArgs
+    ready_seconds: float
+    labels: Mapping[str, str]
+
+
+class DockerBerth(pulumi.ComponentResource):
+    """One model version on a Docker engine.
+
+    A change starts a new container next to the old one. The engine deletes the old container at the
+    end of the update, after the gateway sends requests to the new one.
+
+    Attributes:
+        digest: Digest of the model version, `sha256:<hex>`.
+        url: URL of the berth in the stack's network.
+        container: ID of the container.
+        container_name: Name of the container.
+        image: Serving image.
+    """
+
+    digest: pulumi.Output[str]
+    url: pulumi.Output[str]
+    container: pulumi.Output[str]
+    container_name: pulumi.Output[str]
+    image: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: DockerBerthArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("berth:docker:Berth", name, None, opts)
+        args = parse_args(DockerBerthArgs, args)
+        child_opts = pulumi.ResourceOptions(parent=self)
+        name = shorten_name(name)
+        image = EngineImage(name, host=args.host, reference=args.image, opts=child_opts)
+        resources = args.resources
+        limits = pulumi.Output.all(
+            cpu=resources.cpu, cpu_limit=resources.cpu_limit, memory=resources.memory
+        ).apply(lambda given: plan_limits(**given))
+        plan = ContainerPlan(
+            environment={
+                **args.serving.environment(),
+                "BERTH_PORT": str(HTTP_PORT),
+                "BERTH_TOKEN_FILE": f"{TOKEN_DIRECTORY}/{TOKEN_FILE}",
+                **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if resources.gpus else {}),
+            },
+            mounts=[Mount(volume=args.token_volume, target=TOKEN_DIRECTORY)],
+            check=BERTH_CHECK,
+            grace_seconds=args.serving.with_defaults()["grace_seconds"],
+            limits={key: limits[key] for key in LIMITS},
+            gpus=resources.gpus or 0,
+            labels={
+                **args.labels,
+                COMPONENT_LABEL: "berth",
+                MODEL_LABEL: args.model,
+                VERSION_LABEL: args.version,
+                DIGEST_LABEL: args.digest,
+                IMAGE_LABEL: args.image,
+            },
+        )
+        container = Container(
+            name,
+            image=image.image_id,
+            networks_advanced=[{"name": args.network}],
+            dns=NO_NAME_SERVER,
+            **plan.build_arguments(),
+            opts=pulumi.ResourceOptions.merge(
+                child_opts, pulumi.ResourceOptions(delete_before_replace=False)
+            ),
+        )
+        ready = ReadyContainer(
+            name,
+            host=args.host,
+            container=container.id,
+            check=BERTH_CHECK,
+            seconds=args.ready_seconds,
+            opts=child_opts,
+        )
+        self.digest = pulumi.Output.from_input(args.digest)
+        self.url = pulumi.Output.concat("http://", ready.address, f":{HTTP_PORT}")
+        self.container = container.id
+        self.container_name = container.name
+        self.image = pulumi.Output.from_input(args.image)
+        self.register_outputs({"url": self.url, "container": self.container, "image": self.image})

@@ -1,0 +1,264 @@
+"""DockerHosting: everything that serves models on a Docker engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_docker import Network, Provider, Volume
+
+from berth_protocol.model_card import digest
+from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
+from pulumi_berth.component_args import parse_args
+from pulumi_berth.docker.berth import TOKEN_FILE, DockerBerth, DockerBerthArgs
+from pulumi_berth.docker.container_plan import shorten_name
+from pulumi_berth.docker.engine import HOSTING_LABEL, STACK_LABEL, resolve_host
+from pulumi_berth.docker.engine_image import EngineImage
+from pulumi_berth.docker.gateway import DockerGateway, DockerGatewayArgs
+from pulumi_berth.docker.volume_files import VolumeFiles
+from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
+from pulumi_berth.gateway_config import declare_gateway_config
+from pulumi_berth.hosted_models import (
+    ClientArgs,
+    HostedModelArgs,
+    ResourceArgs,
+    check_clients,
+    check_models,
+    find_model_dir,
+    resolve_clients,
+)
+from pulumi_berth.images.built_image import ImageSettings
+from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
+from pulumi_berth.oci.image_store import STORE_HOST
+from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.values import default_to
+
+DEFAULT_ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 8080
+DEFAULT_READY_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerHostingArgs:
+    """Arguments for `DockerHosting`."""
+
+    models: Mapping[str, HostedModelArgs]
+    """Models by name, as in their model cards."""
+    host: str | None = None
+    """Address of the engine, such as `unix:///var/run/docker.sock`. Defaults to `DOCKER_HOST`, then
+    to that socket."""
+    images: ImageSettings | None = None
+    """Registry that images are pushed to and pulled from, and how they are built. By default, they
+    are built in Berth's cache and loaded into the engine."""
+    clients: Mapping[str, ClientArgs] | None = None
+    """Clients of the gateway by name. Defaults to one client named `default`."""
+    jwt: JwtArgs | None = None
+    """Issuer of JSON Web Tokens for clients with `subjects`. Defaults to none: clients have API
+    keys."""
+    blocking: BlockingArgs | None = None
+    """When clients that keep exceeding their limits and addresses that guess keys are blocked."""
+    address: str | None = None
+    """Address at which the engine's machine publishes the port for clients. Defaults to
+    `127.0.0.1`."""
+    port: int | None = None
+    """TCP port for clients. Defaults to 8080."""
+    metrics_port: int | None = None
+    """TCP port on 127.0.0.1 of the engine's machine for the gateway's metrics. Defaults to none."""
+    gateway_image: pulumi.Input[str] | None = None
+    """Image of the gateway, `registry/name@sha256:...`. By default, it is built."""
+    gateway_resources: ResourceArgs | None = None
+    """Resources of each of the two gateways. Defaults to 50m CPU of at most 1, and 256Mi memory."""
+    ready_seconds: int | None = None
+    """Time limit for a new container to become ready, in seconds. Defaults to 120."""
+    max_body_bytes: int | None = None
+    """Maximum size of a request body, in bytes. Defaults to 10 MiB."""
+    timeout_seconds: float | None = None
+    """Time limit for a berth's response, in seconds. Defaults to 30."""
+    body_memory_bytes: int | None = None
+    """Memory of a gateway for all request bodies together, in bytes. Defaults to a quarter of its
+    container's memory, at most 1 GiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerHostingParts:
+    """What a hosting stack on a Docker engine consists of.
+
+    Attributes:
+        berths: Berth of each (model, version).
+        gateway: The entry point.
+        images: Images that it runs.
+        keys: API keys of each client, by name.
+    """
+
+    berths: Mapping[tuple[str, str], DockerBerth]
+    gateway: DockerGateway
+    images: HostingImages
+    keys: ClientKeys
+
+
+class DockerHosting(pulumi.ComponentResource):
+    """A hosting stack on a Docker engine: a hardened container for each model version, and the
+    gateway in front of them.
+
+    The containers keep running after the program ends and start again with the engine, until the
+    component is destroyed. Only the gateway's port is published.
+    """
+
+    endpoint: pulumi.Output[str]
+    """Base URL for clients on the engine's machine."""
+    api_keys: pulumi.Output[dict[str, str]]
+    """Newest API key of each client, a secret."""
+
+    def __init__(
+        self, name: str, args: DockerHostingArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("berth:index:DockerHosting", name, None, opts)
+        args = parse_args(DockerHostingArgs, args)
+        check_models(args.models)
+        check_clients(args.clients, args.models)
+        parts = declare_docker_hosting(
+            args, opts=pulumi.ResourceOptions(parent=self), prefix=f"{name}-"
+        )
+        self.endpoint = build_endpoint(args, parts)
+        newest = select_newest_keys(resolve_clients(args.clients), parts.keys)
+        self.api_keys = pulumi.Output.secret(pulumi.Output.all(**newest))
+        self.register_outputs({"endpoint": self.endpoint, "api_keys": self.api_keys})
+
+
+def build_endpoint(args: DockerHostingArgs, parts: DockerHostingParts) -> pulumi.Output[str]:
+    """Return the URL for clients on the engine's machine, known when a gateway serves."""
+    address = default_to(args.address, DEFAULT_ADDRESS)
+    shown = DEFAULT_ADDRESS if address == "0.0.0.0" else address  # noqa: S104
+    port = default_to(args.port, DEFAULT_PORT)
+    return parts.gateway.address.apply(lambda _: f"http://{shown}:{port}")
+
+
+def declare_docker_hosting(
+    args: DockerHostingArgs,
+    *,
+    opts: pulumi.ResourceOptions | None = None,
+    prefix: str,
+    image_prefix: str | None = None,
+    base: str | None = None,
+    base_gpu: str | None = None,
+) -> DockerHostingParts:
+    """Declare the images, networks, volumes, a berth for each model version, and the gateway.
+
+    Args:
+        prefix: Prefix of the logical resource names. The names of containers, networks and volumes
+            are these names and a random suffix.
+        image_prefix: Prefix of the logical names of the images. Defaults to `prefix`.
+        base: Base image of CPU berths and of the gateway. Defaults to Berth's recipe.
+        base_gpu: Base image of GPU berths. Defaults to Berth's recipe.
+    """
+    host = resolve_host(args.host)
+    settings = args.images or ImageSettings(registry=STORE_HOST)
+    image_prefix = default_to(image_prefix, prefix)
+    # Images are built with the same functions as for a cluster, and so have the same digests.
+    images = create_images(
+        args.models,
+        settings,
+        base=base,
+        base_gpu=base_gpu,
+        gateway=args.gateway_image,
+        has_own_valkey=False,
+        opts=opts,
+        prefix=image_prefix,
+    )
+    provider = Provider(f"{prefix}engine", host=host, opts=opts)
+    labels = {
+        STACK_LABEL: pulumi.get_stack(),
+        HOSTING_LABEL: f"{pulumi.get_project()}/{pulumi.get_stack()}/{prefix.rstrip('-')}",
+    }
+    marks: list[Any] = [{"label": key, "value": value} for key, value in sorted(labels.items())]
+    engine_opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=provider))
+    front = Network(shorten_name(f"{prefix}front"), labels=marks, opts=engine_opts)
+    inside = Network(shorten_name(f"{prefix}berths"), internal=True, labels=marks, opts=engine_opts)
+    volumes = {
+        name: Volume(shorten_name(f"{prefix}{name}"), labels=marks, opts=engine_opts)
+        for name in ("token", "config", "state")
+    }
+    gateway_image = EngineImage(f"{prefix}gateway", host=host, reference=images.gateway, opts=opts)
+    token = ApiKey(f"{prefix}berth_token", client="gateway", opts=opts).key
+    token_files = VolumeFiles(
+        f"{prefix}token",
+        host=host,
+        volume=volumes["token"].name,
+        image=gateway_image.image_id,
+        files={TOKEN_FILE: token},
+        labels=labels,
+        is_secret=True,
+        opts=opts,
+    )
+    state_files = VolumeFiles(
+        f"{prefix}state",
+        host=host,
+        volume=volumes["state"].name,
+        image=gateway_image.image_id,
+        files={},
+        directories=["gateway"],
+        labels=labels,
+        opts=opts,
+    )
+    part_opts = pulumi.ResourceOptions.merge(
+        opts,
+        pulumi.ResourceOptions(providers=[provider], depends_on=[token_files, state_files]),
+    )
+    berths = {
+        (name, version): DockerBerth(
+            f"{prefix}{name}-{version}",
+            DockerBerthArgs(
+                host=host,
+                model=name,
+                version=version,
+                digest=digest(find_model_dir(entry.directory)),
+                image=images.serving[name, version],
+                network=inside.name,
+                token_volume=volumes["token"].name,
+                serving=model.serving or ServingSettings(),
+                resources=model.resources or ResourceArgs(),
+                ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
+                labels=labels,
+            ),
+            part_opts,
+        )
+        for name, model in args.models.items()
+        for version, entry in model.versions.items()
+    }
+    clients = resolve_clients(args.clients)
+    keys = create_client_keys(clients, opts=opts, prefix=image_prefix)
+    gateway = DockerGateway(
+        f"{prefix}gateway",
+        DockerGatewayArgs(
+            host=host,
+            image=images.gateway,
+            image_id=gateway_image.image_id,
+            config=declare_gateway_config(
+                args.models,
+                clients,
+                keys,
+                {version: berth.url for version, berth in berths.items()},
+                max_body_bytes=args.max_body_bytes,
+                timeout_seconds=args.timeout_seconds,
+                body_memory_bytes=args.body_memory_bytes,
+                jwt=args.jwt,
+                blocking=args.blocking,
+                splits_traffic=True,
+            ),
+            front_network=front.name,
+            berth_network=inside.name,
+            has_outside_access=args.jwt is not None and args.jwt.jwks_url is not None,
+            token_volume=volumes["token"].name,
+            config_volume=volumes["config"].name,
+            state_volume=volumes["state"].name,
+            address=default_to(args.address, DEFAULT_ADDRESS),
+            port=default_to(args.port, DEFAULT_PORT),
+            metrics_port=args.metrics_port,
+            resources=args.gateway_resources or ResourceArgs(),
+            ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
+            labels=labels,
+        ),
+        part_opts,
+        prefix=prefix,
+    )
+    return DockerHostingParts(berths=berths, gateway=gateway, images=images, keys=keys)

@@ -1,0 +1,1 @@
+"""The docker platform: containers on a Docker engine, without a cluster."""

@@ -1,0 +1,74 @@
+"""The hosts of a stack, and which of them runs which replica."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from berth.platforms.stack_context import SkippedPart
+from berth.spec import DockerSpec, HostingSpec
+from berth.spec.fields import parse_memory_bytes
+from berth.spec.models import ModelSpec
+from pulumi_berth.docker.placement import Demand, Host
+
+HOST_TYPE = "berth:docker:Host"
+"""Type of the component that contains the resources of one host."""
+
+
+def build_hosts(docker: DockerSpec) -> dict[str, Host]:
+    """Return what each host of `docker.hosts` offers."""
+    return {
+        name: Host(
+            memory_bytes=parse_memory_bytes(host.memory), compute=host.compute, gpus=host.gpus
+        )
+        for name, host in docker.hosts.items()
+    }
+
+
+def build_demands(models: Mapping[str, ModelSpec]) -> dict[str, Demand]:
+    """Return what each berth needs, by `<model>/<version>`."""
+    return {
+        f"{name}/{version}": Demand(
+            memory_bytes=parse_memory_bytes(model.resources.memory),
+            compute=model.compute,
+            gpus=model.resources.gpu,
+            replicas=_count_replicas(model, version),
+        )
+        for name, model in models.items()
+        for version in model.versions
+    }
+
+
+def _count_replicas(model: ModelSpec, version: str) -> int:
+    """Return the number of replicas. Nothing adds more while the stack runs."""
+    is_used = model.traffic.get(version, 0) > 0 or model.shadow == version
+    if model.versions[version].standby == "cold" and not is_used:
+        return 0
+    return model.replicas.min
+
+
+def find_unreachable_hosts(spec: HostingSpec, _root: Path) -> list[SkippedPart]:
+    """Return the hosts whose engines do not respond, unless all of them do not.
+
+    An update without any host is an error, which `require_target` reports.
+    """
+    from pulumi_berth.docker.engine import EngineError, open_engine
+
+    def find_problem(address: str) -> str | None:
+        try:
+            with open_engine(address):
+                return None
+        except EngineError as error:
+            return str(error)
+
+    hosts = spec.docker.hosts
+    if not hosts:
+        return []
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        problems = list(pool.map(find_problem, [host.address for host in hosts.values()]))
+    if all(problems):
+        return []
+    return [
+        SkippedPart(name=f"host {name}", reason=problem, urns=f"**{HOST_TYPE}$**::{name}-*")
+        for name, problem in zip(hosts, problems, strict=True)
+        if problem is not None
+    ]

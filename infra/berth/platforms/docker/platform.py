@@ -1,0 +1,98 @@
+"""The record of the docker platform."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from berth.platforms.docker.rules import RULES
+from berth.platforms.platform import Platform
+from berth.platforms.preflight import Finding
+from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.spec import HostingSpec
+
+
+def _require_target(spec: HostingSpec, _root: Path) -> None:
+    from berth.platforms.docker.target import require_engine
+
+    require_engine(spec)
+
+
+def _preflight(context: StackContext) -> list[Finding]:
+    from berth.platforms.docker.preflight import run_checks
+
+    return run_checks(context)
+
+
+def _find_unreachable_hosts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
+    from berth.platforms.docker.hosts import find_unreachable_hosts
+
+    return find_unreachable_hosts(spec, root)
+
+
+def _check_ownership(
+    context: StackContext,
+    owner_ids: Mapping[str, str],  # noqa: ARG001
+    *,
+    for_removal: bool,
+) -> None:
+    from berth.platforms.docker.target import require_free_ports
+
+    if not for_removal:
+        require_free_ports(context)
+
+
+def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
+    from berth.platforms.docker.deploy import deploy
+
+    return deploy(spec, stack=stack, root=root)
+
+
+def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
+    from berth.platforms.docker.observe import observe
+
+    return observe(context, outputs)
+
+
+def _read_logs(
+    context: StackContext, outputs: dict[str, Any], **selection: Any
+) -> Iterator[tuple[str, str]]:
+    from berth.platforms.docker.logs import read_logs
+
+    return read_logs(context, outputs, **selection)
+
+
+def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.docker.drift import find_drift
+
+    return find_drift(context, resources)
+
+
+def _finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.docker.drift import finish_update
+
+    return finish_update(context, resources)
+
+
+def _explain_failure(context: StackContext) -> list[str]:
+    from berth.platforms.docker.observe import explain_failure
+
+    return explain_failure(context)
+
+
+PLATFORM = Platform(
+    name="docker",
+    providers=("docker",),
+    sections=frozenset({"docker", "images", "registry"}),
+    rules=RULES,
+    require_target=_require_target,
+    preflight=_preflight,
+    find_unreachable_parts=_find_unreachable_hosts,
+    check_ownership=_check_ownership,
+    deploy=_deploy,
+    observe=_observe,
+    read_logs=_read_logs,
+    has_external_resources=True,
+    find_drift=_find_drift,
+    finish_update=_finish_update,
+    explain_failure=_explain_failure,
+)

@@ -1,0 +1,152 @@
+"""`berth preflight` on docker: what the engines of a stack say about themselves."""
+
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from shlex import quote
+
+from berth.platforms.docker.hosts import build_demands, build_hosts
+from berth.platforms.docker.preflight_checks import CHECKS, Facts, Need
+from berth.platforms.preflight import Finding, Status
+from berth.platforms.stack_context import StackContext
+from berth.spec import HostingSpec
+from berth.spec.fields import parse_millicores
+from berth.spec.models import version_directory
+from pulumi_berth.docker.engine import EngineError, open_engine, resolve_host
+from pulumi_berth.docker.placement import Host, place
+from pulumi_berth.docker.ssh_tunnel import TunnelError, is_server, run_on_server
+
+_GIB = 1 << 30
+_CONNECTION = "connection"
+
+
+def run_checks(context: StackContext) -> list[Finding]:
+    """Return what every check of every engine found.
+
+    If another host answers, an unreachable one is a warning, because an update skips it.
+    """
+    spec = context.spec
+    needs = build_needs(spec, estimate_image_bytes(context))
+    addresses = {name: host.address for name, host in spec.docker.hosts.items()}
+    if not addresses:
+        return _check_engine(resolve_host(spec.docker.host), needs[""])
+    with ThreadPoolExecutor(max_workers=len(addresses)) as pool:
+        results = pool.map(_check_engine, addresses.values(), (needs[name] for name in addresses))
+        found = dict(zip(addresses, results, strict=True))
+    are_lost = {name: _is_unreachable(findings) for name, findings in found.items()}
+    return [
+        replace(
+            _skip(finding) if are_lost[name] and not all(are_lost.values()) else finding,
+            check=f"{name}: {finding.check}",
+        )
+        for name, findings in found.items()
+        for finding in findings
+    ]
+
+
+def build_needs(spec: HostingSpec, image_bytes: int) -> dict[str, Need]:
+    """Return what the stack needs of each host, or of the only engine, whose name is empty."""
+    hosts, demands = build_hosts(spec.docker), build_demands(spec.models)
+    only = Host(memory_bytes=sum(d.memory_bytes * d.replicas for d in demands.values()))
+    placed = (
+        [(replica.host, replica.berth) for replica in place(hosts, demands)]
+        if hosts
+        else [("", berth) for berth, demand in demands.items() for _ in range(demand.replicas)]
+    )
+    return {
+        name: Need(
+            architectures=spec.images.architectures,
+            image_bytes=image_bytes,
+            memory_bytes=host.memory_bytes,
+            is_declared=bool(hosts),
+            cpus=max((_get_cpus(spec, berth) for on, berth in placed if on == name), default=0.0),
+            gpus=sum(demands[berth].gpus for on, berth in placed if on == name),
+        )
+        for name, host in (hosts or {"": only}).items()
+    }
+
+
+def read_facts(address: str) -> Facts:
+    """Read what an engine says about itself and its machine.
+
+    Raises:
+        EngineError: If it does not respond.
+    """
+    with open_engine(address) as client:
+        version = client.version()
+        before = time.time()
+        info = client.info()
+        after = time.time()
+    return Facts(
+        version=version,
+        info=info,
+        clock_seconds=_parse_time(str(info["SystemTime"])) - (before + after) / 2,
+        clock_error_seconds=(after - before) / 2,
+        free_bytes=_read_free_bytes(address, str(info["DockerRootDir"])),
+    )
+
+
+def estimate_image_bytes(context: StackContext) -> int:
+    """Return the disk space that the stack's images need at most, in bytes.
+
+    While an engine receives an image it has its files twice: packed and unpacked. The base image,
+    the gateway and what the engine itself writes need less than 1 GiB.
+    """
+    size = 0
+    for model, entry in context.spec.models.items():
+        for version, settings in entry.versions.items():
+            directory = version_directory(context.root, model, version, settings.path)
+            size += sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    return 2 * size + _GIB
+
+
+def _get_cpus(spec: HostingSpec, berth: str) -> float:
+    resources = spec.models[berth.partition("/")[0]].resources
+    return parse_millicores(resources.cpu_limit or resources.cpu) / 1000
+
+
+def _check_engine(address: str, need: Need) -> list[Finding]:
+    try:
+        facts = read_facts(address)
+    except EngineError as error:
+        return [Finding(check=_CONNECTION, status=Status.FAILED, detail=str(error))]
+    found = [Finding(check=_CONNECTION, status=Status.PASSED, detail=f"{address} answers.")]
+    return [*found, *(finding for check in CHECKS for finding in check(facts, need))]
+
+
+def _is_unreachable(findings: list[Finding]) -> bool:
+    return findings[0].status is Status.FAILED
+
+
+def _skip(finding: Finding) -> Finding:
+    detail = f"{finding.detail} Until then, an update skips this host."
+    return replace(finding, status=Status.WARNING, detail=detail)
+
+
+def _parse_time(text: str) -> float:
+    """Return a time of Go's RFC 3339 with up to nine digits after the point, in seconds."""
+    match = re.fullmatch(r"(.{19})(\.[0-9]+)?(Z|[+-][0-9:]{5})", text)
+    if match is None:
+        raise EngineError(f"The Docker engine answered with the time {text[:100]!r}.")
+    seconds, fraction, zone = match.groups()
+    return datetime.fromisoformat(f"{seconds}{zone}").timestamp() + float(fraction or 0)
+
+
+def _read_free_bytes(address: str, directory: str) -> int | None:
+    """Return the free disk space in a directory of an engine's machine, if anything tells it."""
+    if is_server(address):
+        try:
+            # The format of POSIX: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/df.html
+            lines = run_on_server(address, f"df -Pk -- {quote(directory)}").splitlines()
+            return int(lines[-1].split()[3]) * 1024
+        except (TunnelError, IndexError, ValueError):
+            return None
+    # An engine in a virtual machine, such as Docker Desktop, has a directory that is not here.
+    if not Path(directory).is_dir():
+        return None
+    statistics = os.statvfs(directory)
+    return statistics.f_bavail * statistics.f_frsize

@@ -1,0 +1,83 @@
+"""The engine of a stack, before an update: it responds, and the ports are free."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from berth.platforms.stack_context import StackContext
+from berth.project import read_project_name
+from berth.spec import HostingSpec, SpecError
+from pulumi_berth.docker.engine import (
+    HOSTING_LABEL,
+    EngineError,
+    open_engine,
+    resolve_host,
+)
+
+MIN_API = (1, 41)
+"""API of Docker 20.10, the oldest engine that Berth is tested with."""
+_ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104
+
+
+def get_hosting_id(context: StackContext) -> str:
+    """Return the value of HOSTING_LABEL of the stack's containers."""
+    return f"{read_project_name(context.root)}/{context.stack}/berth-{context.stack}"
+
+
+def require_engine(spec: HostingSpec) -> None:
+    """Check that the engine responds and is new enough.
+
+    Raises:
+        SpecError: If it does not, or is too old.
+    """
+    host = resolve_host(spec.docker.host)
+    try:
+        with open_engine(host) as client:
+            version: dict[str, Any] = client.version()
+    except EngineError as error:
+        raise SpecError.of(str(error)) from error
+    api = tuple(int(part) for part in str(version["ApiVersion"]).split("."))
+    if api < MIN_API:
+        raise SpecError.of(
+            f"The Docker engine at {host} is version {version['Version']}. Nothing was changed. "
+            "Update it to 20.10 or later."
+        )
+
+
+def require_free_ports(context: StackContext) -> None:
+    """Check that no container of someone else publishes the ports of the stack.
+
+    Names need no check: the engine's names of a stack's containers, networks and volumes end with
+    random characters, so they are never those of something that exists.
+
+    Raises:
+        SpecError: If a port is in use.
+    """
+    docker = context.spec.docker
+    try:
+        with open_engine(resolve_host(docker.host)) as client:
+            used = list(_list_ports(client, get_hosting_id(context)))
+    except EngineError as error:
+        raise SpecError.of(str(error)) from error
+    wanted = [("port", docker.address, docker.port)]
+    if docker.metrics_port is not None:
+        wanted.append(("metrics_port", "127.0.0.1", docker.metrics_port))
+    for key, address, port in wanted:
+        for name, used_address, used_port in used:
+            is_same = address == used_address or {address, used_address} & set(_ANY_ADDRESS)
+            if port == used_port and is_same:
+                raise SpecError.of(
+                    f"docker.{key}: port {port} on {address} is published by the container "
+                    f"'{name}', which is not part of this stack. Nothing was changed. Stop it, or "
+                    "set another port."
+                )
+
+
+def _list_ports(client: Any, own: str) -> Iterator[tuple[str, str, int]]:
+    """Yield the name, address and port of each port that a container of someone else publishes."""
+    for entry in client.api.containers():
+        if (entry.get("Labels") or {}).get(HOSTING_LABEL) == own:
+            continue
+        for port in entry.get("Ports") or ():
+            if "PublicPort" in port:
+                name = str(entry["Names"][0]).lstrip("/")
+                yield name, str(port.get("IP", "")), int(port["PublicPort"])
