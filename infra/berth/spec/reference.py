@@ -48,6 +48,7 @@ _ENTRIES = {
     "clients": "client",
     "keys": "key",
     "sites": "site",
+    "hosts": "host",
     "datasets": "dataset",
     "access": "name",
     "addons": "add-on",

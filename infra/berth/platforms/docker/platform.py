@@ -30,7 +30,10 @@ def _find_unreachable_hosts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
 
 
 def _check_ownership(
-    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool  # noqa: ARG001
+    context: StackContext,
+    owner_ids: Mapping[str, str],  # noqa: ARG001
+    *,
+    for_removal: bool,
 ) -> None:
     from berth.platforms.docker.target import require_free_ports
 
