@@ -10,6 +10,7 @@ from pulumi_berth.component_args import parse_args
 from pulumi_berth.docker.container_plan import (
     BERTH_CHECK,
     HTTP_PORT,
+    LIMITS,
     TOKEN_DIRECTORY,
     ContainerPlan,
     Mount,
@@ -108,7 +109,7 @@ class DockerBerth(pulumi.ComponentResource):
             mounts=[Mount(volume=args.token_volume, target=TOKEN_DIRECTORY)],
             check=BERTH_CHECK,
             grace_seconds=args.serving.with_defaults()["grace_seconds"],
-            limits={key: limits[key] for key in ("memory", "memory_swap", "cpus", "cpu_shares")},
+            limits={key: limits[key] for key in LIMITS},
             gpus=bool(resources.gpus),
             labels={
                 **args.labels,

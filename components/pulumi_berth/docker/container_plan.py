@@ -16,9 +16,16 @@ ADMIN_PORT = 9090
 TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
 CONFIG_DIRECTORY = "/etc/gateway"
 STATE_DIRECTORY = "/var/lib/berth"
+ENTRY_SOCKET = f"{STATE_DIRECTORY}/gateway/entry.sock"
+"""Unix socket through which the entry passes on its listening sockets."""
 PREPARED_FILE = "/tmp/prepared"  # noqa: S108
 PIDS_LIMIT = 512
 """Processes and threads of one container. A berth with 16 threads per worker needs about 60."""
+
+CPU_PERIOD = 100_000
+"""Period of the limit of CPU time, in microseconds: the kernel's default."""
+LIMITS = ("memory", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares")
+"""What `plan_limits` returns."""
 
 # A name is also a label of a host name (at most 63 characters), with Pulumi's suffix of 8.
 _MAX_NAME = 54
@@ -62,6 +69,8 @@ BERTH_CHECK = build_get_command(HTTP_PORT, READY)
 """Succeeds while a berth is ready."""
 ENTRY_CHECK = BERTH_CHECK
 """Succeeds while a gateway serves the entry's port."""
+HOLDING_CHECK = [*_ISOLATED, f"import os; os.stat({ENTRY_SOCKET!r})"]
+"""Succeeds when an entry holds the listening sockets."""
 GATEWAY_CHECK = [*_ISOLATED, f"import os; os.stat({PREPARED_FILE!r})"]
 """Succeeds while a gateway holds the entry's sockets, whether it serves or waits."""
 
@@ -87,7 +96,9 @@ def plan_limits(cpu: str | None, cpu_limit: str | None, memory: str | None) -> d
         "memory": mebibytes,
         # The sum of memory and swap: the same value means no swap.
         "memory_swap": mebibytes,
-        "cpus": f"{_parse_cores(cpu_limit) if cpu_limit else cores:g}",
+        # The provider reads `cpus` back with one decimal, and so would replace the container.
+        "cpu_period": CPU_PERIOD,
+        "cpu_quota": round(CPU_PERIOD * (_parse_cores(cpu_limit) if cpu_limit else cores)),
         "cpu_shares": max(2, round(cores * 1024)),
     }
 

@@ -15,8 +15,11 @@ from pulumi_berth.docker.container_plan import (
     ADMIN_PORT,
     CONFIG_DIRECTORY,
     ENTRY_CHECK,
+    ENTRY_SOCKET,
     GATEWAY_CHECK,
+    HOLDING_CHECK,
     HTTP_PORT,
+    LIMITS,
     PREPARED_FILE,
     STATE_DIRECTORY,
     TOKEN_DIRECTORY,
@@ -36,7 +39,6 @@ ENTRY = "entry"
 """Component of the container that holds the listening sockets."""
 GATEWAY_NAMES = ("gateway", "gateway-2")
 """Either can be the one that serves. The other continues when it ends."""
-_ENTRY_SOCKET = f"{STATE_DIRECTORY}/gateway/entry.sock"
 _GRACE_SECONDS = 30.0
 _READY_SECONDS = 90.0
 _WATCH_SECONDS = 1
@@ -127,8 +129,16 @@ class DockerGateway(pulumi.ComponentResource):
             opts=child_opts,
         )
         entry = self._declare_entry(shorten_name(f"{prefix}{ENTRY}"), args, child_opts)
+        ready_entry = ReadyContainer(
+            f"{prefix}{ENTRY}",
+            host=args.host,
+            container=entry.id,
+            check=HOLDING_CHECK,
+            seconds=_READY_SECONDS,
+            opts=child_opts,
+        )
         after = pulumi.ResourceOptions.merge(
-            child_opts, pulumi.ResourceOptions(depends_on=[files, entry])
+            child_opts, pulumi.ResourceOptions(depends_on=[files, ready_entry])
         )
         containers = {
             each: _declare_gateway(shorten_name(f"{prefix}{each}"), args, file, after)
@@ -173,7 +183,7 @@ class DockerGateway(pulumi.ComponentResource):
             command=["/usr/bin/python3", "-m", "berth_gateway.entry"],
             environment={
                 "ENTRY_PORTS": f"{HTTP_PORT},{ADMIN_PORT}",
-                "ENTRY_SOCKET": _ENTRY_SOCKET,
+                "ENTRY_SOCKET": ENTRY_SOCKET,
             },
             mounts=[Mount(volume=args.state_volume, target=STATE_DIRECTORY, read_only=False)],
             check=ENTRY_CHECK,
@@ -216,7 +226,7 @@ def _declare_gateway(
             "GATEWAY_CONFIG": f"{CONFIG_DIRECTORY}/{file}",
             "GATEWAY_TOKEN_FILE": f"{TOKEN_DIRECTORY}/{TOKEN_FILE}",
             "GATEWAY_STATE_DIR": f"{STATE_DIRECTORY}/gateway",
-            "GATEWAY_ENTRY": _ENTRY_SOCKET,
+            "GATEWAY_ENTRY": ENTRY_SOCKET,
             "GATEWAY_PREPARED_FILE": PREPARED_FILE,
             "GATEWAY_GRACE_SECONDS": f"{_GRACE_SECONDS:g}",
             "GATEWAY_WATCH_SECONDS": str(_WATCH_SECONDS),
@@ -228,7 +238,7 @@ def _declare_gateway(
         ],
         check=GATEWAY_CHECK,
         grace_seconds=_GRACE_SECONDS,
-        limits={key: limits[key] for key in ("memory", "memory_swap", "cpus", "cpu_shares")},
+        limits={key: limits[key] for key in LIMITS},
         labels={**args.labels, COMPONENT_LABEL: GATEWAY, IMAGE_LABEL: args.image},
     )
     return Container(

@@ -7,6 +7,7 @@ from docker.errors import NotFound
 
 from berth.errors import OperationError
 from berth.platforms.stack_context import StackContext
+from pulumi_berth.docker.container_plan import CPU_PERIOD
 from pulumi_berth.docker.engine import EngineError, find_container, open_engine, resolve_host
 from pulumi_berth.docker.ready_container import is_limited
 
@@ -14,7 +15,7 @@ _CONTAINER = "docker:index/container:Container"
 _NETWORK = "docker:index/network:Network"
 _VOLUME = "docker:index/volume:Volume"
 _MIB = 1 << 20
-_NANO = 1_000_000_000
+_NANO_PER_QUOTA = 10_000
 
 
 def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -66,8 +67,10 @@ def describe_container(
     config = actual["HostConfig"]
     if declared.get("memory") and config["Memory"] != int(declared["memory"]) * _MIB:
         yield f"has {config['Memory'] // _MIB} MiB memory, not {int(declared['memory'])}"
-    if declared.get("cpus") and config["NanoCpus"] != round(float(declared["cpus"]) * _NANO):
-        yield f"has {config['NanoCpus'] / _NANO:g} CPUs, not {declared['cpus']}"
+    quota = config["CpuQuota"] or config["NanoCpus"] // _NANO_PER_QUOTA
+    if declared.get("cpuQuota") and quota != int(declared["cpuQuota"]):
+        cores = int(declared["cpuQuota"]) / CPU_PERIOD
+        yield f"may use {quota / CPU_PERIOD:g} CPUs, not {cores:g}"
     if declared.get("restart") and config["RestartPolicy"]["Name"] != declared["restart"]:
         yield f"has the restart policy {config['RestartPolicy']['Name'] or 'no'}"
     networks = {str(entry["name"]) for entry in declared.get("networksAdvanced") or ()}
