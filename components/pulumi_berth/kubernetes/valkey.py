@@ -34,7 +34,7 @@ _GRACE_SECONDS = 30
 _CONFIG = f"""\
 port {PORT}
 bind * -::*
-dir {_DATA}
+dir {{directory}}
 save ""
 appendonly yes
 appendfsync everysec
@@ -43,6 +43,16 @@ maxmemory 96mb
 maxmemory-policy noeviction
 requirepass {{password}}
 """
+
+
+def build_config(password: str, directory: str) -> str:
+    """Return the server's configuration file.
+
+    Args:
+        password: Password of the gateways.
+        directory: Directory of the data.
+    """
+    return _CONFIG.format(password=password, directory=directory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +105,7 @@ class Valkey(pulumi.ComponentResource):
             # Pulumi generates the name, so that a new password replaces the pod.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={
-                "valkey.conf": password.apply(lambda value: _CONFIG.format(password=value))
-            },
+            string_data={"valkey.conf": password.apply(lambda value: build_config(value, _DATA))},
             opts=child_opts,
         )
         account = ServiceAccount(

@@ -35,6 +35,8 @@ class DockerHostSpec(Section):
     """Class of berths that run on the server."""
     gpus: int = Field(default=0, ge=0, le=16)
     """GPUs of the server. A berth does not share its GPUs."""
+    listen_address: ListenAddress | None = None
+    """Address at which the server publishes the port for clients. Defaults to `docker.address`."""
     private_address: ListenAddress | None = None
     """Address in the network between the servers, with which the engine joined its swarm. Required
     if there are several servers."""
