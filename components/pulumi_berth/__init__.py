@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pulumi_berth.aws.logs import LogSettings
     from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, RegistryReader
     from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
+    from pulumi_berth.docker.hosting import DockerHosting, DockerHostingArgs
     from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
     from pulumi_berth.hosted_models import (
         ClientArgs,
@@ -43,6 +44,7 @@ _MODULES = {
     "pulumi_berth.aws.logs": ["LogSettings"],
     "pulumi_berth.aws.model_registry": ["ModelRegistry", "ModelRegistryArgs", "RegistryReader"],
     "pulumi_berth.aws.network": ["NatMode", "Network", "NetworkArgs"],
+    "pulumi_berth.docker.hosting": ["DockerHosting", "DockerHostingArgs"],
     "pulumi_berth.gateway_clients": ["BlockingArgs", "ClientKeyArgs", "JwtArgs"],
     "pulumi_berth.hosted_models": [
         "ClientArgs",
@@ -79,6 +81,8 @@ __all__ = [
     "ClientKeyArgs",
     "ClientQuotaArgs",
     "DatasetMount",
+    "DockerHosting",
+    "DockerHostingArgs",
     "GpuPlacement",
     "HostedModelArgs",
     "HostedVersionArgs",

@@ -1,4 +1,4 @@
-"""Models and clients of a hosting stack: arguments of `LocalHosting` and `KubernetesHosting`."""
+"""Models and clients of a hosting stack: arguments of all hosting components."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,13 @@ class HostedVersionArgs:
     `LocalHosting` uses no image."""
     cold_standby: bool | None = None
     """If true, the version has no replica while it receives no requests. By default, it keeps
-    `replicas.min`. `LocalHosting` keeps every version running."""
+    `replicas.min`. `LocalHosting` and `DockerHosting` keep every version running."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaArgs:
-    """Number of replicas of each berth. `LocalHosting` runs one process per berth instead."""
+    """Number of replicas of each berth. `LocalHosting` runs one process per berth instead, and
+    `DockerHosting` one container."""
 
     min: int | None = None
     """Minimum number of replicas. Defaults to 1."""
@@ -92,7 +93,8 @@ class HostedModelArgs:
     resources: ResourceArgs | None = None
     """Resources of each replica."""
     datasets: Sequence[DatasetMount] | None = None
-    """Datasets that the model reads at `/data/<name>`. `LocalHosting` mounts none."""
+    """Datasets that the model reads at `/data/<name>`. `LocalHosting` and `DockerHosting` mount
+    none."""
 
 
 class QuotaPeriod(StrEnum):

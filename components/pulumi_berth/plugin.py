@@ -18,6 +18,7 @@ from pulumi_berth.component_args import ArgumentError
 
 NAME, VERSION = "berth", "0.1.0"
 COMPONENTS = (
+    "DockerHosting",
     "KubernetesBerth",
     "KubernetesHosting",
     "LocalHosting",

@@ -26,7 +26,10 @@ from pulumi_berth.local.stack_processes import RUN_DIR_VARIABLE
 from tests.repository import PACKAGES, REPOSITORY
 
 _COPIED_DIRECTORIES = ("models",)
-_COPIED_FILES = ("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.dev.yaml", "infra/__main__.py")
+_COPIED_FILES = (
+    *("Pulumi.yaml", "Pulumi.local.yaml", "Pulumi.docker.yaml", "Pulumi.dev.yaml"),
+    "infra/__main__.py",
+)
 _COMMAND_SECONDS = 600
 _COMMANDS_THAT_CHANGE = ("up", "rollback", "refresh", "destroy")
 # The exit status of a command that was rejected before the engine started.

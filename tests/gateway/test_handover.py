@@ -73,7 +73,7 @@ def _serving_pid(gateway: GatewayProcess) -> int:
         return 0
 
 
-class _Clients:
+class Clients:
     """Clients that send requests, on kept and on new connections, until the end of the block."""
 
     def __init__(self, url: str) -> None:
@@ -84,7 +84,7 @@ class _Clients:
             threading.Thread(target=self._send, args=(is_kept,)) for is_kept in (True, False) * 2
         ]
 
-    def __enter__(self) -> "_Clients":
+    def __enter__(self) -> "Clients":
         for thread in self._threads:
             thread.start()
         return self
@@ -105,7 +105,7 @@ class _Clients:
                 self.results[result] += 1
 
 
-def _total(clients: _Clients) -> int:
+def _total(clients: Clients) -> int:
     return sum(clients.results.values())
 
 
@@ -113,7 +113,7 @@ def test_terminated_gateway_hands_over_without_a_failed_or_uncounted_request(
     gateways: list[GatewayProcess],
 ) -> None:
     serving, waiting = gateways
-    with _Clients(serving.url) as clients:
+    with Clients(serving.url) as clients:
         wait_until(lambda: clients.results["200"] > 20, "the first responses")
         assert serving.stop() == 0
         assert _serving_pid(waiting) == waiting.pid

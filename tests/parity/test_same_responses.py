@@ -1,4 +1,4 @@
-"""Tests that the local and the kubernetes platform send the same responses to the same requests."""
+"""Tests that all platforms without a cloud send the same responses to the same requests."""
 
 import json
 import shutil
@@ -14,6 +14,8 @@ import pytest
 
 from berth_protocol.model_card import read_card
 from tests.cluster.stacks import read_config
+from tests.docker.engine import Engine
+from tests.docker.hosting import DockerProject
 from tests.engine.project import Project, wait_for
 from tests.repository import REPOSITORY
 from tests.text_models import SENTENCES, UPPER, build_text_request
@@ -128,22 +130,53 @@ class Endpoint:
             return None
 
 
-Endpoints = tuple[Endpoint, Endpoint]
+_PLATFORMS = ("kubernetes", "docker")
 
 
 @pytest.fixture(scope="module")
-def endpoints(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    """The endpoints of a local stack and of the cluster's stack, with equal models and clients."""
-    local = Project.copy_to(tmp_path_factory.mktemp("parity"))
-    shutil.copytree(hosted.root / "models", local.root / "models", dirs_exist_ok=True)
+def local(hosted: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """The endpoint of a local stack with the models and clients of the cluster's stack."""
+    project = Project.copy_to(tmp_path_factory.mktemp("parity"))
+    _copy_models_and_clients(hosted, project)
+    project.berth("up", "--yes")
+    yield Endpoint.of(project)
+    project.stop_processes()
+
+
+@pytest.fixture(scope="module")
+def kubernetes(hosted: Project) -> Endpoint:
+    """The endpoint of the cluster's stack."""
+    return Endpoint.of(hosted)
+
+
+@pytest.fixture(scope="module")
+def docker(
+    hosted: Project, docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Endpoint]:
+    """The endpoint of a stack on a Docker engine with the same models and clients."""
+    project = DockerProject.create(tmp_path_factory.mktemp("parity-docker"), docker_engine)
+    # The tests of the platform can use the engine in the same process.
+    project.edit(lambda config: config["berth:docker"].update(port=8090))
+    _copy_models_and_clients(hosted, project)
+    project.berth("up", "--yes")
+    yield Endpoint.of(project)
+    project.berth("destroy", "--yes")
+
+
+def _copy_models_and_clients(hosted: Project, project: Project) -> None:
+    shutil.copytree(hosted.root / "models", project.root / "models", dirs_exist_ok=True)
     hosted_config = read_config(hosted)
-    config = {"berth:platform": "local"} | {
-        key: hosted_config[key] for key in ("berth:models", "berth:gateway")
-    }
-    (local.root / "Pulumi.local.yaml").write_text(json.dumps({"config": config}))
-    local.berth("up", "--yes")
-    yield Endpoint.of(local), Endpoint.of(hosted)
-    local.stop_processes()
+    config = {key: hosted_config[key] for key in ("berth:models", "berth:gateway")}
+    own = read_config(project)
+    config |= {key: own[key] for key in ("berth:platform", "berth:docker") if key in own}
+    project.config_file.write_text(json.dumps({"config": config}))
+
+
+@pytest.fixture(params=["local", *_PLATFORMS])
+def endpoint(request: pytest.FixtureRequest) -> Endpoint:
+    """The endpoint of each platform."""
+    endpoint: Endpoint = request.getfixturevalue(request.param)
+    return endpoint
 
 
 def _get_comparable_parts(response: httpx.Response) -> dict[str, Any]:
@@ -153,46 +186,46 @@ def _get_comparable_parts(response: httpx.Response) -> dict[str, Any]:
     return {"status": response.status_code, "body": response.content, "headers": headers}
 
 
+@pytest.mark.parametrize("platform", _PLATFORMS)
 @pytest.mark.parametrize("request_", _REQUESTS, ids=[request.name for request in _REQUESTS])
-def test_both_platforms_send_the_same_response(endpoints: Endpoints, request_: Request) -> None:
-    local, cluster = (_get_comparable_parts(endpoint.send(request_)) for endpoint in endpoints)
-    assert cluster == local
+def test_platforms_send_the_same_response(
+    local: Endpoint, platform: str, request_: Request, request: pytest.FixtureRequest
+) -> None:
+    other: Endpoint = request.getfixturevalue(platform)
+    expected, actual = (_get_comparable_parts(each.send(request_)) for each in (local, other))
+    assert actual == expected
 
 
-def test_response_has_the_request_id_of_the_client(endpoints: Endpoints) -> None:
+def test_response_has_the_request_id_of_the_client(endpoint: Endpoint) -> None:
     request = Request("id", _INFER, body=_build_rows(1), headers={"x-request-id": "client-id"})
-    for endpoint in endpoints:
-        assert endpoint.send(request).headers["x-request-id"] == "client-id"
+    assert endpoint.send(request).headers["x-request-id"] == "client-id"
 
 
-def test_request_that_exceeds_the_rate_limit_gets_the_same_response(endpoints: Endpoints) -> None:
+def test_request_that_exceeds_the_rate_limit_gets_the_same_response(endpoint: Endpoint) -> None:
     """Client `slow` may send 5 requests at once, then one per second."""
     request = Request("burst", _INFER_1, body=_build_rows(1), client="slow")
-    for endpoint in endpoints:
-        started = time.monotonic()
-        responses = [endpoint.send(request) for _ in range(20)]
-        elapsed = time.monotonic() - started
-        statuses = [response.status_code for response in responses]
-        assert statuses[:5] == [200] * 5
-        assert 5 <= statuses.count(200) <= 5 + elapsed + 1
-        rejected = next(response for response in responses if response.status_code == 429)
-        assert rejected.headers["retry-after"] == "1"
-        assert rejected.headers["ratelimit-limit"] == "5"
-        assert "exceeded its rate limit" in rejected.json()["error"]
+    started = time.monotonic()
+    responses = [endpoint.send(request) for _ in range(20)]
+    elapsed = time.monotonic() - started
+    statuses = [response.status_code for response in responses]
+    assert statuses[:5] == [200] * 5
+    assert 5 <= statuses.count(200) <= 5 + elapsed + 1
+    rejected = next(response for response in responses if response.status_code == 429)
+    assert rejected.headers["retry-after"] == "1"
+    assert rejected.headers["ratelimit-limit"] == "5"
+    assert "exceeded its rate limit" in rejected.json()["error"]
 
 
-def test_request_that_exceeds_the_quota_gets_the_same_response(endpoints: Endpoints) -> None:
+def test_request_that_exceeds_the_quota_gets_the_same_response(endpoint: Endpoint) -> None:
     """Client `few` may send 3 inference requests per month."""
     request = Request("quota", _INFER_1, body=_build_rows(1), client="few")
-    for endpoint in endpoints:
-        responses = [endpoint.send(request) for _ in range(5)]
-        assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
-        assert "quota" in responses[-1].json()["error"]
+    responses = [endpoint.send(request) for _ in range(5)]
+    assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
+    assert "quota" in responses[-1].json()["error"]
 
 
-def test_both_platforms_reject_a_body_that_is_too_large(endpoints: Endpoints) -> None:
+def test_body_that_is_too_large_is_rejected(endpoint: Endpoint) -> None:
     request = Request("large", _INFER_1, body=b" " * (10 * 2**20 + 1))
-    for endpoint in endpoints:
-        response = wait_for(partial(endpoint.try_send, request), seconds=60)
-        assert response.status_code == 413
-        assert "exceeds 10485760 bytes" in response.json()["error"]
+    response = wait_for(partial(endpoint.try_send, request), seconds=60)
+    assert response.status_code == 413
+    assert "exceeds 10485760 bytes" in response.json()["error"]

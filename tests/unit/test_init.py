@@ -36,6 +36,7 @@ def test_project_is_complete_and_valid(tmp_path: Path) -> None:
     assert set(_content(root)) == {
         ".github/workflows/preview.yml",
         ".gitignore",
+        "Pulumi.docker.yaml",
         "Pulumi.kubernetes.yaml",
         "Pulumi.local.yaml",
         "Pulumi.yaml",
@@ -47,7 +48,8 @@ def test_project_is_complete_and_valid(tmp_path: Path) -> None:
         "requirements.txt",
     }
     assert find_project(root / "models") == root
-    for file in (root / "Pulumi.local.yaml", root / "Pulumi.kubernetes.yaml"):
+    for name in ("local", "docker", "kubernetes"):
+        file = root / f"Pulumi.{name}.yaml"
         check_models(load_file(file), root, file)
     project = YAML(typ="safe").load((root / "Pulumi.yaml").read_text())
     assert project["name"] == "demo"

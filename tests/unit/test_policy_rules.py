@@ -21,6 +21,7 @@ from tests.repository import REPOSITORY
 from tests.unit.policy_account_cases import ACCOUNT_COMPLIANT, ACCOUNT_VIOLATIONS
 from tests.unit.policy_cases import VIOLATIONS as BASIC_VIOLATIONS
 from tests.unit.policy_cluster_cases import CLUSTER_COMPLIANT, CLUSTER_VIOLATIONS
+from tests.unit.policy_container_cases import CONTAINER_COMPLIANT, CONTAINER_VIOLATIONS
 from tests.unit.policy_resources import (
     COMPLIANT,
     COMPLIANT_LOG_BUCKET,
@@ -34,10 +35,16 @@ VIOLATIONS = {
         *BASIC_VIOLATIONS.get(rule, []),
         *CLUSTER_VIOLATIONS.get(rule, []),
         *ACCOUNT_VIOLATIONS.get(rule, []),
+        *CONTAINER_VIOLATIONS.get(rule, []),
     ]
-    for rule in {**BASIC_VIOLATIONS, **CLUSTER_VIOLATIONS, **ACCOUNT_VIOLATIONS}
+    for rule in {
+        **BASIC_VIOLATIONS,
+        **CLUSTER_VIOLATIONS,
+        **ACCOUNT_VIOLATIONS,
+        **CONTAINER_VIOLATIONS,
+    }
 }
-ALL_COMPLIANT = [*COMPLIANT, *CLUSTER_COMPLIANT, *ACCOUNT_COMPLIANT]
+ALL_COMPLIANT = [*COMPLIANT, *CLUSTER_COMPLIANT, *ACCOUNT_COMPLIANT, *CONTAINER_COMPLIANT]
 # Rules that no resource of their types follows.
 _FORBIDDEN = {"iam-no-users", "no-hidden-resources"}
 
@@ -59,7 +66,9 @@ def test_compliant_resources_break_no_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "compliant", [*CLUSTER_COMPLIANT, *ACCOUNT_COMPLIANT], ids=lambda x: x.name
+    "compliant",
+    [*CLUSTER_COMPLIANT, *ACCOUNT_COMPLIANT, *CONTAINER_COMPLIANT],
+    ids=lambda x: x.name,
 )
 def test_harmless_resource_breaks_no_rule(compliant: Resource) -> None:
     assert _violated_rules([compliant]) == []

@@ -65,7 +65,7 @@ config:
     assert [line.partition(" ")[0] for line in lines] == [
         f"Pulumi.local.yaml:{line}:" for line in (2, 12, 13, 14, 16)
     ]
-    assert "'locl' is not valid; use one of local, kubernetes, aws" in lines[0]
+    assert "'locl' is not valid; use one of local, docker, kubernetes, aws" in lines[0]
     assert "berth:models.digits.serving.workers: 0 is not valid" in lines[1]
 
 
@@ -165,7 +165,8 @@ def test_invalid_file_is_rejected_with_line(tmp_path: Path, text: str, expected:
 @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
 def test_empty_file_is_rejected_for_missing_platform_and_models(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == [
-        "Pulumi.local.yaml: berth:platform: is missing; set it to one of local, kubernetes, aws",
+        "Pulumi.local.yaml: berth:platform: is missing; set it to one of local, docker, "
+        "kubernetes, aws",
         "Pulumi.local.yaml: berth:models: is missing; set it to a map of 1 to 1000 entries",
     ]
 

@@ -29,8 +29,11 @@ _JWT = {
 }
 
 LOCAL: list[tuple[Mapping[Any, Any], str]] = [
-    ({"platform": "azure"}, "platform: 'azure' is not valid; use one of local, kubernetes, aws"),
-    ({"platform": ABSENT}, "platform: is missing; set it to one of local, kubernetes, aws"),
+    (
+        {"platform": "azure"},
+        "platform: 'azure' is not valid; use one of local, docker, kubernetes, aws",
+    ),
+    ({"platform": ABSENT}, "platform: is missing; set it to one of local, docker, kubernetes, aws"),
     ({"models": ABSENT}, "models: is missing; set it to a map of 1 to 1000 entries"),
     ({"models": {}}, "models: {} is not valid; use a map of 1 to 1000 entries"),
     ({"models": []}, "models: [] is not valid; use a map of 1 to 1000 entries"),

@@ -22,7 +22,9 @@ from pulumi_berth.providers import ReadyContainerProvider
 
 INPUTS = ("host", "container", "check", "pids")
 """Inputs whose change needs a new check. Only a new container needs a new resource."""
-_POLL_SECONDS = 0.3
+# A check starts Python in the container, which would delay a busy machine more and more.
+_FIRST_POLL_SECONDS = 0.3
+_LAST_POLL_SECONDS = 2.0
 _SHORT_ID = 12
 
 
@@ -79,6 +81,7 @@ def wait_until_ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
                 f"The container {inputs['container'][:_SHORT_ID]} does not exist any more. Run "
                 "'berth up' again."
             )
+        pause = _FIRST_POLL_SECONDS
         _limit_processes(client, container, int(inputs["pids"]))
         while True:
             status, output = run_in_container(container, list(inputs["check"]))
@@ -98,7 +101,8 @@ def wait_until_ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
                     f"s: {' '.join(output.split())[-200:] or 'no response'}. Its last log lines: "
                     f"{read_last_log_lines(container)}"
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(pause * 1.3, _LAST_POLL_SECONDS)
 
 
 def get_address(container_id: str) -> str:

@@ -3,6 +3,7 @@
 from berth_policy.rules import (
     api,
     cluster,
+    containers,
     encryption,
     exposure,
     identity,
@@ -29,6 +30,7 @@ RULES = (
     *rbac.RULES,
     *pods.RULES,
     *pod_security.RULES,
+    *containers.RULES,
     *namespaces.RULES,
     *secrets.RULES,
     *opaque.RULES,

@@ -1,0 +1,81 @@
+"""Changes of a running stack fail no request."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.docker.hosting import DockerProject
+
+pytestmark = pytest.mark.slow
+
+
+def _ids(project: DockerProject, component: str, **names: str) -> set[str]:
+    return {str(each.id) for each in project.find(component, **names)}
+
+
+def _change_settings(config: Any) -> None:
+    config["berth:models"]["digits"]["serving"] = {"max_batch": 512}
+
+
+def _change_weights(config: Any) -> None:
+    config["berth:models"]["digits"]["traffic"] = {"1": 50, "2": 50}
+
+
+def _remove_version(config: Any) -> None:
+    digits = config["berth:models"]["digits"]
+    del digits["versions"]["2"]
+    digits["traffic"] = {"1": 100}
+
+
+def _add_shadow(config: Any) -> None:
+    digits = config["berth:models"]["digits"]
+    digits["versions"]["2"] = {}
+    digits["traffic"], digits["shadow"] = {"1": 100}, "2"
+
+
+def _add_key(config: Any) -> None:
+    config["berth:gateway"]["clients"]["partner"] = {}
+
+
+def _replace_gateway(config: Any) -> None:
+    # With an issuer outside the engine, the gateways are in another network too.
+    config["berth:gateway"]["jwt"] = {
+        "issuer": "x",
+        "audience": "x",
+        "jwks_url": "https://issuer.invalid/keys",
+    }
+    # At once with a berth behind it: the old gateway serves until the new one does.
+    config["berth:models"]["digits"]["serving"] = {"max_batch": 256}
+
+
+def test_no_change_of_models_and_clients_fails_a_request(up: DockerProject) -> None:
+    entry, gateways = _ids(up, "entry"), _ids(up, "gateway")
+    steps: list[tuple[Callable[[Any], None], bool]] = [
+        # Change, and whether it replaces the berth of version 1.
+        (_change_settings, True),
+        (_change_weights, False),
+        (_remove_version, False),
+        (_add_shadow, False),
+        (_add_key, False),
+    ]
+    for change, replaces_berth in steps:
+        berth = _ids(up, "berth", model="digits", version="1")
+        with up.load() as load:
+            up.deploy(change)
+        assert load.total > 50
+        after = _ids(up, "berth", model="digits", version="1")
+        assert (after.isdisjoint(berth), len(after)) == (replaces_berth, 1), change.__name__
+    assert _ids(up, "gateway") == gateways
+    assert _ids(up, "entry") == entry
+
+
+def test_replaced_gateway_and_berth_fail_no_request(up: DockerProject) -> None:
+    entry, gateways = _ids(up, "entry"), _ids(up, "gateway")
+    with up.load() as load:
+        up.deploy(_replace_gateway)
+    assert load.total > 50
+    after = _ids(up, "gateway")
+    assert len(after) == 2
+    assert after.isdisjoint(gateways)
+    assert _ids(up, "entry") == entry

@@ -1,0 +1,84 @@
+"""A stack whose images are pushed to a registry, and pulled from it by digest."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pulumi_berth.docker.engine import IMAGE_LABEL
+from tests.docker.hosting import DockerProject
+from tests.docker.lab import Lab
+from tests.docker.machines import find_missing_programs
+
+pytestmark = pytest.mark.slow
+_PORT = 5000
+_START_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def registry(docker_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry without TLS on this machine, which the engines of the lab trust."""
+    if missing := find_missing_programs("docker-registry"):
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    directory = tmp_path_factory.mktemp("registry")
+    address = f"{docker_lab.network.address}:{_PORT}"
+    process = _start(directory, address)
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            httpx.get(f"http://{address}/v2/", trust_env=False)
+            break
+        except httpx.TransportError:
+            log = (directory / "log").read_text()
+            assert process.poll() is None, log
+            assert time.monotonic() < deadline, log
+            time.sleep(0.1)
+    yield f"{address}/berth"
+    process.terminate()
+    process.wait()
+
+
+def _start(directory: Path, address: str) -> "subprocess.Popen[bytes]":
+    (directory / "config.yml").write_text(
+        "version: 0.1\n"
+        f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
+        f"http: {{addr: '{address}'}}\n"
+    )
+    with (directory / "log").open("wb") as log:
+        return subprocess.Popen(
+            ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
+        )
+
+
+def _find_digests(project: DockerProject) -> dict[str, str]:
+    """Return the digest of each version's image."""
+    outputs = project.pulumi("stack", "output", "models", "--json").stdout
+    return {
+        f"{model} {version}": str(berth["image"]).rpartition("@")[2]
+        for model, entry in json.loads(outputs).items()
+        for version, berth in entry["versions"].items()
+    }
+
+
+def test_images_of_a_registry_are_those_that_are_loaded_without_one(
+    up: DockerProject, registry: str
+) -> None:
+    loaded = _find_digests(up)
+
+    def use_registry(config: Any) -> None:
+        config["berth:registry"] = {"url": registry, "plain_http": True}
+
+    with up.load():
+        up.deploy(use_registry)
+    assert _find_digests(up) == loaded
+    for version in ("1", "2"):
+        container = up.container("berth", "digits", version)
+        reference = f"{registry}/digits@{loaded[f'digits {version}']}"
+        assert container.labels[IMAGE_LABEL] == reference
+        assert reference in container.image.attrs["RepoDigests"]
+    up.berth("preview", "--expect-no-changes")
