@@ -1,6 +1,7 @@
 """A stack on two servers over SSH, whose engines are nodes of one swarm."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +40,7 @@ def _build_config(servers: Servers) -> dict[str, Any]:
         },
         "berth:docker": {
             "port": _PORT,
+            "ready_timeout_seconds": 600,
             # The kernel of a test machine may have no IPsec.
             "encrypted": False,
             "hosts": {
@@ -57,19 +59,23 @@ def _build_config(servers: Servers) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def project(docker_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The deployed stack. Afterwards it is destroyed, and must leave nothing on the servers."""
+    if shutil.which("pulumi") is None:
+        pytest.skip("pulumi is not on the PATH; `./berth test` finds or builds it")
     docker_servers.create_swarm()
-    config = {"config": _build_config(docker_servers)}
-    project = create_project(tmp_path_factory.mktemp("servers"), "docker", config)
-    project.environment |= docker_servers.environment()
-    project.berth("up", "--yes")
-    yield project
-    project.berth("destroy", "--yes")
-    for server in docker_servers.servers:
-        assert server.docker("ps", "-aq") == ""
-        assert server.docker("volume", "ls", "-q") == ""
-        networks = server.docker("network", "ls", "--format", "{{.Name}}").split()
-        assert [name for name in networks if name.startswith("berth")] == []
-    docker_servers.leave_swarm()
+    try:
+        config = {"config": _build_config(docker_servers)}
+        project = create_project(tmp_path_factory.mktemp("servers"), "docker", config)
+        project.environment |= docker_servers.environment()
+        project.berth("up", "--yes")
+        yield project
+        project.berth("destroy", "--yes")
+        for server in docker_servers.servers:
+            assert server.docker("ps", "-aq") == ""
+            assert server.docker("volume", "ls", "-q") == ""
+            networks = server.docker("network", "ls", "--format", "{{.Name}}").split()
+            assert [name for name in networks if name.startswith("berth")] == []
+    finally:
+        docker_servers.leave_swarm()
 
 
 def _create_load(project: Project, server: Server, model: str = "digits") -> Load:

@@ -51,7 +51,6 @@ _ENTRIES = {
     "hosts": "host",
     "datasets": "dataset",
     "access": "name",
-    "hosts": "host",
     "addons": "add-on",
     "node_pools": "pool",
     "node_selector": "label",
