@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 import urllib3
 
 from berth_protocol.model_card import read_card
-from tests.cluster.cluster import poll
-from tests.cluster.stacks import create_project, read_config
+from tests.cluster.stacks import create_project
 from tests.docker.engine import Server
 from tests.docker.lab import Servers
 from tests.engine.project import Load, Project
@@ -139,45 +137,3 @@ def test_no_secret_is_visible_in_the_engines(project: Project, docker_servers: S
         assert "valkey://" not in text
         environment = [line for each in json.loads(text) for line in each["Config"]["Env"]]
         assert not [line for line in environment if "PASSWORD" in line or "TOKEN=" in line]
-
-
-def test_lost_server_is_skipped_and_the_other_serves(
-    project: Project, docker_servers: Servers
-) -> None:
-    first, second = docker_servers.servers
-    load = _create_load(project, first)
-    second.lose()
-    try:
-        # The swarm removes the names of a lost server's containers within about ten seconds.
-        poll(lambda: Counter(_send(load).status for _ in range(20)) == {200: 20}, seconds=60)
-        process = project.berth("up", "--yes", code=1)
-        output = process.stdout + process.stderr
-        assert "Skipping host server-2: " in output
-        assert "Not changed: host server-2" in output
-        status = project.json("status")
-        states = {
-            replica["host"]: replica["state"]
-            for replica in status["models"]["digits"]["versions"]["1"]["replicas"]
-        }
-        assert states == {"server-1": "ready", "server-2": "host unreachable"}
-    finally:
-        second.return_to_network()
-    poll(lambda: _list_hosts(project, "digits") == ["server-1", "server-2"], seconds=60)
-
-
-@pytest.mark.runs_last
-def test_server_is_removed_without_a_failed_request(
-    project: Project, docker_servers: Servers
-) -> None:
-    first, second = docker_servers.servers
-    load = _create_load(project, first)
-    text = (project.root / "Pulumi.docker.yaml").read_text()
-    config = read_config(project)
-    del config["berth:docker"]["hosts"][second.machine.name]
-    with load.running():
-        (project.root / "Pulumi.docker.yaml").write_text(json.dumps({"config": config}))
-        project.berth("up", "--yes")
-    load.assert_no_failures()
-    assert _list_hosts(project, "digits") == ["server-1", "server-1"]
-    assert second.docker("ps", "-aq") == ""
-    (project.root / "Pulumi.docker.yaml").write_text(text)
