@@ -9,8 +9,8 @@ _HEAD = """# Security baseline
 <!-- Generated from policy/ by `python -m tools.generate`. Edit the rules instead. -->
 
 Rules that the declared resources of a stack must follow. `berth preview` and `berth up` check every
-stack on `kubernetes` and `aws` before anything is created. If a resource breaks a mandatory rule,
-the resource is not created and the command exits with status 1:
+stack on `docker`, `kubernetes` and `aws` before anything is created. If a resource breaks a
+mandatory rule, the resource is not created and the command exits with status 1:
 
 ```console
 $ ./berth preview -s prod
@@ -36,7 +36,8 @@ it restores a stack that already passed them, and an expired exception must not 
 The rules are a baseline for the stacks that Berth declares, and for the resources that you declare
 next to them. They read what the engine knows before it creates a resource. They check every
 Kubernetes object that contains a pod, whatever its kind, API group or form (a `Patch`, a `List`, a
-custom resource), and the AWS resource types that the table below names.
+custom resource), containers on Docker engines, and the AWS resource types that the table below
+names.
 
 They are not:
 

@@ -114,16 +114,20 @@ class DockerProject(Project):
                 ]
             )
 
-    @contextlib.contextmanager
-    def load(self) -> Iterator[Load]:
-        """Send requests during the block, and check that none failed."""
+    def create_load(self) -> Load:
+        """Return clients that send a model's example."""
         example = read_card(self.root / "models" / "digits" / "1").example
-        load = Load(
+        return Load(
             self.endpoint,
             {"x-api-key": self.key(), "content-type": "application/json"},
             INFER,
             json.dumps(example).encode(),
         )
+
+    @contextlib.contextmanager
+    def load(self) -> Iterator[Load]:
+        """Send requests during the block, and check that none failed."""
+        load = self.create_load()
         with load.running():
             yield load
         load.assert_no_failures()

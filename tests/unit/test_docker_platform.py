@@ -187,6 +187,21 @@ def test_quantities_become_limits_of_the_engine(
     assert limits["memory_swap"] == limits["memory"]
 
 
+def test_gpus_are_requested_from_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(
+        "config:\n  berth:platform: docker\n  berth:models:\n    digits:\n"
+        '      versions: {"1": {}}\n      compute: gpu\n      resources: {gpu: 2}\n'
+    )
+    (inputs,) = (
+        inputs
+        for name, inputs in _containers(_declare(load_file(path)))
+        if name == "berth-x-digits-1"
+    )
+    assert inputs["deviceRequests"] == [{"driver": "nvidia", "count": 2.0, "capabilities": ["gpu"]}]
+    assert "BERTH_EXECUTION_PROVIDERS=CUDAExecutionProvider,CPUExecutionProvider" in inputs["envs"]
+
+
 def test_long_names_stay_different_and_fit_a_host_name() -> None:
     names = {shorten_name(f"berth-{'s' * 60}-{number}") for number in range(20)}
     assert len(names) == 20

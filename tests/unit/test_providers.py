@@ -22,8 +22,14 @@ _STORED = {
     "BuiltImageProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJCdWlsdEltYWdlUHJvdmlkZXKUk5QpgZQu"
     ),
+    "EngineImageProvider": (
+        "gASVNQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBNFbmdpbmVJbWFnZVByb3ZpZGVylJOUKYGULg=="
+    ),
     "GatewayProvider": (
         "gASVMQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA9HYXRld2F5UHJvdmlkZXKUk5QpgZQu"
+    ),
+    "GatewayTurnProvider": (
+        "gASVNQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBNHYXRld2F5VHVyblByb3ZpZGVylJOUKYGULg=="
     ),
     "NamespaceClaimProvider": (
         "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VDbGFpbVByb3ZpZGVylJOUKYGULg=="
@@ -31,11 +37,17 @@ _STORED = {
     "NamespaceGuardProvider": (
         "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZOYW1lc3BhY2VHdWFyZFByb3ZpZGVylJOUKYGULg=="
     ),
+    "ReadyContainerProvider": (
+        "gASVOAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBZSZWFkeUNvbnRhaW5lclByb3ZpZGVylJOUKYGULg=="
+    ),
     "ReplicationBackfillProvider": (
         "gASVPQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBtSZXBsaWNhdGlvbkJhY2tmaWxsUHJvdmlkZXKUk5QpgZQu"
     ),
     "SupervisorProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
+    ),
+    "VolumeFilesProvider": (
+        "gASVNQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBNWb2x1bWVGaWxlc1Byb3ZpZGVylJOUKYGULg=="
     ),
 }
 

@@ -287,8 +287,8 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ),
     (
         {"images": {}},
-        "images: applies only to platforms kubernetes and aws, but this stack uses local; remove "
-        "it",
+        "images: applies only to platforms docker, kubernetes and aws, but this stack uses local; "
+        "remove it",
     ),
 ]
 

@@ -117,7 +117,7 @@ class DockerBerth(pulumi.ComponentResource):
             check=BERTH_CHECK,
             grace_seconds=args.serving.with_defaults()["grace_seconds"],
             limits={key: limits[key] for key in LIMITS},
-            gpus=bool(resources.gpus),
+            gpus=resources.gpus or 0,
             labels={
                 **args.labels,
                 COMPONENT_LABEL: "berth",

@@ -136,7 +136,7 @@ class ContainerPlan:
         check_seconds: Time between two checks.
         grace_seconds: Time limit from SIGTERM to exit.
         limits: What `plan_limits` returns.
-        gpus: Whether the container may use the engine's GPUs.
+        gpus: Number of GPUs.
         labels: Labels.
         tmp_mib: Size of /tmp, in MiB. It counts as the container's memory.
     """
@@ -148,7 +148,7 @@ class ContainerPlan:
     check_seconds: int = 10
     grace_seconds: float = 5
     limits: Mapping[str, Any]
-    gpus: bool = False
+    gpus: int = 0
     labels: Mapping[str, Any]
     tmp_mib: int = 64
 
@@ -177,7 +177,15 @@ class ContainerPlan:
                 for mount in self.mounts
             ],
             **self.limits,
-            **({"gpus": "all"} if self.gpus else {}),
+            **(
+                {
+                    "device_requests": [
+                        {"driver": "nvidia", "count": self.gpus, "capabilities": ["gpu"]}
+                    ]
+                }
+                if self.gpus
+                else {}
+            ),
             "log_driver": "json-file",
             "log_opts": {"max-size": "10m", "max-file": "3"},
             "restart": "unless-stopped",

@@ -40,7 +40,6 @@ ENTRY = "entry"
 GATEWAY_NAMES = ("gateway", "gateway-2")
 """Either can be the one that serves. The other continues when it ends."""
 _GRACE_SECONDS = 30.0
-_READY_SECONDS = 90.0
 _WATCH_SECONDS = 1
 _DEFAULT_LIMITS = {"cpu": "50m", "cpu_limit": "1", "memory": "256Mi"}
 _ENTRY_LIMITS = plan_limits("50m", "500m", "64Mi")
@@ -66,6 +65,7 @@ class DockerGatewayArgs:
         port: Published port for clients.
         metrics_port: Port on 127.0.0.1 for the metrics. None publishes none.
         resources: Resources of each gateway.
+        ready_seconds: Time limit for new gateways to become ready.
         labels: Labels of the stack's containers.
         limits_network: Network of the server that keeps the limits of several gateways.
         valkey_file: File in the token's volume with the URL of that server. None if the gateway
@@ -86,6 +86,7 @@ class DockerGatewayArgs:
     port: int
     metrics_port: int | None
     resources: ResourceArgs
+    ready_seconds: float
     labels: Mapping[str, str]
     limits_network: pulumi.Input[str] | None = None
     valkey_file: str | None = None
@@ -139,7 +140,7 @@ class DockerGateway(pulumi.ComponentResource):
             host=args.host,
             container=entry.id,
             check=HOLDING_CHECK,
-            seconds=_READY_SECONDS,
+            seconds=args.ready_seconds,
             opts=child_opts,
         )
         after = pulumi.ResourceOptions.merge(
@@ -155,7 +156,7 @@ class DockerGateway(pulumi.ComponentResource):
                 host=args.host,
                 container=container.id,
                 check=GATEWAY_CHECK,
-                seconds=_READY_SECONDS,
+                seconds=args.ready_seconds,
                 opts=child_opts,
             )
             for each, container in containers.items()
@@ -167,7 +168,7 @@ class DockerGateway(pulumi.ComponentResource):
             entry=entry.id,
             gateways=[container.id for container in containers.values()],
             config_sha256=config.apply(lambda text: hashlib.sha256(text.encode()).hexdigest()),
-            seconds=_READY_SECONDS,
+            seconds=args.ready_seconds,
             opts=pulumi.ResourceOptions.merge(
                 child_opts, pulumi.ResourceOptions(depends_on=[files, *ready.values()])
             ),

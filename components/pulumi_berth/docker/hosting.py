@@ -255,6 +255,7 @@ def declare_docker_hosting(
             port=default_to(args.port, DEFAULT_PORT),
             metrics_port=args.metrics_port,
             resources=args.gateway_resources or ResourceArgs(),
+            ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
             labels=labels,
         ),
         part_opts,

@@ -82,7 +82,7 @@ def wait_until_ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
                 "'berth up' again."
             )
         pause = _FIRST_POLL_SECONDS
-        _limit_processes(client, container, int(inputs["pids"]))
+        limit_processes(client, container, int(inputs["pids"]))
         while True:
             status, output = run_in_container(container, list(inputs["check"]))
             if status == 0:
@@ -118,7 +118,10 @@ def is_limited(container: Container) -> bool:
     return bool(container.attrs["HostConfig"].get("PidsLimit") == PIDS_LIMIT)
 
 
-def _limit_processes(client: docker.DockerClient, container: Container, pids: int) -> None:
+def limit_processes(
+    client: docker.DockerClient, container: Container, pids: int = PIDS_LIMIT
+) -> None:
+    """Limit the number of a container's processes and threads."""
     if container.attrs["HostConfig"].get("PidsLimit") == pids:
         return
     # The SDK's `update_container` does not have this field.

@@ -243,6 +243,7 @@ def declare_servers(
                 resources=args.gateway_resources or ResourceArgs(),
                 labels=labels,
                 valkey_file=URL_FILE,
+                ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
             ),
             pulumi.ResourceOptions(parent=hosts[name], providers=[hosts[name].provider]),
             prefix=hosts[name].prefix,

@@ -196,8 +196,8 @@ class GatewaySpec(Section):
     blocking: BlockingSpec = Field(default_factory=BlockingSpec)
     """When clients and addresses are blocked."""
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
-    """Where several gateways keep the clients' limits. The only gateway of platform local keeps
-    them itself."""
+    """Where several gateways keep the clients' limits. The only gateway of platform local, and
+    the serving one of platform docker, keep them themselves."""
     replicas: int = Field(default=2, ge=1, le=100)
     """Pods of the gateway in a cluster. With one, requests fail while its node drains. Platform
     local runs one process."""

@@ -43,8 +43,8 @@ class VersionSpec(Section):
     """Digest of an existing serving image to run instead of building one. Not available on the
     local platform."""
     standby: Literal["warm", "cold"] = "warm"
-    """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none. The
-    local platform keeps every version warm."""
+    """Replicas while the version has no traffic: warm runs `replicas.min`, cold runs none.
+    Platforms local and docker keep every version warm."""
 
 
 class ReplicaSpec(Section):

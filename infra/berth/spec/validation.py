@@ -1,6 +1,6 @@
 """Validates a document. The result is the typed specification or a list of all problems."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +116,17 @@ def _platform_problems(document: Document) -> Iterator[Problem]:
     for section in document.sections:
         readers = find_readers(section)
         if name not in readers:
-            platforms = f"platform{'s' if len(readers) > 1 else ''} {' and '.join(readers)}"
+            platforms = f"platform{'s' if len(readers) > 1 else ''} {_join(readers)}"
             yield Problem(
                 (section,),
                 f"applies only to {platforms}, but this stack uses {name}; remove it",
                 False,
             )
     yield from _get_platform(name).check_document(document)
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _get_platform(name: str) -> "Platform":

@@ -1,4 +1,4 @@
-"""Drift: what someone changed in the engine since the last update."""
+"""Drift: what someone changed in the engine since the last update, and what restores it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from berth.platforms.docker.hosts import open_engines
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.docker.container_plan import CPU_PERIOD
 from pulumi_berth.docker.engine import EngineError, find_container
-from pulumi_berth.docker.ready_container import is_limited
+from pulumi_berth.docker.ready_container import is_limited, limit_processes
 
 _CONTAINER = "docker:index/container:Container"
 _NETWORK = "docker:index/network:Network"
@@ -49,6 +49,37 @@ def find_host(urn: str) -> str:
     """Return the name of the host that a resource is on. It is empty on a stack's only engine."""
     match = _HOST.search(urn)
     return "" if match is None else match[1]
+
+
+def finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Restore what the Docker provider does not compare, and return a line for each.
+
+    Args:
+        resources: Type, ID and outputs of each resource in the state.
+
+    Raises:
+        OperationError: If the engine does not respond.
+    """
+    lines: list[str] = []
+    try:
+        with ExitStack() as stack:
+            clients = open_engines(context.spec.docker, stack)
+            for resource in resources:
+                client = clients.get(find_host(resource["urn"]))
+                if resource["type"] != _CONTAINER or client is None:
+                    continue
+                container = find_container(client, resource["id"])
+                if container is None:
+                    continue
+                for network in _find_added_networks(container.attrs, resource["outputs"]):
+                    client.networks.get(network).disconnect(container)
+                    lines.append(f"Removed container {container.name} from network {network}.")
+                if not is_limited(container):
+                    limit_processes(client, container)
+                    lines.append(f"Limited the processes of container {container.name}.")
+    except EngineError as error:
+        raise OperationError(str(error)) from error
+    return lines
 
 
 def _compare(client: Any, resource: Mapping[str, Any]) -> Iterator[str]:
@@ -90,12 +121,22 @@ def describe_container(
         yield f"may use {quota / CPU_PERIOD:g} CPUs, not {cores:g}"
     if declared.get("restart") and config["RestartPolicy"]["Name"] != declared["restart"]:
         yield f"has the restart policy {config['RestartPolicy']['Name'] or 'no'}"
-    networks = {str(entry["name"]) for entry in declared.get("networksAdvanced") or ()}
-    attached = set(actual["NetworkSettings"]["Networks"] or {})
-    for network in sorted(networks - attached):
+    for network in sorted(_list_networks(declared) - _list_attached(actual)):
         yield f"is not in the network {network}"
-    for network in sorted(attached - networks):
+    for network in _find_added_networks(actual, declared):
         yield f"is also in the network {network}"
+
+
+def _find_added_networks(actual: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
+    return sorted(_list_attached(actual) - _list_networks(declared))
+
+
+def _list_attached(actual: Mapping[str, Any]) -> set[str]:
+    return set(actual["NetworkSettings"]["Networks"] or {})
+
+
+def _list_networks(declared: Mapping[str, Any]) -> set[str]:
+    return {str(entry["name"]) for entry in declared.get("networksAdvanced") or ()}
 
 
 def _exists(collection: Any, key: str) -> bool:

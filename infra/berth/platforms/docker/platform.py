@@ -67,6 +67,12 @@ def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -
     return find_drift(context, resources)
 
 
+def _finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+    from berth.platforms.docker.drift import finish_update
+
+    return finish_update(context, resources)
+
+
 def _explain_failure(context: StackContext) -> list[str]:
     from berth.platforms.docker.observe import explain_failure
 
@@ -87,5 +93,6 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     has_external_resources=True,
     find_drift=_find_drift,
+    finish_update=_finish_update,
     explain_failure=_explain_failure,
 )
