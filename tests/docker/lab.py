@@ -118,6 +118,20 @@ class Servers:
         """
         return {"PATH": f"{self.directory / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
+    def create_swarm(self) -> None:
+        """Make the engines nodes of one swarm. The first is its manager."""
+        first, *others = self.servers
+        first.docker("swarm", "init", "--advertise-addr", first.address)
+        token = first.docker("swarm", "join-token", "-q", "worker")
+        for server in others:
+            address = ("--advertise-addr", server.address)
+            server.docker("swarm", "join", "--token", token, *address, f"{first.address}:2377")
+
+    def leave_swarm(self) -> None:
+        """Undo `create_swarm`."""
+        for server in self.servers:
+            server.docker("swarm", "leave", "--force")
+
     def accept_host_keys(self) -> None:
         """Write the servers' public keys to `known_hosts`, and nothing else."""
         self.known_hosts.write_text("".join(f"{s.known_host}\n" for s in self.servers))

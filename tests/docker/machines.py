@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,11 +223,22 @@ def control_group(name: str) -> Iterator[str]:
             shares.write_text(str(16 * 1024))
         yield f"/{name}"
     finally:
-        # On version 1, each controller has its own tree.
-        for top in [root / name, *root.glob(f"*/{name}")]:
-            for path, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(path).rmdir()
+        deadline = time.monotonic() + _COMMAND_SECONDS
+        # The processes of a machine end some time after its first one.
+        while not _remove_groups(name) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _remove_groups(name: str) -> bool:
+    """Return whether a control group does not exist any more, after trying to remove it."""
+    root = Path("/sys/fs/cgroup")
+    # On version 1, each controller has its own tree.
+    tops = [path for path in (root / name, *root.glob(f"*/{name}")) if path.is_dir()]
+    for top in tops:
+        for path, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+    return not any(path.is_dir() for path in tops)
 
 
 def find_missing_programs(*programs: str) -> list[str]:

@@ -20,6 +20,7 @@ from berth.spec import HostingSpec, SpecError, load_file
 from berth_policy.rule import Resource, Stack, find_violations
 from berth_policy.rules.containers import RULES
 from berth_protocol.model_card import digest
+from pulumi_berth.docker import engine as engine_module
 from pulumi_berth.docker.container_plan import plan_limits, shorten_name
 from pulumi_berth.docker.engine import HOSTING_LABEL
 from pulumi_berth.images.image_inputs import content_tag
@@ -279,7 +280,7 @@ def test_port_of_someone_else_is_refused_before_anything_is_created(
     labels = {HOSTING_LABEL: target.get_hosting_id(context)} if is_own else None
     entry = {"Names": ["/web"], "Labels": labels, "Ports": [used]}
     client = SimpleNamespace(api=SimpleNamespace(containers=lambda: [entry]))
-    monkeypatch.setattr(target, "open_engine", lambda _host: nullcontext(client))
+    monkeypatch.setattr(engine_module, "open_engine", lambda _host: nullcontext(client))
     expected = pytest.raises(SpecError, match="published by the container 'web'")
     with expected if is_refused else nullcontext():
         target.require_free_ports(context)

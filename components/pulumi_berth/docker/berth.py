@@ -1,6 +1,6 @@
 """A berth on a Docker engine: one model version in its own container."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -52,6 +52,8 @@ class DockerBerthArgs:
         resources: Resources of the container.
         ready_seconds: Time limit for a new container to become ready.
         labels: Labels of the stack's containers.
+        alias: Another host name of the container in the network. Replicas have the same one.
+        gpus: Indexes of the engine's GPUs that the berth uses. Defaults to all.
     """
 
     host: str
@@ -65,6 +67,8 @@ class DockerBerthArgs:
     resources: ResourceArgs
     ready_seconds: float
     labels: Mapping[str, str]
+    alias: str | None = None
+    gpus: Sequence[int] = ()
 
 
 class DockerBerth(pulumi.ComponentResource):
@@ -105,6 +109,9 @@ class DockerBerth(pulumi.ComponentResource):
                 "BERTH_PORT": str(HTTP_PORT),
                 "BERTH_TOKEN_FILE": f"{TOKEN_DIRECTORY}/{TOKEN_FILE}",
                 **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if resources.gpus else {}),
+                # The Docker provider gives a container all GPUs or none. CUDA uses only these:
+                # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars
+                **({"CUDA_VISIBLE_DEVICES": ",".join(map(str, args.gpus))} if args.gpus else {}),
             },
             mounts=[Mount(volume=args.token_volume, target=TOKEN_DIRECTORY)],
             check=BERTH_CHECK,
@@ -123,7 +130,9 @@ class DockerBerth(pulumi.ComponentResource):
         container = Container(
             name,
             image=image.image_id,
-            networks_advanced=[{"name": args.network}],
+            networks_advanced=[
+                {"name": args.network, "aliases": [args.alias] if args.alias else None}
+            ],
             dns=NO_NAME_SERVER,
             **plan.build_arguments(),
             opts=pulumi.ResourceOptions.merge(

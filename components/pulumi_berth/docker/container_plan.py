@@ -65,6 +65,14 @@ def build_config_check(sha256: str) -> list[str]:
     return [*_ISOLATED, _GET + _EXPECT, str(ADMIN_PORT), "/healthz", sha256]
 
 
+def build_connect_check(port: int) -> list[str]:
+    """Return a command that succeeds while a program accepts connections."""
+    return [
+        *_ISOLATED,
+        f'import socket; socket.create_connection(("127.0.0.1", {port}), 3).close()',
+    ]
+
+
 BERTH_CHECK = build_get_command(HTTP_PORT, READY)
 """Succeeds while a berth is ready."""
 ENTRY_CHECK = BERTH_CHECK

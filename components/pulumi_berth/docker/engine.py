@@ -47,7 +47,7 @@ def open_engine(host: str) -> Iterator[docker.DockerClient]:
     """
     with ExitStack() as stack:
         try:
-            local = stack.enter_context(forward_engine(host)) if is_server(host) else host
+            local = forward_engine(host) if is_server(host) else host
             client = docker.DockerClient(local, timeout=_TIMEOUT_SECONDS, version="auto")
         except TunnelError as error:
             raise EngineError(f"{error} Nothing was changed there.") from error

@@ -67,6 +67,9 @@ class DockerGatewayArgs:
         resources: Resources of each gateway.
         ready_seconds: Time limit for new gateways to become ready.
         labels: Labels of the stack's containers.
+        limits_network: Network of the server that keeps the limits of several gateways.
+        valkey_file: File in the token's volume with the URL of that server. None if the gateway
+            keeps its limits itself.
     """
 
     host: str
@@ -85,6 +88,8 @@ class DockerGatewayArgs:
     resources: ResourceArgs
     ready_seconds: float
     labels: Mapping[str, str]
+    limits_network: pulumi.Input[str] | None = None
+    valkey_file: str | None = None
 
 
 class DockerGateway(pulumi.ComponentResource):
@@ -217,7 +222,11 @@ def _declare_gateway(
         cpu_limit=resources.cpu_limit or _DEFAULT_LIMITS["cpu_limit"],
         memory=resources.memory or _DEFAULT_LIMITS["memory"],
     ).apply(lambda given: plan_limits(**given))
-    networks = [args.berth_network, *([args.front_network] if args.has_outside_access else [])]
+    networks = [
+        args.berth_network,
+        *([args.front_network] if args.has_outside_access else []),
+        *([args.limits_network] if args.limits_network is not None else []),
+    ]
     plan = ContainerPlan(
         environment={
             "GATEWAY_HOST": "0.0.0.0",  # noqa: S104
@@ -231,6 +240,11 @@ def _declare_gateway(
             "GATEWAY_PREPARED_FILE": PREPARED_FILE,
             "GATEWAY_GRACE_SECONDS": f"{_GRACE_SECONDS:g}",
             "GATEWAY_WATCH_SECONDS": str(_WATCH_SECONDS),
+            **(
+                {"GATEWAY_VALKEY_URL_FILE": f"{TOKEN_DIRECTORY}/{args.valkey_file}"}
+                if args.valkey_file is not None
+                else {}
+            ),
         },
         mounts=[
             Mount(volume=args.token_volume, target=TOKEN_DIRECTORY),

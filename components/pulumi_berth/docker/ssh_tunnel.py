@@ -5,14 +5,15 @@ SDK's own support needs a second SSH implementation (paramiko), has no time limi
 why a connection failed (docker/transport/sshconn.py in https://github.com/docker/docker-py).
 """
 
+import atexit
 import contextlib
+import select
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from threading import Lock
 
 _CONNECT_SECONDS = 10
 _COMMAND_SECONDS = 60
@@ -22,6 +23,8 @@ _OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ControlPath=none"),
 )
+# It ends when this process ends, whatever ends it, because that closes its standard input.
+_STAY = "echo ready; exec cat"
 # The socket of the context that `docker` uses there, as `docker system dial-stdio` does.
 _FIND_SOCKET = "docker context inspect --format '{{.Endpoints.docker.Host}}'"
 # Exit status of ssh itself (https://man.openbsd.org/ssh#EXIT_STATUS), and of a shell.
@@ -63,10 +66,7 @@ def run_on_server(address: str, command: str) -> str:
         ) from None
     reason = " ".join(process.stderr.split())[-500:] or f"exit status {process.returncode}"
     if process.returncode == _SSH_FAILED:
-        raise TunnelError(
-            f"{address} is not reachable: {reason} Make 'ssh {address}' work without a password: "
-            "add the key to the SSH agent and the host key to known_hosts."
-        )
+        raise _explain_failure(address, reason)
     if process.returncode == _NOT_FOUND:
         raise TunnelError(f"{address} has no command {command.split()[0]}. Install it there.")
     if process.returncode != 0:
@@ -74,9 +74,12 @@ def run_on_server(address: str, command: str) -> str:
     return process.stdout
 
 
-@contextmanager
-def forward_engine(address: str) -> Iterator[str]:
-    """Yield the address of a socket on this machine that leads to a server's engine.
+def forward_engine(address: str) -> str:
+    """Return the address of a socket on this machine that leads to a server's engine.
+
+    The connection serves the whole process, because sshd by default refuses clients when 10 others
+    log in at the same time (MaxStartups in https://man.openbsd.org/sshd_config). It ends with the
+    process. A broken connection is opened again.
 
     Args:
         address: Address of the server, `ssh://user@host:port`.
@@ -84,30 +87,101 @@ def forward_engine(address: str) -> Iterator[str]:
     Raises:
         TunnelError: If the server or its engine cannot be reached.
     """
-    remote = _find_socket(address)
-    with tempfile.TemporaryDirectory(prefix="berth-") as directory:
-        local, log = Path(directory, "docker.sock"), Path(directory, "log")
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                ["ssh", *_OPTIONS, "-N", "-o", "ExitOnForwardFailure=yes",
-                 "-L", f"{local}:{remote}", "--", address],
-                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+    with _lock:
+        lock = _locks.setdefault(address, Lock())
+    with lock:
+        tunnel = _tunnels.pop(address, None)
+        if tunnel is None or not tunnel.is_open():
+            if tunnel is not None:
+                tunnel.close()
+            tunnel = _Tunnel(address)
+        _tunnels[address] = tunnel
+        return tunnel.open_engine()
+
+
+@atexit.register
+def close_tunnels() -> None:
+    """Close the connections to all servers."""
+    while _tunnels:
+        _, tunnel = _tunnels.popitem()
+        tunnel.close()
+
+
+class _Tunnel:
+    """A connection to a server that forwards a socket to its engine."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._remote = _find_socket(address)
+        self._directory = tempfile.TemporaryDirectory(prefix="berth-")
+        self._local = Path(self._directory.name, "docker.sock")
+        self._log = Path(self._directory.name, "log")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["ssh", *_OPTIONS, "-o", "ExitOnForwardFailure=yes",
+                 "-L", f"{self._local}:{self._remote}", "--", address, _STAY],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                # Ctrl-C in a terminal reaches every process. Requests in flight finish.
+                start_new_session=True,
             )  # fmt: skip
-        try:
-            _wait_for(local, process)
-            if not _answers(local):
-                reason = log.read_text(errors="replace").strip() or "it closes the connection"
-                raise TunnelError(
-                    f"The Docker engine at {address} does not answer at {remote}: {reason}. Start "
-                    "it, allow the user to use it (group docker), and let sshd forward sockets "
-                    "(AllowStreamLocalForwarding)."
-                )
-            yield f"unix://{local}"
-        finally:
-            process.terminate()
-            process.wait()
+        if not self._is_ready():
+            reason = self._read_log()
+            self.close()
+            raise _explain_failure(address, reason)
+
+    def is_open(self) -> bool:
+        """Return whether the connection still exists."""
+        return self._process.poll() is None
+
+    def open_engine(self) -> str:
+        """Return the address of the socket on this machine.
+
+        Raises:
+            TunnelError: If the engine does not answer there.
+        """
+        if not _answers(self._local):
+            # `ssh` writes why the server refused the connection to the socket.
+            raise TunnelError(
+                f"The Docker engine at {self._address} does not answer at {self._remote}: "
+                f"{self._read_log() or 'no response'}. Start it, allow the user to use it (group "
+                "docker), and let sshd forward sockets (AllowStreamLocalForwarding)."
+            )
+        return f"unix://{self._local}"
+
+    def close(self) -> None:
+        """End the connection."""
+        self._process.terminate()
+        self._process.wait()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._directory.cleanup()
+
+    def _is_ready(self) -> bool:
+        """Return whether the server runs the command, which is after the socket exists."""
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], _COMMAND_SECONDS)
+        return bool(readable) and self._process.stdout.readline().strip() == b"ready"
+
+    def _read_log(self) -> str:
+        return " ".join(self._log.read_text(errors="replace").split())[-500:]
 
 
+_lock = Lock()
+_locks: dict[str, Lock] = {}
+_tunnels: dict[str, _Tunnel] = {}
+
+
+def _explain_failure(address: str, reason: str) -> TunnelError:
+    return TunnelError(
+        f"{address} is not reachable: {reason} Make 'ssh {address}' work without a password: add "
+        "the key to the SSH agent and the host key to known_hosts."
+    )
+
+
+@cache
 def _find_socket(address: str) -> str:
     """Return the path of the engine's socket on the server."""
     endpoint = run_on_server(address, _FIND_SOCKET).strip()
@@ -117,12 +191,6 @@ def _find_socket(address: str) -> str:
             "server's own engine there with 'docker context use default'."
         )
     return endpoint.removeprefix("unix://")
-
-
-def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _CONNECT_SECONDS * 2
-    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def _answers(path: Path) -> bool:

@@ -26,7 +26,7 @@ from pulumi_berth.kubernetes.objects import (
 PORT = 6379
 SELECTOR_LABELS = {"app.kubernetes.io/name": "valkey", "app.kubernetes.io/part-of": PART_OF}
 _NAME = "valkey"
-_USER = "gateway"
+USER = "gateway"
 _DATA = "/data"
 _CONFIG_DIRECTORY = "/etc/valkey"
 _READY_SECONDS = 120
@@ -36,7 +36,7 @@ _GRACE_SECONDS = 30
 _CONFIG = f"""\
 port {PORT}
 bind * -::*
-dir {_DATA}
+dir {{directory}}
 save ""
 appendonly yes
 appendfsync everysec
@@ -44,8 +44,18 @@ auto-aof-rewrite-min-size 8mb
 maxmemory 96mb
 maxmemory-policy noeviction
 user default off
-user {_USER} on #{{sha256}} {build_permissions("*")}
+user {USER} on #{{sha256}} {build_permissions("*")}
 """
+
+
+def build_config(password_sha256: str, directory: str) -> str:
+    """Return the server's configuration file, which contains the password only as SHA-256.
+
+    Args:
+        password_sha256: SHA-256 of the gateways' password, as hexadecimal digits.
+        directory: Directory of the data.
+    """
+    return _CONFIG.format(sha256=password_sha256, directory=directory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +110,9 @@ class Valkey(pulumi.ComponentResource):
             # Pulumi generates the name, so that a new password replaces the pod.
             metadata={"namespace": args.namespace, "labels": labels},
             immutable=True,
-            string_data={"valkey.conf": password.sha256.apply(build_config)},
+            string_data={
+                "valkey.conf": password.sha256.apply(lambda sha256: build_config(sha256, _DATA))
+            },
             opts=child_opts,
         )
         account = ServiceAccount(
@@ -134,16 +146,11 @@ class Valkey(pulumi.ComponentResource):
         )
         self.url = pulumi.Output.secret(
             pulumi.Output.concat(
-                f"valkey://{_USER}:", password.key, "@", server.metadata.name, ".",
+                f"valkey://{USER}:", password.key, "@", server.metadata.name, ".",
                 args.namespace, f".svc:{PORT}",
             )
         )  # fmt: skip
         self.register_outputs({"url": self.url})
-
-
-def build_config(password_sha256: str) -> str:
-    """Return the server's configuration file, which contains the password only as SHA-256."""
-    return _CONFIG.format(sha256=password_sha256)
 
 
 def _build_pod(

@@ -35,15 +35,24 @@ class DockerHostSpec(Section):
     """Class of berths that run on the server."""
     gpus: int = Field(default=0, ge=0, le=16)
     """GPUs of the server. A berth does not share its GPUs."""
+    listen_address: ListenAddress | None = None
+    """Address at which the server publishes the port for clients. Defaults to `docker.address`."""
     private_address: ListenAddress | None = None
-    """Address at which the other servers reach its berths. Required if there are several."""
+    """Address in the network between the servers, with which the engine joined its swarm. Required
+    if there are several servers."""
 
     @model_validator(mode="after")
     def _check(self) -> "DockerHostSpec":
         if (self.compute == "gpu") != (self.gpus > 0):
             use = "use 1 or more" if self.compute == "gpu" else "use 0 or set compute: gpu"
             raise_problems(
-                [Problem(("gpus",), f"cannot be combined with compute: {self.compute}; {use}")]
+                [
+                    Problem(
+                        ("gpus",),
+                        f"cannot be combined with compute: {self.compute}; {use}",
+                        self.gpus > 0,
+                    )
+                ]
             )
         return self
 
@@ -55,7 +64,12 @@ class DockerSpec(Section):
     """Address of the engine. Defaults to `DOCKER_HOST`, then to `unix:///var/run/docker.sock`."""
     hosts: dict[Name, DockerHostSpec] = Field(default={}, max_length=50)
     """Servers by name, instead of `host`. Each runs a gateway, and Berth places the replicas of the
-    berths on them."""
+    berths on them. The engines of several servers are nodes of one swarm."""
+    manager: Name | None = None
+    """Server of `hosts` whose engine is a manager of the swarm. Berth creates the networks between
+    the servers there. Defaults to the first by name."""
+    encrypted: bool = True
+    """If true, the network between the servers is encrypted with IPsec."""
     address: ListenAddress = "127.0.0.1"
     """Address at which the engine's machine publishes the ports of the gateway. Docker's rules
     precede those of a host firewall such as ufw, so `0.0.0.0` is open to every network."""
@@ -73,11 +87,19 @@ class DockerSpec(Section):
         raise_problems(self._problems())
         return self
 
+    @property
+    def manager_name(self) -> str:
+        """The host through which networks between hosts are created."""
+        return self.manager or min(self.hosts)
+
     def _problems(self) -> Iterator[Problem]:
         if self.port == self.metrics_port:
             yield Problem(("metrics_port",), "is also port; use two different ports")
         if self.host is not None and self.hosts:
             yield Problem(("host",), "cannot be combined with hosts; remove one of them")
+        if self.manager is not None and self.manager not in self.hosts:
+            known = ", ".join(self.hosts) or "none"
+            yield Problem(("manager",), f"is not one of hosts; known hosts: {known}")
         owners: dict[str, str] = {}
         for name, host in self.hosts.items():
             if host.private_address is None and len(self.hosts) > 1:

@@ -26,28 +26,12 @@ from pulumi_berth.oci.image_store import STORE_HOST
 
 def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     """Declare the resources of the stack, and return the stack's outputs."""
+    if spec.docker.hosts:
+        from berth.platforms.docker.servers import deploy_servers
+
+        return deploy_servers(spec, build_hosting_args(spec, root), stack=stack)
     clients = build_clients(spec)
-    registry = spec.registry.url or STORE_HOST
-    args = DockerHostingArgs(
-        models=_build_models(spec, root, registry),
-        host=spec.docker.host,
-        images=build_image_settings(spec, registry),
-        clients=clients,
-        jwt=build_jwt(spec, root),
-        blocking=build_blocking(spec),
-        address=spec.docker.address,
-        port=spec.docker.port,
-        metrics_port=spec.docker.metrics_port,
-        gateway_resources=ResourceArgs(
-            cpu=spec.gateway.resources.cpu,
-            cpu_limit=spec.gateway.resources.cpu_limit,
-            memory=spec.gateway.resources.memory,
-        ),
-        ready_seconds=spec.docker.ready_timeout_seconds,
-        max_body_bytes=spec.gateway.max_body_bytes,
-        timeout_seconds=spec.gateway.timeout_seconds,
-        body_memory_bytes=spec.gateway.body_memory_bytes,
-    )
+    args = build_hosting_args(spec, root)
     parts = declare_docker_hosting(
         args,
         prefix=f"berth-{stack}-",
@@ -83,6 +67,31 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
             for model, model_spec in spec.models.items()
         },
     }
+
+
+def build_hosting_args(spec: HostingSpec, root: Path) -> DockerHostingArgs:
+    """Return the arguments of the components, except what differs between hosts."""
+    registry = spec.registry.url or STORE_HOST
+    return DockerHostingArgs(
+        models=_build_models(spec, root, registry),
+        host=spec.docker.host,
+        images=build_image_settings(spec, registry),
+        clients=build_clients(spec),
+        jwt=build_jwt(spec, root),
+        blocking=build_blocking(spec),
+        address=spec.docker.address,
+        port=spec.docker.port,
+        metrics_port=spec.docker.metrics_port,
+        gateway_resources=ResourceArgs(
+            cpu=spec.gateway.resources.cpu,
+            cpu_limit=spec.gateway.resources.cpu_limit,
+            memory=spec.gateway.resources.memory,
+        ),
+        ready_seconds=spec.docker.ready_timeout_seconds,
+        max_body_bytes=spec.gateway.max_body_bytes,
+        timeout_seconds=spec.gateway.timeout_seconds,
+        body_memory_bytes=spec.gateway.body_memory_bytes,
+    )
 
 
 def _build_models(spec: HostingSpec, root: Path, registry: str) -> dict[str, HostedModelArgs]:

@@ -1,25 +1,30 @@
 """Drift: what someone changed in the engine since the last update, and what restores it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from docker.errors import NotFound
 
 from berth.errors import OperationError
+from berth.platforms.docker.hosts import open_engines
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.docker.container_plan import CPU_PERIOD
-from pulumi_berth.docker.engine import EngineError, find_container, open_engine, resolve_host
+from pulumi_berth.docker.engine import EngineError, find_container
 from pulumi_berth.docker.ready_container import is_limited, limit_processes
 
 _CONTAINER = "docker:index/container:Container"
 _NETWORK = "docker:index/network:Network"
 _VOLUME = "docker:index/volume:Volume"
+# See `pulumi_berth.docker.servers.get_host_type`.
+_HOST = re.compile(r"::berth:docker/([a-z0-9-]+):Host\$")
 _MIB = 1 << 20
 _NANO_PER_QUOTA = 10_000
 
 
 def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what differs from the last update in the engine, one line each.
+    """Return what differs from the last update in the engines that respond, one line each.
 
     Args:
         resources: Type, ID and outputs of each resource in the state.
@@ -28,10 +33,22 @@ def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) ->
         OperationError: If the engine does not respond.
     """
     try:
-        with open_engine(resolve_host(context.spec.docker.host)) as client:
-            return [line for resource in resources for line in _compare(client, resource)]
+        with ExitStack() as stack:
+            clients = open_engines(context.spec.docker, stack)
+            return [
+                line
+                for resource in resources
+                if (client := clients.get(find_host(resource["urn"]))) is not None
+                for line in _compare(client, resource)
+            ]
     except EngineError as error:
         raise OperationError(str(error)) from error
+
+
+def find_host(urn: str) -> str:
+    """Return the name of the host that a resource is on. It is empty on a stack's only engine."""
+    match = _HOST.search(urn)
+    return "" if match is None else match[1]
 
 
 def finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -45,9 +62,11 @@ def finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]])
     """
     lines: list[str] = []
     try:
-        with open_engine(resolve_host(context.spec.docker.host)) as client:
+        with ExitStack() as stack:
+            clients = open_engines(context.spec.docker, stack)
             for resource in resources:
-                if resource["type"] != _CONTAINER:
+                client = clients.get(find_host(resource["urn"]))
+                if resource["type"] != _CONTAINER or client is None:
                     continue
                 container = find_container(client, resource["id"])
                 if container is None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import DockerSpec, HostingSpec
@@ -10,8 +12,33 @@ from berth.spec.fields import parse_memory_bytes
 from berth.spec.models import ModelSpec
 from pulumi_berth.docker.placement import Demand, Host
 
-HOST_TYPE = "berth:docker:Host"
-"""Type of the component that contains the resources of one host."""
+
+def list_engines(docker: DockerSpec) -> dict[str, str]:
+    """Return the address of each engine by the name of its host. That of `host` is empty."""
+    from pulumi_berth.docker.engine import resolve_host
+
+    addresses = {name: host.address for name, host in docker.hosts.items()}
+    return addresses or {"": resolve_host(docker.host)}
+
+
+def open_engines(docker: DockerSpec, stack: ExitStack) -> dict[str, Any]:
+    """Return a client of each engine that responds, which `stack` closes.
+
+    Raises:
+        EngineError: If none responds.
+    """
+    from pulumi_berth.docker.engine import EngineError, open_engine
+
+    clients: dict[str, Any] = {}
+    problems: list[EngineError] = []
+    for name, address in list_engines(docker).items():
+        try:
+            clients[name] = stack.enter_context(open_engine(address))
+        except EngineError as error:
+            problems.append(error)
+    if not clients:
+        raise problems[0]
+    return clients
 
 
 def build_hosts(docker: DockerSpec) -> dict[str, Host]:
@@ -52,6 +79,7 @@ def find_unreachable_hosts(spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     An update without any host is an error, which `require_target` reports.
     """
     from pulumi_berth.docker.engine import EngineError, open_engine
+    from pulumi_berth.docker.servers import get_host_type
 
     def find_problem(address: str) -> str | None:
         try:
@@ -68,7 +96,7 @@ def find_unreachable_hosts(spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     if all(problems):
         return []
     return [
-        SkippedPart(name=f"host {name}", reason=problem, urns=f"**{HOST_TYPE}$**::{name}-*")
+        SkippedPart(name=f"host {name}", reason=problem, urns=f"**{get_host_type(name)}$**")
         for name, problem in zip(hosts, problems, strict=True)
         if problem is not None
     ]

@@ -3,9 +3,11 @@
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from berth.errors import OperationError
+from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.docker.engine import (
@@ -13,8 +15,6 @@ from pulumi_berth.docker.engine import (
     MODEL_LABEL,
     VERSION_LABEL,
     EngineError,
-    open_engine,
-    resolve_host,
 )
 
 _QUEUED_LINES = 10_000
@@ -37,11 +37,15 @@ def read_logs(
         OperationError: If the engine does not respond.
     """
     try:
-        with open_engine(resolve_host(context.spec.docker.host)) as client:
+        with ExitStack() as stack:
             labels = [f"{HOSTING_LABEL}={get_hosting_id(context)}"]
             labels += [f"{MODEL_LABEL}={model}"] if model is not None else []
             labels += [f"{VERSION_LABEL}={version}"] if version is not None else []
-            containers = client.containers.list(all=True, filters={"label": labels})
+            containers = [
+                container
+                for client in open_engines(context.spec.docker, stack).values()
+                for container in client.containers.list(all=True, filters={"label": labels})
+            ]
             containers.sort(key=lambda each: str(each.name))
             for container in containers:
                 text: bytes = container.logs(tail=last)

@@ -1,8 +1,11 @@
 """The state of a running docker stack."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from berth.errors import OperationError
+from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.docker.container_plan import BERTH_CHECK, ENTRY_CHECK
@@ -13,9 +16,7 @@ from pulumi_berth.docker.engine import (
     VERSION_LABEL,
     EngineError,
     find_container,
-    open_engine,
     read_last_log_lines,
-    resolve_host,
     run_in_container,
 )
 
@@ -34,12 +35,13 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
         OperationError: If the engine does not respond.
     """
     try:
-        with open_engine(resolve_host(context.spec.docker.host)) as client:
+        with ExitStack() as stack:
+            clients = open_engines(context.spec.docker, stack)
             models = {
                 model: {
                     "versions": {
                         version: {
-                            "state": _get_state(client, berth["container"], BERTH_CHECK),
+                            **_get_version_state(clients, berth),
                             **{key: berth[key] for key in ("traffic", "exposed", "digest")},
                         }
                         for version, berth in entry["versions"].items()
@@ -48,10 +50,48 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
                 }
                 for model, entry in outputs["models"].items()
             }
-            gateway = _get_state(client, outputs["entry"], ENTRY_CHECK)
+            # The outputs of a stack on one engine have no names of hosts.
+            entries = outputs.get("entries") or {"": outputs["entry"]}
+            gateways = {
+                host: _get_host_state(clients, host, entry, ENTRY_CHECK)
+                for host, entry in entries.items()
+            }
     except EngineError as error:
         raise OperationError(str(error)) from error
-    return {"gateway": gateway, "models": models}
+    return {
+        "gateway": _summarize(list(gateways.values())),
+        **({"gateways": gateways} if "" not in gateways else {}),
+        "models": models,
+    }
+
+
+def _get_version_state(clients: Mapping[str, Any], berth: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a version, and that of each replica if it has hosts."""
+    if "containers" not in berth:
+        return {"state": _get_state(clients[""], berth["container"], BERTH_CHECK)}
+    replicas = [
+        {
+            "host": each["host"],
+            "state": _get_host_state(clients, each["host"], each["container"], BERTH_CHECK),
+        }
+        for each in berth["containers"]
+    ]
+    return {"state": _summarize([each["state"] for each in replicas]), "replicas": replicas}
+
+
+def _get_host_state(
+    clients: Mapping[str, Any], host: str, container_id: str, check: list[str]
+) -> str:
+    if host not in clients:
+        return "host unreachable"
+    return _get_state(clients[host], container_id, check)
+
+
+def _summarize(states: Sequence[str]) -> str:
+    """Return `ready` if all are, `stopped` if there are none, and otherwise the first other one."""
+    if not states:
+        return "stopped"
+    return next((state for state in states if state != "ready"), "ready")
 
 
 def _get_state(client: Any, container_id: str, check: list[str]) -> str:
@@ -73,20 +113,22 @@ def explain_failure(context: StackContext) -> list[str]:
         OperationError: If the engine does not respond.
     """
     lines: list[str] = []
+    own = f"{HOSTING_LABEL}={get_hosting_id(context)}"
     try:
-        with open_engine(resolve_host(context.spec.docker.host)) as client:
-            own = f"{HOSTING_LABEL}={get_hosting_id(context)}"
-            for container in client.containers.list(all=True, filters={"label": own}):
-                labels = container.labels
-                if container.status in ("running", "created"):
-                    continue
-                name = " ".join(
-                    labels[key]
-                    for key in (COMPONENT_LABEL, MODEL_LABEL, VERSION_LABEL)
-                    if key in labels
-                )
-                last = read_last_log_lines(container, _SHOWN_LINES)
-                lines.append(f"{name} ({container.name}) is {container.status}: {last}")
+        with ExitStack() as stack:
+            for host, client in open_engines(context.spec.docker, stack).items():
+                for container in client.containers.list(all=True, filters={"label": own}):
+                    labels = container.labels
+                    if container.status in ("running", "created"):
+                        continue
+                    name = " ".join(
+                        labels[key]
+                        for key in (COMPONENT_LABEL, MODEL_LABEL, VERSION_LABEL)
+                        if key in labels
+                    )
+                    place = f"{container.name} on {host}" if host else container.name
+                    last = read_last_log_lines(container, _SHOWN_LINES)
+                    lines.append(f"{name} ({place}) is {container.status}: {last}")
     except EngineError as error:
         raise OperationError(str(error)) from error
     return lines

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from berth.platforms.docker.hosts import build_demands, build_hosts
-from berth.platforms.docker.preflight_checks import CHECKS, Facts, Need
+from berth.platforms.docker.preflight_checks import CHECKS, Facts, Need, find_managers
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
@@ -33,19 +34,21 @@ def run_checks(context: StackContext) -> list[Finding]:
     needs = build_needs(spec, estimate_image_bytes(context))
     addresses = {name: host.address for name, host in spec.docker.hosts.items()}
     if not addresses:
-        return _check_engine(resolve_host(spec.docker.host), needs[""])
+        host = resolve_host(spec.docker.host)
+        return _check_engine(host, _read_or_explain(host), needs[""])
     with ThreadPoolExecutor(max_workers=len(addresses)) as pool:
-        results = pool.map(_check_engine, addresses.values(), (needs[name] for name in addresses))
-        found = dict(zip(addresses, results, strict=True))
-    are_lost = {name: _is_unreachable(findings) for name, findings in found.items()}
-    return [
-        replace(
-            _skip(finding) if are_lost[name] and not all(are_lost.values()) else finding,
-            check=f"{name}: {finding.check}",
-        )
-        for name, findings in found.items()
-        for finding in findings
-    ]
+        results = list(pool.map(_read_or_explain, addresses.values()))
+    read = dict(zip(addresses, results, strict=True))
+    facts = {name: each for name, each in read.items() if isinstance(each, Facts)}
+    found: list[Finding] = []
+    for name, each in read.items():
+        findings = _check_engine(addresses[name], each, needs[name])
+        if isinstance(each, Facts):
+            findings += _compare_swarms(name, facts)
+        elif facts:
+            findings = [_skip(finding) for finding in findings]
+        found += [replace(finding, check=f"{name}: {finding.check}") for finding in findings]
+    return found
 
 
 def build_needs(spec: HostingSpec, image_bytes: int) -> dict[str, Need]:
@@ -65,6 +68,8 @@ def build_needs(spec: HostingSpec, image_bytes: int) -> dict[str, Need]:
             is_declared=bool(hosts),
             cpus=max((_get_cpus(spec, berth) for on, berth in placed if on == name), default=0.0),
             gpus=sum(demands[berth].gpus for on, berth in placed if on == name),
+            private_address=spec.docker.hosts[name].private_address if len(hosts) > 1 else None,
+            must_manage=len(hosts) > 1 and name == spec.docker.manager_name,
         )
         for name, host in (hosts or {"": only}).items()
     }
@@ -109,17 +114,29 @@ def _get_cpus(spec: HostingSpec, berth: str) -> float:
     return parse_millicores(resources.cpu_limit or resources.cpu) / 1000
 
 
-def _check_engine(address: str, need: Need) -> list[Finding]:
+def _read_or_explain(address: str) -> Facts | str:
     try:
-        facts = read_facts(address)
+        return read_facts(address)
     except EngineError as error:
-        return [Finding(check=_CONNECTION, status=Status.FAILED, detail=str(error))]
+        return str(error)
+
+
+def _check_engine(address: str, facts: Facts | str, need: Need) -> list[Finding]:
+    if isinstance(facts, str):
+        return [Finding(check=_CONNECTION, status=Status.FAILED, detail=facts)]
     found = [Finding(check=_CONNECTION, status=Status.PASSED, detail=f"{address} answers.")]
     return [*found, *(finding for check in CHECKS for finding in check(facts, need))]
 
 
-def _is_unreachable(findings: list[Finding]) -> bool:
-    return findings[0].status is Status.FAILED
+def _compare_swarms(name: str, facts: Mapping[str, Facts]) -> list[Finding]:
+    """Report a host whose swarm has no manager in common with that of the first host by name."""
+    first = min(facts)
+    own, others = find_managers(facts[name]), find_managers(facts[first])
+    if not own or not others or own & others:
+        return []
+    detail = f"The engine is in another swarm than host {first}."
+    fix = "Run 'docker swarm leave' there, and 'docker swarm join' with a token of the other swarm."
+    return [Finding(check="swarm", status=Status.FAILED, detail=detail, fix=fix)]
 
 
 def _skip(finding: Finding) -> Finding:

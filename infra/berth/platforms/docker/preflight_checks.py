@@ -27,6 +27,9 @@ class Need:
         is_declared: Whether `docker.hosts` declares `memory_bytes`.
         cpus: CPU cores that the largest berth may use.
         gpus: GPUs of all berths.
+        private_address: Address with which the engine must be in a swarm. None if the stack has no
+            other host.
+        must_manage: Whether the engine must be a manager of the swarm.
     """
 
     architectures: Sequence[str]
@@ -35,6 +38,8 @@ class Need:
     is_declared: bool
     cpus: float
     gpus: int
+    private_address: str | None = None
+    must_manage: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,14 +204,54 @@ def check_gpus(facts: Facts, need: Need) -> Iterator[Finding]:
     yield _finding("gpus", Status.WARNING, detail, fix)
 
 
-def check_restart(facts: Facts, _need: Need) -> Iterator[Finding]:
+def check_swarm(facts: Facts, need: Need) -> Iterator[Finding]:
+    """Check that the engine is in a swarm, whose networks reach other hosts."""
+    if need.private_address is None:
+        return
+    swarm = facts.info.get("Swarm") or {}
+    state, address = swarm.get("LocalNodeState"), swarm.get("NodeAddr")
+    join = "'docker swarm join' with the command that 'docker swarm join-token worker' prints"
+    if state != "active":
+        detail = f"The engine is in no swarm ({state})."
+        fix = (
+            f"Run 'docker swarm init --advertise-addr {need.private_address}' on one host, and "
+            f"{join} and --advertise-addr on the others."
+        )
+        yield _finding("swarm", Status.FAILED, detail, fix)
+    elif address != need.private_address:
+        detail = f"The engine joined its swarm with {address}, not with {need.private_address}."
+        fix = (
+            f"Correct private_address, or run 'docker swarm leave' and {join} and "
+            f"--advertise-addr {need.private_address}."
+        )
+        yield _finding("swarm", Status.FAILED, detail, fix)
+    elif need.must_manage and not swarm.get("ControlAvailable"):
+        detail = "The engine is no manager of its swarm, and docker.manager names this host."
+        fix = "Run 'docker node promote' for it on a manager, or set docker.manager."
+        yield _finding("swarm", Status.FAILED, detail, fix)
+    else:
+        yield _finding("swarm", Status.PASSED, f"The engine is in a swarm with {address}.")
+
+
+def find_managers(facts: Facts) -> frozenset[str]:
+    """Return the IDs of the managers of the engine's swarm."""
+    managers = (facts.info.get("Swarm") or {}).get("RemoteManagers") or ()
+    return frozenset(str(manager["NodeID"]) for manager in managers)
+
+
+def check_restart(facts: Facts, need: Need) -> Iterator[Finding]:
     """Check that containers keep running while the engine restarts."""
     if facts.info.get("LiveRestoreEnabled"):
         detail = "Containers keep running while the engine restarts."
         yield _finding("live-restore", Status.PASSED, detail)
         return
     detail = "A restart of the engine, such as an update, stops all containers for that time."
-    fix = 'Set "live-restore": true in the engine\'s daemon.json, and reload the engine.'
+    # https://docs.docker.com/engine/daemon/live-restore/ lists what it cannot be combined with.
+    fix = (
+        'Set "live-restore": true in the engine\'s daemon.json, and reload the engine.'
+        if need.private_address is None
+        else "An engine in a swarm cannot change that. Run two replicas of each berth."
+    )
     yield _finding("live-restore", Status.OPTIONAL, detail, fix)
 
 
@@ -221,6 +266,7 @@ CHECKS: tuple[Check, ...] = (
     check_memory,
     check_cpus,
     check_gpus,
+    check_swarm,
     check_restart,
 )
 

@@ -1,16 +1,16 @@
 """The engine of a stack, before an update: it responds, and the ports are free."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
+from berth.platforms.docker.hosts import list_engines, open_engines
 from berth.platforms.stack_context import StackContext
 from berth.project import read_project_name
-from berth.spec import HostingSpec, SpecError
+from berth.spec import DockerSpec, HostingSpec, SpecError
 from pulumi_berth.docker.engine import (
     HOSTING_LABEL,
     EngineError,
-    open_engine,
-    resolve_host,
 )
 
 MIN_API = (1, 41)
@@ -24,23 +24,25 @@ def get_hosting_id(context: StackContext) -> str:
 
 
 def require_engine(spec: HostingSpec) -> None:
-    """Check that the engine responds and is new enough.
+    """Check that an engine responds, and that those that respond are new enough.
 
     Raises:
         SpecError: If it does not, or is too old.
     """
-    host = resolve_host(spec.docker.host)
     try:
-        with open_engine(host) as client:
-            version: dict[str, Any] = client.version()
+        with ExitStack() as stack:
+            clients = open_engines(spec.docker, stack)
+            versions = {name: client.version() for name, client in clients.items()}
     except EngineError as error:
         raise SpecError.of(str(error)) from error
-    api = tuple(int(part) for part in str(version["ApiVersion"]).split("."))
-    if api < MIN_API:
-        raise SpecError.of(
-            f"The Docker engine at {host} is version {version['Version']}. Nothing was changed. "
-            "Update it to 20.10 or later."
-        )
+    addresses = list_engines(spec.docker)
+    for name, version in versions.items():
+        api = tuple(int(part) for part in str(version["ApiVersion"]).split("."))
+        if api < MIN_API:
+            raise SpecError.of(
+                f"The Docker engine at {addresses[name]} is version {version['Version']}. Nothing "
+                "was changed. Update it to 20.10 or later."
+            )
 
 
 def require_free_ports(context: StackContext) -> None:
@@ -54,11 +56,24 @@ def require_free_ports(context: StackContext) -> None:
     """
     docker = context.spec.docker
     try:
-        with open_engine(resolve_host(docker.host)) as client:
-            used = list(_list_ports(client, get_hosting_id(context)))
+        with ExitStack() as stack:
+            published = {
+                name: list(_list_ports(client, get_hosting_id(context)))
+                for name, client in open_engines(docker, stack).items()
+            }
     except EngineError as error:
         raise SpecError.of(str(error)) from error
-    wanted = [("port", docker.address, docker.port)]
+    for host, used in published.items():
+        address = docker.address
+        if host:
+            address = docker.hosts[host].listen_address or address
+        _require_free(docker, address, used, f" of host {host}" if host else "")
+
+
+def _require_free(
+    docker: DockerSpec, listen_address: str, used: list[tuple[str, str, int]], place: str
+) -> None:
+    wanted = [("port", listen_address, docker.port)]
     if docker.metrics_port is not None:
         wanted.append(("metrics_port", "127.0.0.1", docker.metrics_port))
     for key, address, port in wanted:
@@ -66,7 +81,7 @@ def require_free_ports(context: StackContext) -> None:
             is_same = address == used_address or {address, used_address} & set(_ANY_ADDRESS)
             if port == used_port and is_same:
                 raise SpecError.of(
-                    f"docker.{key}: port {port} on {address} is published by the container "
+                    f"docker.{key}: port {port} on {address}{place} is published by the container "
                     f"'{name}', which is not part of this stack. Nothing was changed. Stop it, or "
                     "set another port."
                 )

@@ -1,0 +1,157 @@
+"""The plan of a stack on several servers: what it declares, with mocks instead of the engines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from berth.platforms.docker.deploy import deploy
+from berth.platforms.docker.drift import find_host
+from berth.platforms.docker.hosts import find_unreachable_hosts
+from pulumi_berth.docker import engine
+from pulumi_berth.docker.engine import EngineError
+from tests.repository import REPOSITORY
+from tests.unit.component_host import Resources, record
+from tests.unit.spec_file import load
+
+_SPEC = """\
+config:
+  berth:platform: docker
+  berth:models:
+    digits:
+      versions: {"1": {}, "2": {standby: cold}}
+      traffic: {"1": 100}
+      replicas: {min: 2, max: 2}
+  berth:docker:
+    manager: two
+    hosts:
+      one: {address: "ssh://ann@192.0.2.1", memory: 2Gi, private_address: 10.0.0.1}
+      two:
+        address: ssh://ann@192.0.2.2
+        memory: 2Gi
+        private_address: 10.0.0.2
+        listen_address: 0.0.0.0
+"""
+_OUTPUTS = {
+    "key": "key-of-a-client", "reference": f"engine.invalid/x@sha256:{'1' * 64}",
+    "image_id": f"sha256:{'2' * 64}", "address": "0123456789ab", "report": {},
+}  # fmt: skip
+
+
+def _declare(directory: Path, text: str = _SPEC) -> tuple[Resources, dict[str, Any]]:
+    spec, outputs = load(directory, text, "docker"), dict[str, Any]()
+
+    def declare() -> None:
+        declared = deploy(spec, stack="x", root=REPOSITORY)
+        pulumi.Output.all(**declared["endpoints"]).apply(outputs.update)
+
+    return record(declare, _OUTPUTS), outputs
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> Resources:
+    return _declare(tmp_path)[0]
+
+
+def _list_containers(resources: Resources, part: str) -> dict[str, Any]:
+    return {
+        name: inputs
+        for (kind, name), inputs in resources.items()
+        if kind == "Container" and part in name
+    }
+
+
+def test_networks_between_servers_are_internal_and_encrypted(resources: Resources) -> None:
+    networks = {name: inputs for (kind, name), inputs in resources.items() if kind == "Network"}
+    shared = {
+        name: inputs for name, inputs in networks.items() if inputs.get("driver") == "overlay"
+    }
+    assert set(shared) == {"berth-x-two-berths", "berth-x-two-limits"}
+    for network in shared.values():
+        assert network["internal"]
+        assert network["attachable"]
+        assert network["options"] == {"encrypted": ""}
+
+
+def test_encryption_of_the_networks_can_be_turned_off(tmp_path: Path) -> None:
+    text = _SPEC.replace("    manager: two\n", "    manager: two\n    encrypted: false\n")
+    assert _declare(tmp_path, text)[0]["Network", "berth-x-two-berths"]["options"] == {}
+
+
+def test_replicas_are_on_both_servers_and_have_one_name(resources: Resources) -> None:
+    berths = _list_containers(resources, "digits")
+    assert sorted(berths) == ["berth-x-one-digits-1-0", "berth-x-two-digits-1-1"] or sorted(
+        berths
+    ) == ["berth-x-one-digits-1-1", "berth-x-two-digits-1-0"]
+    for berth in berths.values():
+        assert "ports" not in berth
+        (network,) = berth["networksAdvanced"]
+        assert network["name"] == "berth-x-two-berths"
+        assert network["aliases"] == ["digits-1"]
+
+
+def test_gateways_share_valkey_in_a_network_of_their_own(resources: Resources) -> None:
+    (valkey,) = _list_containers(resources, "valkey").values()
+    assert [network["name"] for network in valkey["networksAdvanced"]] == ["berth-x-two-limits"]
+    gateways = _list_containers(resources, "gateway")
+    assert len(gateways) == 4
+    for gateway in gateways.values():
+        names = {network["name"] for network in gateway["networksAdvanced"]}
+        assert names == {"berth-x-two-berths", "berth-x-two-limits"}
+        assert "GATEWAY_VALKEY_URL_FILE=/etc/berth/valkey-url" in gateway["envs"]
+
+
+def test_berths_get_the_token_and_not_the_url_of_valkey(resources: Resources) -> None:
+    for host in ("one", "two"):
+        files = resources["VolumeFiles", f"berth-x-{host}-berth-token"]["files"]
+        assert set(files.get("value", files)) == {"token"}
+        files = resources["VolumeFiles", f"berth-x-{host}-token"]["files"]
+        assert set(files.get("value", files)) == {"token", "valkey-url"}
+    for berth in _list_containers(resources, "digits").values():
+        assert [mount["source"].endswith("-berth-token") for mount in berth["mounts"]] == [True]
+
+
+def test_all_gateways_have_the_same_configuration(resources: Resources) -> None:
+    texts = [
+        text
+        for (kind, name), inputs in resources.items()
+        if kind == "VolumeFiles" and name.endswith("gateway-config")
+        for text in inputs["files"].values()
+    ]
+    assert len(texts) == 2
+    assert texts[0] == texts[1]
+    versions = json.loads(texts[0])["models"]["digits"]["versions"]
+    assert versions == {"1": "http://digits-1:8080", "2": "http://digits-2:8080"}
+
+
+def test_endpoints_are_those_of_all_servers(tmp_path: Path) -> None:
+    endpoints = _declare(tmp_path)[1]
+    assert endpoints == {"one": "http://127.0.0.1:8080", "two": "http://10.0.0.2:8080"}
+
+
+def test_single_server_needs_no_swarm(tmp_path: Path) -> None:
+    text = _SPEC.partition("      two:")[0].replace("    manager: two\n", "")
+    resources = _declare(tmp_path, text)[0]
+    assert {
+        inputs.get("driver", "bridge")
+        for (kind, _), inputs in resources.items()
+        if kind == "Network"
+    } == {"bridge"}
+
+
+def test_pattern_of_a_skipped_server_matches_its_resources_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_engine(host: str) -> Any:
+        if host.endswith(".1"):
+            raise EngineError(f"{host} is not reachable.")
+        return memoryview(b"")  # Any context manager.
+
+    monkeypatch.setattr(engine, "open_engine", open_engine)
+    (part,) = find_unreachable_hosts(load(tmp_path, _SPEC, "docker"), tmp_path)
+    urn = "urn:pulumi:x::berth::berth:docker/{}:Host$docker:index/volume:Volume::a"
+    assert part.urns == "**berth:docker/one:Host$**"
+    assert find_host(urn.format("one")) == "one"
+    assert find_host("urn:pulumi:x::berth::docker:index/volume:Volume::one") == ""
