@@ -13,11 +13,11 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.cluster.stacks import cluster, hosted
+from tests.cluster.stacks import _small_stack, cluster, hosted, small_stack
 from tests.engine.project import ErrorResponseError
 from tests.repository import PACKAGES
 
-__all__ = ["cluster", "hosted"]
+__all__ = ["_small_stack", "cluster", "hosted", "small_stack"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
