@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from berth.platforms.aws.tables import read_table
 from berth.spec.cluster import ClusterSpec
 from berth.spec.errors import SpecError
 from pulumi_berth.aws.eks_versions import (
@@ -55,7 +56,7 @@ def require_supported(cluster: ClusterSpec, today: date) -> None:
         raise SpecError.of(
             f"{_KEY}: {cluster.version!r} left standard support on {known.standard_support_ends}, "
             f"and EKS upgrades clusters with support: standard by itself; use {_supported(today)}, "
-            "or set cluster.support: extended, which costs six times as much per hour"
+            f"or set cluster.support: extended, at {_describe_prices()}"
         )
 
 
@@ -77,7 +78,7 @@ def _warnings(cluster: ClusterSpec, known: EksVersion, today: date) -> Iterator[
         then = (
             "EKS then upgrades the cluster by itself"
             if cluster.support == "standard"
-            else "the cluster then costs 0.60 instead of 0.10 USD per hour"
+            else f"the cluster then costs {_describe_prices()}"
         )
         yield (
             f"{_KEY}: standard support of {known.version} ends on {known.standard_support_ends}, "
@@ -85,9 +86,18 @@ def _warnings(cluster: ClusterSpec, known: EksVersion, today: date) -> Iterator[
         )
     elif today >= known.standard_support_ends:
         yield (
-            f"{_KEY}: {known.version} is in extended support, at 0.60 instead of 0.10 USD per "
-            f"hour, until {known.extended_support_ends}. {how}"
+            f"{_KEY}: {known.version} is in extended support, at {_describe_prices()}, until "
+            f"{known.extended_support_ends}. {how}"
         )
+
+
+def _describe_prices() -> str:
+    """Return what extended support costs instead of standard support, the same in all Regions."""
+    standard, extended = (
+        max(read_table("prices")["prices"][key]["usd"].values())
+        for key in ("eks_standard", "eks_extended")
+    )
+    return f"{extended:.2f} instead of {standard:.2f} USD per hour"
 
 
 def _supported(today: date) -> str:

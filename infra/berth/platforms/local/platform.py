@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.platforms.platform import Platform
+from berth.platforms.preflight import Requirement
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 
@@ -14,8 +15,9 @@ def run_directory(root: Path, stack: str) -> Path:
     return root / ".berth" / "run" / stack
 
 
-def _require_target(_spec: HostingSpec, _root: Path) -> None:
-    """Accept every stack: this machine is always reachable."""
+def _list_requirements() -> list[Requirement]:
+    """Return no requirement: this machine is always reachable."""
+    return []
 
 
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
@@ -56,7 +58,7 @@ PLATFORM = Platform(
     name="local",
     sections=frozenset({"local"}),
     has_security_baseline=False,
-    require_target=_require_target,
+    list_requirements=_list_requirements,
     deploy=_deploy,
     observe=_observe,
     find_drift=_find_drift,
