@@ -50,7 +50,7 @@ def test_values_and_usage_of_an_account_replace_the_defaults() -> None:
     assert (vpcs.quota.key, vpcs.needed, vpcs.available) == ("vpcs", 1, 0)
     assert "--desired-value 6'" in vpcs.describe("eu-central-1")
     (roles,) = quotas.find_shortages(spec, values=values, used={"roles": 999})
-    assert "1 left in us-east-1. Run" in roles.describe("eu-central-1")
+    assert "1 left in us-east-1. Request 1006 at" in roles.describe("eu-central-1")
     assert "--region us-east-1" in roles.describe("eu-central-1")
 
 

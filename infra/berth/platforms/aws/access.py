@@ -54,8 +54,8 @@ def require_credentials(settings: Mapping[str, Any]) -> dict[str, str] | None:
     except (BotoCoreError, ClientError) as error:
         raise SpecError.of(
             f"aws: AWS accepted no credentials in {region}: {' '.join(str(error).split())}. "
-            "Nothing was changed. Run `aws sso login` or `aws configure`, or select a profile with "
-            "AWS_PROFILE or aws:profile."
+            "Nothing was changed. Run `aws sso login`, set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or select a profile with AWS_PROFILE or aws:profile."
         ) from error
     return caller
 

@@ -34,7 +34,7 @@ _BAD_CREDENTIALS = (
 _DENIED = ("403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _SIGN_IN = (
     "Sign in with 'aws sso login', set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY. To check, run 'aws sts get-caller-identity'."
+    "AWS_SECRET_ACCESS_KEY."
 )
 
 

@@ -308,9 +308,9 @@ def check_budget(subject: Subject) -> Iterator[Finding]:
         check=check,
         status=Status.WARNING,
         detail=f"Tag {STACK_TAG} is not activated for cost allocation: the budget counts 0 USD.",
-        fix="A day after the first 'up', run 'aws ce update-cost-allocation-tags-status "
-        f"--cost-allocation-tags-status TagKey={STACK_TAG},Status=Active' in the account that "
-        "pays, or set budget.scope: account.",
+        fix=f"A day after the first 'up', activate {STACK_TAG} in the account that pays, at "
+        "https://us-east-1.console.aws.amazon.com/billing/home#/tags, or set budget.scope: "
+        "account.",
     )
 
 

@@ -71,7 +71,7 @@ class Shortage:
         return self.value - self.used
 
     def describe(self, region: str) -> str:
-        """Return one line: the quota, the numbers, and the command that requests an increase.
+        """Return one line: the quota, the numbers, and how to request an increase.
 
         Args:
             region: Region of the stack.
@@ -85,9 +85,11 @@ class Shortage:
         if self.quota.code is None:
             return line
         return (
-            f"{line} Run 'aws service-quotas request-service-quota-increase --region {region} "
-            f"--service-code {self.quota.service} --quota-code {self.quota.code} "
-            f"--desired-value {self.needed + self.used}'."
+            f"{line} Request {self.needed + self.used} at https://{region}.console.aws.amazon.com/"
+            f"servicequotas/home/services/{self.quota.service}/quotas/{self.quota.code}, or run "
+            f"'aws service-quotas request-service-quota-increase --region {region} --service-code "
+            f"{self.quota.service} --quota-code {self.quota.code} --desired-value "
+            f"{self.needed + self.used}'."
         )
 
 

@@ -76,7 +76,7 @@ def _check_access(context: StackContext) -> Finding:
         detail = f"{endpoint.host} accepts connections from this machine."
         return Finding(check=check, status=Status.PASSED, detail=detail)
     caller = reach.find_caller(context.spec)
-    problem = reach.explain_unreachable(context.spec, caller, endpoint)
+    problem = reach.explain_unreachable(context.spec, context.stack, caller, endpoint)
     if problem is None and endpoint is not None:
         problem = (
             f"{endpoint.host} does not accept connections, although it admits this machine. Check "

@@ -14,8 +14,8 @@ from pulumi_berth.aws.eks_versions import (
     read_versions,
 )
 
-# AWS announces an end of support at least 60 days ahead:
-# https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
+_CALENDAR = "https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html"
+# AWS announces an end of support at least 60 days ahead (_CALENDAR).
 WARNING_DAYS = 60
 _KEY = "berth:cluster.version"
 
@@ -65,8 +65,8 @@ def find_support_warnings(cluster: ClusterSpec, today: date) -> list[str]:
     known = read_versions().get(cluster.version)
     if known is None:
         return [
-            f"{_KEY}: Berth does not know when the support of {cluster.version} ends. Run "
-            f"'aws eks describe-cluster-versions --cluster-versions {cluster.version}'."
+            f"{_KEY}: Berth does not know when the support of {cluster.version} ends. See "
+            f"{_CALENDAR}."
         ]
     return list(_warnings(cluster, known, today))
 
