@@ -2,8 +2,9 @@
 
     python -m tools.audit checkov dev prod                 what the stacks declare
     python -m tools.audit prowler --services s3 eks …      what the account of AWS_PROFILE contains
+    python -m tools.audit prowler --report FILE            what an earlier run of Prowler found
 
-Both compare the findings with tools/accepted_findings.yaml, and exit with 1 if one is neither fixed
+All compare the findings with tools/accepted_findings.yaml, and exit with 1 if one is neither fixed
 nor accepted, or if an accepted one no longer occurs. Neither program is a dependency of Berth:
 install it into an environment of its own, and put its directory on the PATH.
 """
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ from tools.terraform_plan import build_manifests, build_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED_FILE = Path(__file__).with_name("accepted_findings.yaml")
+PROWLER_SERVICES = (
+    "acm", "apigateway", "autoscaling", "cloudfront", "cloudwatch", "ec2", "ecr", "eks", "elbv2",
+    "iam", "kms", "route53", "s3", "sns", "vpc", "wafv2",
+)  # fmt: skip
+"""Services of which a stack has resources."""
 _CHECKOV_TARGETS = {"terraform_plan": "plan.json", "kubernetes": "manifests.yaml"}
 
 
@@ -49,20 +56,23 @@ class Accepted:
     """A check that the stacks do not pass on purpose.
 
     Attributes:
-        check: ID of the check.
+        check: ID of the check, or a pattern with `*` for several.
         title: The scanner's title of the check.
         resources: Parts of the names of the resources for which it is accepted; all if empty.
         reason: Why the stacks do not pass it.
+        cause: `stack`, `account` if it is a setting that no stack owns, or `emulator` if real AWS
+            passes the check.
     """
 
     check: str
     title: str
     resources: tuple[str, ...]
     reason: str
+    cause: str = "stack"
 
     def covers(self, finding: Finding) -> bool:
         """Return whether the finding is accepted."""
-        return self.check == finding.check and (
+        return fnmatchcase(finding.check, self.check) and (
             not self.resources or any(part in finding.resource for part in self.resources)
         )
 
@@ -76,13 +86,17 @@ def read_accepted(scanner: str) -> list[Accepted]:
             title=entry["title"],
             resources=tuple(entry.get("resources", ())),
             reason=entry["reason"],
+            cause=entry.get("cause", "stack"),
         )
         for entry in document[scanner]
     ]
 
 
 def find_differences(findings: Iterable[Finding], accepted: Sequence[Accepted]) -> list[str]:
-    """Return a sentence for each finding that is not accepted, and each that no longer occurs."""
+    """Return a sentence for each finding that is not accepted, and each that no longer occurs.
+
+    Whether a finding about an account occurs depends on the account.
+    """
     findings = list(findings)
     unexplained = sorted(
         f"{one.check} {one.resource}: {one.title}"
@@ -93,7 +107,7 @@ def find_differences(findings: Iterable[Finding], accepted: Sequence[Accepted]) 
         f"{entry.check} is accepted in {ACCEPTED_FILE.name}, but no resource fails it: "
         f"{entry.title}"
         for entry in accepted
-        if not any(entry.covers(one) for one in findings)
+        if entry.cause == "stack" and not any(entry.covers(one) for one in findings)
     ]
     return unexplained + obsolete
 
@@ -134,14 +148,15 @@ def read_checkov_report(report: Any) -> list[Finding]:
     ]
 
 
-def run_prowler(services: Sequence[str], region: str) -> list[Finding]:
+def run_prowler(services: Sequence[str], regions: Sequence[str]) -> list[Finding]:
     """Return what Prowler finds in the account of the current AWS credentials.
 
     Raises:
         SystemExit: If Prowler is not installed, or stops without a report.
     """
     with tempfile.TemporaryDirectory() as directory:
-        options = ["--service", *services, "--region", region, "--output-formats", "json-ocsf"]
+        options = ["--service", *services, "--region", *regions]
+        options += ["--output-formats", "json-ocsf"]
         options += ["--output-directory", directory, "--output-filename", "report"]
         # Prowler exits with 3 if checks failed.
         _run_scanner(["prowler", "aws", *options, "--no-banner"], Path(directory), ok=(0, 3))
@@ -157,11 +172,17 @@ def read_prowler_report(report: Any) -> list[Finding]:
         Finding(
             check=one["metadata"]["event_code"],
             title=one["finding_info"]["title"],
-            resource=one["resources"][0]["uid"],
+            resource=_name_resource(one["resources"][0]),
         )
         for one in report
         if one["status_code"] == "FAIL"
     ]
+
+
+def _name_resource(resource: Any) -> str:
+    """Return the ID of a resource in a report of Prowler, and its `Name` tag if it has one."""
+    names = [label for label in resource.get("labels", ()) if label.startswith("Name:")]
+    return " ".join([resource["uid"], *(label.removeprefix("Name:") for label in names)])
 
 
 def _run_scanner(command: Sequence[str], directory: Path, ok: tuple[int, ...] = (0, 1)) -> str:
@@ -173,34 +194,49 @@ def _run_scanner(command: Sequence[str], directory: Path, ok: tuple[int, ...] = 
     return finished.stdout
 
 
+_SECTIONS = (
+    ("checkov", "stack", "Accepted findings of Checkov"),
+    ("prowler", "stack", "Accepted findings of Prowler"),
+    ("prowler", "account", "Findings of Prowler about the account"),
+    ("prowler", "emulator", "Findings of Prowler that the emulator causes"),
+)
+
+
+def read_runs() -> list[dict[str, str]]:
+    """Return when each scanner last ran, on what, and with what result."""
+    runs = YAML(typ="safe").load(ACCEPTED_FILE)["runs"]
+    return [{key: str(value) for key, value in run.items()} for run in runs]
+
+
 def build_page() -> str:
     """Return the page about accepted findings."""
     parts = [
         "# Security audit\n",
         "[Checkov](https://www.checkov.io/) checks what dev and prod declare, and",
         "[Prowler](https://docs.prowler.com/) checks the account in which they run. This page",
-        "lists the checks that the stacks do not pass on purpose. They pass Checkov's other",
-        "checks. Prowler has not run on an account with these stacks, so none of its findings is",
-        "accepted.\n",
+        "lists the checks that the stacks do not pass on purpose. They pass the scanners' other",
+        "checks. Prowler has not run on a real account with these stacks.\n",
         "Generated from `tools/accepted_findings.yaml` with `python -m tools.generate`.\n",
-        "## Run the scanners\n",
+        "| scanner | version | date | checked | result |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(run.values())} |" for run in read_runs()),
+        "\n## Run the scanners\n",
         "In a clone, with the scanner of your choice on the `PATH`:\n",
         "```console",
         "$ python -m tools.audit checkov dev prod",
-        "$ python -m tools.audit prowler --region eu-central-1 --services eks ec2 vpc s3 kms iam",
+        "$ python -m tools.audit prowler --regions eu-central-1 us-east-1",
         "```\n",
         "A finding that is not accepted, and an accepted one that no longer occurs, end the",
-        "command with exit code 1. `tools/terraform_plan.py` translates the declarations into a",
-        "Terraform plan for Checkov.\n",
+        "command with exit code 1. `--report FILE` compares an earlier report of Prowler, and",
+        "`--emulated` accepts what an emulator causes. `tools/terraform_plan.py` translates the",
+        "declarations into a Terraform plan for Checkov.\n",
     ]
-    for scanner, title in (("checkov", "Checkov"), ("prowler", "Prowler")):
-        if not (accepted := read_accepted(scanner)):
-            continue
-        parts += [f"## Accepted findings of {title}\n", "| check | resources | reason |"]
-        parts += ["|---|---|---|"]
-        for entry in accepted:
-            resources = ", ".join(f"`{part}`" for part in entry.resources) or "all"
-            parts.append(f"| `{entry.check}`: {entry.title} | {resources} | {entry.reason} |")
+    for scanner, cause, title in _SECTIONS:
+        parts += [f"## {title}\n", "| check | resources | reason |", "|---|---|---|"]
+        for entry in read_accepted(scanner):
+            if entry.cause == cause:
+                resources = ", ".join(f"`{part}`" for part in entry.resources) or "all"
+                parts.append(f"| `{entry.check}`: {entry.title} | {resources} | {entry.reason} |")
         parts.append("")
     parts += ["## Related pages\n", "- [Security baseline](security-baseline.md)", ""]
     return "\n".join(parts)
@@ -213,14 +249,24 @@ def main() -> None:
     checkov = commands.add_parser("checkov")
     checkov.add_argument("stacks", nargs="+")
     prowler = commands.add_parser("prowler")
-    prowler.add_argument("--region", required=True)
-    prowler.add_argument("--services", nargs="+", required=True)
+    prowler.add_argument("--regions", nargs="+", default=[])
+    prowler.add_argument("--services", nargs="+", default=PROWLER_SERVICES)
+    prowler.add_argument("--report", type=Path, help="a report of Prowler (json-ocsf)")
+    prowler.add_argument("--emulated", action="store_true", help="the account is emulated")
     arguments = parser.parse_args()
+    accepted = read_accepted(arguments.scanner)
     if arguments.scanner == "checkov":
         findings = run_checkov(arguments.stacks)
     else:
-        findings = run_prowler(arguments.services, arguments.region)
-    differences = find_differences(findings, read_accepted(arguments.scanner))
+        if not arguments.emulated:
+            accepted = [entry for entry in accepted if entry.cause != "emulator"]
+        if arguments.report:
+            findings = read_prowler_report(json.loads(arguments.report.read_text()))
+        elif arguments.regions:
+            findings = run_prowler(arguments.services, arguments.regions)
+        else:
+            sys.exit("Add --regions, such as --regions eu-central-1 us-east-1.")
+    differences = find_differences(findings, accepted)
     print(f"{len(findings)} findings, {len(differences)} of them not explained")
     if differences:
         sys.exit("\n".join(differences))

@@ -8,7 +8,7 @@ account may not have the repositories, and a cluster admits only the identity th
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 IDENTITY_SETTINGS = ("profile", "assumeRoles", "endpoints")
@@ -43,6 +43,13 @@ class AwsIdentity:
     profile: str | None = None
     roles: tuple[Mapping[str, Any], ...] = ()
     endpoints: Mapping[str, str] | None = None
+    _sessions: dict[str | None, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    # boto3 does not allow that threads create clients of one session at the same time.
+    _clients_lock: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
 
     def open_session(self, region: str | None = None) -> Any:
         """Return a boto3 session whose credentials are renewed before they expire.
@@ -76,9 +83,15 @@ class AwsIdentity:
         return session
 
     def create_client(self, service: str, *, region: str | None = None, config: Any = None) -> Any:
-        """Return a client of a service with this identity and the stack's endpoint."""
+        """Return a client of a service with this identity and the stack's endpoint.
+
+        All clients in a Region use one session, so that a role is assumed only once.
+        """
         url = (self.endpoints or {}).get(service)
-        return self.open_session(region).client(service, endpoint_url=url, config=config)
+        with self._clients_lock:
+            if region not in self._sessions:
+                self._sessions[region] = self.open_session(region)
+            return self._sessions[region].client(service, endpoint_url=url, config=config)
 
     def describe(self) -> dict[str, Any]:
         """Return the identity as a JSON document without secrets; see `parse_identity`."""

@@ -78,17 +78,38 @@ def test_gateway_serves_predictions(stacks: dict[str, Project], name: str) -> No
 def test_prod_runs_the_digests_of_dev(
     dev: Project, prod: Project, registry: StrictRegistry
 ) -> None:
-    models = [
-        json.loads(one.pulumi("stack", "output", "models", "--json").stdout) for one in (dev, prod)
-    ]
-    images = [
-        {(name, version): entry["image"] for name, model in found.items()
-         for version, entry in model["versions"].items()}
-        for found in models
-    ]  # fmt: skip
+    images = [_images(project) for project in (dev, prod)]
     assert images[0] == images[1]
     assert len(images[0]) == 3
     assert registry.refused == []
+
+
+def _images(project: Project) -> dict[tuple[str, str], str]:
+    """Return the image of each version of each model."""
+    models = json.loads(project.pulumi("stack", "output", "models", "--json").stdout)
+    return {
+        (name, version): entry["image"]
+        for name, model in models.items()
+        for version, entry in model["versions"].items()
+    }
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_rollback_runs_the_image_that_the_registry_has(
+    stacks: dict[str, Project], registry: StrictRegistry, name: str
+) -> None:
+    """A tag of a strict registry cannot be pushed again, and prod may only pull."""
+    project = stacks[name]
+    before = _images(project)
+    project.edit(_remove_version)
+    project.berth("up", "--yes", "--no-request")
+    assert set(before) - set(_images(project)) == {("digits", "2")}
+    result = project.json("rollback", "--yes")
+    assert result["rolled_back_to"] < result["update"]["number"]
+    assert _images(project) == before
+    assert registry.refused == []
+    assert project.json("invoke", "digits", "--version", "2")["outputs"]
+    assert _changes(project) == {}
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:
@@ -158,16 +179,17 @@ def test_every_key_rotates(stacks: dict[str, Project], aws: Emulation) -> None:
 
 
 def test_version_change_updates_only_alarms_and_dashboards_on_aws(dev: Project) -> None:
-    def change(config: Any) -> None:
-        del config["berth:models"]["digits"]["versions"]["2"]
-        config["berth:models"]["digits"]["traffic"] = {"1": 100}
-
     before = (dev.root / "Pulumi.dev.yaml").read_text()
-    dev.edit(change)
+    dev.edit(_remove_version)
     changed = {urn.split("::")[0].rpartition("$")[2]: op for urn, op in _changes(dev).items()}
     (dev.root / "Pulumi.dev.yaml").write_text(before)
     on_aws = {kind.rpartition(":")[2] for kind in changed if kind.startswith("aws:")}
     assert on_aws == {"Dashboard", "MetricAlarm"}, changed
+
+
+def _remove_version(config: Any) -> None:
+    del config["berth:models"]["digits"]["versions"]["2"]
+    config["berth:models"]["digits"]["traffic"] = {"1": 100}
 
 
 @pytest.mark.parametrize(

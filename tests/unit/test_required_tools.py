@@ -3,6 +3,8 @@
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -10,13 +12,14 @@ from click.testing import CliRunner
 from berth.cli import stacks
 from berth.cli.main import main
 from berth.errors import OperationError
+from berth.operations import preflight
 from berth.operations.required_tools import (
     POLICY_PROGRAM,
-    add_required_policy,
     check_required_tools,
 )
 from berth.operations.stack import Stack
 from berth.platforms.kubernetes.hosting import build_image_settings
+from berth.platforms.preflight import Requirement
 from berth.spec import HostingSpec
 from tests.unit.spec_file import CLUSTER, SMALLEST, load
 
@@ -76,11 +79,14 @@ def test_missing_pack_stops(tmp_path: Path) -> None:
         _check(spec, _install(tmp_path, POLICY_PROGRAM), pack=tmp_path)
 
 
-def test_required_policy_runs_on_a_platform_without_rules(tmp_path: Path) -> None:
-    stack = Stack("local", tmp_path, {})
-    assert add_required_policy(stack, load(tmp_path, SMALLEST), _PACK).policy_pack is None
+def test_required_policy_runs_on_a_platform_without_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "open_stack", lambda *_, **__: Stack("local", tmp_path, {}))
+    opened = stacks.open_stack_for_update(tmp_path, "local", load(tmp_path, SMALLEST))
+    assert opened.policy_pack is None
     required = load(tmp_path, SMALLEST + _POLICY)
-    assert add_required_policy(stack, required, _PACK).policy_pack == _PACK
+    assert stacks.open_stack_for_update(tmp_path, "local", required).policy_pack == _PACK
 
 
 def test_required_scanner_is_a_setting_of_every_image(tmp_path: Path) -> None:
@@ -88,23 +94,24 @@ def test_required_scanner_is_a_setting_of_every_image(tmp_path: Path) -> None:
     assert build_image_settings(load(tmp_path, CLUSTER), "r").require_scanner is False
 
 
-@pytest.mark.parametrize("command", ["up", "preview"])
+@pytest.mark.parametrize("command", ["up", "preview", "preflight"])
 def test_command_stops_before_it_starts_the_engine(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = load(tmp_path, CLUSTER + _SCANNER)
+    load(tmp_path, CLUSTER + _SCANNER, "s")
     started: list[str] = []
+    list_all = preflight.list_requirements
+
+    def list_tools(*arguments: Any) -> list[Requirement]:
+        return [one for one in list_all(*arguments) if one.name == "tools"]
 
     def start(*_: object, **__: object) -> None:
         started.append(command)
 
     monkeypatch.setattr(import_module(f"berth.cli.{command}"), "find_project", lambda: tmp_path)
-    monkeypatch.setattr(stacks, "load_deployable_spec", lambda *_: spec)
-    monkeypatch.setattr(
-        stacks,
-        "open_stack_for_update",
-        lambda *_, **__: Stack("s", tmp_path, _install(tmp_path)),
-    )
+    monkeypatch.setattr(preflight, "list_requirements", list_tools)
+    engine = SimpleNamespace(environment=lambda _: _install(tmp_path))
+    monkeypatch.setattr("berth.engine.ensure_engine", lambda _: engine)
     for name in ("_run", "_run_quietly", "_capture"):
         monkeypatch.setattr(Stack, name, start)
     result = CliRunner().invoke(main, [command, "-s", "s"])

@@ -13,7 +13,7 @@ from pulumi_berth.component_args import ArgumentError, parse_args
 
 # Add-ons that call AWS: namespace and name of the service account, and AWS managed policy.
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
-_IDENTITIES = {
+IDENTITIES = {
     "vpc-cni": ("kube-system", "aws-node", "AmazonEKS_CNI_Policy"),
     "aws-ebs-csi-driver": (
         "kube-system",
@@ -97,9 +97,9 @@ class ClusterAddons(pulumi.ComponentResource):
 def _create_role(
     addon: str, args: ClusterAddonsArgs, child_opts: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:
-    if addon not in _IDENTITIES:
+    if addon not in IDENTITIES:
         return []
-    namespace, service_account, policy = _IDENTITIES[addon]
+    namespace, service_account, policy = IDENTITIES[addon]
     return [
         PodRole(
             addon,

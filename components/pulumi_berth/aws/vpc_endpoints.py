@@ -9,6 +9,10 @@ from pulumi_aws import ec2
 
 from pulumi_berth.component_args import parse_args
 
+# It only exchanges tokens of the account's own clusters. AWS does not document that it accepts a
+# policy, and an endpoint with a policy that it does not accept cannot be created.
+_WITHOUT_POLICY = ("eks-auth",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VpcEndpointsArgs:
@@ -43,6 +47,8 @@ class VpcEndpoints(pulumi.ComponentResource):
     With `ecr.api` and `ecr.dkr`, nodes pull images of private ECR registries without NAT: ECR
     stores layers in S3. Layers of other registries that are in S3 (Docker Hub, registry.k8s.io and
     public.ecr.aws) are refused: copy such images to ECR (`CopiedImage`).
+
+    Credentials of other accounts are refused, so that a Pod cannot send data to one of them.
     """
 
     def __init__(
@@ -88,6 +94,9 @@ class VpcEndpoints(pulumi.ComponentResource):
                     private_dns_enabled=True,
                     subnet_ids=args.subnet_ids,
                     security_group_ids=[security_group.id],
+                    policy=None
+                    if service in _WITHOUT_POLICY
+                    else pulumi.Output.from_input(args.account).apply(_interface_policy),
                     tags=name_tag(service),
                     opts=child_opts,
                 )
@@ -101,6 +110,36 @@ def _https_from(cidr: str) -> ec2.SecurityGroupIngressArgs:
         from_port=443,
         to_port=443,
         cidr_blocks=[cidr],
+    )
+
+
+def _interface_policy(account: str) -> str:
+    """Return a policy for this account's principals only.
+
+    What they may do is decided by their own policies: images of EKS add-ons, for example, are in
+    repositories of AWS. Programs with an identity of the cluster's OpenID provider exchange it
+    without credentials, for roles of this account.
+    """
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": "*",
+                    "Action": "*",
+                    "Resource": "*",
+                    "Condition": {"StringEquals": {"aws:PrincipalAccount": account}},
+                },
+                {
+                    "Effect": "Allow",
+                    "Principal": "*",
+                    "Action": "sts:AssumeRoleWithWebIdentity",
+                    "Resource": "*",
+                    "Condition": {"StringEquals": {"aws:ResourceAccount": account}},
+                },
+            ],
+        }
     )
 
 

@@ -106,6 +106,6 @@ def _format_text(name: str, region: str, usage: "Usage", lines: Sequence["Line"]
     return (
         f"{table}\n\nStack '{name}' in {region}: about {total:,.0f} USD per month with prices of "
         f"{prices['recorded']}, {prices['currency']}.\nAssumed: {options}.\n"
-        f"{prices['spot_source']}\n"
+        f"{prices['sources']['spot_share']}\n"
         "* AWS's price page could not be read for this price; --json names each source."
     )

@@ -18,16 +18,17 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     require_yes(yes, as_json)
     root = find_project()
     from berth.cli.stacks import (
-        check_ownership,
         exit_if_skipped,
         find_skipped_parts,
         load_spec,
         open_stack_for_update,
     )
     from berth.operations import lifecycle
+    from berth.operations.preflight import check_ownership
+    from berth.platforms.stack_context import StackContext
 
     spec = load_spec(root, name)
-    check_ownership(root, name, spec, for_removal=True)
+    check_ownership(StackContext(root=root, stack=name, spec=spec), for_removal=True)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     parts = find_skipped_parts(spec, root)
     code = lifecycle.destroy(stack, yes=yes, skipped=parts)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from berth.cli.options import json_option, show, stack_option
+from berth.cli.options import json_option, say, show, stack_option
 from berth.project import find_project
 
 
@@ -17,12 +17,14 @@ def preflight(name: str, as_json: bool) -> None:
     Exit with status 1 if a check failed.
     """
     root = find_project()
-    from berth.cli.stacks import load_complete_spec, run_preflight
+    from berth.cli.stacks import load_complete_spec
     from berth.operations import preflight as operation
     from berth.platforms.stack_context import StackContext
 
     spec = load_complete_spec(root, name)
-    findings = run_preflight(StackContext(root=root, stack=name, spec=spec))
+    context = StackContext(root=root, stack=name, spec=spec)
+    requirements = operation.list_requirements(context, root / f"Pulumi.{name}.yaml", say)
+    findings = operation.find_problems(context, requirements)
     show(
         operation.as_json(name, findings),
         as_json,

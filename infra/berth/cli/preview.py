@@ -31,14 +31,13 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
         load_deployable_spec,
         open_stack_for_update,
         report_drift,
-        require_tools,
     )
     from berth.operations.lifecycle import exclude
     from berth.platforms.stack_context import StackContext
 
     root = find_project()
     spec = load_deployable_spec(root, name)
-    stack = require_tools(open_stack_for_update(root, name, spec), spec)
+    stack = open_stack_for_update(root, name, spec)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
     parts = find_skipped_parts(spec, root)

@@ -4,22 +4,18 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berth.cli.options import say
 from berth.errors import OperationError
-from berth.operations.state_file import RecordedState, read_owner_ids, read_state
+from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
     from berth.operations.stack import Stack
-    from berth.platforms.preflight import Finding
-
-_POLICY_PACK = "berth_policy"
 
 
 def load_spec(root: Path, name: str) -> HostingSpec:
@@ -28,29 +24,28 @@ def load_spec(root: Path, name: str) -> HostingSpec:
 
 
 def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
-    """Return the specification after checking its model files and the place to deploy to.
+    """Return the specification after checking all that `berth preflight` requires of every stack.
 
     Warnings of the platform are reported.
 
     Args:
-        path: The configuration file. Defaults to the stack's own.
+        path: The configuration file of an earlier update, whose images exist: no tool is required.
+            Defaults to the stack's own file.
 
     Raises:
         SpecError: If the stack cannot be deployed.
+        OperationError: If a required tool is missing.
     """
-    # Only needed here, and slow to import.
-    from berth.spec.model_files import check_models
+    from berth.operations.preflight import list_requirements, require
 
     source = path or root / f"Pulumi.{name}.yaml"
     # An earlier configuration is complete, and only a rollback writes it to the stack's file.
     spec = load_complete_spec(root, name) if path is None else load_file(source)
-    check_models(spec, root, source)
-    platform = get_platform(spec.platform)
-    platform.require_target(spec, root)
-    platform.require_access(StackContext(root=root, stack=name, spec=spec))
-    for warning in platform.find_warnings(spec):
+    context = StackContext(root=root, stack=name, spec=spec)
+    requirements = list_requirements(context, source, say)
+    require(context, [one for one in requirements if path is None or one.name != "tools"])
+    for warning in get_platform(spec.platform).find_warnings(spec):
         say(f"Warning: {warning}")
-    check_ownership(root, name, spec)
     return spec
 
 
@@ -68,47 +63,19 @@ def load_complete_spec(root: Path, name: str) -> HostingSpec:
     return load_spec(root, name) if recorded else spec
 
 
-def run_preflight(context: StackContext) -> list["Finding"]:
-    """Return what the platform's checks found, or the check of the target if it has no others."""
-    from berth.platforms.preflight import Finding, Status
-
-    platform = get_platform(context.spec.platform)
-    if platform.preflight is not None:
-        return platform.preflight(context)
-    try:
-        platform.require_target(context.spec, context.root)
-    except SpecError as error:
-        return [Finding(check="target", status=Status.FAILED, detail=str(error))]
-    detail = f"Platform {platform.name} is ready."
-    return [Finding(check="target", status=Status.PASSED, detail=detail)]
-
-
 def require_preflight(context: StackContext) -> None:
-    """Report what the platform's checks found, and exit with status 1 if one failed."""
-    from berth.operations.preflight import format_lines, has_failed, select_notable
+    """Report what the platform's checks found, and exit with status 1 if one failed.
 
-    if get_platform(context.spec.platform).preflight is None:
-        return
-    findings = run_preflight(context)
+    `load_deployable_spec` has checked the requirements.
+    """
+    from berth.operations.preflight import find_problems, format_lines, has_failed, select_notable
+
+    findings = find_problems(context, requirements=[])
     if notable := select_notable(findings):
         say(format_lines(notable))
     if has_failed(findings):
         say("Nothing was changed.")
         sys.exit(1)
-
-
-def check_ownership(root: Path, name: str, spec: HostingSpec, *, for_removal: bool = False) -> None:
-    """Check that the stack neither uses nor deletes what belongs to someone else.
-
-    If only the engine can read the stack's state, the preview of the update checks it instead.
-
-    Raises:
-        SpecError: If the stack would use or delete what belongs to someone else.
-    """
-    owner_ids = read_owner_ids(root, name)
-    if owner_ids is not None:
-        context = StackContext(root=root, stack=name, spec=spec)
-        get_platform(spec.platform).check_ownership(context, owner_ids, for_removal=for_removal)
 
 
 def open_context(root: Path, name: str) -> StackContext:
@@ -160,7 +127,7 @@ def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> "Stack":
 def open_stack_for_update(
     root: Path, name: str, spec: HostingSpec, *, to_stderr: bool = False
 ) -> "Stack":
-    """Return the stack with its platform's providers and security baseline."""
+    """Return the stack with its platform's providers, and the security baseline if it has one."""
     from berth.engine import ensure_providers
 
     stack = open_stack(root, name, to_stderr=to_stderr)
@@ -170,24 +137,15 @@ def open_stack_for_update(
 
 
 def find_policy_pack(spec: HostingSpec) -> Path | None:
-    """Return the directory of the security baseline, if it has rules for the stack's platform."""
-    if not get_platform(spec.platform).has_security_baseline:
-        return None
-    return Path(str(files(_POLICY_PACK)))
+    """Return the directory of the security baseline, if it runs on the stack.
 
-
-def require_tools(stack: "Stack", spec: HostingSpec) -> "Stack":
-    """Return the stack after checking the tools that the specification requires.
-
-    Raises:
-        OperationError: If a required tool is missing.
+    A specification can require it on a platform without rules of its own: a program can declare
+    other resources.
     """
-    from berth.operations.required_tools import add_required_policy, check_required_tools
+    from berth.operations.preflight import POLICY_PACK
 
-    pack = Path(str(files(_POLICY_PACK)))
-    builds_images = "images" in get_platform(spec.platform).sections
-    check_required_tools(spec, stack.environment, pack, builds_images=builds_images)
-    return add_required_policy(stack, spec, pack)
+    platform = get_platform(spec.platform)
+    return POLICY_PACK if platform.has_security_baseline or spec.policy.require_policy else None
 
 
 def read_recorded_state(root: Path, name: str) -> RecordedState:

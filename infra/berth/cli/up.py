@@ -43,7 +43,6 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
         report_drift,
         require_preflight,
         require_serving,
-        require_tools,
         run_update,
     )
     from berth.operations import lifecycle
@@ -57,7 +56,6 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     context = StackContext(root=root, stack=name, spec=spec)
     require_preflight(context)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
-    stack = require_tools(stack, spec)
     parts = find_skipped_parts(spec, root)
     has_drifted = report_drift(stack, context, parts)
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))

@@ -2,11 +2,9 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from berth.errors import OperationError
-from berth.operations.stack import Stack
 from berth.spec import HostingSpec
 from pulumi_berth.images.scan import SCANNERS
 
@@ -44,14 +42,6 @@ def check_required_tools(
                 f"policy.require_policy is true, but {_format(missing)} is missing. Nothing was "
                 "changed. Reinstall berth."
             )
-
-
-def add_required_policy(stack: Stack, spec: HostingSpec, pack: Path) -> Stack:
-    """Return the stack with the policy pack, if the specification requires the pack.
-
-    A platform without rules of its own still runs it: a program can declare other resources.
-    """
-    return replace(stack, policy_pack=pack) if spec.policy.require_policy else stack
 
 
 def _find_any(programs: list[str], path: str) -> bool:

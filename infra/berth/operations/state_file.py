@@ -88,7 +88,8 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         return None
     try:
         checkpoint = json.loads(path.read_text())
-        directory = path.parents[2] / "history" / path.parent.name / stack
+        # .pulumi/stacks/PROJECT/STACK.json and .pulumi/history/PROJECT/STACK/
+        directory = path.parent.parent.parent / "history" / path.parent.name / stack
         history = sorted(directory.glob("*.history.json"))
         entry = json.loads(history[-1].read_text())
         # Only the engine decodes configuration values, and this module's callers need none.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from berth.platforms.preflight import Finding
+    from berth.platforms.preflight import Finding, Requirement
     from berth.platforms.stack_context import SkippedPart, StackContext
     from berth.spec import HostingSpec
     from berth.spec.document import Document
@@ -97,10 +97,6 @@ class CheckOwnership(Protocol):
     ) -> None: ...
 
 
-def _accept_access(_context: StackContext) -> None:
-    """A platform whose target is checked completely by `require_target`."""
-
-
 def _record_nothing(_context: StackContext) -> list[str]:
     return []
 
@@ -135,9 +131,9 @@ class Platform:
         has_security_baseline: Whether the policy pack has rules for its resources.
         complete_configuration: Records in the stack's configuration file what Berth finds out by
             itself, so that previews do not depend on the machine. Returns one line for each value.
-        preflight: Returns what would stop an update. None if `require_target` checks everything.
-        require_target: Raises SpecError if the place to deploy to is unreachable or unsuitable.
-        require_access: Raises SpecError if this machine cannot reach what an update must reach.
+        list_requirements: Returns what the place to deploy to must meet, in the order in which it
+            is checked.
+        preflight: Returns what else would stop an update in its middle. None if nothing would.
         find_warnings: Returns what a user should know before a preview or an update, one line each.
         check_ownership: Raises SpecError if the stack would use or delete what belongs to someone
             else.
@@ -173,8 +169,7 @@ class Platform:
     has_security_baseline: bool = True
     complete_configuration: Callable[[StackContext], list[str]] = _record_nothing
     preflight: Callable[[StackContext], list[Finding]] | None = None
-    require_target: Callable[[HostingSpec, Path], object]
-    require_access: Callable[[StackContext], None] = _accept_access
+    list_requirements: Callable[[], Sequence[Requirement]]
     deploy: Deploy
     observe: Callable[[StackContext, dict[str, Any]], dict[str, Any]]
     read_logs: ReadLogs

@@ -99,6 +99,29 @@ def test_endpoint_keeps_data_in_the_account(stack: str) -> None:
     assert not is_allowed(statements, "s3:PutObject", layers, _FOREIGN)
 
 
+@pytest.mark.parametrize("stack", _STACKS)
+def test_credentials_of_other_accounts_cannot_use_an_interface_endpoint(stack: str) -> None:
+    """AWS's own policy admits every account: a Pod could write data to the log of another one."""
+    endpoints = select(declare(stack), "aws:ec2/vpcEndpoint:VpcEndpoint")
+    policies = {
+        one["serviceName"].rpartition(f"{_REGION}.")[2]: json.loads(one["policy"])["Statement"]
+        for one in endpoints.values()
+        if one["vpcEndpointType"] == "Interface" and "policy" in one
+    }
+    interfaces = [one for one in endpoints.values() if one["vpcEndpointType"] == "Interface"]
+    # eks-auth exchanges tokens of the account's clusters only.
+    assert len(interfaces) - len(policies) == ("network-eks-auth" in endpoints)
+    for service, statements in policies.items():
+        action = f"{service.partition('.')[0]}:Any"
+        own = {"aws:PrincipalAccount": _ACCOUNT}
+        assert is_allowed(statements, action, "arn:aws:logs:::x", own), service
+        assert not is_allowed(statements, action, "arn:aws:logs:::x", _FOREIGN), service
+    if "sts" in policies:
+        role, action = "arn:aws:iam::000000000000:role/x", "sts:AssumeRoleWithWebIdentity"
+        assert is_allowed(policies["sts"], action, role, {"aws:ResourceAccount": _ACCOUNT})
+        assert not is_allowed(policies["sts"], action, role, {"aws:ResourceAccount": "9" * 12})
+
+
 def test_every_image_has_a_repository_before_it_is_pushed() -> None:
     """ECR refuses a push to a repository that does not exist. dev owns those of prod too."""
     names = {

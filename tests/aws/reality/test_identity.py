@@ -106,6 +106,22 @@ def test_roles_are_assumed_one_after_the_other() -> None:
 
 
 @mock_aws
+def test_role_is_assumed_once_for_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str | None] = []
+    open_session = AwsIdentity.open_session
+
+    def count(self: AwsIdentity, region: str | None = None) -> Any:
+        opened.append(region)
+        return open_session(self, region)
+
+    monkeypatch.setattr(AwsIdentity, "open_session", count)
+    identity = _read(_SETTINGS)
+    for service, region in (("sts", "eu-central-1"), ("iam", "eu-central-1"), ("iam", "us-east-1")):
+        assert identity.create_client(service, region=region).meta.service_model
+    assert opened == ["eu-central-1", "us-east-1"]
+
+
+@mock_aws
 def test_registry_login_in_the_provider_of_images_uses_the_roles_of_the_stack(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

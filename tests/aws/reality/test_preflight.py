@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +16,16 @@ from moto import mock_aws
 
 from berth.cli import preflight as command
 from berth.cli.main import main
-from berth.operations.preflight import as_json, format_text, has_failed
+from berth.operations.preflight import as_json, find_problems, format_text, has_failed
 from berth.platforms.aws import preflight, preflight_checks, reach
 from berth.platforms.aws.permissions import ACTIONS
 from berth.platforms.aws.preflight_checks import CHECKS, Subject
 from berth.platforms.aws.quotas import read_quotas
 from berth.platforms.aws.reach import Caller
+from berth.platforms.aws.requirements import list_requirements
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
-from berth.spec import load_file
+from berth.spec import SpecError, load_file
 from pulumi_berth.aws_identity import AwsIdentity
 from tests.repository import REPOSITORY
 from tests.unit.spec_file import changed, config_of
@@ -56,11 +57,24 @@ def _context(tmp_path: Path, changes: dict[Any, Any] | None = None) -> StackCont
     return StackContext(root=tmp_path, stack="dev", spec=load_file(path))
 
 
-def _run(check: str, context: StackContext, cluster: dict[str, Any] | None = None) -> list[Finding]:
-    subject = Subject(
-        context=context, identity=AwsIdentity(), cluster=cluster, is_new=cluster is None
-    )
-    return list(CHECKS[check](subject))
+def _run(check: str, context: StackContext) -> list[Finding]:
+    return list(CHECKS[check](Subject(context=context, identity=AwsIdentity())))
+
+
+def _require(name: str, context: StackContext) -> Finding:
+    (requirement,) = (one for one in list_requirements() if one.name == name)
+    return requirement.check(context)
+
+
+def _deploy_cluster(monkeypatch: pytest.MonkeyPatch, **description: Any) -> None:
+    """Let EKS describe a cluster of the stack."""
+    eks = SimpleNamespace(describe_cluster=lambda **_: {"cluster": description})
+    create = AwsIdentity.create_client
+
+    def client(self: AwsIdentity, service: str, **options: Any) -> Any:
+        return eks if service == "eks" else create(self, service, **options)
+
+    monkeypatch.setattr(AwsIdentity, "create_client", client)
 
 
 def _replace(monkeypatch: pytest.MonkeyPatch, **clients: Any) -> None:
@@ -74,13 +88,51 @@ def _replace(monkeypatch: pytest.MonkeyPatch, **clients: Any) -> None:
     monkeypatch.setattr(Subject, "client", client)
 
 
-def _quotas(values: dict[str, float]) -> Any:
-    codes = {(quota.service, quota.code): key for key, quota in read_quotas().items()}
+class _ServiceQuotas:
+    """An account that lists the quotas with these values, each Region's its own, in two pages."""
 
-    def get(ServiceCode: str, QuotaCode: str) -> Any:  # noqa: N803 - boto3's names
-        return {"Quota": {"Value": values[codes[ServiceCode, QuotaCode]]}}
+    def __init__(self, values: dict[str, float], listed: Container[str] | None) -> None:
+        self._values = values
+        self._listed = listed
+        self.requests: list[tuple[str, str]] = []
 
-    return SimpleNamespace(get_service_quota=get)
+    def in_region(self, region: str) -> Any:
+        def paginate(ServiceCode: str, **_: Any) -> Iterator[Any]:  # noqa: N803 - boto3's name
+            if self._listed is not None and ServiceCode not in self._listed:
+                raise ClientError({"Error": {"Code": "AccessDenied"}}, "ListServiceQuotas")
+            listed = [
+                {"QuotaCode": quota.code, "Value": self._values[key]}
+                for key, quota in read_quotas().items()
+                if quota.service == ServiceCode
+                and key in self._values
+                and region == (quota.region or "eu-central-1")
+            ]
+            for page in (listed[:1], listed[1:]):
+                self.requests.append((region, ServiceCode))
+                yield {"Quotas": page}
+
+        return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
+
+
+def _replace_quotas(
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, float],
+    listed: Container[str] | None = None,
+) -> _ServiceQuotas:
+    """Return other quotas than the emulator, which cannot list any.
+
+    Args:
+        listed: The services that the account lists. Defaults to all.
+    """
+    quotas, create = _ServiceQuotas(values, listed), Subject.client
+
+    def client(self: Subject, service: str, region: str | None = None) -> Any:
+        if service == "service-quotas":
+            return quotas.in_region(region or self.region)
+        return create(self, service, region)
+
+    monkeypatch.setattr(Subject, "client", client)
+    return quotas
 
 
 def _iam(decide: Callable[[str], str]) -> Any:
@@ -143,7 +195,7 @@ def test_quota_of_a_new_account_stops_the_first_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = _LARGE | {"standard_spot_vcpus": 3.0}
-    _replace(monkeypatch, service_quotas=_quotas(values))
+    _replace_quotas(monkeypatch, values)
     failed = [one for one in _run("quotas", _context(tmp_path)) if one.status is Status.FAILED]
     (finding,) = failed
     assert "Spot" in finding.detail
@@ -152,29 +204,83 @@ def test_quota_of_a_new_account_stops_the_first_update(
 
 def test_used_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulated account has a default VPC."""
-    _replace(monkeypatch, service_quotas=_quotas(_LARGE | {"vpcs": 1.0}))
+    _replace_quotas(monkeypatch, _LARGE | {"vpcs": 1.0})
     found = _run("quotas", _context(tmp_path))
     assert [one.status for one in found] == [Status.FAILED]
     assert "VPCs per Region" in found[0].detail
-    deployed = _run("quotas", _context(tmp_path), cluster={"name": "berth-dev"})
+    boto3.client("eks", "eu-central-1").create_cluster(
+        name="berth-dev", roleArn=_ROLE, resourcesVpcConfig={}
+    )
+    deployed = _run("quotas", _context(tmp_path))
     assert Status.FAILED not in [one.status for one in deployed]
 
 
 def test_large_quotas_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _replace(monkeypatch, service_quotas=_quotas(_LARGE))
-    assert {one.status for one in _run("quotas", _context(tmp_path))} == {Status.PASSED}
+    quotas = _replace_quotas(monkeypatch, _LARGE)
+    (passed,) = _run("quotas", _context(tmp_path))
+    assert passed.status is Status.PASSED
+    services = {one.service for one in read_quotas().values() if one.code is not None}
+    assert sorted({service for _, service in quotas.requests}) == sorted(services)
+    assert len(quotas.requests) == 2 * len(services)
 
 
-def test_quota_that_the_emulator_does_not_have_is_not_checked(tmp_path: Path) -> None:
+def test_quota_of_a_global_service_is_that_of_its_own_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IAM's quotas exist in us-east-1 only; the stack is in eu-central-1."""
+    _replace_quotas(monkeypatch, _LARGE | {"roles": 6.0, "distributions": 0.0})
     found = _run("quotas", _context(tmp_path))
-    (passed,) = (one for one in found if one.status is Status.PASSED)
-    (unread,) = (one for one in found if one.status is Status.NOT_CHECKED)
-    # The emulator has only the quotas of VPCs.
+    lines = [one.detail for one in found if one.status is Status.FAILED]
+    assert [line.partition(":")[0] for line in lines] == [
+        "Roles per account",
+        "Web distributions per AWS account",
+    ]
+    assert all("request-service-quota-increase --region us-east-1" in line for line in lines)
+
+
+def test_quota_without_an_applied_value_has_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _replace_quotas(monkeypatch, {})
+    found = _run("quotas", _context(tmp_path))
+    details = [one.detail for one in found if one.status is Status.WARNING]
+    assert any(
+        "G and VT Spot" in detail and "the account has 0 left" in detail for detail in details
+    )
+    assert Status.NOT_CHECKED not in [one.status for one in found]
+
+
+def test_used_roles_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        boto3.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    _replace_quotas(monkeypatch, _LARGE | {"roles": 9.0})
+    (failed,) = _run("quotas", _context(tmp_path))
+    assert "the stack needs 7 to start, and the account has 6 left in us-east-1" in failed.detail
+
+
+def test_quota_that_the_account_does_not_list_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _replace_quotas(monkeypatch, _LARGE, listed=("vpc",))
+    passed, unread = _run("quotas", _context(tmp_path))
     listed = [quota for quota in read_quotas().values() if quota.code is not None]
     known = sum(quota.service == "vpc" for quota in listed)
     assert passed.detail.startswith(f"{known} quotas")
+    assert unread.status is Status.NOT_CHECKED
     assert f"{len(listed) - known} quotas" in unread.detail
-    assert len(found) == 2
+
+
+def test_usage_that_the_account_does_not_tell_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject() -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetAccountSummary")
+
+    _replace_quotas(monkeypatch, _LARGE)
+    _replace(monkeypatch, iam=SimpleNamespace(get_account_summary=reject))
+    passed, uncounted = _run("quotas", _context(tmp_path))
+    assert passed.status is Status.PASSED
+    assert (uncounted.status, "roles" in uncounted.detail) == (Status.NOT_CHECKED, True)
 
 
 def test_zones_and_instance_types_of_the_region(tmp_path: Path) -> None:
@@ -236,37 +342,42 @@ def test_tag_of_a_budget_must_be_activated(
 
 
 def test_address_that_the_endpoint_does_not_admit_fails(tmp_path: Path) -> None:
-    (passed,) = _run("cluster-access", _context(tmp_path))
-    assert passed.status is Status.PASSED
+    assert _require("cluster-access", _context(tmp_path)).status is Status.PASSED
     other = {"cluster.public_cidrs": ["198.51.100.0/24"]}
-    (failed,) = _run("cluster-access", _context(tmp_path, other))
-    assert failed.status is Status.FAILED
-    assert failed.detail.endswith(f"add {_ADDRESS}/32.")
+    with pytest.raises(SpecError, match=f"add {_ADDRESS}/32. Nothing was changed"):
+        _require("cluster-access", _context(tmp_path, other))
 
 
 def test_deployed_cluster_is_reached_by_a_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = {"endpointPublicAccess": True, "publicAccessCidrs": [f"{_ADDRESS}/32"]}
-    cluster = {"endpoint": "https://c.example.com", "resourcesVpcConfig": network}
+    _deploy_cluster(monkeypatch, endpoint="https://c.example.com", resourcesVpcConfig=network)
     monkeypatch.setattr(reach, "accepts_connections", lambda _: True)
-    assert _run("cluster-access", _context(tmp_path), cluster)[0].status is Status.PASSED
+    assert _require("cluster-access", _context(tmp_path)).status is Status.PASSED
     monkeypatch.setattr(reach, "accepts_connections", lambda _: False)
-    (finding,) = _run("cluster-access", _context(tmp_path), cluster)
-    assert (finding.status, "routes and firewalls" in finding.fix) == (Status.FAILED, True)
+    with pytest.raises(SpecError, match="routes and firewalls"):
+        _require("cluster-access", _context(tmp_path))
 
 
-def test_cluster_that_eks_does_not_tell_is_not_checked(tmp_path: Path) -> None:
+def test_cluster_that_eks_does_not_tell_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     private = {"cluster.endpoint": "private", "cluster.public_cidrs": []}
     context = _context(tmp_path, private)
-    subject = Subject(context=context, identity=AwsIdentity())
-    assert [one.status for one in CHECKS["cluster-access"](subject)] == [Status.NOT_CHECKED]
-    assert _run("cluster-access", context)[0].status is Status.FAILED
+    with pytest.raises(SpecError, match=r"set cluster\.endpoint: public_and_private"):
+        _require("cluster-access", context)
+
+    def reject(self: AwsIdentity, service: str, **_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DescribeCluster")
+
+    monkeypatch.setattr(AwsIdentity, "create_client", reject)
+    assert _require("cluster-access", context).status is Status.NOT_CHECKED
 
 
 def test_proxy_hides_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert _run("cluster-access", _context(tmp_path))[0].status is Status.NOT_CHECKED
+    assert _require("cluster-access", _context(tmp_path)).status is Status.NOT_CHECKED
 
 
 def _refuse_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +386,10 @@ def _refuse_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     def simulate(**_: object) -> None:
         raise ResponseParserError("Unable to parse response: not XML")
 
-    _replace(monkeypatch, iam=SimpleNamespace(simulate_principal_policy=simulate), sts=_sts(_USER))
+    iam = boto3.client("iam")
+    monkeypatch.setattr(iam, "simulate_principal_policy", simulate)
+    _replace_quotas(monkeypatch, _LARGE)
+    _replace(monkeypatch, iam=iam, sts=_sts(_USER))
 
 
 def test_all_checks_run_in_an_empty_account(
@@ -283,7 +397,7 @@ def test_all_checks_run_in_an_empty_account(
 ) -> None:
     _refuse_simulation(monkeypatch)
     found = preflight.run_checks(_context(tmp_path))
-    assert {one.check for one in found} >= {*CHECKS, "credentials"} - {"budget", "zones"}
+    assert {one.check for one in found} >= set(CHECKS) - {"budget", "zones"}
     # The emulator cannot simulate policies.
     (permissions,) = (one for one in found if one.check == "permissions")
     assert permissions.status is Status.NOT_CHECKED
@@ -306,13 +420,15 @@ def test_check_that_takes_too_long_is_not_checked(
 def test_rejected_credentials_are_the_only_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reject() -> None:
+    def reject(self: AwsIdentity, service: str, **_: Any) -> Any:
         raise ClientError({"Error": {"Code": "ExpiredToken"}}, "GetCallerIdentity")
 
-    _replace(monkeypatch, sts=SimpleNamespace(get_caller_identity=reject))
-    (finding,) = preflight.run_checks(_context(tmp_path))
-    assert (finding.check, finding.status) == ("credentials", Status.FAILED)
-    assert "aws sso login" in finding.fix
+    monkeypatch.setattr(AwsIdentity, "create_client", reject)
+    context = _context(tmp_path)
+    *passed, failed = find_problems(context, list_requirements())
+    assert [one.check for one in passed] == ["cluster-version", "capacity"]
+    assert (failed.check, failed.status) == ("credentials", Status.FAILED)
+    assert "aws sso login" in failed.detail
 
 
 def test_document_has_each_check_and_its_fix() -> None:
@@ -332,20 +448,33 @@ def test_document_has_each_check_and_its_fix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"), [({}, 0), ({"observability.notify": ["a@b.test"]}, 1)]
+    ("changes", "failed"),
+    [
+        ({}, []),
+        ({"observability.notify": ["a@b.test"]}, ["recipients"]),
+        # `up` refuses these before its first request.
+        ({"cluster.version": "1.33"}, ["cluster-version"]),
+        ({"models.digits.resources": {"cpu": "8", "memory": "512Mi"}}, ["capacity"]),
+        ({"models.digits.versions.1.path": "models/missing/1"}, ["models"]),
+    ],
 )
 def test_command_prints_one_document_and_fails_with_its_checks(
-    changes: dict[Any, Any], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[Any, Any], failed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _refuse_simulation(monkeypatch)
     _context(tmp_path, changes)
+    (tmp_path / "models").symlink_to(REPOSITORY / "models")
     monkeypatch.setattr(command, "find_project", lambda: tmp_path)
     result = CliRunner().invoke(main, ["preflight", "-s", "dev", "--json"])
-    assert result.exit_code == code, result.output
-    assert json.loads(result.stdout)["passed"] is (code == 0)
+    document = json.loads(result.stdout)
+    found = {one["check"] for one in document["checks"] if one["status"] == "failed"}
+    assert sorted(found) == failed
+    assert document["passed"] is (not failed)
+    assert result.exit_code == bool(failed), result.output
 
 
-def test_local_stack_has_only_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_stack_has_only_the_general_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     result = CliRunner().invoke(main, ["preflight", "-s", "local", "--json"])
-    assert [one["check"] for one in json.loads(result.stdout)["checks"]] == ["target"]
+    checks = [one["check"] for one in json.loads(result.stdout)["checks"]]
+    assert checks == ["models", "ownership", "tools"]

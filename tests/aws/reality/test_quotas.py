@@ -49,6 +49,9 @@ def test_values_and_usage_of_an_account_replace_the_defaults() -> None:
     (vpcs,) = quotas.find_shortages(spec, values=values, used={"vpcs": 5})
     assert (vpcs.quota.key, vpcs.needed, vpcs.available) == ("vpcs", 1, 0)
     assert "--desired-value 6'" in vpcs.describe("eu-central-1")
+    (roles,) = quotas.find_shortages(spec, values=values, used={"roles": 999})
+    assert "1 left in us-east-1. Request 1006 at" in roles.describe("eu-central-1")
+    assert "--region us-east-1" in roles.describe("eu-central-1")
 
 
 def test_shortage_names_the_command_that_requests_an_increase() -> None:
@@ -79,8 +82,22 @@ def test_counts_are_those_of_the_declared_resources(stack: str) -> None:
         "api_domain_names": found["DomainName"],
         "vpc_links": found["VpcLink"],
         "distributions": found["Distribution"],
+        "roles": found["Role"],
     }
     assert {key: counts[key] for key in expected} == expected
+
+
+def test_every_quota_is_counted() -> None:
+    """A quota that nothing counts would never be found too small."""
+    pool = next(iter(_load("dev").node_pools.values()))
+    families = ("m7i.large", "g5.xlarge", "p5.48xlarge")
+    of_pools = {
+        quotas.find_vcpu_quota(pool.model_copy(update={"instance_types": [family], "spot": spot}))
+        for family in families
+        for spot in (False, True)
+    }
+    counted = of_pools | set(quotas.count_initial(_load("prod")))
+    assert counted == set(quotas.read_quotas())
 
 
 def test_web_acl_stays_within_the_capacity_of_a_web_acl() -> None:

@@ -173,7 +173,28 @@ _CLOSED = Endpoint(host="cluster.example.com", public_cidrs=())
         (_PUBLIC, _DEPLOYED, _OTHER, "192.168.1.2", f"add {_OTHER}/32 to cluster.public_cidrs"),
         (_PRIVATE, _CLOSED, _HOME, _VPN, None),
         (_PRIVATE, _CLOSED, _HOME, _IN_VPC, "admits only its members and cluster.private_cidrs"),
-        (_PRIVATE, _CLOSED, _HOME, "192.168.1.2", "public endpoint admits none"),
+        (
+            _PRIVATE,
+            _CLOSED,
+            _HOME,
+            "192.168.1.2",
+            f"use a machine in cluster.private_cidrs ({VPN_RANGE})",
+        ),
+        (
+            _PUBLIC,
+            _CLOSED,
+            _HOME,
+            "192.168.1.2",
+            "public endpoint admits none; run 'berth up -s dev'",
+        ),
+        (
+            _PUBLIC,
+            _DEPLOYED,
+            _OTHER,
+            None,
+            "eu-central-1.console.aws.amazon.com/eks/home?region=eu-central-1#/clusters/berth-dev",
+        ),
+        (_PUBLIC, _DEPLOYED, _OTHER, None, "then run 'berth refresh -s dev'."),
     ],
 )
 def test_caller_is_refused_with_what_to_do(
@@ -185,7 +206,7 @@ def test_caller_is_refused_with_what_to_do(
     problem: str | None,
 ) -> None:
     spec = _spec(context, **cluster)
-    found = explain_unreachable(spec, Caller(public=public, local=local), endpoint)
+    found = explain_unreachable(spec, "dev", Caller(public=public, local=local), endpoint)
     assert found is None if problem is None else problem in str(found)
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from berth.operations.preflight import require
 from berth.platforms import get_platform
 from berth.platforms.aws import support
+from berth.platforms.stack_context import StackContext
 from berth.spec import ClusterSpec, HostingSpec, SpecError, load_file
 from pulumi_berth.aws.eks_versions import (
     AFTER_NODES,
@@ -118,7 +120,10 @@ def test_preview_and_up_refuse_and_warn_before_they_need_credentials(tmp_path: P
     path.write_text(text)
     platform = get_platform("aws")
     with pytest.raises(SpecError, match="left standard support on 2026-07-29"):
-        platform.require_target(load_file(path), tmp_path)
+        require(
+            StackContext(root=tmp_path, stack="dev", spec=load_file(path)),
+            platform.list_requirements(),
+        )
     path.write_text(text.replace("support: standard", "support: extended"))
     (warning,) = platform.find_warnings(load_file(path))
     assert "1.33 is in extended support" in warning

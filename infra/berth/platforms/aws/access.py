@@ -29,8 +29,11 @@ def stack_prefix(stack: str) -> str:
     return f"berth-{stack}"
 
 
-def require_credentials(settings: Mapping[str, Any]) -> None:
+def require_credentials(settings: Mapping[str, Any]) -> dict[str, str] | None:
     """Check that AWS accepts the current credentials.
+
+    Returns:
+        Whose they are: `Arn` and `Account`. None if no request is sent.
 
     Args:
         settings: Settings of the AWS provider. With `skipCredentialsValidation`, as for emulated
@@ -40,21 +43,21 @@ def require_credentials(settings: Mapping[str, Any]) -> None:
         SpecError: If there are no credentials, or AWS rejects them.
     """
     if str(settings.get("skipCredentialsValidation", "")).lower() == "true":
-        return
+        return None
     use_identity(settings)
     from botocore.exceptions import BotoCoreError, ClientError
 
     region = str(settings["region"])
     try:
-        get_identity().create_client(
-            "sts", region=region, config=limit_requests()
-        ).get_caller_identity()
+        client = get_identity().create_client("sts", region=region, config=limit_requests())
+        caller: dict[str, str] = client.get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         raise SpecError.of(
             f"aws: AWS accepted no credentials in {region}: {' '.join(str(error).split())}. "
-            "Nothing was changed. Run `aws sso login` or `aws configure`, or select a profile with "
-            "AWS_PROFILE or aws:profile."
+            "Nothing was changed. Run `aws sso login`, set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or select a profile with AWS_PROFILE or aws:profile."
         ) from error
+    return caller
 
 
 def limit_requests() -> Any:
@@ -127,7 +130,7 @@ def eks_access(stack: str, settings: Mapping[str, Any]) -> ClusterAccess:
         client = identity.create_client("eks", region=region, config=limit_requests())
         cluster = client.describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
-        is_missing = isinstance(error, ClientError) and get_code(error) == MISSING_CLUSTER
+        is_missing = get_code(error) == MISSING_CLUSTER
         raise (MissingClusterError if is_missing else SpecError).of(
             f"aws: could not find the EKS cluster {name} in {region}: {error}. Check that the "
             f"stack is deployed (`berth status -s {stack}`) and that the credentials belong to its "

@@ -5,7 +5,7 @@ The numbers that AWS and other projects define are in `tables/capacity.json`, wi
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 from berth.platforms.aws.tables import read_table
 from berth.spec import HostingSpec, ModelSpec, NodePoolSpec, SpecError
@@ -103,12 +103,12 @@ def find_daemons(spec: HostingSpec, compute: str) -> list[Pod]:
 def measure_node(pool_name: str, instance_type: str, daemons: Sequence[Pod]) -> Node | None:
     """Return what a node leaves for other Pods, or None if the table lacks its instance type."""
     table = read_table("capacity")
-    columns = table["instance_types"].get(instance_type)
-    if columns is None:
+    facts = read_instance_types().get(instance_type)
+    if facts is None:
         return None
-    vcpus, memory, interfaces, addresses, gpus = columns
-    pods = count_pods(interfaces, addresses)
-    visible = memory * (1 - table["memory_overhead_percent"] / 100)
+    vcpus = facts["vcpus"]
+    pods = count_pods(facts["network_interfaces"], facts["addresses_per_interface"])
+    visible = facts["memory_mib"] * (1 - table["memory_overhead_percent"] / 100)
     kubelet = pods * 11 + 255 + table["eviction_mib"]
     return Node(
         pool=pool_name,
@@ -116,7 +116,7 @@ def measure_node(pool_name: str, instance_type: str, daemons: Sequence[Pod]) -> 
         cpu_millis=int(vcpus * 1000 - reserve_cpu(vcpus)) - sum(pod.cpu_millis for pod in daemons),
         memory_mib=int(visible - kubelet) - sum(pod.memory_mib for pod in daemons),
         pods=pods - len(daemons),
-        gpus=gpus,
+        gpus=facts["gpus"],
     )
 
 
@@ -297,7 +297,12 @@ def _parse_mib(memory: str) -> int:
     return parse_memory_bytes(memory) // _MEBIBYTE
 
 
-def read_instance_types() -> Mapping[str, Any]:
-    """Return the instance types of the table: vCPUs, memory in MiB, interfaces, addresses, GPUs."""
-    types: Mapping[str, Any] = read_table("capacity")["instance_types"]
-    return types
+@cache
+def read_instance_types() -> Mapping[str, Mapping[str, int]]:
+    """Return the instance types of the table: `vcpus`, `memory_mib`, `gpus` and the others."""
+    table = read_table("capacity")
+    columns = table["instance_type_columns"]
+    return {
+        name: dict(zip(columns, values, strict=True))
+        for name, values in table["instance_types"].items()
+    }

@@ -179,7 +179,7 @@ def _nodes(resources: Sequence[Mapping[str, Any]], prices: _Prices, usage: Usage
             quantity=hours,
             unit="node-hour",
             unit_usd=prices.instance(first, spot=spot),
-            source=prices.table["instance_source"],
+            source=prices.table["sources"]["instances"],
             is_read=prices.region == "us-east-1",
         )
         gib = disks.get(name, 0) * hours / prices.hours

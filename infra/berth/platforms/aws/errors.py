@@ -5,11 +5,15 @@ from collections.abc import Iterator
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from berth.errors import OperationError
 
 MISSING_CLUSTER = "ResourceNotFoundException"
 """Code of EKS for a cluster that does not exist."""
+REQUEST_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+"""Errors of a request: unreachable, rejected, or a response that is not one of AWS."""
+_MAX_CHARACTERS = 300
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -30,13 +34,22 @@ _BAD_CREDENTIALS = (
 _DENIED = ("403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _SIGN_IN = (
     "Sign in with 'aws sso login', set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY. To check, run 'aws sts get-caller-identity'."
+    "AWS_SECRET_ACCESS_KEY."
 )
 
 
-def get_code(error: ClientError) -> str:
-    """Return AWS's code for the error, such as `NoSuchBucketPolicy`."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def get_code(error: Exception) -> str:
+    """Return AWS's code for the error, such as `NoSuchBucketPolicy`.
+
+    It is empty if AWS did not respond.
+    """
+    response = error.response if isinstance(error, ClientError) else {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def flatten_error(error: Exception) -> str:
+    """Return the error's message on one line, without a full stop at its end."""
+    return " ".join(str(error).split())[:_MAX_CHARACTERS].rstrip(".")
 
 
 @contextlib.contextmanager

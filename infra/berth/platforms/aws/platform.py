@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from berth.platforms.aws.rules import RULES, check_document, check_spec
 from berth.platforms.kubernetes import platform as kubernetes
 from berth.platforms.platform import Platform
-from berth.platforms.preflight import Finding
+from berth.platforms.preflight import Finding, Requirement
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 
@@ -20,17 +20,10 @@ if TYPE_CHECKING:
 _OFFLINE_ACCOUNT = "000000000000"
 
 
-def _require_target(spec: HostingSpec, root: Path) -> None:
-    from berth.platforms.aws.access import require_credentials
-    from berth.platforms.aws.capacity import require_capacity
-    from berth.platforms.aws.support import require_supported
-    from berth.platforms.kubernetes.cluster import require_cluster
+def _list_requirements() -> list[Requirement]:
+    from berth.platforms.aws.requirements import list_requirements
 
-    require_supported(spec.cluster, date.today())
-    require_capacity(spec)
-    require_credentials(spec.aws)
-    if spec.kubernetes.kubeconfig is not None:
-        require_cluster(kubernetes.get_access(spec, root))
+    return list_requirements()
 
 
 def _complete_configuration(context: StackContext) -> list[str]:
@@ -43,12 +36,6 @@ def _run_preflight(context: StackContext) -> list[Finding]:
     from berth.platforms.aws.preflight import run_checks
 
     return run_checks(context)
-
-
-def _require_access(context: StackContext) -> None:
-    from berth.platforms.aws.preflight import require_access
-
-    require_access(context)
 
 
 def _find_warnings(spec: HostingSpec) -> list[str]:
@@ -168,8 +155,7 @@ PLATFORM = Platform(
     check_spec=check_spec,
     complete_configuration=_complete_configuration,
     preflight=_run_preflight,
-    require_target=_require_target,
-    require_access=_require_access,
+    list_requirements=_list_requirements,
     find_warnings=_find_warnings,
     prepare_update=_prepare_update,
     check_ownership=kubernetes.check_ownership,

@@ -1,18 +1,16 @@
 """The single checks of `berth preflight` on AWS. Each only reads, and yields what it finds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
-from berth.platforms.aws import reach
-from berth.platforms.aws.access import limit_requests
+from berth.platforms.aws.access import limit_requests, stack_prefix
 from berth.platforms.aws.account import ZONES_WITHOUT_EKS
-from berth.platforms.aws.errors import get_code
+from berth.platforms.aws.errors import REQUEST_ERRORS, get_code
 from berth.platforms.aws.permissions import ACTIONS, find_denied, find_principal
-from berth.platforms.aws.quotas import find_shortages, read_quotas
+from berth.platforms.aws.quotas import find_shortages, read_quotas, read_values
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import DomainSpec, HostingSpec
@@ -21,8 +19,8 @@ from pulumi_berth.aws_identity import AwsIdentity
 
 _MISSING_ROLE = "NoSuchEntity"
 _BILLING_REGION = "us-east-1"
-REQUEST_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
-"""Errors of a request: unreachable, rejected, or a response that is not one of AWS."""
+# The most that ListServiceQuotas returns at once.
+_QUOTAS_PER_PAGE = 100
 # Names that never exist: https://www.rfc-editor.org/rfc/rfc2606
 _RESERVED = ("example", "invalid", "localhost", "test")
 _RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
@@ -35,15 +33,10 @@ class Subject:
     Attributes:
         context: The stack.
         identity: The stack's AWS identity.
-        cluster: The deployed cluster as EKS describes it, or None if there is none, or if EKS did
-            not tell.
-        is_new: Whether EKS told that the stack has no cluster yet.
     """
 
     context: StackContext
     identity: AwsIdentity
-    cluster: Mapping[str, Any] | None = None
-    is_new: bool = False
 
     @property
     def spec(self) -> HostingSpec:
@@ -88,24 +81,15 @@ def check_permissions(subject: Subject) -> Iterator[Finding]:
 
 def check_quotas(subject: Subject) -> Iterator[Finding]:
     """Compare the account's quotas with what the stack needs."""
-    quotas = read_quotas()
-    client = subject.client("service-quotas")
-    values: dict[str, float] = {}
-    unread: list[str] = []
-    for key, quota in quotas.items():
-        if quota.code is None:
-            continue
-        try:
-            response = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
-            values[key] = float(response["Quota"]["Value"])
-        except (*REQUEST_ERRORS, KeyError):
-            unread.append(quota.name)
+    quotas = [one for one in read_quotas().values() if one.code is not None]
+    values = read_values(quotas, lambda service, region: _list_quotas(subject, service, region))
+    used, uncounted = _count_used(subject)
     # A deployed stack is part of what the account uses.
-    used = _count_used(subject) if subject.is_new else {}
-    blocking = Status.FAILED if subject.is_new else Status.WARNING
+    is_new = used.pop("stack", 1.0) == 0
+    blocking = Status.FAILED if is_new else Status.WARNING
     shortages = [
         one
-        for one in find_shortages(subject.spec, values=values, used=used)
+        for one in find_shortages(subject.spec, values=values, used=used if is_new else {})
         if one.quota.code is None or one.quota.key in values
     ]
     for one in shortages:
@@ -114,19 +98,66 @@ def check_quotas(subject: Subject) -> Iterator[Finding]:
     if values and not shortages:
         detail = f"{len(values)} quotas of the account are large enough."
         yield Finding(check="quotas", status=Status.PASSED, detail=detail)
+    unread = [one.name for one in quotas if one.key not in values]
     if unread:
         detail = f"The account did not tell {len(unread)} quotas: {'; '.join(unread)}."
         yield Finding(check="quotas", status=Status.NOT_CHECKED, detail=detail)
+    if uncounted:
+        detail = f"The account did not tell how much it uses of {', '.join(uncounted)}."
+        yield Finding(check="quotas", status=Status.NOT_CHECKED, detail=detail)
 
 
-def _count_used(subject: Subject) -> dict[str, float]:
-    """Return how much of the scarcest quotas other stacks in the account use."""
-    ec2 = subject.client("ec2")
-    return {
-        "elastic_ips": len(ec2.describe_addresses()["Addresses"]),
-        "vpcs": len(ec2.describe_vpcs()["Vpcs"]),
-        "eks_clusters": len(subject.client("eks").list_clusters()["clusters"]),
-    }
+def _list_quotas(subject: Subject, service: str, region: str | None) -> dict[str, float] | None:
+    """Return the values of a service's quotas by code, or None if AWS does not list them."""
+    client = subject.client("service-quotas", region)
+    try:
+        pages = client.get_paginator("list_service_quotas").paginate(
+            ServiceCode=service, PaginationConfig={"PageSize": _QUOTAS_PER_PAGE}
+        )
+        return {
+            one["QuotaCode"]: float(one["Value"])
+            for page in pages
+            for one in page["Quotas"]
+            if "Value" in one
+        }
+    except REQUEST_ERRORS:
+        return None
+
+
+def _count_used(subject: Subject) -> tuple[dict[str, float], list[str]]:
+    """Return how much of the scarcest quotas the account uses, and what it does not tell.
+
+    The entry `stack` is the number of clusters of this stack.
+    """
+    name = stack_prefix(subject.context.stack)
+    used: dict[str, float] = {}
+
+    def count_clusters() -> None:
+        pages = subject.client("eks").get_paginator("list_clusters").paginate()
+        clusters = [cluster for page in pages for cluster in page["clusters"]]
+        used.update(eks_clusters=len(clusters), stack=clusters.count(name))
+
+    def count_network() -> None:
+        ec2 = subject.client("ec2")
+        used["elastic_ips"] = len(ec2.describe_addresses()["Addresses"])
+        used["vpcs"] = sum(
+            len(page["Vpcs"]) for page in ec2.get_paginator("describe_vpcs").paginate()
+        )
+
+    def count_roles() -> None:
+        used["roles"] = subject.client("iam").get_account_summary()["SummaryMap"]["Roles"]
+
+    uncounted = []
+    for what, count in (
+        ("clusters", count_clusters),
+        ("addresses and VPCs", count_network),
+        ("roles", count_roles),
+    ):
+        try:
+            count()
+        except REQUEST_ERRORS:
+            uncounted.append(what)
+    return used, uncounted
 
 
 def check_zones(subject: Subject) -> Iterator[Finding]:
@@ -277,46 +308,10 @@ def check_budget(subject: Subject) -> Iterator[Finding]:
         check=check,
         status=Status.WARNING,
         detail=f"Tag {STACK_TAG} is not activated for cost allocation: the budget counts 0 USD.",
-        fix="A day after the first 'up', run 'aws ce update-cost-allocation-tags-status "
-        f"--cost-allocation-tags-status TagKey={STACK_TAG},Status=Active' in the account that "
-        "pays, or set budget.scope: account.",
+        fix=f"A day after the first 'up', activate {STACK_TAG} in the account that pays, at "
+        "https://us-east-1.console.aws.amazon.com/billing/home#/tags, or set budget.scope: "
+        "account.",
     )
-
-
-def check_access(subject: Subject) -> Iterator[Finding]:
-    """Check that this machine reaches the cluster's API; see `berth.platforms.aws.reach`."""
-    check, spec = "cluster-access", subject.spec
-    if spec.kubernetes.kubeconfig is not None:
-        detail = "kubernetes.kubeconfig names another cluster."
-        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
-        return
-    if reach.has_proxy():
-        detail = "HTTPS_PROXY is set: the cluster sees the address of the proxy."
-        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
-        return
-    if subject.cluster is None and not subject.is_new:
-        detail = "EKS did not answer whether the stack has a cluster."
-        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
-        return
-    endpoint = None if subject.cluster is None else reach.read_endpoint(subject.cluster)
-    if endpoint is not None and reach.accepts_connections(endpoint.host):
-        detail = f"{endpoint.host} accepts connections from this machine."
-        yield Finding(check=check, status=Status.PASSED, detail=detail)
-        return
-    caller = reach.find_caller(spec)
-    problem = reach.explain_unreachable(spec, caller, endpoint)
-    if problem is not None:
-        yield Finding(check=check, status=Status.FAILED, detail=problem)
-    elif endpoint is not None:
-        detail = f"{endpoint.host} does not accept connections, although it admits this machine."
-        fix = "Check routes and firewalls between this machine and the VPC."
-        yield Finding(check=check, status=Status.FAILED, detail=detail, fix=fix)
-    elif caller.public is None:
-        detail = f"{reach.ADDRESS_URL} did not return the address of this machine."
-        yield Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
-    else:
-        detail = f"The public endpoint will admit {caller.public}, the address of this machine."
-        yield Finding(check=check, status=Status.PASSED, detail=detail)
 
 
 CHECKS: dict[str, Check] = {
@@ -327,6 +322,5 @@ CHECKS: dict[str, Check] = {
     "hosted-zones": check_hosted_zones,
     "recipients": check_recipients,
     "budget": check_budget,
-    "cluster-access": check_access,
 }
 """Checks by name. They run at the same time."""

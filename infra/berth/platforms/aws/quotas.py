@@ -6,16 +6,23 @@ real account passes their current values to `find_shortages`.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from berth.platforms.aws.capacity import read_instance_types
 from berth.platforms.aws.tables import read_table
 from berth.spec import HostingSpec, NodePoolSpec
+from pulumi_berth.aws.cluster_addons import IDENTITIES
+from pulumi_berth.aws.eks_versions import AFTER_NODES, BEFORE_NODES
+
+ListQuotas = Callable[[str, str | None], Mapping[str, float] | None]
+"""Lists the quotas of a service in a Region by code. None if they cannot be listed."""
 
 # Rules of a web ACL next to the managed rule groups: the rate limit (2), the edge header (at most
 # 10) and the body size (3 for a regular expression of one header).
 _OWN_RULE_UNITS = 15
+# Of the cluster, its nodes, the autoscaler, the VPC flow log, and API Gateway's logs.
+_FIXED_ROLES = 5
 _FAMILY = re.compile(r"[a-z]+")
 
 
@@ -25,6 +32,7 @@ class Quota:
 
     Attributes:
         key: Name of the quota in this module, such as `elastic_ips`.
+        region: Region that has the quota of a global service. None for the stack's Region.
         service: Service code of the Service Quotas API.
         code: Quota code, such as `L-0263D0A3`, or None if the API does not list the quota.
         default: Value in a new account.
@@ -36,6 +44,7 @@ class Quota:
     code: str | None
     default: int
     name: str
+    region: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +71,12 @@ class Shortage:
         return self.value - self.used
 
     def describe(self, region: str) -> str:
-        """Return one line: the quota, the numbers, and the command that requests an increase."""
+        """Return one line: the quota, the numbers, and how to request an increase.
+
+        Args:
+            region: Region of the stack.
+        """
+        region = self.quota.region or region
         when = "to start" if self.is_blocking else "to grow to the maximum of its node pools"
         line = (
             f"{self.quota.name}: the stack needs {self.needed} {when}, and the account has "
@@ -71,15 +85,38 @@ class Shortage:
         if self.quota.code is None:
             return line
         return (
-            f"{line} Run 'aws service-quotas request-service-quota-increase --region {region} "
-            f"--service-code {self.quota.service} --quota-code {self.quota.code} "
-            f"--desired-value {self.needed + self.used}'."
+            f"{line} Request {self.needed + self.used} at https://{region}.console.aws.amazon.com/"
+            f"servicequotas/home/services/{self.quota.service}/quotas/{self.quota.code}, or run "
+            f"'aws service-quotas request-service-quota-increase --region {region} --service-code "
+            f"{self.quota.service} --quota-code {self.quota.code} --desired-value "
+            f"{self.needed + self.used}'."
         )
 
 
 def read_quotas() -> dict[str, Quota]:
     """Return the quotas that a stack can exhaust, by key."""
     return {key: Quota(key=key, **entry) for key, entry in read_table("quotas")["quotas"].items()}
+
+
+def read_values(quotas: Iterable[Quota], list_quotas: ListQuotas) -> dict[str, float]:
+    """Return the account's value of each quota by key, with one listing for each service.
+
+    A service does not list a quota that has its default value only
+    (https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html).
+    Its value is then the documented default. A quota of a service that cannot be listed is missing.
+
+    Args:
+        list_quotas: Returns the listed quotas of a service in a Region by code, or None.
+    """
+    by_service: dict[tuple[str, str | None], list[Quota]] = {}
+    for quota in quotas:
+        if quota.code is not None:
+            by_service.setdefault((quota.service, quota.region), []).append(quota)
+    values: dict[str, float] = {}
+    for (service, region), group in by_service.items():
+        if (listed := list_quotas(service, region)) is not None:
+            values |= {one.key: listed.get(str(one.code), one.default) for one in group}
+    return values
 
 
 def count_initial(spec: HostingSpec) -> dict[str, int]:
@@ -155,7 +192,14 @@ def _count_resources(spec: HostingSpec) -> dict[str, int]:
         "vpc_links": 1,
         "web_acl_capacity_units": count_web_acl_units(spec),
         "distributions": int(spec.edge.cdn is not None),
+        "roles": _count_roles(spec),
     }
+
+
+def _count_roles(spec: HostingSpec) -> int:
+    """Return the IAM roles of a stack: of the cluster and its Pods, of logs, and of a replica."""
+    addons = {*AFTER_NODES, *BEFORE_NODES, *map(str, spec.cluster.addons)}
+    return _FIXED_ROLES + len(addons & set(IDENTITIES)) + int(spec.data.replica_region is not None)
 
 
 def _count_vcpus(spec: HostingSpec, *, at_maximum: bool) -> dict[str, int]:
@@ -163,7 +207,7 @@ def _count_vcpus(spec: HostingSpec, *, at_maximum: bool) -> dict[str, int]:
     types = read_instance_types()
     vcpus: Counter[str] = Counter()
     for pool in spec.node_pools.values():
-        known = [types[name][0] for name in pool.instance_types if name in types]
+        known = [types[name]["vcpus"] for name in pool.instance_types if name in types]
         nodes = pool.max if at_maximum else pool.initial
         vcpus[find_vcpu_quota(pool)] += nodes * max(known, default=0)
     return dict(vcpus)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from berth.platforms.aws.access import stack_prefix
 from berth.spec import HostingSpec
 
 PORT = 443
@@ -49,10 +50,13 @@ class Endpoint:
     public_cidrs: tuple[str, ...]
 
 
-def explain_unreachable(spec: HostingSpec, caller: Caller, endpoint: Endpoint | None) -> str | None:
+def explain_unreachable(
+    spec: HostingSpec, stack: str, caller: Caller, endpoint: Endpoint | None
+) -> str | None:
     """Return why the caller cannot reach the API and what to do, or None if it can.
 
     Args:
+        stack: The stack's name.
         endpoint: Endpoint of the deployed cluster. None before the first update.
     """
     cluster = spec.cluster
@@ -80,15 +84,26 @@ def explain_unreachable(spec: HostingSpec, caller: Caller, endpoint: Endpoint | 
             "group admits only its members and cluster.private_cidrs on port 443; add "
             f"{caller.local}/32 from a machine that reaches the cluster."
         )
-    name = f"{caller.public}/32"
-    has_range = _contains(admitted, caller.public)
+    if not is_public and not endpoint.public_cidrs:
+        return (
+            f"The cluster's endpoint is private, and this machine, with the address "
+            f"{caller.public}, is not in its network; use a machine in cluster.private_cidrs "
+            f"({', '.join(cluster.private_cidrs) or 'none'}), or connect this one to that network."
+        )
+    return _explain_refused(spec, stack, caller.public, endpoint)
+
+
+def _explain_refused(spec: HostingSpec, stack: str, address: str, endpoint: Endpoint) -> str:
+    """Return how to let the deployed cluster's public endpoint admit an address."""
+    region, cluster = str(spec.aws["region"]), stack_prefix(stack)
+    is_listed = _contains(spec.cluster.public_cidrs, address)
+    first = "" if is_listed else f"add {address}/32 to cluster.public_cidrs, and "
     return (
-        f"This machine has the address {caller.public}, and the cluster's public endpoint admits "
-        f"{', '.join(endpoint.public_cidrs) or 'none'}; "
-        + ("" if has_range else f"add {name} to cluster.public_cidrs, and ")
-        + f"admit it with 'aws eks update-cluster-config --name NAME --resources-vpc-config "
-        f"endpointPublicAccess=true,publicAccessCidrs={','.join([*endpoint.public_cidrs, name])}', "
-        "then run 'berth refresh'."
+        f"This machine has the address {address}, and the cluster's public endpoint admits "
+        f"{', '.join(endpoint.public_cidrs) or 'none'}; {first}run 'berth up -s {stack}' on a "
+        f"machine that it admits. If you have none, admit {address}/32 at "
+        f"https://{region}.console.aws.amazon.com/eks/home?region={region}#/clusters/{cluster} "
+        f"(Networking, Manage endpoint access), then run 'berth refresh -s {stack}'."
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from berth.platforms.aws.tables import read_table
 from berth.spec.cluster import ClusterSpec
 from berth.spec.errors import SpecError
 from pulumi_berth.aws.eks_versions import (
@@ -13,8 +14,8 @@ from pulumi_berth.aws.eks_versions import (
     read_versions,
 )
 
-# AWS announces an end of support at least 60 days ahead:
-# https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
+_CALENDAR = "https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html"
+# AWS announces an end of support at least 60 days ahead (_CALENDAR).
 WARNING_DAYS = 60
 _KEY = "berth:cluster.version"
 
@@ -55,7 +56,7 @@ def require_supported(cluster: ClusterSpec, today: date) -> None:
         raise SpecError.of(
             f"{_KEY}: {cluster.version!r} left standard support on {known.standard_support_ends}, "
             f"and EKS upgrades clusters with support: standard by itself; use {_supported(today)}, "
-            "or set cluster.support: extended, which costs six times as much per hour"
+            f"or set cluster.support: extended, at {_describe_prices()}"
         )
 
 
@@ -64,8 +65,8 @@ def find_support_warnings(cluster: ClusterSpec, today: date) -> list[str]:
     known = read_versions().get(cluster.version)
     if known is None:
         return [
-            f"{_KEY}: Berth does not know when the support of {cluster.version} ends. Run "
-            f"'aws eks describe-cluster-versions --cluster-versions {cluster.version}'."
+            f"{_KEY}: Berth does not know when the support of {cluster.version} ends. See "
+            f"{_CALENDAR}."
         ]
     return list(_warnings(cluster, known, today))
 
@@ -77,7 +78,7 @@ def _warnings(cluster: ClusterSpec, known: EksVersion, today: date) -> Iterator[
         then = (
             "EKS then upgrades the cluster by itself"
             if cluster.support == "standard"
-            else "the cluster then costs 0.60 instead of 0.10 USD per hour"
+            else f"the cluster then costs {_describe_prices()}"
         )
         yield (
             f"{_KEY}: standard support of {known.version} ends on {known.standard_support_ends}, "
@@ -85,9 +86,18 @@ def _warnings(cluster: ClusterSpec, known: EksVersion, today: date) -> Iterator[
         )
     elif today >= known.standard_support_ends:
         yield (
-            f"{_KEY}: {known.version} is in extended support, at 0.60 instead of 0.10 USD per "
-            f"hour, until {known.extended_support_ends}. {how}"
+            f"{_KEY}: {known.version} is in extended support, at {_describe_prices()}, until "
+            f"{known.extended_support_ends}. {how}"
         )
+
+
+def _describe_prices() -> str:
+    """Return what extended support costs instead of standard support, the same in all Regions."""
+    standard, extended = (
+        max(read_table("prices")["prices"][key]["usd"].values())
+        for key in ("eks_standard", "eks_extended")
+    )
+    return f"{extended:.2f} instead of {standard:.2f} USD per hour"
 
 
 def _supported(today: date) -> str:

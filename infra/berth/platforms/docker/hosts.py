@@ -76,7 +76,7 @@ def _count_replicas(model: ModelSpec, version: str) -> int:
 def find_unreachable_hosts(spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     """Return the hosts whose engines do not respond, unless all of them do not.
 
-    An update without any host is an error, which `require_target` reports.
+    An update without any host is an error, which `require_engine` reports.
     """
     from pulumi_berth.docker.engine import EngineError, open_engine
     from pulumi_berth.docker.servers import get_host_type

@@ -6,15 +6,21 @@ from typing import Any
 
 from berth.platforms.docker.rules import RULES
 from berth.platforms.platform import Platform
-from berth.platforms.preflight import Finding
+from berth.platforms.preflight import Finding, Requirement, Status
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec
 
 
-def _require_target(spec: HostingSpec, _root: Path) -> None:
+def _check_target(context: StackContext) -> Finding:
     from berth.platforms.docker.target import require_engine
 
-    require_engine(spec)
+    require_engine(context.spec)
+    detail = "A Docker engine responds, and each one that responds is new enough."
+    return Finding(check="target", status=Status.PASSED, detail=detail)
+
+
+def _list_requirements() -> list[Requirement]:
+    return [Requirement(name="target", check=_check_target)]
 
 
 def _preflight(context: StackContext) -> list[Finding]:
@@ -84,7 +90,7 @@ PLATFORM = Platform(
     providers=("docker",),
     sections=frozenset({"docker", "images", "registry"}),
     rules=RULES,
-    require_target=_require_target,
+    list_requirements=_list_requirements,
     preflight=_preflight,
     find_unreachable_parts=_find_unreachable_hosts,
     check_ownership=_check_ownership,

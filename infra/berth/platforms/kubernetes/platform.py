@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.platforms.kubernetes.rules import RULES
 from berth.platforms.platform import Platform
+from berth.platforms.preflight import Finding, Requirement, Status
 from berth.platforms.stack_context import SkippedPart, StackContext
 from berth.spec import HostingSpec
 
@@ -194,17 +195,25 @@ def get_access(spec: HostingSpec, root: Path) -> "ClusterAccess":
     return get_cluster_access(spec.kubernetes.kubeconfig, spec.kubernetes.context, root)
 
 
-def _require_target(spec: HostingSpec, root: Path) -> None:
+def _check_target(context: StackContext) -> Finding:
     from berth.platforms.kubernetes.cluster import find_required_groups, require_cluster
     from berth.platforms.kubernetes.parent_gateway import require_parent_gateway
 
-    access, has_controller = get_access(spec, root), spec.kubernetes.parent_gateway is None
-    require_cluster(
+    spec = context.spec
+    access = get_access(spec, context.root)
+    has_controller = spec.kubernetes.parent_gateway is None
+    facts = require_cluster(
         access,
         groups=find_required_groups(spec),
         controller_image=spec.kubernetes.controller_image if has_controller else "",
     )
     require_parent_gateway(access, spec)
+    detail = f"The cluster at {facts.host} meets Berth's requirements."
+    return Finding(check="target", status=Status.PASSED, detail=detail)
+
+
+def _list_requirements() -> list[Requirement]:
+    return [Requirement(name="target", check=_check_target)]
 
 
 def check_ownership(
@@ -227,7 +236,7 @@ PLATFORM = Platform(
     providers=("kubernetes",),
     sections=SECTIONS,
     rules=RULES,
-    require_target=_require_target,
+    list_requirements=_list_requirements,
     check_ownership=check_ownership,
     deploy=_deploy,
     observe=_observe,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.platforms.platform import Platform
+from berth.platforms.preflight import Requirement
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 from berth.spec.errors import Problem
@@ -28,8 +29,9 @@ def _no_containers(models: dict[str, ModelSpec]) -> Iterator[Problem]:
                 )
 
 
-def _require_target(_spec: HostingSpec, _root: Path) -> None:
-    """Accept every stack: this machine is always reachable."""
+def _list_requirements() -> list[Requirement]:
+    """Return no requirement: this machine is always reachable."""
+    return []
 
 
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
@@ -71,7 +73,7 @@ PLATFORM = Platform(
     sections=frozenset({"local"}),
     rules=(_no_containers,),
     has_security_baseline=False,
-    require_target=_require_target,
+    list_requirements=_list_requirements,
     deploy=_deploy,
     observe=_observe,
     find_drift=_find_drift,

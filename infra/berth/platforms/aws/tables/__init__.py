@@ -1,6 +1,7 @@
 """Facts about AWS that AWS publishes outside of any API: capacities, quotas and prices.
 
-Each file states the day on which it was recorded, and the source of each entry.
+Each file states the day on which it was recorded (`recorded`), and where its parts come from
+(`sources`).
 """
 
 import json
