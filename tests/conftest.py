@@ -19,8 +19,13 @@ from tests.engine.project import ErrorResponseError
 from tests.repository import PACKAGES
 
 __all__ = [
-    *("_small_stack", "cluster", "docker_engine", "docker_lab", "docker_servers"),
-    *("hosted", "small_stack"),
+    "_small_stack",
+    "cluster",
+    "docker_engine",
+    "docker_lab",
+    "docker_servers",
+    "hosted",
+    "small_stack",
 ]
 
 # Processes that tests start run the packages of this checkout.

@@ -12,6 +12,7 @@ from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.own_container import (
+    NO_CONTAINERS,
     OwnContainerArgs,
     find_container_problem,
     get_container_digest,
@@ -257,8 +258,11 @@ def check_clients(
         raise ArgumentError(problems)
 
 
-def check_models(models: Mapping[str, HostedModelArgs]) -> None:
+def check_models(models: Mapping[str, HostedModelArgs], *, allows_containers: bool = True) -> None:
     """Check that the traffic of each model is complete and consistent, and that its files exist.
+
+    Args:
+        allows_containers: Whether the platform runs containers of the user's own.
 
     Raises:
         ArgumentError: With all problems.
@@ -266,19 +270,21 @@ def check_models(models: Mapping[str, HostedModelArgs]) -> None:
     problems = [
         (f"models.{name}.{path}", reason)
         for name, model in models.items()
-        for path, reason in _find_problems(model)
+        for path, reason in _find_problems(model, allows_containers)
     ]
     if problems:
         raise ArgumentError(problems)
 
 
-def _find_problems(model: HostedModelArgs) -> Iterator[tuple[str, str]]:
+def _find_problems(model: HostedModelArgs, allows_containers: bool) -> Iterator[tuple[str, str]]:
     for problem in find_traffic_problems(_describe_use(model)):
         value = "" if problem.value is None else f"{problem.value} "
         yield ".".join(problem.path), f"{value}{problem.message}"
     for version, entry in model.versions.items():
         path = f"versions.{version}"
         if entry.container is not None:
+            if not allows_containers:
+                yield f"{path}.container", NO_CONTAINERS
             if entry.directory is not None or entry.image is not None:
                 yield f"{path}.container", "is set next to directory or image; remove one of them"
             if reason := find_container_problem(entry.container):

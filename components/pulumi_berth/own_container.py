@@ -21,10 +21,10 @@ DEFAULT_PORT = 8080
 LOWEST_PORT = 1024
 """A program without root cannot listen on a lower port."""
 NO_CONTAINERS = (
-    "needs a container engine, which the local platform does not use; run it on platform docker or "
-    "kubernetes, or package the model with pre- and post-processing (berth package --with serve.py)"
+    "does not run on this platform; run it on kubernetes or aws, or package the model with "
+    "processing of your own (berth package --with serve.py)"
 )
-"""The reason why the local platform rejects a container."""
+"""The reason why platforms local and docker reject a container."""
 
 
 class ContextBuildError(RuntimeError):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth_data.manifest import MANIFEST_NAME, DatasetError, read_manifest, write_manifest
-from pulumi_berth.datasets.artifact import DATA
+from pulumi_berth.datasets import DATA
 from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError
 from tests.aws.emulation import REGION, Emulation
 

@@ -289,9 +289,8 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ),
     (
         {"models.digits.versions.1": {"container": {"image": _SERVER}}},
-        "models.digits.versions.1.container: needs a container engine, which the local platform "
-        "does not use; run it on platform docker or kubernetes, or package the model with pre- and "
-        "post-processing (berth package --with serve.py)",
+        "models.digits.versions.1.container: does not run on this platform; run it on kubernetes "
+        "or aws, or package the model with processing of your own (berth package --with serve.py)",
     ),
     (
         {"images": {}},

@@ -24,7 +24,7 @@ from pulumi_berth.hosted_models import (
     ResourceArgs,
     check_clients,
     check_models,
-    find_model_dir,
+    find_digest,
     resolve_clients,
 )
 from pulumi_berth.images.built_image import ImageSettings
@@ -114,7 +114,7 @@ class DockerHosting(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:index:DockerHosting", name, None, opts)
         args = parse_args(DockerHostingArgs, args)
-        check_models(args.models)
+        check_models(args.models, allows_containers=False)
         check_clients(args.clients, args.models)
         parts = declare_docker_hosting(
             args, opts=pulumi.ResourceOptions(parent=self), prefix=f"{name}-"
@@ -211,7 +211,7 @@ def declare_docker_hosting(
                 host=host,
                 model=name,
                 version=version,
-                digest=digest(find_model_dir(entry.directory)),
+                digest=find_digest(entry),
                 image=images.serving[name, version],
                 network=inside.name,
                 token_volume=volumes["token"].name,

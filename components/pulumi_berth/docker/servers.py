@@ -23,7 +23,7 @@ from pulumi_berth.docker.placement import Replica
 from pulumi_berth.docker.valkey import DockerValkey, DockerValkeyArgs
 from pulumi_berth.docker.volume_files import VolumeFiles
 from pulumi_berth.gateway_config import declare_gateway_config
-from pulumi_berth.hosted_models import ResourceArgs, find_model_dir, resolve_clients
+from pulumi_berth.hosted_models import ResourceArgs, find_digest, resolve_clients
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.oci.image_store import STORE_HOST
@@ -251,7 +251,7 @@ def declare_servers(
         for name, given in gateway_args.items()
     }
     digests = {
-        (name, version): digest(find_model_dir(entry.directory))
+        (name, version): find_digest(entry)
         for name, model in args.models.items()
         for version, entry in model.versions.items()
     }
@@ -297,7 +297,7 @@ def _declare_berth(
             host=host.address,
             model=name,
             version=version,
-            digest=digest(find_model_dir(model.versions[version].directory)),
+            digest=find_digest(model.versions[version]),
             image=images.serving[name, version],
             network=networks.berths,
             token_volume=token_volume,

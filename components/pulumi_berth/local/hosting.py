@@ -8,7 +8,7 @@ import pulumi
 
 from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ClientKeys, create_client_keys, select_newest_keys
-from pulumi_berth.component_args import ArgumentError, parse_args
+from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
 from pulumi_berth.gateway_config import declare_gateway_config
 from pulumi_berth.hosted_models import (
@@ -22,7 +22,6 @@ from pulumi_berth.hosted_models import (
 from pulumi_berth.local.berth import LocalBerth, LocalBerthArgs
 from pulumi_berth.local.gateway import LocalGateway, LocalGatewayArgs
 from pulumi_berth.local.supervisor import Supervisor
-from pulumi_berth.own_container import NO_CONTAINERS
 from pulumi_berth.serving_settings import ServingSettings
 
 
@@ -91,8 +90,7 @@ class LocalHosting(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:index:LocalHosting", name, None, opts)
         args = parse_args(LocalHostingArgs, args)
-        check_models(args.models)
-        _check_no_containers(args.models)
+        check_models(args.models, allows_containers=False)
         check_clients(args.clients, args.models)
         parts = declare_local_hosting(
             args,
@@ -106,17 +104,6 @@ class LocalHosting(pulumi.ComponentResource):
         self.register_outputs(
             {"endpoint": self.endpoint, "metrics": self.metrics, "api_keys": self.api_keys}
         )
-
-
-def _check_no_containers(models: Mapping[str, HostedModelArgs]) -> None:
-    problems = [
-        (f"models.{name}.versions.{version}.container", NO_CONTAINERS)
-        for name, model in models.items()
-        for version, entry in model.versions.items()
-        if entry.container is not None
-    ]
-    if problems:
-        raise ArgumentError(problems)
 
 
 def declare_local_hosting(

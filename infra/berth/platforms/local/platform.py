@@ -6,27 +6,14 @@ from typing import Any
 
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Requirement
+from berth.platforms.rules import reject_containers
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
-from berth.spec.errors import Problem
-from berth.spec.models import ModelSpec
-from pulumi_berth.own_container import NO_CONTAINERS
 
 
 def run_directory(root: Path, stack: str) -> Path:
     """Return the run directory of the stack `stack` of the project in `root`."""
     return root / ".berth" / "run" / stack
-
-
-def _no_containers(models: dict[str, ModelSpec]) -> Iterator[Problem]:
-    """On local `models.<model>.versions.<version>.container` is rejected, because the platform uses
-    no container engine."""
-    for name, model in models.items():
-        for version, entry in model.versions.items():
-            if entry.container is not None:
-                yield Problem(
-                    ("models", name, "versions", version, "container"), NO_CONTAINERS, False
-                )
 
 
 def _list_requirements() -> list[Requirement]:
@@ -71,7 +58,7 @@ def _build_partial_outputs(
 PLATFORM = Platform(
     name="local",
     sections=frozenset({"local"}),
-    rules=(_no_containers,),
+    rules=(reject_containers,),
     has_security_baseline=False,
     list_requirements=_list_requirements,
     deploy=_deploy,
