@@ -8,7 +8,7 @@ import aiohttp
 from berth_gateway.active_config import ActiveConfig
 from berth_gateway.berth_health import READY_SECONDS
 from berth_gateway.forwarded_headers import build_berth_headers, build_client_headers
-from berth_gateway.request_context import RequestContext, send_body_part, start_response
+from berth_gateway.request_context import Body, RequestContext, send_body_part, start_response
 from berth_gateway.traffic import ShadowTraffic
 from berth_gateway.upstream import UpstreamError, UpstreamPool, UpstreamRequest
 from berth_protocol.headers import REQUEST_ID, SHADOW
@@ -42,7 +42,7 @@ class Berths:
         context: RequestContext,
         version: str,
         path_suffix: str,
-        body: bytes | None = None,
+        body: Body | None = None,
         timeout_seconds: float | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request to a version: POST with a body, otherwise GET.
@@ -120,7 +120,7 @@ class Berths:
                 ) from error
 
     def mirror(
-        self, active: ActiveConfig, context: RequestContext, version: str, body: bytes
+        self, active: ActiveConfig, context: RequestContext, version: str, body: Body
     ) -> None:
         """Send a duplicate of an inference request to a shadow version, in the background."""
         request = _build_request(active, context, version, INFER_SUFFIX, body)
@@ -134,7 +134,7 @@ def _build_request(
     context: RequestContext,
     version: str,
     path_suffix: str,
-    body: bytes | None,
+    body: Body | None,
     timeout_seconds: float | None = None,
 ) -> UpstreamRequest:
     is_own = version in active.config.models[context.model].own_containers

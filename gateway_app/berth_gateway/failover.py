@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from berth_gateway.active_config import ActiveConfig
 from berth_gateway.berth_health import READY_SECONDS, Berth, BerthHealth
 from berth_gateway.berths import Berths
-from berth_gateway.request_context import RequestContext
+from berth_gateway.request_context import Body, RequestContext
 from berth_gateway.traffic import RouteSplits, TrafficSplit
 from berth_gateway.upstream import UpstreamError
 from berth_protocol.headers import TRAFFIC
@@ -33,7 +33,7 @@ class Failover:
         self._route_splits = RouteSplits()
 
     async def send(
-        self, active: ActiveConfig, context: RequestContext, body: bytes
+        self, active: ActiveConfig, context: RequestContext, body: Body
     ) -> aiohttp.ClientResponse:
         """Send a request that names no version. The context receives the version that responds.
 
@@ -77,7 +77,7 @@ class Failover:
         return response
 
     async def _try(
-        self, active: ActiveConfig, context: RequestContext, berth: Berth, body: bytes
+        self, active: ActiveConfig, context: RequestContext, berth: Berth, body: Body
     ) -> tuple[aiohttp.ClientResponse | None, UpstreamError | None]:
         """Send the request to one berth.
 

@@ -21,6 +21,7 @@ from berth_gateway.failover import Failover
 from berth_gateway.limits.limiter import Limiter
 from berth_gateway.metrics import Metrics
 from berth_gateway.request_context import (
+    Body,
     RequestContext,
     check_content_length,
     read_body,
@@ -210,7 +211,7 @@ class PublicApp:
         context: RequestContext,
         version: str,
         path_suffix: str,
-        body: bytes | None,
+        body: Body | None,
     ) -> None:
         context.version = version
         response = await self._berths.send(active, context, version, path_suffix, body)

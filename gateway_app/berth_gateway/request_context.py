@@ -10,6 +10,9 @@ import msgspec
 from berth_protocol.asgi import RawHeaders, Receive, Scope, Send, choose_request_id
 from berth_protocol.errors import RequestError, error_body
 
+Body = bytes | memoryview
+"""A request body. A long one is a view of the buffer in which it arrived."""
+
 
 class ClientDisconnectedError(Exception):
     """The client closed its connection before it sent the whole request."""
@@ -91,7 +94,7 @@ def check_content_length(context: RequestContext, max_bytes: int) -> None:
         )
 
 
-async def read_body(context: RequestContext, max_bytes: int, timeout_seconds: float) -> bytes:
+async def read_body(context: RequestContext, max_bytes: int, timeout_seconds: float) -> Body:
     """Read the whole body, so that the request can be sent to a berth twice.
 
     Raises:
@@ -110,9 +113,12 @@ async def read_body(context: RequestContext, max_bytes: int, timeout_seconds: fl
                 part: bytes = message["body"]
                 if len(body) + len(part) > max_bytes:
                     raise _body_too_large(max_bytes)
-                if not message["more_body"]:
-                    return bytes(body + part) if body else part
+                if not message["more_body"] and not body:
+                    return part
                 body += part
+                if not message["more_body"]:
+                    # Not a copy: for a moment, that would take the memory of two bodies.
+                    return memoryview(body)
     except TimeoutError as error:
         raise RequestError(
             408,

@@ -193,7 +193,9 @@ async def _serve(
                 )
             )
 
-        body_memory = BodyMemory(_get_body_memory(settings, configs))
+        body_memory = BodyMemory(
+            _get_body_memory(settings, configs), configs.active.config.max_body_bytes
+        )
 
         def on_reload(is_applied: bool) -> None:
             metrics.reloads.labels("applied" if is_applied else "rejected").inc()
@@ -201,6 +203,7 @@ async def _serve(
                 limiter.keep_only(configs.active.clients)
                 admission.keep_only(configs.active)
                 body_memory.max_bytes = _get_body_memory(settings, configs)
+                body_memory.max_body_bytes = configs.active.config.max_body_bytes
 
         configs.on_reload = on_reload
         apps: dict[str, App] = {"public": gateway, "authorize": AuthorizeApp(gateway)}

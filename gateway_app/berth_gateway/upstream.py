@@ -45,7 +45,7 @@ class UpstreamRequest:
     method: str
     path: str
     headers: list[tuple[str, str]]
-    body: bytes | None
+    body: bytes | memoryview | None
     timeout_seconds: float
 
 

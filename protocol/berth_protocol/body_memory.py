@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from berth_protocol.cgroup import read_memory_limit
 from berth_protocol.errors import RequestError, overload_error
@@ -11,8 +12,13 @@ from berth_protocol.errors import RequestError, overload_error
 SMALL_BODY_BYTES = 64 << 10
 """Bodies up to this length may use all of the memory, longer ones only `_LARGE_BODY_SHARE` of it.
 A few long uploads therefore cannot keep out the short requests of other clients."""
+PART_BYTES = 320 << 10
+"""Room for the next part of a long body: what uvloop reads at once (256,000 bytes, its
+`UV_STREAM_RECV_BUF_SIZE`) on top of the 64 KiB at which uvicorn stops reading."""
 
 _LARGE_BODY_SHARE = 0.75
+# The first bytes of the bodies that wait. Further ones are rejected.
+_WAITING_SHARE = 0.875
 
 # Of a container's memory, the program itself takes about a fifth (a gateway 47 MiB of 256 MiB),
 # and decoding or forwarding a body needs room too.
@@ -24,22 +30,43 @@ _MIN_TRIMMED_BYTES = 8 << 20
 _TRIM_DELAY_SECONDS = 1.0
 
 
+class BodyHolder(Protocol):
+    """A request whose body counts.
+
+    Attributes:
+        held_bytes: Bytes that are counted for it.
+    """
+
+    held_bytes: int
+
+
 class BodyMemory:
     """Counts the bytes of all bodies, from their arrival until their response is complete.
+
+    A long body that finds no room waits: its connection is not read. So that waiting bodies cannot
+    block each other, a part of the memory is kept for one of them, which can therefore complete
+    whatever the others hold. This part passes to another body while the others leave it free, so
+    that a client that stops sending does not keep it.
 
     Args:
         max_bytes: Maximum number of bytes. A body that is alone is always accepted, because every
             body has its own limit.
+        max_body_bytes: Maximum size of one body: the part that is kept.
 
     Attributes:
         max_bytes: See above.
+        max_body_bytes: See above.
         used_bytes: Bytes of all bodies.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:
         self.max_bytes = max_bytes
+        self.max_body_bytes = max_body_bytes
         self.used_bytes = 0
         self._peak_bytes = 0
+        # The body that may use the part that is kept for one.
+        self._first: BodyHolder | None = None
+        self._waiting: dict[BodyHolder, tuple[int, asyncio.Future[None]]] = {}
         self._trim = _find_trim()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -57,30 +84,86 @@ class BodyMemory:
         own = own_bytes + size
         limit = self.max_bytes
         if own > SMALL_BODY_BYTES:
-            limit = int(limit * _LARGE_BODY_SHARE)
+            limit = int(limit * _WAITING_SHARE)
         if used > limit and used > own:
-            raise self._overload()
+            raise self.build_error()
         self.used_bytes = used
         self._peak_bytes = max(self._peak_bytes, used)
+
+    async def wait_for_room(self, holder: BodyHolder, size: int) -> None:
+        """Return when there is room for `size` more bytes of a long body, which are then counted.
+
+        Bodies get room in the order in which they began to wait.
+        """
+        if self._has_room(holder, size):
+            self._book(holder, size)
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[holder] = size, granted
+        try:
+            await granted
+        finally:
+            self._waiting.pop(holder, None)
+
+    def stop_waiting(self, holder: BodyHolder) -> None:
+        """Let `wait_for_room` return without room."""
+        _, granted = self._waiting.pop(holder, (0, None))
+        if granted is not None and not granted.done():
+            granted.set_result(None)
+
+    def is_waiting(self, holder: BodyHolder) -> bool:
+        """Return whether a body waits for room."""
+        return holder in self._waiting
+
+    def remove(self, holder: BodyHolder) -> None:
+        """Stop counting all bytes of a body."""
+        if self._first is holder:
+            self._first = None
+        size, holder.held_bytes = holder.held_bytes, 0
+        self.release(size)
 
     def release(self, size: int) -> None:
         """Stop counting `size` bytes, and return freed memory to the operating system later."""
         self.used_bytes -= size
+        self._admit_waiting()
         is_worth_it = self._peak_bytes - self.used_bytes >= _MIN_TRIMMED_BYTES
         if is_worth_it and self._timer is None and self._trim is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_TRIM_DELAY_SECONDS, self._return_memory, self._trim)
 
-    def _return_memory(self, trim: Callable[[int], int]) -> None:
-        self._timer = None
-        self._peak_bytes = self.used_bytes
-        trim(0)
-
-    def _overload(self) -> RequestError:
+    def build_error(self) -> RequestError:
+        """Return the error of a body for which there is no room."""
         return overload_error(
             f"The request bodies that are arriving occupy their {self.max_bytes} bytes of memory."
             " Retry later, or send fewer rows in each request."
         )
+
+    def _has_room(self, holder: BodyHolder, size: int) -> bool:
+        limit = int(self.max_bytes * _LARGE_BODY_SHARE) - self.max_body_bytes
+        if self.used_bytes + size <= limit:
+            return True
+        if self._first is None or self.used_bytes - holder.held_bytes <= limit:
+            # All other bodies leave the kept part free, so this one can complete with it.
+            self._first = holder
+        return self._first is holder
+
+    def _book(self, holder: BodyHolder, size: int) -> None:
+        holder.held_bytes += size
+        self.used_bytes += size
+        self._peak_bytes = max(self._peak_bytes, self.used_bytes)
+
+    def _admit_waiting(self) -> None:
+        for holder, (size, granted) in [*self._waiting.items()]:
+            if self._has_room(holder, size):
+                self._waiting.pop(holder)
+                if not granted.done():
+                    self._book(holder, size)
+                    granted.set_result(None)
+
+    def _return_memory(self, trim: Callable[[int], int]) -> None:
+        self._timer = None
+        self._peak_bytes = self.used_bytes
+        trim(0)
 
 
 def default_body_memory() -> int:

@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from berth_protocol.body_memory import BodyMemory
+from berth_protocol.body_memory import SMALL_BODY_BYTES, BodyMemory
 from berth_protocol.errors import RequestError, error_body
 from berth_protocol.http_exchange import MAX_DISCARDED_BYTES, Exchange, ResponseTransport
 from berth_protocol.http_head import (
@@ -124,6 +124,8 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self._stop_write_timer()
+        if self._exchange is not None:
+            self._body_memory.stop_waiting(self._exchange)
         for exchange, _ in self.pipeline:
             cast("Exchange", exchange).release()
         self.pipeline.clear()
@@ -226,6 +228,12 @@ class HttpConnection(HttpToolsProtocol):
         self._is_only_head = False
         if self._request_seconds is None:
             self._stop_timer()
+        length = next((value for name, value in self.headers if name == b"content-length"), None)
+        if length is not None:
+            exchange.length = int(length)
+            if exchange.length > SMALL_BODY_BYTES:
+                exchange.is_long = True
+                self.flow.pause_reading()
         previous, self.cycle = self._exchange, exchange
         app = self.app
         if previous is None or previous.response_complete:
@@ -246,12 +254,17 @@ class HttpConnection(HttpToolsProtocol):
         if exchange.response_complete or exchange.error is not None or exchange.is_discarding:
             self._discard(size)
             return
-        try:
-            self._body_memory.reserve(size, exchange.held_bytes)
-        except RequestError as error:
-            exchange.reject(error, is_malformed=False)
-            return
-        exchange.held_bytes += size
+        exchange.received_bytes += size
+        missing = exchange.received_bytes - exchange.held_bytes
+        if missing > 0:
+            try:
+                self._body_memory.reserve(missing, exchange.held_bytes)
+            except RequestError as error:
+                exchange.reject(error, is_malformed=False)
+                return
+            exchange.held_bytes += missing
+        if exchange.received_bytes > SMALL_BODY_BYTES:
+            exchange.is_long = True
         exchange.body += body
         if len(exchange.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -262,6 +275,11 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._state = _State.IDLE
         self._stop_timer()
+        exchange = self._exchange
+        if exchange is not None and exchange.held_bytes > exchange.received_bytes:
+            surplus = exchange.held_bytes - exchange.received_bytes
+            exchange.held_bytes -= surplus
+            self._body_memory.release(surplus)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from berth_protocol.asgi import App, Message, Receive, Scope, Send
-from berth_protocol.body_memory import BodyMemory
+from berth_protocol.body_memory import PART_BYTES, BodyMemory
 from berth_protocol.errors import RequestError, error_body
 
 MAX_DISCARDED_BYTES = 1 << 30
@@ -32,6 +32,9 @@ class Exchange(RequestResponseCycle):
     Attributes:
         body_memory: Counts the bytes of the body. Set once, right after the creation.
         held_bytes: Bytes that `body_memory` counts for this request.
+        received_bytes: Bytes of the body that have arrived.
+        length: Length of the body as its head states it. None for chunks.
+        is_long: Whether the body is long, so that reading it waits for room in `body_memory`.
         error: Why the body will never be complete. `receive` raises it.
         is_malformed: Whether `error` is the response, if the application has not begun.
         discard_seconds: Time limit to discard the rest of the request before the response. None
@@ -41,6 +44,9 @@ class Exchange(RequestResponseCycle):
 
     body_memory: BodyMemory
     held_bytes = 0
+    received_bytes = 0
+    length: int | None = None
+    is_long = False
     error: RequestError | None = None
     is_malformed = False
     discard_seconds: float | None = None
@@ -70,6 +76,8 @@ class Exchange(RequestResponseCycle):
         Raises:
             RequestError: If the body will never be complete, or occupies too much memory.
         """
+        if self.is_long and self.more_body and not self.body and self.error is None:
+            await self._wait_for_room()
         message = None if self.error is not None else await super().receive()
         if self.error is not None:
             # A new exception, see `reject`.
@@ -95,6 +103,9 @@ class Exchange(RequestResponseCycle):
         Args:
             is_malformed: Whether the connection cannot continue after this request.
         """
+        if self.body_memory.is_waiting(self):
+            error = self.body_memory.build_error()
+            self.body_memory.stop_waiting(self)
         # The frames of a traceback would keep the body until the next garbage collection.
         self.error = error.with_traceback(None)
         self.is_malformed = is_malformed
@@ -106,9 +117,22 @@ class Exchange(RequestResponseCycle):
     def release(self) -> None:
         """Stop counting the body."""
         self.body = bytearray()
-        if self.held_bytes:
-            self.body_memory.release(self.held_bytes)
-            self.held_bytes = 0
+        if self.held_bytes or self.is_long:
+            self.body_memory.remove(self)
+
+    async def _wait_for_room(self) -> None:
+        expected = self.received_bytes + PART_BYTES
+        if self.length is not None:
+            expected = min(expected, self.length)
+        size = expected - self.held_bytes
+        if size <= 0:
+            return
+        self.flow.pause_reading()
+        try:
+            await self.body_memory.wait_for_room(self, size)
+        except asyncio.CancelledError:
+            # The time limit of the application. The client was not slow, so 408 would be wrong.
+            raise self.body_memory.build_error() from None
 
     async def _discard_rest(self, seconds: float) -> None:
         """Discard the rest of the request, which no longer occupies memory."""

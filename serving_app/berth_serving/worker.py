@@ -46,7 +46,7 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     model = load_model(settings)
     plane = warm_up(model, settings, metrics)
     card = model.card
-    body_memory = BodyMemory(settings.body_memory_bytes)
+    body_memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes)
     app = App(settings, plane, metrics, create_trace(os.environ, card), body_memory)
     for listener in listeners:
         listen(listener)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -65,27 +66,26 @@ def test_default_is_quarter_of_container_memory(
     assert default_body_memory() == expected
 
 
-async def test_body_without_memory_gets_503_and_others_finish() -> None:
-    server = Server(BodyMemory(2 * _LARGE))
+async def test_body_without_memory_waits_until_another_is_complete() -> None:
+    server = Server(BodyMemory(2 * _LARGE, _LARGE))
     async with run(server) as running:
         first_reader, first = await running.open()
         first.write(_HEAD % _LARGE + b"x" * (_LARGE - 1))
-        await first.drain()
-        await _wait_until(lambda: server.body_memory.used_bytes == _LARGE - 1)
+        await _wait_until(lambda: server.body_memory.used_bytes >= _LARGE - 1)
         second_reader, second = await running.open()
-        second.write(_HEAD % _LARGE + b"x" * _LARGE)
-        response = await second_reader.readuntil(b"}")
-        assert response.startswith(b"HTTP/1.1 503 ")
-        assert b"retry-after: 1\r\n" in response
+        second.write(_HEAD % _LARGE)
+        second.write(b"x" * _LARGE)
+        short_reader, short = await running.open()
+        short.write(_HEAD % 1 + b"x")
+        assert (await short_reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        assert [len(body) for body in server.bodies] == [1]
         first.write(b"x")
-        assert (await first_reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
-        # The rest of the rejected body was discarded, and its connection continues.
-        second.write(_HEAD % _LARGE + b"x" * _LARGE)
-        assert (await second_reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
-        first.close()
-        second.close()
+        for reader in (first_reader, second_reader):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        for writer in (first, second, short):
+            writer.close()
     assert server.body_memory.used_bytes == 0
-    assert [len(body) for body in server.bodies] == [_LARGE, _LARGE]
+    assert [len(body) for body in server.bodies] == [1, _LARGE, _LARGE]
 
 
 @pytest.mark.parametrize("is_aborted", [True, False])
@@ -94,7 +94,7 @@ async def test_memory_of_disconnected_client_is_released(is_aborted: bool) -> No
     async with run(server) as running:
         _, writer = await running.open()
         writer.write((_HEAD % _LARGE + b"x" * _LARGE)[:-1])
-        await _wait_until(lambda: server.body_memory.used_bytes == _LARGE - 1)
+        await _wait_until(lambda: server.body_memory.used_bytes >= _LARGE - 1)
         if is_aborted:
             writer.transport.abort()
         else:
@@ -111,3 +111,51 @@ async def test_memory_of_queued_request_is_released() -> None:
         await _wait_until(lambda: server.body_memory.used_bytes > 0)
         writer.transport.abort()
         await _wait_until(lambda: server.body_memory.used_bytes == 0)
+
+
+@dataclass(eq=False)
+class _Body:
+    """A long body that arrives in parts, until it has `size` bytes."""
+
+    size: int
+    held_bytes: int = 0
+
+    async def arrive(self, memory: BodyMemory, part: int) -> None:
+        while self.held_bytes < self.size:
+            await memory.wait_for_room(self, min(part, self.size - self.held_bytes))
+            assert memory.used_bytes <= memory.max_bytes
+            await asyncio.sleep(0)
+        memory.remove(self)
+
+
+async def test_long_bodies_wait_for_each_other_and_all_complete() -> None:
+    memory = BodyMemory(1000, max_body_bytes=300)
+    bodies = [_Body(300) for _ in range(40)]
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for number, body in enumerate(bodies):
+            group.create_task(body.arrive(memory, 1 + number % 7))
+    assert memory.used_bytes == 0
+
+
+async def test_unfinished_body_does_not_keep_others_from_completing() -> None:
+    memory = BodyMemory(1000, max_body_bytes=300)
+    stalled = _Body(300)
+    await memory.wait_for_room(stalled, 50)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(_Body(300).arrive(memory, 10))
+    assert memory.used_bytes == 50
+
+
+async def test_body_that_no_longer_waits_gets_no_room() -> None:
+    memory = BodyMemory(400, max_body_bytes=200)
+    first, second, third = (_Body(200) for _ in range(3))
+    await memory.wait_for_room(first, 100)
+    await memory.wait_for_room(second, 200)
+    waiting = asyncio.create_task(memory.wait_for_room(third, 100))
+    await asyncio.sleep(0)
+    assert memory.is_waiting(third)
+    memory.stop_waiting(third)
+    await waiting
+    memory.remove(first)
+    assert (third.held_bytes, memory.used_bytes) == (0, 200)
