@@ -59,7 +59,7 @@ class DockerBerthArgs:
     host: str
     model: str
     version: str
-    digest: str
+    digest: pulumi.Input[str]
     image: pulumi.Input[str]
     network: pulumi.Input[str]
     token_volume: pulumi.Input[str]

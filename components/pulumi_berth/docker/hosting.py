@@ -7,7 +7,6 @@ from typing import Any
 import pulumi
 from pulumi_docker import Network, Provider, Volume
 
-from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.docker.berth import TOKEN_FILE, DockerBerth, DockerBerthArgs

@@ -11,7 +11,6 @@ from typing import Any
 import pulumi
 from pulumi_docker import Network, Provider, Volume
 
-from berth_protocol.model_card import digest
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys
 from pulumi_berth.docker.berth import TOKEN_FILE, DockerBerth, DockerBerthArgs
 from pulumi_berth.docker.container_plan import HTTP_PORT, shorten_name
@@ -66,7 +65,7 @@ class ServersParts:
     """
 
     berths: Sequence[tuple[Replica, DockerBerth]]
-    digests: Mapping[tuple[str, str], str]
+    digests: Mapping[tuple[str, str], pulumi.Input[str]]
     gateways: Mapping[str, DockerGateway]
     images: HostingImages
     keys: ClientKeys
