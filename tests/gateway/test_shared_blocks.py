@@ -219,9 +219,7 @@ def test_offenses_take_bounded_memory_of_valkey(
 def test_gateway_calls_exactly_the_commands_that_its_user_may(tmp_path: Path) -> None:
     """The server's own user, as in a cluster, so that a denied command would fail."""
     port = find_free_ports(1)[0]
-    config = build_config(hashlib.sha256(b"secret").hexdigest())
-    # Valkey changes to the directory as soon as it reads the line.
-    config = config.replace("dir /data", f"dir {tmp_path}")
+    config = build_config(hashlib.sha256(b"secret").hexdigest(), str(tmp_path))
     config += f"user admin on >{PASSWORD} ~* &* +@all\n"
     server = ValkeyServer(tmp_path, port=port, config=config)
     server.start()
