@@ -12,11 +12,11 @@ from pulumi_berth.component_args import ArgumentError
 from pulumi_berth.gateway_clients import ClientKeyArgs
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.own_container import (
-    NO_CONTAINERS,
     OwnContainerArgs,
     find_container_problem,
     get_container_digest,
 )
+from pulumi_berth.own_container_rules import NO_CONTAINERS
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.traffic_rules import (
     ModelUse,

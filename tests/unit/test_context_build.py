@@ -14,7 +14,7 @@ import pytest
 from pulumi_berth.images.base_reader import ImageCheckError
 from pulumi_berth.images.image_inputs import build_image, content_tag
 from pulumi_berth.oci.registry import Repository
-from pulumi_berth.own_container import ContextBuildError, digest_context
+from pulumi_berth.own_container_rules import ContextBuildError, digest_context
 from tests.aws.strict_registry import serve_strict_registry
 
 _HARDENED = {"etc/ssl/certs/ca-certificates.crt": "CA", "usr/share/zoneinfo/UTC": "UTC"}

@@ -66,6 +66,7 @@ def test_gateway_inputs_contain_every_berth_and_weight(engine: _Engine) -> None:
     inputs = engine.resources["GatewayProcess", "gateway"]
     assert inputs["config"]["models"]["digits"] == {
         "versions": {"1": "http://digits-1", "2": "http://digits-2"},
+        "own_containers": [],
         "exposed": ["1", "2"],
         "traffic": {"1": 90, "2": 10},
         "shares": [],

@@ -22,7 +22,7 @@ from pulumi_berth.oci import documents
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.layer import Layer, compress_archive
 from pulumi_berth.oci.registry import Repository
-from pulumi_berth.own_container import ContextBuildError
+from pulumi_berth.own_container_rules import ContextBuildError
 
 _DOCKER = "docker"
 _TIMEOUT_SECONDS = 3600

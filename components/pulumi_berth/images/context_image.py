@@ -7,7 +7,7 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from pulumi_berth.images.built_image import ImageSettings, describe_scan
-from pulumi_berth.own_container import digest_context
+from pulumi_berth.own_container_rules import digest_context
 from pulumi_berth.providers import BuiltImageProvider
 from pulumi_berth.values import default_to
 

@@ -18,7 +18,7 @@ from pulumi_berth.oci.documents import RunConfig
 from pulumi_berth.oci.image_store import open_repository
 from pulumi_berth.oci.layer import Layer
 from pulumi_berth.oci.registry import Repository
-from pulumi_berth.own_container import ContextBuildError, digest_context
+from pulumi_berth.own_container_rules import ContextBuildError, digest_context
 from pulumi_berth.program_source import package_digest
 from pulumi_berth.values import restore_integers
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from berth.spec.errors import Problem
 from berth.spec.models import ModelSpec
-from pulumi_berth.own_container import NO_CONTAINERS
+from pulumi_berth.own_container_rules import NO_CONTAINERS
 
 
 def reject_containers(models: dict[str, ModelSpec]) -> Iterator[Problem]:

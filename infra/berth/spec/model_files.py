@@ -19,7 +19,7 @@ from berth_protocol.model_card import (
     smallest_request_bytes,
     verify_files,
 )
-from pulumi_berth.own_container import find_context_problem
+from pulumi_berth.own_container_rules import find_context_problem
 
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:

@@ -19,7 +19,7 @@ from berth.spec.fields import (
     parse_millicores,
 )
 from berth.spec.images import ImageByDigest
-from pulumi_berth.own_container import DEFAULT_PORT, LOWEST_PORT
+from pulumi_berth.own_container_rules import DEFAULT_PORT, LOWEST_PORT
 from pulumi_berth.traffic_rules import (
     ModelUse,
     VersionUse,
