@@ -13,20 +13,12 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.cluster.stacks import _small_stack, cluster, hosted, small_stack
+from tests.cluster.stacks import cluster, hosted
 from tests.docker.lab import docker_engine, docker_lab, docker_servers
 from tests.engine.project import ErrorResponseError
 from tests.repository import PACKAGES
 
-__all__ = [
-    "_small_stack",
-    "cluster",
-    "docker_engine",
-    "docker_lab",
-    "docker_servers",
-    "hosted",
-    "small_stack",
-]
+__all__ = ["cluster", "docker_engine", "docker_lab", "docker_servers", "hosted"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES

@@ -20,8 +20,6 @@ from tests.text_models import SENTENCES, UPPER, package_text_models
 
 NAMESPACE = "hosted"
 """Namespace of the stack of fixture `hosted`."""
-SMALL_NAMESPACE = "small"
-"""Namespace of the stack of fixture `small_stack`."""
 SMALL = {"cpu": "50m", "cpu_limit": "1", "memory": "192Mi"}
 """Resources of a berth. At its start, it uses more than a second of CPU time."""
 # The variables of the `cluster` command, so that two checkouts can run these tests at once.
@@ -157,24 +155,6 @@ def count_requests(cluster: Cluster, namespace: str, version: str) -> float:
 
 def _get_stack_file(project: Project) -> Path:
     return project.root / f"Pulumi.{project.stack}.yaml"
-
-
-@pytest.fixture(scope="session")
-def _small_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    content = build_stack_file(cluster, SMALL_NAMESPACE)
-    content["config"]["berth:models"]["digits"] |= {"versions": {"1": {}}, "traffic": {}}
-    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 30
-    return create_project(tmp_path_factory.mktemp("small"), "small", content)
-
-
-@pytest.fixture(scope="module")
-def small_stack(_small_stack: Project) -> Project:
-    """A stack with digits/1 and breast-cancer/1, whose pods must be ready within 30 seconds.
-
-    Modules share it. Each gets it with this configuration, whatever another one deployed.
-    """
-    _small_stack.ensure_up()
-    return _small_stack
 
 
 @pytest.fixture(scope="session")

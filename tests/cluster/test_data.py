@@ -10,9 +10,10 @@ import pytest
 from berth_data.manifest import MANIFEST_NAME
 from tests.aws.emulation import Emulation, emulated, skip_reason
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import SMALL_NAMESPACE
+from tests.cluster.stacks import SMALL, build_stack_file, create_project
 from tests.engine.project import Project
 
+_NAMESPACE = "datasets"
 _PRINT_FILES = (
     "print(open('/data/prices/prices.csv').read(), open('/data/prices/nested/more.csv').read())"
 )
@@ -29,27 +30,35 @@ def claim_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def deployed(small_stack: Project, cluster: Cluster, claim_dir: Path) -> Project:
-    """The stack, and a claim in its namespace."""
+def deployed(
+    cluster: Cluster, claim_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A stack with one model, and a claim in its namespace."""
+    content = build_stack_file(cluster, _NAMESPACE)
+    content["config"]["berth:models"] = {"digits": {"versions": {"1": {}}, "resources": SMALL}}
+    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 30
+    project = create_project(tmp_path_factory.mktemp("datasets"), "datasets", content)
+    project.berth("up", "--yes")
     cluster.apply(
         {
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "tables"},
             "spec": {
                 "capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany"],
                 "storageClassName": "", "hostPath": {"path": str(claim_dir)},
-                "claimRef": {"namespace": SMALL_NAMESPACE, "name": "tables"},
+                "claimRef": {"namespace": _NAMESPACE, "name": "tables"},
             },
         },
         {
             "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "tables", "namespace": SMALL_NAMESPACE},
+            "metadata": {"name": "tables", "namespace": _NAMESPACE},
             "spec": {
                 "accessModes": ["ReadOnlyMany"], "storageClassName": "", "volumeName": "tables",
                 "resources": {"requests": {"storage": "1Gi"}},
             },
         },
     )  # fmt: skip
-    return small_stack
+    yield project
+    cluster.delete_namespaces(_NAMESPACE)
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def _push(project: Project, source_root: Path, target: str, version: str, text: 
 def _run_in_pod(cluster: Cluster, code: str) -> str:
     """Run Python code in the serving container and return its output."""
     return cluster.kubectl(
-        "exec", "-n", SMALL_NAMESPACE, "deploy/digits-1", "-c", "serving", "--", "/usr/bin/python3",
+        "exec", "-n", _NAMESPACE, "deploy/digits-1", "-c", "serving", "--", "/usr/bin/python3",
         "-c", code, code=None,
     )  # fmt: skip
 
@@ -88,7 +97,7 @@ def _mount_datasets(**datasets: Any) -> Callable[[Any], None]:
 
 
 def _get_image(cluster: Cluster) -> str:
-    deployment = cluster.get("deployment", "digits-1", "-n", SMALL_NAMESPACE)
+    deployment = cluster.get("deployment", "digits-1", "-n", _NAMESPACE)
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
@@ -114,7 +123,7 @@ def test_model_reads_the_pushed_version_and_then_the_promoted_version(
     }
     (stack.root / "Pulumi.other.yaml").write_text(json.dumps({"config": config}))
     promoted = json.loads(
-        stack.berth("data", "promote", "prices", "other", stack.stack, "--json").stdout
+        stack.berth("data", "promote", "prices", "other", "datasets", "--json").stdout
     )
     assert (promoted["from"], promoted["to"]) == ("1", "2")
     stack.berth("up", "--yes")
@@ -138,13 +147,13 @@ def test_push_with_other_content_is_rejected_for_an_existing_version(
 def test_missing_version_is_reported_before_anything_changes(
     stack: Project, cluster: Cluster
 ) -> None:
-    before = cluster.get("deployment", "digits-1", "-n", SMALL_NAMESPACE)["metadata"]["generation"]
+    before = cluster.get("deployment", "digits-1", "-n", _NAMESPACE)["metadata"]["generation"]
     source = f"oci://{cluster.registry}/datasets/missing"
     stack.edit(_mount_datasets(missing={"version": "1", "source": source}))
     rejected = stack.berth("up", "--yes", code=1)
     assert "berth:data.datasets.missing.version" in rejected.stdout + rejected.stderr
     assert "berth data push" in rejected.stdout + rejected.stderr
-    after = cluster.get("deployment", "digits-1", "-n", SMALL_NAMESPACE)["metadata"]["generation"]
+    after = cluster.get("deployment", "digits-1", "-n", _NAMESPACE)["metadata"]["generation"]
     assert after == before
 
 

@@ -1,16 +1,29 @@
 """Objects that somebody changes in the cluster are reported first, and `berth up` restores them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.cluster.cluster import Cluster, poll
-from tests.cluster.stacks import SMALL_NAMESPACE
+from tests.cluster.stacks import SMALL, build_stack_file, create_project
 from tests.engine.project import Project
 
+_NAMESPACE = "drift"
 _MODEL = "breast-cancer"
 _INFER = f"/v2/models/{_MODEL}/infer"
+
+
+@pytest.fixture(scope="module")
+def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    models = {_MODEL: {"versions": {"1": {}}, "resources": SMALL}}
+    content = build_stack_file(cluster, _NAMESPACE, models=models)
+    project = create_project(tmp_path_factory.mktemp("drift"), "drift", content)
+    project.berth("up", "--yes")
+    yield project
+    cluster.delete_namespaces(_NAMESPACE)
 
 
 def _status_without_key(endpoint: str) -> int:
@@ -75,41 +88,39 @@ def _find_name(cluster: Cluster, kind: str, name: str) -> str:
     """Return `name`, or that of the stack's only object of a kind in the whole cluster."""
     if name:
         return name
-    (found,) = [
-        x for x in cluster.list_names(kind.lower()) if x.startswith(f"berth-{SMALL_NAMESPACE}-")
-    ]
+    (found,) = [x for x in cluster.list_names(kind.lower()) if x.startswith(f"berth-{_NAMESPACE}-")]
     return found
 
 
 def _read_content(cluster: Cluster, kind: str, name: str) -> dict[str, Any]:
-    one = cluster.get(kind.lower(), name, "-n", SMALL_NAMESPACE)
+    one = cluster.get(kind.lower(), name, "-n", _NAMESPACE)
     content = {key: one[key] for key in ("spec", "rules", "subjects") if key in one}
     return content | {"labels": one["metadata"]["labels"]}
 
 
 def test_changed_objects_are_reported_by_every_command_and_restored(
-    small_stack: Project, cluster: Cluster
+    stack: Project, cluster: Cluster
 ) -> None:
-    endpoint = small_stack.json("status")["endpoint"]
+    endpoint = stack.json("status")["endpoint"]
     poll(lambda: _status_without_key(endpoint) == 401, seconds=30)
-    small_stack.berth("preview", "--expect-no-changes")
+    stack.berth("preview", "--expect-no-changes")
     before, fields = {}, {}
     for kind, given, patch, field in _PATCHES:
         name = _find_name(cluster, kind, given)
         fields[kind, name] = field
         before[kind, name] = _read_content(cluster, kind, name)
-        args = ("-n", SMALL_NAMESPACE, "--type=json", "-p", json.dumps(patch))
+        args = ("-n", _NAMESPACE, "--type=json", "-p", json.dumps(patch))
         cluster.kubectl("patch", kind.lower(), name, *args)
-    cluster.kubectl("delete", "networkpolicy", "valkey", "-n", SMALL_NAMESPACE)
+    cluster.kubectl("delete", "networkpolicy", "valkey", "-n", _NAMESPACE)
     lines = [
         *(f"{kind} {name} was changed: {field}" for (kind, name), field in fields.items()),
         "NetworkPolicy valkey no longer exists",
     ]
 
-    notes = "\n".join(small_stack.json("status")["notes"])
-    preview = small_stack.berth("preview", "--expect-no-changes", code=1)
-    assert "Drift: these differ from the last update of stack 'small'" in preview.stderr
-    updated = small_stack.berth("up", "--yes")
+    notes = "\n".join(stack.json("status")["notes"])
+    preview = stack.berth("preview", "--expect-no-changes", code=1)
+    assert "Drift: these differ from the last update of stack 'drift'" in preview.stderr
+    updated = stack.berth("up", "--yes")
     for line in lines:
         assert line in notes
         assert line in preview.stderr
@@ -118,24 +129,22 @@ def test_changed_objects_are_reported_by_every_command_and_restored(
     poll(lambda: _status_without_key(endpoint) == 401, seconds=60)
     for kind, name in before:
         assert _read_content(cluster, kind, name) == before[kind, name]
-    assert small_stack.json("status")["notes"] == []
-    assert "Drift" not in small_stack.berth("preview", "--expect-no-changes").stderr
+    assert stack.json("status")["notes"] == []
+    assert "Drift" not in stack.berth("preview", "--expect-no-changes").stderr
 
 
-def test_up_after_refresh_restores_the_configuration(
-    small_stack: Project, cluster: Cluster
-) -> None:
-    args = ("-n", SMALL_NAMESPACE, "--replicas=2")
+def test_up_after_refresh_restores_the_configuration(stack: Project, cluster: Cluster) -> None:
+    args = ("-n", _NAMESPACE, "--replicas=2")
     cluster.kubectl("scale", "deployment", "gateway", *args)
-    rules = cluster.get("role", "traefik", "-n", SMALL_NAMESPACE)["rules"]
+    rules = cluster.get("role", "traefik", "-n", _NAMESPACE)["rules"]
     patch = json.dumps(_add("/rules/0/verbs/-", "delete"))
-    cluster.kubectl("patch", "role", "traefik", "-n", SMALL_NAMESPACE, "--type=json", "-p", patch)
-    assert small_stack.json("refresh", "--yes")["result"] == "refreshed"
-    preview = small_stack.berth("preview", "--expect-no-changes", code=1)
+    cluster.kubectl("patch", "role", "traefik", "-n", _NAMESPACE, "--type=json", "-p", patch)
+    assert stack.json("refresh", "--yes")["result"] == "refreshed"
+    preview = stack.berth("preview", "--expect-no-changes", code=1)
     assert "Role traefik was changed: rules[0].verbs" in preview.stderr
-    updated = small_stack.berth("up", "--yes")
+    updated = stack.berth("up", "--yes")
     assert "Restored Role traefik: rules[0].verbs" in updated.stderr
-    assert cluster.get("role", "traefik", "-n", SMALL_NAMESPACE)["rules"] == rules
-    deployment = cluster.get("deployment", "gateway", "-n", SMALL_NAMESPACE)
+    assert cluster.get("role", "traefik", "-n", _NAMESPACE)["rules"] == rules
+    deployment = cluster.get("deployment", "gateway", "-n", _NAMESPACE)
     assert deployment["spec"]["replicas"] == 1
-    small_stack.berth("preview", "--expect-no-changes")
+    stack.berth("preview", "--expect-no-changes")

@@ -17,15 +17,29 @@ from pulumi_berth.oci.layer import write_layer
 from pulumi_berth.oci.registry import Repository, split_reference
 from pulumi_berth.oci.tree import read_tree
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import SMALL_NAMESPACE, restore_config
+from tests.cluster.stacks import build_stack_file, create_project, restore_config
 from tests.engine.project import Project, wait_for
+
+_NAMESPACE = "faults"
+
+
+@pytest.fixture(scope="module")
+def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A stack with two models in one version, whose pods must be ready within 25 seconds."""
+    content = build_stack_file(cluster, _NAMESPACE)
+    content["config"]["berth:models"]["digits"] |= {"versions": {"1": {}}, "traffic": {}}
+    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 25
+    project = create_project(tmp_path_factory.mktemp("faults"), "faults", content)
+    project.berth("up", "--yes")
+    yield project
+    cluster.delete_namespaces(_NAMESPACE)
 
 
 @pytest.fixture
-def stack(small_stack: Project) -> Iterator[Project]:
+def stack(deployed: Project) -> Iterator[Project]:
     """The stack, restored after each test."""
-    with restore_config(small_stack):
-        yield small_stack
+    with restore_config(deployed):
+        yield deployed
 
 
 def _add_version_2(project: Project, entry: dict[str, Any]) -> None:
@@ -67,14 +81,14 @@ class FailedUpdate:
 
 
 @pytest.fixture(scope="module")
-def failed_update(small_stack: Project, tmp_path_factory: pytest.TempPathFactory) -> FailedUpdate:
+def failed_update(deployed: Project, tmp_path_factory: pytest.TempPathFactory) -> FailedUpdate:
     """One update waits for all failures at once, instead of one update per failure.
 
     digits/2 has a tampered model file, digits/3 has no image in the registry, and no node has
     enough capacity for the new replicas of breast-cancer/1.
     """
-    tampered_digest = _push_tampered_image(small_stack, tmp_path_factory.mktemp("tampered") / "2")
-    _copy_version(small_stack, "2", "3")
+    tampered_digest = _push_tampered_image(deployed, tmp_path_factory.mktemp("tampered") / "2")
+    _copy_version(deployed, "2", "3")
 
     def change(config: Any) -> None:
         digits, cancer = (config["berth:models"][name] for name in ("digits", "breast-cancer"))
@@ -86,14 +100,14 @@ def failed_update(small_stack: Project, tmp_path_factory: pytest.TempPathFactory
         digits["traffic"] = {"1": 100, "2": 0, "3": 0}
         cancer["resources"] = {"cpu": "190", "memory": "192Mi"}
 
-    with restore_config(small_stack):
-        small_stack.edit(change)
-        output = small_stack.berth("up", "--yes", code=1).stderr
+    with restore_config(deployed):
+        deployed.edit(change)
+        output = deployed.berth("up", "--yes", code=1).stderr
         return FailedUpdate(
             output=output,
-            status=small_stack.json("status"),
+            status=deployed.json("status"),
             responses={
-                model: small_stack.json("invoke", model)["model_version"]
+                model: deployed.json("invoke", model)["model_version"]
                 for model in ("digits", "breast-cancer")
             },
         )
@@ -182,7 +196,7 @@ def test_rejection_by_an_admission_policy_is_reported(stack: Project, cluster: C
         "spec": {
             "matchConstraints": {
                 "namespaceSelector": {
-                    "matchLabels": {"kubernetes.io/metadata.name": SMALL_NAMESPACE}
+                    "matchLabels": {"kubernetes.io/metadata.name": _NAMESPACE}
                 },
                 "resourceRules": [
                     {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"],
@@ -207,7 +221,7 @@ def test_rejection_by_an_admission_policy_is_reported(stack: Project, cluster: C
         # The API server enforces a new policy after a moment.
         wait_for(
             lambda: "not allowed" in cluster.kubectl(
-                "create", "deployment", "digits-2", "--image=x", "-n", SMALL_NAMESPACE,
+                "create", "deployment", "digits-2", "--image=x", "-n", _NAMESPACE,
                 "--dry-run=server", code=None,
             )
         )  # fmt: skip
@@ -237,7 +251,7 @@ def test_unreachable_cluster_is_reported(cluster: Cluster, stack: Project, tmp_p
 
 
 def test_refresh_and_up_recreate_a_deleted_deployment(stack: Project, cluster: Cluster) -> None:
-    cluster.kubectl("delete", "deployment", "digits-1", "-n", SMALL_NAMESPACE, "--wait")
+    cluster.kubectl("delete", "deployment", "digits-1", "-n", _NAMESPACE, "--wait")
     assert stack.json("status")["models"]["digits"]["versions"]["1"]["state"] == "missing"
     stack.pulumi("refresh", "--yes")
     stack.berth("up", "--yes")

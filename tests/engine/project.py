@@ -76,8 +76,7 @@ class Project:
     def ensure_up(self) -> None:
         """Bring the stack up with the configuration of the first call, whatever a test changed.
 
-        Nothing runs if this configuration is deployed and its processes run. A stack elsewhere has
-        no processes here, and only the commands of this object count.
+        Nothing runs if this configuration is deployed and its processes run.
         """
         if self._initial_config is None:
             self._initial_config = self.config_file.read_text()
@@ -112,8 +111,6 @@ class Project:
             self.berth("up", "--yes")
 
     def _is_running(self) -> bool:
-        if not self.run_dir.path.exists():
-            return True  # What is deployed has no process on this machine.
         return bool(self._deployed_names) and self._deployed_names == self.pids().keys()
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
