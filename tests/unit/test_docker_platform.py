@@ -284,3 +284,13 @@ def test_port_of_someone_else_is_refused_before_anything_is_created(
     expected = pytest.raises(SpecError, match="published by the container 'web'")
     with expected if is_refused else nullcontext():
         target.require_free_ports(context)
+
+
+def test_engine_that_does_not_run_is_named_with_the_reason_of_the_system() -> None:
+    with (
+        pytest.raises(
+            engine_module.EngineError, match=r"not respond: Connection refused\. Nothing"
+        ),
+        engine_module.open_engine("tcp://127.0.0.1:1"),
+    ):
+        pass

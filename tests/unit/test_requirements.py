@@ -16,7 +16,7 @@ from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError, load_file
 from tests.repository import REPOSITORY
 
-_STACKS = {"local": "local", "kubernetes": "kubernetes", "aws": "dev"}
+_STACKS = {"local": "local", "docker": "docker", "kubernetes": "kubernetes", "aws": "dev"}
 # Functions that cannot refuse: both commands call the first, and the others return text.
 _HARMLESS = ("complete_configuration", "find_warnings")
 
@@ -75,6 +75,7 @@ def test_platform_lists_its_requirements() -> None:
     }
     assert names == {
         "local": [],
+        "docker": ["target"],
         "kubernetes": ["target"],
         "aws": ["cluster-version", "capacity", "credentials", "cluster-access"],
     }

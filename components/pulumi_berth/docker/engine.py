@@ -38,6 +38,16 @@ def resolve_host(host: str | None) -> str:
     return host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
 
 
+def _find_reason(error: BaseException) -> str:
+    """Return the operating system's reason behind an error of the client, or the error's text."""
+    reason, cause = str(error), error
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = cause.strerror
+    return reason
+
+
 @contextmanager
 def open_engine(host: str) -> Iterator[docker.DockerClient]:
     """Yield a client of the engine at `host`.
@@ -53,8 +63,8 @@ def open_engine(host: str) -> Iterator[docker.DockerClient]:
             raise EngineError(f"{error} Nothing was changed there.") from error
         except (DockerException, RequestException, OSError) as error:
             raise EngineError(
-                f"The Docker engine at {host} did not respond: {error}. Nothing was changed there. "
-                "Start it, or correct docker.host."
+                f"The Docker engine at {host} did not respond: {_find_reason(error)}. Nothing was "
+                "changed there. Start it, or correct docker.host."
             ) from error
         stack.callback(client.close)
         try:

@@ -20,7 +20,7 @@ def _check_target(context: StackContext) -> Finding:
 
 
 def _list_requirements() -> list[Requirement]:
-    return [Requirement(name="target", check=_check_target)]
+    return [Requirement(name="target", check=_check_target, stops_checks=True)]
 
 
 def _preflight(context: StackContext) -> list[Finding]:
