@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         file
         for directory in sorted((config.rootpath / "tests").iterdir())
         if directory.is_dir() and not pytest_ignore_collect(directory, config)
-        for file in sorted(directory.glob("test_*.py"))
+        for file in sorted(directory.rglob("test_*.py"))
     ]
     first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
     config.args = [str(file) for file in (*files[first:], *files[:first])]

@@ -140,11 +140,13 @@ class _Tunnel:
             TunnelError: If the engine does not answer there.
         """
         if not _answers(self._local):
-            # `ssh` writes why the server refused the connection to the socket.
+            # `ssh` writes why it ended, or why the server refused the connection to the socket.
+            if not self.is_open():
+                raise _explain_failure(self._address, self._read_log())
             raise TunnelError(
                 f"The Docker engine at {self._address} does not answer at {self._remote}: "
-                f"{self._read_log() or 'no response'}. Start it, allow the user to use it (group "
-                "docker), and let sshd forward sockets (AllowStreamLocalForwarding)."
+                f"{self._read_log().rstrip('.') or 'no response'}. Start it, allow the user to use "
+                "it (group docker), and let sshd forward sockets (AllowStreamLocalForwarding)."
             )
         return f"unix://{self._local}"
 
