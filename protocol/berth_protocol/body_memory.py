@@ -49,8 +49,8 @@ class BodyMemory:
     that a client that stops sending does not keep it.
 
     Args:
-        max_bytes: Maximum number of bytes. A body that is alone is always accepted, because every
-            body has its own limit.
+        max_bytes: Maximum number of bytes. While no other body holds memory, a body of any
+            size is accepted, because every body has its own limit.
         max_body_bytes: Maximum size of one body: the part that is kept.
 
     Attributes:

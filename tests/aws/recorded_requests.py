@@ -133,7 +133,7 @@ def _routes(name: str) -> list[tuple[str, re.Pattern[str], set[str], str, int]]:
 def _compile_path(template: str) -> re.Pattern[str]:
     """Return a pattern of the paths of a template, with a group for each variable.
 
-    `{name}` stands for one step of the path, `{name+}` for one or more. A group has `__` for `-`.
+    `{name}` matches one step of the path, `{name+}` one or more. A group has `__` for `-`.
     """
     text = ""
     for number, part in enumerate(re.split(r"\{([^}]+)\}", template)):

@@ -18,7 +18,7 @@ from pulumi_berth.own_container_rules import ContextBuildError, digest_context
 from tests.aws.strict_registry import serve_strict_registry
 
 _HARDENED = {"etc/ssl/certs/ca-certificates.crt": "CA", "usr/share/zoneinfo/UTC": "UTC"}
-# Stands for the command `docker`: it records its calls, and saves a prepared archive.
+# Replaces the command `docker`: it records its calls, and saves a prepared archive.
 _DOCKER = """#!/bin/sh
 echo "$@" >> "{calls}"
 while [ $# -gt 0 ]; do

@@ -124,6 +124,24 @@ class DockerHosting(pulumi.ComponentResource):
         self.register_outputs({"endpoint": self.endpoint, "api_keys": self.api_keys})
 
 
+def build_labels(prefix: str) -> dict[str, str]:
+    """Return the labels of everything that a hosting stack has in an engine.
+
+    Args:
+        prefix: Prefix of the stack's logical resource names.
+    """
+    stack = pulumi.get_stack()
+    return {
+        STACK_LABEL: stack,
+        HOSTING_LABEL: f"{pulumi.get_project()}/{stack}/{prefix.rstrip('-')}",
+    }
+
+
+def build_marks(labels: Mapping[str, str]) -> list[Any]:
+    """Return labels in the form that networks and volumes have."""
+    return [{"label": key, "value": value} for key, value in sorted(labels.items())]
+
+
 def build_endpoint(args: DockerHostingArgs, parts: DockerHostingParts) -> pulumi.Output[str]:
     """Return the URL for clients on the engine's machine, known when a gateway serves."""
     address = default_to(args.address, DEFAULT_ADDRESS)
@@ -165,11 +183,8 @@ def declare_docker_hosting(
         prefix=image_prefix,
     )
     provider = Provider(f"{prefix}engine", host=host, opts=opts)
-    labels = {
-        STACK_LABEL: pulumi.get_stack(),
-        HOSTING_LABEL: f"{pulumi.get_project()}/{pulumi.get_stack()}/{prefix.rstrip('-')}",
-    }
-    marks: list[Any] = [{"label": key, "value": value} for key, value in sorted(labels.items())]
+    labels = build_labels(prefix)
+    marks = build_marks(labels)
     engine_opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=provider))
     front = Network(shorten_name(f"{prefix}front"), labels=marks, opts=engine_opts)
     inside = Network(shorten_name(f"{prefix}berths"), internal=True, labels=marks, opts=engine_opts)

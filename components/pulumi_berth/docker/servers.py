@@ -14,10 +14,15 @@ from pulumi_docker import Network, Provider, Volume
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys
 from pulumi_berth.docker.berth import TOKEN_FILE, DockerBerth, DockerBerthArgs
 from pulumi_berth.docker.container_plan import HTTP_PORT, shorten_name
-from pulumi_berth.docker.engine import HOSTING_LABEL, STACK_LABEL
 from pulumi_berth.docker.engine_image import EngineImage
 from pulumi_berth.docker.gateway import DockerGateway, DockerGatewayArgs
-from pulumi_berth.docker.hosting import DEFAULT_PORT, DEFAULT_READY_SECONDS, DockerHostingArgs
+from pulumi_berth.docker.hosting import (
+    DEFAULT_PORT,
+    DEFAULT_READY_SECONDS,
+    DockerHostingArgs,
+    build_labels,
+    build_marks,
+)
 from pulumi_berth.docker.placement import Replica
 from pulumi_berth.docker.valkey import DockerValkey, DockerValkeyArgs
 from pulumi_berth.docker.volume_files import VolumeFiles
@@ -99,18 +104,15 @@ class _Server(pulumi.ComponentResource):
         address: str,
         prefix: str,
         labels: Mapping[str, str],
-        opts: pulumi.ResourceOptions | None,
     ) -> None:
-        super().__init__(get_host_type(name), f"{prefix}{name}", None, opts)
+        super().__init__(get_host_type(name), f"{prefix}{name}")
         self.address = address
         self.prefix = f"{prefix}{name}-"
         self.labels = labels
         self.opts = pulumi.ResourceOptions(parent=self)
         self.provider = Provider(f"{self.prefix}engine", host=address, opts=self.opts)
         self.engine_opts = pulumi.ResourceOptions(parent=self, provider=self.provider)
-        self.marks: list[Any] = [
-            {"label": key, "value": value} for key, value in sorted(labels.items())
-        ]
+        self.marks = build_marks(labels)
         self.front = Network(
             shorten_name(f"{self.prefix}front"), labels=self.marks, opts=self.engine_opts
         )
@@ -168,12 +170,9 @@ def declare_servers(
         gateway=args.gateway_image,
         has_own_valkey=True,
     )
-    labels = {
-        STACK_LABEL: pulumi.get_stack(),
-        HOSTING_LABEL: f"{pulumi.get_project()}/{pulumi.get_stack()}/{prefix.rstrip('-')}",
-    }
+    labels = build_labels(prefix)
     hosts = {
-        name: _Server(name, address=address, prefix=prefix, labels=labels, opts=None)
+        name: _Server(name, address=address, prefix=prefix, labels=labels)
         for name, address in servers.addresses.items()
     }
     manager = hosts[servers.manager]

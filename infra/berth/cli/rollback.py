@@ -63,9 +63,10 @@ def rollback(
         sys.exit(1 if report.obstacles else 0)
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
-    for line in describe_kept_keys(stack.config(), update):
+    current = stack.config()
+    for line in describe_kept_keys(current, update):
         say(line)
-    with operation.write_config_of(stack, update) as config_file:
+    with operation.write_config_of(stack, update, current) as config_file:
         spec = load_deployable_spec(root, name, config_file)
         ensure_providers(get_platform(spec.platform), stack.environment, say)
         context = StackContext(root=root, stack=name, spec=spec)

@@ -8,10 +8,11 @@ the engine applies them with a normal `up`.
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restore_config
@@ -68,10 +69,13 @@ def choose_update(history: Sequence[Update], number: int | None) -> Update:
 
 
 @contextmanager
-def write_config_of(stack: Stack, update: Update) -> Iterator[Path]:
-    """Write the stack's configuration file as of `update` into a directory, and remove it later."""
+def write_config_of(stack: Stack, update: Update, current: Mapping[str, Any]) -> Iterator[Path]:
+    """Write the stack's configuration file as of `update` into a directory, and remove it later.
+
+    Args:
+        current: The stack's configuration with secrets in plaintext.
+    """
     text = stack.engine_config_file().read_text()
-    current = stack.config()
     restored = restore_config(text, current, keep_credentials(current, update), update.secrets)
     with tempfile.TemporaryDirectory(prefix="berth-rollback-") as directory:
         path = Path(directory) / stack.config_file.name
@@ -109,7 +113,7 @@ def inspect_rollback(
     current, secret_keys = stack.read_config()
     obstacles: Sequence[str] = ()
     try:
-        with write_config_of(stack, update) as config_file:
+        with write_config_of(stack, update, current) as config_file:
             check(config_file)
     except SpecError as error:
         obstacles = error.problems

@@ -70,7 +70,7 @@ def _check_access(context: StackContext) -> Finding:
         endpoint = _read_endpoint(context)
     except REQUEST_ERRORS as error:
         # The update itself reports what is wrong with the account.
-        detail = f"EKS did not tell whether the stack has a cluster: {flatten_error(error)}."
+        detail = f"EKS did not report whether the stack has a cluster: {flatten_error(error)}."
         return Finding(check=check, status=Status.NOT_CHECKED, detail=detail)
     if endpoint is not None and reach.accepts_connections(endpoint.host):
         detail = f"{endpoint.host} accepts connections from this machine."
