@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 
 import aiohttp
 
 from berth_gateway.active_config import ActiveConfig
+from berth_gateway.answers import Answer, read_json_length
 from berth_gateway.berth_health import READY_SECONDS
 from berth_gateway.forwarded_headers import build_berth_headers, build_client_headers
 from berth_gateway.request_context import Body, RequestContext, send_body_part, start_response
@@ -89,8 +91,8 @@ class Berths:
 
     async def forward_response(
         self, context: RequestContext, response: aiohttp.ClientResponse, timeout_seconds: float
-    ) -> None:
-        """Send a berth's response to the client.
+    ) -> Answer | None:
+        """Send a berth's response to the client, and return it if it is a short, successful one.
 
         Raises:
             UpstreamError: If the response breaks off or stalls. If its headers were sent, the
@@ -105,11 +107,13 @@ class Berths:
                         body = await response.read()
                     await start_response(context, response.status, headers)
                     await send_body_part(context, body, is_last=True)
-                    return
+                    is_success = response.status == HTTPStatus.OK
+                    return Answer(body, read_json_length(response.headers)) if is_success else None
                 await start_response(context, response.status, headers)
                 async for part in response.content.iter_any():
                     await send_body_part(context, part, is_last=False)
                 await send_body_part(context, b"", is_last=True)
+                return None
             except TimeoutError as error:
                 raise UpstreamError(
                     504, f"stopped sending its response for {timeout_seconds:g} s"
@@ -120,13 +124,22 @@ class Berths:
                 ) from error
 
     def mirror(
-        self, active: ActiveConfig, context: RequestContext, version: str, body: Body
+        self,
+        active: ActiveConfig,
+        context: RequestContext,
+        version: str,
+        body: Body,
+        answer: Answer | None,
     ) -> None:
-        """Send a duplicate of an inference request to a shadow version, in the background."""
+        """Send a duplicate of an inference request to a shadow version, in the background.
+
+        Args:
+            answer: The client's answer, with which that of the shadow version is compared.
+        """
         request = _build_request(active, context, version, INFER_SUFFIX, body)
         request.headers.append((SHADOW, "1"))
         url = active.config.models[context.model].versions[version]
-        self._shadow_traffic.send(context.model, version, request, url)
+        self._shadow_traffic.send(context.model, version, request, url, answer)
 
 
 def _build_request(

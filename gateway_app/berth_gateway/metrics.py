@@ -174,6 +174,14 @@ class _ScrapedMetrics(Collector):
         for labels, count in self._shadow_traffic.counts.items():
             shadow_requests.add_metric(labels, count)
         yield shadow_requests
+        compared = CounterMetricFamily(
+            "berth_gateway_shadow_compared",
+            "Answers of shadow versions compared with the client's: equal, different or skipped",
+            labels=("model", "version", "outcome"),
+        )
+        for labels, count in self._shadow_traffic.compared.items():
+            compared.add_metric(labels, count)
+        yield compared
         quota_used = GaugeMetricFamily(
             "berth_gateway_quota_used",
             "Inference requests counted in the current quota period",

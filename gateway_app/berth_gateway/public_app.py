@@ -11,6 +11,7 @@ import msgspec
 from berth_gateway import __version__
 from berth_gateway.active_config import ActiveConfig, ConfigStore
 from berth_gateway.admission import Admission, AdmittedRequest, check_method
+from berth_gateway.answers import Answer
 from berth_gateway.authentication import Authenticator
 from berth_gateway.berth_health import READY_SECONDS, BerthHealth
 from berth_gateway.berths import Berths
@@ -194,16 +195,17 @@ class PublicApp:
         await self.admission.consume_quota(active, context, request.client)
         requested_version = request.route.version
         shadow = active.config.models[context.model].shadow
+        answer: Answer | None = None
         try:
             if requested_version is not None:
                 await self._forward(active, context, requested_version, INFER_SUFFIX, body)
             else:
                 response = await self._failover.send(active, context, body)
-                await self._send_berth_response(active, context, response)
+                answer = await self._send_berth_response(active, context, response)
         finally:
             # Sent after the response, so that the client does not wait for the shadow request.
             if shadow is not None and requested_version is None and shadow != context.version:
-                self._berths.mirror(active, context, shadow, body)
+                self._berths.mirror(active, context, shadow, body, answer)
 
     async def _forward(
         self,
@@ -219,9 +221,9 @@ class PublicApp:
 
     async def _send_berth_response(
         self, active: ActiveConfig, context: RequestContext, response: aiohttp.ClientResponse
-    ) -> None:
+    ) -> Answer | None:
         context.response_headers[VERSION] = context.version
-        await self._berths.forward_response(context, response, active.config.timeout_seconds)
+        return await self._berths.forward_response(context, response, active.config.timeout_seconds)
 
     async def _send_version_ready(
         self, active: ActiveConfig, context: RequestContext, version: str

@@ -3,11 +3,13 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
+from berth_gateway.answers import MAX_COMPARED_BYTES, Answer, compare_answers, read_json_length
 from berth_gateway.upstream import UpstreamError, UpstreamPool, UpstreamRequest
 
 _MAX_SHADOW_REQUESTS = 64
@@ -113,6 +115,8 @@ class ShadowTraffic:
     Attributes:
         counts: (model, version, outcome) -> number of shadow requests. The outcome is `succeeded`,
             `failed` (no response, or a 4xx or 5xx status) or `dropped`.
+        compared: (model, version, outcome) -> number of successful shadow requests whose answer was
+            compared with the client's. The outcome is `equal`, `different` or `skipped`.
     """
 
     def __init__(self, pool: UpstreamPool) -> None:
@@ -120,15 +124,27 @@ class ShadowTraffic:
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = 0
         self.counts: dict[tuple[str, str, str], int] = {}
+        self.compared: dict[tuple[str, str, str], int] = {}
 
-    def send(self, model: str, version: str, request: UpstreamRequest, url: str) -> None:
-        """Send a request in the background, and return immediately."""
+    def send(
+        self,
+        model: str,
+        version: str,
+        request: UpstreamRequest,
+        url: str,
+        answer: Answer | None,
+    ) -> None:
+        """Send a request in the background, and return immediately.
+
+        Args:
+            answer: The client's answer to compare with, or None if it is not known.
+        """
         size = len(request.body or b"")
         if len(self._tasks) >= _MAX_SHADOW_REQUESTS or self._bytes + size > _MAX_SHADOW_BYTES:
             self._count(model, version, "dropped")
             return
         self._bytes += size
-        task = asyncio.create_task(self._send(model, version, request, url))
+        task = asyncio.create_task(self._send(model, version, request, url, answer))
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._remove(task, size))
 
@@ -147,17 +163,30 @@ class ShadowTraffic:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, model: str, version: str, request: UpstreamRequest, url: str) -> None:
+    async def _send(
+        self,
+        model: str,
+        version: str,
+        request: UpstreamRequest,
+        url: str,
+        answer: Answer | None,
+    ) -> None:
         outcome = "failed"
         try:
             async with (
                 asyncio.timeout(request.timeout_seconds),
                 await self._pool.send(request, lambda: url) as response,
             ):
-                async for _ in response.content.iter_any():
-                    pass
+                body = b""
+                async for part in response.content.iter_any():
+                    # Of a longer answer, only that it is longer matters.
+                    body = part if answer is None or len(body) > MAX_COMPARED_BYTES else body + part
                 if response.status < 400:
                     outcome = "succeeded"
+                if response.status == HTTPStatus.OK and answer is not None:
+                    own = Answer(body, read_json_length(response.headers))
+                    key = (model, version, compare_answers(answer, own))
+                    self.compared[key] = self.compared.get(key, 0) + 1
         except (UpstreamError, TimeoutError, aiohttp.ClientError):
             pass
         finally:

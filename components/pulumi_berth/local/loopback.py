@@ -3,6 +3,7 @@
 import json
 import socket
 from contextlib import closing
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -42,16 +43,31 @@ def get_json(port: int, path: str) -> tuple[int, Any] | None:
     Returns:
         The status and the JSON body (None if the body is not JSON), or None if no server responded.
     """
+    response = _get(port, path)
+    if response is None:
+        return None
+    status, body = response
+    try:
+        return status, json.loads(body)
+    except (ValueError, RecursionError):
+        return status, None
+
+
+def get_text(port: int, path: str) -> str | None:
+    """Send `GET path` to a port of this machine, and return the text of a successful response."""
+    response = _get(port, path)
+    if response is None or response[0] != HTTPStatus.OK:
+        return None
+    return response[1].decode(errors="replace")
+
+
+def _get(port: int, path: str) -> tuple[int, bytes] | None:
     # The provider process, which every update starts, would need 0.1 s to import httpx.
     connection = HTTPConnection(LOOPBACK, port, timeout=_REQUEST_SECONDS)
     with closing(connection):
         try:
             connection.request("GET", path)
             response = connection.getresponse()
-            body = response.read(_RESPONSE_BYTES)
+            return response.status, response.read(_RESPONSE_BYTES)
         except (OSError, HTTPException):
             return None
-    try:
-        return response.status, json.loads(body)
-    except (ValueError, RecursionError):
-        return response.status, None

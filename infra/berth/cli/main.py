@@ -30,6 +30,7 @@ COMMANDS = {
     "preview": "Show what 'up' would change.",
     "refresh": "Read the state of all resources from where they run.",
     "rollback": "Roll back to an earlier successful update.",
+    "rollout": "Move traffic to a version step by step, and revert it if guards are violated.",
     "status": "Show the endpoint and each version's state, traffic and digest.",
     "test": "Run the tests of a checkout of Berth's repository.",
     "up": "Deploy the stack that its configuration file describes.",

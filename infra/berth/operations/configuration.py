@@ -1,4 +1,4 @@
-"""A stack's configuration file with the values of an earlier update.
+"""Changes of a stack's configuration file: values of an earlier update, and traffic.
 
 The file is edited in place. Unchanged values keep their comments, order and ciphertext, so that
 the change is easy to read in a diff.
@@ -11,6 +11,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from berth.errors import OperationError
 
 # A path into the configuration: the key, then the steps under it.
 ConfigPath = tuple[str, ...]
@@ -38,19 +41,59 @@ def restore_config(
         target: The new values, structured likewise. Keys that it lacks are removed.
         secret_keys: The keys of `target` that contain a secret.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1_000_000  # Never wrap a line.
-    document = yaml.load(text) or CommentedMap()
+    yaml, document = _load(text)
     config = document.setdefault("config", CommentedMap())
     secrets: dict[ConfigPath, str] = {}
     for key in [key for key in config if key not in target]:
         del config[key]
     for key, value in target.items():
         _put(config, key, value, current.get(key), (key,), secrets, key in secret_keys)
+    return RestoredConfig(_dump(yaml, document), secrets)
+
+
+def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str | None) -> str:
+    """Return the configuration file `text` with another traffic split and shadow of a model.
+
+    A version in `traffic` that the model does not have is added with default settings.
+
+    Raises:
+        OperationError: If the file does not contain the model.
+    """
+    yaml, document = _load(text)
+    try:
+        entry = document["config"]["berth:models"][model]
+        versions = entry["versions"]
+    except (LookupError, TypeError) as error:
+        raise OperationError(f"The configuration file has no berth:models.{model}.versions.") from (
+            error
+        )
+    known = {str(version) for version in versions}
+    for version in traffic:
+        if version not in known:
+            versions[DoubleQuotedScalarString(version)] = CommentedMap()
+    split = CommentedMap(
+        {DoubleQuotedScalarString(version): weight for version, weight in traffic.items()}
+    )
+    split.fa.set_flow_style()
+    entry["traffic"] = split
+    if shadow is not None:
+        entry["shadow"] = DoubleQuotedScalarString(shadow)
+    else:
+        entry.pop("shadow", None)
+    return _dump(yaml, document)
+
+
+def _load(text: str) -> tuple[YAML, Any]:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000  # Never wrap a line.
+    return yaml, yaml.load(text) or CommentedMap()
+
+
+def _dump(yaml: YAML, document: Any) -> str:
     stream = io.StringIO()
     yaml.dump(document, stream)
-    return RestoredConfig(stream.getvalue(), secrets)
+    return stream.getvalue()
 
 
 def _put(

@@ -142,6 +142,8 @@ class Platform:
         deploy: Declares the resources of a stack.
         observe: Returns the current state of the gateway and of each model version.
         read_logs: Yields lines of the stack's logs.
+        read_metrics: Returns the metrics of each berth and gateway that responds, in Prometheus'
+            format, by a name that no other program will have. None if a rollout cannot watch.
         has_external_resources: Whether something other than the stack can change its resources
             without the resources' own diff noticing it. The engine then reads them before `up`.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID,
@@ -176,6 +178,7 @@ class Platform:
     find_warnings: Callable[[HostingSpec], list[str]] = _no_warnings
     check_ownership: CheckOwnership = _accept_owners
     prepare_update: Callable[[StackContext], list[str]] = _nothing_to_prepare
+    read_metrics: Callable[[StackContext, dict[str, Any]], Mapping[str, str]] | None = None
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
     build_partial_outputs: Callable[

@@ -10,11 +10,12 @@ from berth.platforms.local.platform import run_directory
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY, model_ready_path
 from pulumi_berth.local import berth_process, gateway_process, supervisord
-from pulumi_berth.local.loopback import get_json
+from pulumi_berth.local.loopback import get_json, get_text
 from pulumi_berth.local.run_dir import RunDir
 from pulumi_berth.local.stack_processes import find_processes
 
 _FOLLOW_SECONDS = 0.2
+_METRICS = "/metrics"
 # State of a process whose supervisor does not run or does not respond.
 _UNSUPERVISED = "UNSUPERVISED"
 # The states of processes that can respond, the most promising first.
@@ -69,6 +70,17 @@ def _get_supervisor_states(run_dir: RunDir) -> tuple[dict[str, str], list[str]]:
         "The process supervisor is not running, so a process that ends is not started again. "
         "Run 'berth up' to replace the processes without a failed request."
     ]
+
+
+def read_metrics(_context: StackContext, outputs: dict[str, Any]) -> dict[str, str]:
+    """Return the metrics of the gateway and of each berth that responds, by process."""
+    urls = {"gateway": outputs["metrics"]} | {
+        berth["process"]: f"{berth['url']}{_METRICS}"
+        for entry in outputs["models"].values()
+        for berth in entry["versions"].values()
+    }
+    texts = {name: get_text(urlsplit(url).port or 80, _METRICS) for name, url in urls.items()}
+    return {name: text for name, text in texts.items() if text is not None}
 
 
 def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -41,6 +41,12 @@ def _read_logs(
     return read_logs(context, outputs, **selection)
 
 
+def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
+    from berth.platforms.local.observe import read_metrics
+
+    return read_metrics(context, outputs)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.local.observe import find_drift
 
@@ -66,4 +72,5 @@ PLATFORM = Platform(
     find_drift=_find_drift,
     build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
+    read_metrics=_read_metrics,
 )

@@ -1,0 +1,302 @@
+"""`berth rollout`."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from berth.cli.options import get_command, json_option, require_yes, say, show, stack_option
+from berth.cli.options import yes_option as _yes_option
+from berth.project import find_project
+
+if TYPE_CHECKING:
+    from berth.operations.rollout.journal import Journal
+    from berth.operations.rollout.plan import Plan
+    from berth.platforms.stack_context import StackContext
+
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version")
+@stack_option
+@click.option(
+    "--steps",
+    default="shadow,5,25,50,100",
+    show_default=True,
+    help="Percentages of the traffic. In the step 'shadow', the version receives duplicates.",
+)
+@click.option(
+    "--bake",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Shortest duration of a step, in seconds.",
+)
+@click.option(
+    "--step-timeout",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    help="Longest duration of a step, in seconds. Without a decision until then, revert.",
+)
+@click.option(
+    "--max-failed",
+    default="1%",
+    show_default=True,
+    help="Share of failed requests from which to revert, or 'off'.",
+)
+@click.option(
+    "--max-slow",
+    default="5%",
+    show_default=True,
+    help="Share of slow requests from which to revert, or 'off'.",
+)
+@click.option(
+    "--slow-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Duration from which a request is slow. Derived from the old version by default.",
+)
+@click.option(
+    "--max-different",
+    default="20%",
+    show_default=True,
+    help="Share of other answers than the old version's from which to revert, or 'off'.",
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted rollout.")
+@click.option("--abort", is_flag=True, help="End an interrupted rollout: revert.")
+@_yes_option
+@json_option
+def rollout(
+    model: str,
+    version: str,
+    name: str,
+    resume: bool,
+    abort: bool,
+    yes: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Move traffic to a version step by step. Revert if it fails, is slow or answers differently.
+
+    Exit with status 1 if the rollout was reverted.
+    """
+    require_yes(yes, as_json)
+    from berth.errors import OperationError
+    from berth.operations.rollout.controller import Controller, describe_step
+    from berth.operations.rollout.journal import Phase, hold, journal_path
+    from berth.operations.rollout.report import write_report
+
+    root = find_project()
+    path = journal_path(root, name, model)
+    with hold(path):
+        if resume or abort:
+            journal = _continue(path, version, command=f"{get_command()} rollout")
+        else:
+            journal = _start(root, name, path, model, version, settings)
+        plan = journal.plan
+        steps = " → ".join("shadow" if not step else f"{step} %" for step in plan.steps)
+        say(f"Rollout of {model} from version {plan.stable} to version {version}: {steps}")
+        if not yes and not click.confirm("Perform this rollout?", err=True):
+            raise click.Abort
+        target = _Target(root, name, plan, as_json=as_json)
+        target.require_own_traffic()
+        controller = Controller(journal, target, report=say, show=_show_line)
+        journal.save()
+        try:
+            phase = controller.revert("aborted") if abort else controller.run()
+        except KeyboardInterrupt:
+            say(
+                f"Interrupted: {describe_step(plan, plan.steps[journal.step])}. Continue with "
+                f"'{_format_command(name, plan)} --resume', or revert with '--abort'."
+            )
+            sys.exit(_INTERRUPTED)
+        except OperationError:
+            if journal.phase is Phase.STARTING:
+                path.unlink(missing_ok=True)
+            raise
+        finally:
+            report = write_report(journal)
+    show(
+        {
+            "model": model,
+            "version": version,
+            "stable": plan.stable,
+            "result": str(phase),
+            "reason": journal.reason,
+            "events": journal.events,
+            "report": str(report),
+        },
+        as_json,
+        lambda: f"Report: {report}. Commit Pulumi.{name}.yaml, which has the new traffic.",
+    )
+    sys.exit(0 if phase is Phase.PROMOTED else 1)
+
+
+def _format_command(name: str, plan: "Plan") -> str:
+    option = "" if name == "local" else f" -s {name}"
+    return f"{get_command()} rollout {plan.model} {plan.version}{option}"
+
+
+def _show_line(text: str) -> None:
+    """Show the current state in place on a terminal. A log gets only the events."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[2K{text}\r", err=True, nl=False)
+
+
+def _start(
+    root: Path, name: str, path: Path, model: str, version: str, settings: Mapping[str, Any]
+) -> "Journal":
+    """Return the journal of a new rollout, after checking that it is possible."""
+    from berth.cli.stacks import load_spec
+    from berth.errors import OperationError
+    from berth.operations.rollout.journal import Journal, read_journal
+    from berth.operations.rollout.plan import Plan, find_stable, parse_limit, parse_steps
+
+    latest = read_journal(path)
+    if latest is not None and not latest.phase.is_end:
+        raise OperationError(
+            f"The rollout of {model} to version {latest.plan.version} is not complete. Continue it "
+            f"with '{_format_command(name, latest.plan)} --resume', or revert it with '--abort'."
+        )
+    spec = load_spec(root, name)
+    steps = parse_steps(settings["steps"])
+    limits = {
+        kind: parse_limit(f"--max-{kind}", settings[f"max_{kind}"])
+        for kind in ("failed", "slow", "different")
+    }
+    plan = Plan(
+        model=model,
+        version=version,
+        stable=find_stable(spec, model, version, steps),
+        steps=steps,
+        bake_seconds=settings["bake"],
+        step_seconds=max(settings["step_timeout"], settings["bake"]),
+        limits={kind: limit for kind, limit in limits.items() if limit is not None},
+        slow_seconds=settings["slow_seconds"],
+    )
+    return Journal(path=path, plan=plan)
+
+
+def _continue(path: Path, version: str, *, command: str) -> "Journal":
+    """Return the journal of a rollout that was interrupted."""
+    from berth.errors import OperationError
+    from berth.operations.rollout.journal import read_journal
+
+    journal = read_journal(path)
+    if journal is None or journal.phase.is_end or journal.plan.version != version:
+        ended = f"; the latest one was {journal.phase}" if journal is not None else ""
+        raise OperationError(
+            f"No rollout to version {version} is in progress{ended}. Start one with '{command}'."
+        )
+    return journal
+
+
+@dataclass
+class _Target:
+    """The stack on which a rollout works."""
+
+    root: Path
+    name: str
+    plan: "Plan"
+    as_json: bool
+    _outputs: dict[str, Any] = field(default_factory=dict)
+
+    def require_own_traffic(self) -> None:
+        """Raise OperationError if someone else has changed the traffic since the rollout began."""
+        from berth.cli.stacks import load_spec
+        from berth.errors import OperationError
+        from berth.platforms import get_platform
+
+        spec = load_spec(self.root, self.name)
+        if get_platform(spec.platform).read_metrics is None:
+            raise OperationError(
+                f"berth rollout is not available on platform {spec.platform}: Berth cannot read "
+                "the metrics of its versions. Change models.<model>.traffic, and run berth up."
+            )
+        entry = spec.models[self.plan.model]
+        own = {name: weight for name, weight in entry.traffic.items() if weight}
+        possible = [
+            {name: weight for name, weight in self.plan.traffic_of(step).items() if weight}
+            for step in (0, *self.plan.steps)
+        ]
+        if own not in possible:
+            raise OperationError(
+                f"models.{self.plan.model}.traffic in Pulumi.{self.name}.yaml is {own}, which is "
+                f"no step of this rollout. Set it to {{'{self.plan.stable}': 100}}."
+            )
+
+    def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
+        """Deploy a traffic split, and wait until everything is ready."""
+        self._deploy(traffic, shadow, is_urgent=False)
+
+    def revert(self, traffic: Mapping[str, int]) -> None:
+        """Deploy a traffic split of versions that already run, as fast as possible."""
+        self._deploy(traffic, None, is_urgent=True)
+
+    def _deploy(self, traffic: Mapping[str, int], shadow: str | None, *, is_urgent: bool) -> None:
+        from berth.cli import stacks
+        from berth.errors import OperationError
+        from berth.operations.configuration import set_traffic
+        from berth.platforms.stack_context import StackContext
+        from pulumi_berth.files import replace_atomically
+
+        file = self.root / f"Pulumi.{self.name}.yaml"
+        text = file.read_text()
+        changed = set_traffic(text, self.plan.model, traffic, shadow)
+        if changed != text:
+            replace_atomically(file, changed, mode=0o644)
+        load = stacks.load_spec if is_urgent else stacks.load_deployable_spec
+        spec = load(self.root, self.name)
+        context = StackContext(root=self.root, stack=self.name, spec=spec)
+        stack = stacks.open_stack_for_update(self.root, self.name, spec, to_stderr=self.as_json)
+        # The progress of the engine is not the result of this command.
+        with redirect_stdout(sys.stderr):
+            if stack.up("--yes", "--skip-preview"):
+                stacks.explain_failure(context)
+                raise OperationError("the update failed")
+        self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
+        if is_urgent:
+            return
+        try:
+            stacks.require_serving(stack, context, self._outputs)
+        except SystemExit as error:
+            raise OperationError("not everything became ready") from error
+
+    def scrape(self) -> Mapping[str, str]:
+        """Return the metrics of each program."""
+        from berth.errors import OperationError
+        from berth.platforms import get_platform
+
+        context, outputs = self._observe()
+        read = get_platform(context.spec.platform).read_metrics
+        assert read is not None
+        texts = read(context, outputs)
+        if not texts:
+            raise OperationError("no berth and no gateway responded")
+        return texts
+
+    def find_unready(self) -> list[str]:
+        """Return the state of the new version, unless it is ready."""
+        from berth.platforms import get_platform
+
+        context, outputs = self._observe()
+        models = get_platform(context.spec.platform).observe(context, outputs)["models"]
+        state = models[self.plan.model]["versions"].get(self.plan.version, {}).get("state")
+        if state in (None, "ready"):
+            return []
+        return [f"version {self.plan.version} of {self.plan.model} is {state}"]
+
+    def _observe(self) -> tuple["StackContext", dict[str, Any]]:
+        from berth.cli import stacks
+        from berth.platforms.stack_context import StackContext
+
+        if not self._outputs:
+            self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
+        spec = stacks.load_spec(self.root, self.name)
+        return StackContext(root=self.root, stack=self.name, spec=spec), self._outputs
