@@ -106,9 +106,11 @@ def _read_first_row(answer: Answer) -> dict[tuple[str, str], Sequence[Any]]:
         ValueError: If the answer does not follow the protocol.
     """
     end = len(answer.body) if answer.json_length is None else answer.json_length
-    if end < 0:
+    if not 0 < end <= len(answer.body):
         raise ValueError("the body cannot be read")
     response = msgspec.json.decode(answer.body[:end], type=_Response)
+    if not response.outputs:
+        raise ValueError("no outputs")
     rows: dict[tuple[str, str], Sequence[Any]] = {}
     for output in response.outputs:
         size = output.parameters.binary_data_size if output.parameters else None
