@@ -73,6 +73,10 @@ def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
     return kubernetes.observe_cluster(_get_access(context), outputs)
 
 
+def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
+    return kubernetes.read_cluster_metrics(_get_access(context), outputs)
+
+
 def _read_logs(
     context: StackContext, outputs: dict[str, Any], **selection: Any
 ) -> Iterator[tuple[str, str]]:
@@ -162,6 +166,7 @@ PLATFORM = Platform(
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,
+    read_metrics=_read_metrics,
     find_drift=_find_drift,
     watch_update=_watch_update,
     finish_update=_finish_update,

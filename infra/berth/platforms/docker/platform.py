@@ -67,6 +67,12 @@ def _read_logs(
     return read_logs(context, outputs, **selection)
 
 
+def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
+    from berth.platforms.docker.metrics import read_metrics
+
+    return read_metrics(context, outputs)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.docker.drift import find_drift
 
@@ -97,6 +103,7 @@ PLATFORM = Platform(
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,
+    read_metrics=_read_metrics,
     has_external_resources=True,
     find_drift=_find_drift,
     finish_update=_finish_update,

@@ -1,6 +1,7 @@
 """The record of platform kubernetes, and the functions that platform aws shares with it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,33 @@ def observe_cluster(access: "ClusterAccess", outputs: dict[str, Any]) -> dict[st
     Raises:
         OperationError: If the cluster rejects a request or does not respond.
     """
+    from berth.platforms.kubernetes.observe import observe
+
+    with _explain_errors():
+        return observe(access, outputs)
+
+
+def read_cluster_metrics(access: "ClusterAccess", outputs: dict[str, Any]) -> dict[str, str]:
+    """Return the metrics of each program that responds.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
+    from berth.platforms.kubernetes.metrics import read_metrics
+
+    with _explain_errors():
+        return read_metrics(access, outputs)
+
+
+@contextmanager
+def _explain_errors() -> Iterator[None]:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     from berth.errors import OperationError
-    from berth.platforms.kubernetes.observe import observe
 
     try:
-        return observe(access, outputs)
+        yield
     except ApiException as error:
         raise OperationError(
             f"The cluster rejected a request for the stack's pods: {error.status} {error.reason}. "
@@ -41,6 +61,10 @@ def observe_cluster(access: "ClusterAccess", outputs: dict[str, Any]) -> dict[st
 
 def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
     return observe_cluster(get_access(context.spec, context.root), outputs)
+
+
+def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
+    return read_cluster_metrics(get_access(context.spec, context.root), outputs)
 
 
 def _read_logs(
@@ -245,6 +269,7 @@ PLATFORM = Platform(
     watch_update=_watch_update,
     finish_update=_finish_update,
     read_logs=_read_logs,
+    read_metrics=_read_metrics,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
 )

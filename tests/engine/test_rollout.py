@@ -1,0 +1,124 @@
+"""`berth rollout` on a running stack, under load."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from berth_protocol.model_card import read_card
+from tests.engine.project import Load, Project, wait_for
+
+# After its first calls, of which packaging needs some, every fifth call fails.
+_FAILING = """\
+import itertools
+
+from berth_serving.processing import Arrays, Tensor
+
+OUTPUTS = [Tensor("label", "INT64", [-1]), Tensor("probabilities", "FP32", [-1, 10])]
+_calls = itertools.count()
+
+
+def postprocess(outputs: Arrays) -> Arrays:
+    call = next(_calls)
+    if call > 100 and call % 5 == 0:
+        raise RuntimeError("a fault of this test")
+    return outputs
+"""
+# Few requests decide, and a slow machine does not revert a good version.
+_QUICK = ("--max-failed", "20%", "--max-slow", "off", "--max-different", "40%", "--bake", "1")
+
+
+@pytest.fixture(scope="module")
+def project(project: Project) -> Project:
+    """The project with version 1, a version that fails, and a client without effective limits."""
+    rows = project.root / "rows.npz"
+    np.savez(rows, input=np.zeros((60, 64), np.float32))
+    (project.root / "serve.py").write_text(_FAILING)
+    model = project.root / "models" / "digits" / "1" / "model.onnx"
+    project.berth(
+        *("package", str(model), "--name", "digits", "--version", "failing"),
+        *("--with", str(project.root / "serve.py"), "--rows", str(rows)),
+    )
+
+    def simplify(config: Any) -> None:
+        config["berth:models"] = {"digits": {"versions": {"1": {}}}}
+        config["berth:gateway"]["clients"] = {
+            "default": {"rate_per_second": 100_000, "burst": 100_000}
+        }
+
+    project.edit(simplify)
+    return project
+
+
+def create_load(up: Project) -> Load:
+    request = read_card(up.root / "models" / "digits" / "1").example
+    return Load(
+        endpoint=up.json("status")["endpoint"],
+        headers={"x-api-key": up.key(), "content-type": "application/json"},
+        path="/v2/models/digits/infer",
+        body=json.dumps(request).encode(),
+    )
+
+
+def get_traffic(up: Project) -> dict[str, float]:
+    versions = up.json("status")["models"]["digits"]["versions"]
+    return {version: berth["traffic"] for version, berth in versions.items() if berth["traffic"]}
+
+
+def read_journal(up: Project) -> Any:
+    path = up.root / ".berth" / "rollouts" / "local.digits.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Project) -> None:
+    load = create_load(up)
+    with load.running():
+        result = up.json("rollout", "digits", "failing", "--yes", *_QUICK, code=1)
+    load.assert_no_failures()
+    assert load.versions.keys() == {"1"}
+    assert result["result"] == "reverted"
+    assert "requests to version failing" in result["reason"]
+    assert "failed; the limit is 20.00%" in result["reason"]
+    assert "a fault of this test" not in json.dumps(result)
+    assert get_traffic(up) == {"1": 100}
+    assert "<svg" in Path(result["report"]).read_text()
+    # Each step is an update in the history, and the configuration file is the deployed one.
+    changes = [change["path"] for entry in up.json("history")[-2:] for change in entry["changes"]]
+    assert "berth:models.digits.shadow" in changes
+    up.berth("preview", "--expect-no-changes")
+
+
+def test_killed_rollout_is_resumed(up: Project) -> None:
+    load = create_load(up)
+    arguments = ("rollout", "digits", "2", "--yes", "--steps", "50,100", *_QUICK)
+    with load.running():
+        process = up.start(*arguments)
+        wait_for(lambda: read_journal(up).get("phase") == "watching", seconds=120)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        refused = up.berth(*arguments, code=1)
+        assert "is not complete" in refused.stderr
+        assert "berth rollout digits 2 --resume" in refused.stderr
+        result = up.json("rollout", "digits", "2", "--yes", "--resume")
+    load.assert_no_failures()
+    assert result["result"] == "promoted"
+    assert get_traffic(up) == {"2": 100}
+    assert up.berth("rollout", "digits", "2", "--yes", "--resume", code=1).stderr.count(
+        "the latest one was promoted"
+    )
+
+
+def test_killed_rollout_is_aborted(up: Project) -> None:
+    with create_load(up).running():
+        process = up.start("rollout", "digits", "2", "--yes", "--steps", "10,100", "--bake", "600")
+        wait_for(lambda: read_journal(up).get("phase") == "watching", seconds=120)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert get_traffic(up) == {"1": 90, "2": 10}
+    result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
+    assert (result["result"], result["reason"]) == ("reverted", "aborted")
+    assert get_traffic(up) == {"1": 100}
