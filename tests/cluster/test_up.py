@@ -4,6 +4,9 @@ import httpx
 import numpy as np
 import onnxruntime
 
+from berth.platforms import get_platform
+from berth.platforms.stack_context import StackContext
+from berth.spec import load_file
 from berth_protocol.model_card import read_card
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
@@ -47,6 +50,21 @@ def test_request_without_key_is_rejected(hosted: Project) -> None:
     response = httpx.post(f"{endpoint}/v2/models/digits/infer", json={})
     assert response.status_code == 401
     assert "API key" in response.json()["error"]
+
+
+def test_metrics_of_all_berths_and_gateways_are_read_in_their_pods(hosted: Project) -> None:
+    hosted.json("invoke", "digits", "--version", "2")
+    context = StackContext(root=hosted.root, stack=hosted.stack, spec=load_file(hosted.config_file))
+    read = get_platform("kubernetes").read_metrics
+    assert read is not None
+    texts = read(context, {"namespace": NAMESPACE}).values()
+    berths = [text for text in texts if "berth_model_info{" in text]
+    gateways = [text for text in texts if "berth_gateway_in_flight" in text]
+    assert len(berths) + len(gateways) == len(texts)
+    assert gateways
+    assert any('berth_requests_total{code="200",model="digits",version="2"}' in x for x in berths)
+    # Each of the two replicas has its own.
+    assert sum('model="digits",version="2"' in text for text in berths) == 2
 
 
 def test_no_cluster_object_contains_the_key(hosted: Project, cluster: Cluster) -> None:

@@ -79,3 +79,14 @@ def test_replaced_gateway_and_berth_fail_no_request(up: DockerProject) -> None:
     assert len(after) == 2
     assert after.isdisjoint(gateways)
     assert _ids(up, "entry") == entry
+
+
+def test_rollout_moves_the_traffic_without_a_failed_request(up: DockerProject) -> None:
+    with up.load() as load:
+        result = up.json(
+            *("rollout", "digits", "2", "--yes", "--steps", "50,100", "--bake", "1"),
+            *("--max-failed", "20%", "--max-slow", "off"),
+        )
+    assert result["result"] == "promoted"
+    assert load.versions["2"] > 0
+    assert up.json("status")["models"]["digits"]["versions"]["2"]["traffic"] == 100
