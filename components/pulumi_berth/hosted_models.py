@@ -194,6 +194,13 @@ def find_own_containers(model: HostedModelArgs) -> list[str]:
     return [version for version, entry in model.versions.items() if entry.container is not None]
 
 
+def list_own_containers(models: Mapping[str, HostedModelArgs]) -> list[tuple[str, str]]:
+    """Return each (model, version) that runs in a container of the user's own."""
+    return [
+        (name, version) for name, model in models.items() for version in find_own_containers(model)
+    ]
+
+
 def find_exposed(model: HostedModelArgs) -> list[str]:
     """Return the versions that clients can call by name."""
     return find_exposed_versions(_describe_use(model))
