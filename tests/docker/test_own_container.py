@@ -8,6 +8,7 @@ import pytest
 
 from pulumi_berth.own_container_rules import digest_context
 from tests.cluster import own_server
+from tests.docker.benchmark import OWN_DEVIATIONS, find_failures
 from tests.docker.hosting import DockerProject
 from tests.engine.project import Load, wait_for
 from tests.own_image import ANSWER, MODEL, REQUEST, change_mark, write_context
@@ -63,6 +64,7 @@ def test_own_container_is_built_in_the_engine_and_treated_like_a_berth(
     assert own.attrs["HostConfig"]["Memory"] == 192 << 20
     assert own.attrs["Mounts"] == []
     assert not [line for line in own.attrs["Config"]["Env"] if line.startswith("BERTH_")]
+    assert find_failures(own.attrs) == OWN_DEVIATIONS
     up.berth("preview", "--expect-no-changes")
 
     # Only the gateways are in its network.
