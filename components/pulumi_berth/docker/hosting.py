@@ -114,7 +114,7 @@ class DockerHosting(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:index:DockerHosting", name, None, opts)
         args = parse_args(DockerHostingArgs, args)
-        check_models(args.models)
+        check_models(args.models, allows_datasets=False)
         check_clients(args.clients, args.models)
         parts = declare_docker_hosting(
             args, opts=pulumi.ResourceOptions(parent=self), prefix=f"{name}-"
