@@ -139,7 +139,7 @@ def test_invalid_models_are_rejected_with_path_and_reason(
 @pytest.mark.parametrize("kind", ["LocalHosting", "DockerHosting"])
 def test_datasets_are_rejected_where_nothing_mounts_them(kind: str) -> None:
     mount = {"name": "prices", "image": "registry.example.com/data"}
-    inputs = {"models": {"digits": _DIGITS | {"datasets": [mount]}}}
+    inputs: dict[str, Any] = {"models": {"digits": _DIGITS | {"datasets": [mount]}}}
     inputs |= {"runDir": _LOCAL["runDir"]} if kind == "LocalHosting" else {}
     with pytest.raises(InputPropertiesError) as caught:
         BerthProvider().construct("x", f"berth:index:{kind}", inputs)

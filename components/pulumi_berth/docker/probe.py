@@ -25,7 +25,6 @@ from pulumi_berth.docker.engine import (
     HOSTING_LABEL,
     STACK_LABEL,
     USER,
-    run_in_container,
 )
 
 PROBE = "probe"
@@ -84,17 +83,3 @@ def build_probe_checks(inputs: Mapping[str, Any], address: str) -> dict[str, lis
     return {
         f"GET :{port}{path}: ": build_get_command(port, path, address) for path in inputs["paths"]
     }
-
-
-def run_in_gateway(
-    client: docker.DockerClient, checked: Container, command: list[str]
-) -> tuple[int, str] | None:
-    """Run a command in a gateway of the stack of `checked`, on the same engine.
-
-    Returns:
-        Its exit status and output, or None if no gateway runs.
-    """
-    labels = [f"{HOSTING_LABEL}={checked.labels.get(HOSTING_LABEL, '')}"]
-    labels.append(f"{COMPONENT_LABEL}=gateway")
-    running = client.containers.list(filters={"label": labels, "status": "running"})
-    return run_in_container(running[0], command) if running else None

@@ -21,7 +21,7 @@ from pulumi_berth.docker.engine import (
     read_last_log_lines,
     run_in_container,
 )
-from pulumi_berth.docker.probe import run_in_gateway
+from pulumi_berth.docker.gateway_turn import GATEWAY
 from pulumi_berth.docker.ready_container import get_address
 
 _SHOWN_LINES = 3
@@ -115,8 +115,13 @@ def _run_check(client: Any, container: Any, check: list[str]) -> tuple[int, str]
     port = container.labels.get(PORT_LABEL)
     if port is None:
         return run_in_container(container, check)
+    hosting = f"{HOSTING_LABEL}={container.labels[HOSTING_LABEL]}"
+    labels = [hosting, f"{COMPONENT_LABEL}={GATEWAY}"]
+    gateways = client.containers.list(filters={"label": labels, "status": "running"})
+    if not gateways:
+        return 1, "no gateway runs"
     command = build_get_command(int(port), READY, get_address(container.id))
-    return run_in_gateway(client, container, command) or (1, "no gateway runs")
+    return run_in_container(gateways[0], command)
 
 
 def explain_failure(context: StackContext) -> list[str]:
