@@ -1,5 +1,9 @@
 """The check of a container that has no program for it, from another container."""
 
+import contextlib
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -8,6 +12,7 @@ from typing import Any
 import pytest
 
 from pulumi_berth.docker import ready_container
+from pulumi_berth.docker.container_plan import build_probe_command
 from pulumi_berth.docker.engine import EngineError
 from pulumi_berth.docker.ready_container import wait_until_ready
 
@@ -78,10 +83,40 @@ def test_own_container_is_asked_from_a_hardened_container_in_its_network(
         ["9001", "/v2/models/shout/versions/1"],
         ["9001", "/v2/health/ready"],
     ]
-    assert '"0123456789ab"' in probe.commands[0][-3]
+    assert probe.commands[0][-3] == "0123456789ab"
     assert (options["network"], options["read_only"], options["cap_drop"]) == ("net", True, ["ALL"])
     assert options["user"] == "65532:65532"
     assert options["labels"]["berth.hosting"] == "a/b/c"
+
+
+@pytest.mark.parametrize(
+    ("response", "succeeds", "shown"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", True, b""),
+        (b"HTTP/1.0 200 OK\r\n\r\n", True, b""),
+        (b'HTTP/1.1 404 Not Found\r\n\r\n{"error": "no such model"}', False, b"no such model"),
+        (b"x" * 10_000, False, b"x" * 4096),
+        (b"", False, b""),
+    ],
+)
+def test_response_of_a_server_decides_and_little_of_it_is_read(
+    response: bytes, succeeds: bool, shown: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = build_probe_command("127.0.0.1", server.getsockname()[1], "/v2/health/ready")
+        command[0] = sys.executable
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            connection, _ = server.accept()
+            with connection:
+                request = connection.recv(4096).decode()
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(response)
+            assert process.stderr is not None
+            output = process.stderr.read()
+            assert (process.wait() == 0) == succeeds
+    assert request.startswith("GET /v2/health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    assert shown in output
+    assert len(output) < 5000
 
 
 def test_container_that_does_not_know_its_model_is_not_ready(

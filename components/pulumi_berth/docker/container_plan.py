@@ -36,7 +36,6 @@ _MAX_NAME = 54
 _PYTHON = "/usr/bin/python3"
 # Without the site module and the user's environment, Python starts in about 15 ms.
 _ISOLATED = [_PYTHON, "-I", "-S", "-c"]
-_LOOPBACK = "127.0.0.1"
 _GET = """\
 import socket, sys
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 3)
@@ -50,6 +49,19 @@ sys.stdout.write(b.decode())
 if h[9:12] != b"200":
     sys.exit(1)
 """
+_PROBE = """\
+import signal, socket, sys
+signal.alarm(10)
+host, port, path = sys.argv[1:]
+s = socket.create_connection((host, int(port)), 3)
+s.sendall(f"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+t = b""
+while len(t) < 4096 and (d := s.recv(4096 - len(t))):
+    t += d
+    if t[9:12] == b"200":
+        sys.exit(0)
+sys.exit(t.decode(errors="replace"))
+"""
 _EXPECT = """\
 sys.exit(sys.argv[3] not in b.decode())
 """
@@ -57,15 +69,20 @@ _EXIT_SECONDS = 5
 _MIB = 1 << 20
 
 
-def build_get_command(port: int, path: str, host: str = _LOOPBACK) -> list[str]:
+def build_get_command(port: int, path: str) -> list[str]:
     """Return a command that prints the body of a response, and fails unless its status is 200.
 
     There is no shell and no curl in the images.
-
-    Args:
-        host: Host name of a container. Defaults to the one that runs the command.
     """
-    return [*_ISOLATED, _GET.replace(_LOOPBACK, host), str(port), path]
+    return [*_ISOLATED, _GET, str(port), path]
+
+
+def build_probe_command(host: str, port: int, path: str) -> list[str]:
+    """Return a command that succeeds if a server in another container responds with 200.
+
+    The server is the user's: at most 4 KiB of its response are read, for at most 10 seconds.
+    """
+    return [*_ISOLATED, _PROBE, host, str(port), path]
 
 
 def build_sleep_command(seconds: float) -> list[str]:

@@ -17,7 +17,7 @@ from docker.models.containers import Container
 
 from pulumi_berth.docker.container_plan import (
     NO_NAME_SERVER,
-    build_get_command,
+    build_probe_command,
     build_sleep_command,
 )
 from pulumi_berth.docker.engine import (
@@ -81,5 +81,5 @@ def build_probe_checks(inputs: Mapping[str, Any], address: str) -> dict[str, lis
     """
     port = int(inputs["port"])
     return {
-        f"GET :{port}{path}: ": build_get_command(port, path, address) for path in inputs["paths"]
+        f"GET :{port}{path}: ": build_probe_command(address, port, path) for path in inputs["paths"]
     }

@@ -9,7 +9,7 @@ from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
 from berth_protocol.paths import READY
-from pulumi_berth.docker.container_plan import BERTH_CHECK, ENTRY_CHECK, build_get_command
+from pulumi_berth.docker.container_plan import BERTH_CHECK, ENTRY_CHECK, build_probe_command
 from pulumi_berth.docker.engine import (
     COMPONENT_LABEL,
     HOSTING_LABEL,
@@ -120,7 +120,7 @@ def _run_check(client: Any, container: Any, check: list[str]) -> tuple[int, str]
     gateways = client.containers.list(filters={"label": labels, "status": "running"})
     if not gateways:
         return 1, "no gateway runs"
-    command = build_get_command(int(port), READY, get_address(container.id))
+    command = build_probe_command(get_address(container.id), int(port), READY)
     return run_in_container(gateways[0], command)
 
 
