@@ -188,7 +188,7 @@ class ContainerPlan:
         # dictionary never replaces a container.
         return {
             **({} if self.command is None else {"entrypoints": list(self.command)}),
-            # Without variables, the engine returns those of the image.
+            # A container without variables of its own has those of its image.
             **({"envs": _sort_variables(self.environment)} if self.environment else {}),
             "labels": [
                 {"label": name, "value": value} for name, value in sorted(self.labels.items())
