@@ -102,8 +102,8 @@ class HostedModelArgs:
     resources: ResourceArgs | None = None
     """Resources of each replica."""
     datasets: Sequence[DatasetMount] | None = None
-    """Datasets that the model reads at `/data/<name>`. `LocalHosting` and `DockerHosting` mount
-    none."""
+    """Datasets that the model reads at `/data/<name>`. `LocalHosting` and `DockerHosting` reject
+    them, because only a cluster mounts them."""
 
 
 class QuotaPeriod(StrEnum):
@@ -148,6 +148,11 @@ class ClientArgs:
     """Values of the client claim in JSON Web Tokens of this client. Defaults to none."""
 
 
+NO_DATASETS = (
+    "is set, and only a cluster mounts datasets; use KubernetesHosting, or put the data into the "
+    "model version or the image of its container"
+)
+"""The reason why hosting without a cluster rejects datasets."""
 DEFAULT_KEY = "default"
 """Name of a client's only key."""
 
@@ -192,6 +197,13 @@ def can_fail_over(model: HostedModelArgs) -> bool:
 def find_own_containers(model: HostedModelArgs) -> list[str]:
     """Return the versions that run in containers of the user's own."""
     return [version for version, entry in model.versions.items() if entry.container is not None]
+
+
+def list_own_containers(models: Mapping[str, HostedModelArgs]) -> list[tuple[str, str]]:
+    """Return each (model, version) that runs in a container of the user's own."""
+    return [
+        (name, version) for name, model in models.items() for version in find_own_containers(model)
+    ]
 
 
 def find_exposed(model: HostedModelArgs) -> list[str]:
@@ -258,11 +270,17 @@ def check_clients(
         raise ArgumentError(problems)
 
 
-def check_models(models: Mapping[str, HostedModelArgs], *, allows_containers: bool = True) -> None:
+def check_models(
+    models: Mapping[str, HostedModelArgs],
+    *,
+    allows_containers: bool = True,
+    allows_datasets: bool = True,
+) -> None:
     """Check that the traffic of each model is complete and consistent, and that its files exist.
 
     Args:
         allows_containers: Whether the platform runs containers of the user's own.
+        allows_datasets: Whether the platform mounts datasets.
 
     Raises:
         ArgumentError: With all problems.
@@ -272,6 +290,12 @@ def check_models(models: Mapping[str, HostedModelArgs], *, allows_containers: bo
         for name, model in models.items()
         for path, reason in _find_problems(model, allows_containers)
     ]
+    if not allows_datasets:
+        problems += [
+            (f"models.{name}.datasets", NO_DATASETS)
+            for name, model in models.items()
+            if model.datasets
+        ]
     if problems:
         raise ArgumentError(problems)
 

@@ -13,10 +13,10 @@ DEFAULT_PORT = 8080
 LOWEST_PORT = 1024
 """A program without root cannot listen on a lower port."""
 NO_CONTAINERS = (
-    "does not run on this platform; run it on kubernetes or aws, or package the model with "
-    "processing of your own (berth package --with serve.py)"
+    "needs a container engine, which platform local does not use; set berth:platform to docker, or "
+    "package the model with processing of your own (berth package --with serve.py)"
 )
-"""The reason why platforms local and docker reject a container."""
+"""The reason why platform local rejects a container."""
 
 
 class ContextBuildError(RuntimeError):

@@ -1,13 +1,18 @@
 """A server of the Open Inference Protocol without Berth's code, as a user's own container has it.
 
-It serves version 1 of the model `shout`: text in, the same text in upper case out.
+It serves version 1 of the model `shout`: text in, the same text in upper case out. On SIGTERM, it
+finishes its requests.
 """
 
 import json
+import os
+import signal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Thread
 from typing import Any
 
 PORT = 9001
+MARK = ""
 MODEL = "/v2/models/shout"
 METADATA: dict[str, Any] = {
     "name": "shout",
@@ -27,6 +32,16 @@ PAGES: dict[str, dict[str, Any]] = {
 }
 
 
+_changed = Condition()
+_running = 0
+
+
+def _finish() -> None:
+    with _changed:
+        _changed.wait_for(lambda: _running == 0)
+    os._exit(0)
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers the paths of the protocol."""
 
@@ -37,9 +52,20 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200 if page else 404, page or {"error": "Path not found."})
 
     def do_POST(self) -> None:
+        global _running
+        with _changed:
+            _running += 1
+        try:
+            self._infer()
+        finally:
+            with _changed:
+                _running -= 1
+                _changed.notify_all()
+
+    def _infer(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         (tensor,) = body["inputs"]
-        loud = [text.upper() for text in tensor["data"]]
+        loud = [text.upper() + MARK for text in tensor["data"]]
         output = {"name": "loud", "datatype": "BYTES", "shape": [len(loud)], "data": loud}
         self._send(200, {"model_name": "shout", "model_version": "1", "outputs": [output]})
 
@@ -56,4 +82,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: Thread(target=_finish).start())
     ThreadingHTTPServer(("0.0.0.0", PORT), Handler).serve_forever()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,11 @@ class DockerProject(Project):
         """Create a project in `root`."""
         copy = Project.copy_to(root, "docker")
         project = cls(root, "docker", copy.environment, engine=engine)
-        project.environment["DOCKER_HOST"] = engine.host
+        # The command that belongs to the engine, wherever another one is.
+        (root / "bin").mkdir()
+        (root / "bin" / "docker").symlink_to("/usr/bin/docker")
+        path = os.pathsep.join((str(root / "bin"), project.environment["PATH"]))
+        project.environment |= {"DOCKER_HOST": engine.host, "PATH": path}
 
         def change(config: Any) -> None:
             # A small machine that runs other tests too can need minutes to load a model.

@@ -9,10 +9,12 @@ import pytest
 import urllib3
 
 from berth_protocol.model_card import read_card
+from tests.cluster import own_server
 from tests.cluster.stacks import create_project
 from tests.docker.engine import Server
 from tests.docker.lab import Servers
 from tests.engine.project import Load, Project
+from tests.own_image import ANSWER, MODEL, REQUEST, write_context
 
 _SMALL = {"cpu": "50m", "cpu_limit": "1", "memory": "192Mi"}
 _PORT = 8080
@@ -29,6 +31,11 @@ def _build_config(servers: Servers) -> dict[str, Any]:
             },
             # On one of the servers. The gateway of the other reaches it.
             "breast-cancer": {"versions": {"1": {}}, "resources": _SMALL},
+            MODEL: {
+                "versions": {"1": {"container": {"context": "server", "port": own_server.PORT}}},
+                "replicas": {"min": 2, "max": 2},
+                "resources": _SMALL,
+            },
         },
         "berth:gateway": {
             "clients": {
@@ -64,6 +71,8 @@ def project(docker_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         config = {"config": _build_config(docker_servers)}
         project = create_project(tmp_path_factory.mktemp("servers"), "docker", config)
         project.environment |= docker_servers.environment()
+        write_context(project.root / "server")
+        (docker_servers.directory / "bin" / "docker").symlink_to("/usr/bin/docker")
         project.berth("up", "--yes")
         yield project
         project.berth("destroy", "--yes")
@@ -109,6 +118,17 @@ def test_each_gateway_reaches_the_berths_of_all_servers(
     for server in docker_servers.servers:
         for model in ("digits", "breast-cancer"):
             assert _send(_create_load(project, server, model)).status == 200
+
+
+def test_image_that_the_manager_built_runs_on_all_servers(
+    project: Project, docker_servers: Servers
+) -> None:
+    assert _list_hosts(project, MODEL) == ["server-1", "server-2"]
+    headers = {"x-api-key": project.key(), "content-type": "application/json"}
+    for server in docker_servers.servers:
+        endpoint = f"http://{server.address}:{_PORT}"
+        load = Load(endpoint, headers, f"/v2/models/{MODEL}/infer", json.dumps(REQUEST).encode())
+        assert json.loads(_send(load).data)["outputs"][0]["data"] == ANSWER
 
 
 def test_only_gateways_publish_ports(project: Project, docker_servers: Servers) -> None:

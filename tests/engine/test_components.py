@@ -100,7 +100,7 @@ def test_schema_of_the_installed_plugin_is_the_committed_one(
     assert schema["types"].keys() == committed["types"].keys()
 
 
-@pytest.mark.parametrize("name", ["serving-image", "kubernetes-hosting"])
+@pytest.mark.parametrize("name", ["serving-image", "docker-hosting", "kubernetes-hosting"])
 def test_example_declares_the_same_in_both_languages(
     name: str, installed: dict[str, str], tmp_path: Path
 ) -> None:

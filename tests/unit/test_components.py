@@ -136,6 +136,18 @@ def test_invalid_models_are_rejected_with_path_and_reason(
     ]
 
 
+@pytest.mark.parametrize("kind", ["LocalHosting", "DockerHosting"])
+def test_datasets_are_rejected_where_nothing_mounts_them(kind: str) -> None:
+    mount = {"name": "prices", "image": "registry.example.com/data"}
+    inputs: dict[str, Any] = {"models": {"digits": _DIGITS | {"datasets": [mount]}}}
+    inputs |= {"runDir": _LOCAL["runDir"]} if kind == "LocalHosting" else {}
+    with pytest.raises(InputPropertiesError) as caught:
+        BerthProvider().construct("x", f"berth:index:{kind}", inputs)
+    (error,) = caught.value.errors or []
+    assert error["property_path"] == "models.digits.datasets"
+    assert "only a cluster mounts datasets; use KubernetesHosting" in error["reason"]
+
+
 def test_outputs_of_other_resources_are_accepted() -> None:
     """Every argument that another resource can provide accepts an output."""
 

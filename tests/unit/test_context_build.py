@@ -13,6 +13,8 @@ import pytest
 
 from pulumi_berth.images.base_reader import ImageCheckError
 from pulumi_berth.images.image_inputs import build_image, content_tag
+from pulumi_berth.images.scan import ScanError
+from pulumi_berth.oci.image_store import STORE_HOST
 from pulumi_berth.oci.registry import Repository
 from pulumi_berth.own_container_rules import ContextBuildError, digest_context
 from tests.aws.strict_registry import serve_strict_registry
@@ -20,7 +22,7 @@ from tests.aws.strict_registry import serve_strict_registry
 _HARDENED = {"etc/ssl/certs/ca-certificates.crt": "CA", "usr/share/zoneinfo/UTC": "UTC"}
 # Replaces the command `docker`: it records its calls, and saves a prepared archive.
 _DOCKER = """#!/bin/sh
-echo "$@" >> "{calls}"
+echo "$DOCKER_HOST $@" >> "{calls}"
 while [ $# -gt 0 ]; do
   case "$1" in
     --iidfile) echo sha256:1234 > "$2";;
@@ -37,7 +39,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _save(path: Path, files: dict[str, str], *, user: str = "1000") -> None:
+def _save(
+    path: Path, files: dict[str, str], *, user: str = "1000", variables: tuple[str, ...] = ()
+) -> None:
     """Write an archive as `docker save` does, with one layer that has two names."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -47,7 +51,7 @@ def _save(path: Path, files: dict[str, str], *, user: str = "1000") -> None:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"User": user},
+        "config": {"User": user, "Env": list(variables)},
         "rootfs": {"type": "layers", "diff_ids": [diff_id, diff_id]},
     }
     manifest = [{"Config": "c.json", "Layers": ["1/layer.tar", "2/layer.tar"]}]
@@ -82,8 +86,8 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepare
             lambda host: ("AWS", registry.owner) if host == registry.host else None,
         )
 
-        def prepare(files: dict[str, str], *, user: str = "1000") -> dict[str, Any]:
-            _save(archive, files, user=user)
+        def prepare(files: dict[str, str], **config: Any) -> dict[str, Any]:
+            _save(archive, files, **config)
             return {
                 "repository": f"{registry.host}/team/own",
                 "plain_http": True,
@@ -98,7 +102,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepare
 
 def _count_builds(tmp_path: Path) -> int:
     calls = tmp_path / "calls"
-    return calls.read_text().count("build --platform linux/amd64") if calls.exists() else 0
+    return calls.read_text().count(" build --platform linux/amd64") if calls.exists() else 0
 
 
 def test_image_of_a_context_is_built_once_for_the_same_files(
@@ -130,6 +134,42 @@ def test_image_that_fails_the_check_is_not_pushed(
         build_image(inputs)
     repository = Repository(name=inputs["repository"], plain_http=True)
     assert repository.digest_of(content_tag(inputs)) is None
+
+
+def test_image_with_a_secret_in_a_variable_is_not_pushed(prepare: Prepare) -> None:
+    inputs = prepare(_HARDENED, variables=("PATH=/bin", "DB_PASSWORD=hunter2"))
+    with pytest.raises(ImageCheckError, match=r"look like secrets: DB_PASSWORD\.") as raised:
+        build_image(inputs)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_context_is_built_in_the_engine_of_the_stack(
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///other.sock")
+    build_image(prepare(_HARDENED) | {"engine": "unix:///stack.sock"})
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[:2] for call in calls] == [
+        ["unix:///stack.sock", "build"],
+        ["unix:///stack.sock", "save"],
+    ]
+
+
+def test_image_without_a_registry_is_scanned_as_an_archive(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    """No scanner can pull it: `engine.invalid` is no registry."""
+    seen = tmp_path / "seen"
+    command = ["sh", "-c", f"tar -tf {{image}} > {seen}"]
+    scan = {"command": command, "fail_on": "high", "ignore_unfixed": False}
+    inputs = prepare(_HARDENED) | {"repository": f"{STORE_HOST}/own", "scan": scan}
+    built = build_image(inputs)
+    assert "manifest.json" in seen.read_text().splitlines()
+    seen.unlink()
+    assert build_image(inputs) == built  # Found in the store, and scanned again.
+    assert "manifest.json" in seen.read_text().splitlines()
+    with pytest.raises(ScanError, match="rejected"):
+        build_image(inputs | {"scan": scan | {"command": ["false"]}})
 
 
 def test_image_for_another_architecture_is_rejected(prepare: Prepare) -> None:

@@ -252,6 +252,18 @@ def test_image_size_counts_the_files_of_deployed_versions_twice(tmp_path: Path) 
     assert preflight.estimate_image_bytes(_context(tmp_path)) == _GIB + 2 * 3 * 1000
 
 
+def test_image_size_counts_the_files_of_a_context(tmp_path: Path) -> None:
+    text = (
+        "config:\n  berth:platform: docker\n  berth:models:\n    own:\n"
+        '      versions: {"1": {container: {context: server}}}\n'
+    )
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "Dockerfile").write_bytes(b"0" * 1000)
+    spec = load(tmp_path, text, "docker")
+    context = StackContext(root=tmp_path, stack="docker", spec=spec)
+    assert preflight.estimate_image_bytes(context) == _GIB + 2 * 1000
+
+
 def test_engine_without_other_hosts_can_keep_containers_running() -> None:
     need = replace(_NEED, private_address=None)
     assert "swarm" not in _find(_FACTS, need)

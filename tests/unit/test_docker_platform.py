@@ -46,6 +46,7 @@ class _Engine(mocks.Mocks):
         outputs: dict[str, dict[str, Any]] = {
             "ApiKey": {"key": f"key-of-{args.name}"},
             "BuiltImage": {"reference": f"{args.inputs.get('repository')}@sha256:{'1' * 64}"},
+            "CopiedImage": {"reference": f"{args.inputs.get('repository')}@sha256:{'1' * 64}"},
             "EngineImage": {"image_id": f"sha256:{'2' * 64}"},
             "ReadyContainer": {"address": f"host-of-{args.name}"},
             "GatewayTurn": {"address": "host-of-entry"},
@@ -200,6 +201,74 @@ def test_gpus_are_requested_from_the_engine(tmp_path: Path) -> None:
     )
     assert inputs["deviceRequests"] == [{"driver": "nvidia", "count": 2.0, "capabilities": ["gpu"]}]
     assert "BERTH_EXECUTION_PROVIDERS=CUDAExecutionProvider,CPUExecutionProvider" in inputs["envs"]
+
+
+_OWN_IMAGE = f"registry.example.com/team/server@sha256:{'3' * 64}"
+_OWN = f"""\
+config:
+  berth:platform: docker
+  berth:models:
+    digits:
+      versions: {{"1": {{}}, "2": {{container: {{image: "{_OWN_IMAGE}", port: 9001}}}}}}
+      traffic: {{"1": 90, "2": 10}}
+      serving: {{grace_seconds: 7}}
+"""
+
+
+@pytest.fixture(scope="module")
+def with_own(tmp_path_factory: pytest.TempPathFactory) -> _Engine:
+    path = tmp_path_factory.mktemp("own") / "Pulumi.x.yaml"
+    path.write_text(_OWN)
+    return _declare(load_file(path))
+
+
+def test_own_container_is_hardened_like_a_berth_and_gets_nothing_of_berth(
+    with_own: _Engine,
+) -> None:
+    own, berth = (with_own.resources["Container", f"berth-x-digits-{n}"] for n in ("2", "1"))
+    resource = Resource(type="docker:index/container:Container", name="own", urn="own", props=own)
+    assert not list(find_violations(RULES, [resource], Stack()))
+    different = {key for key in {*own, *berth} if own.get(key) != berth.get(key)}
+    # No check runs in the container, no variable and no token are in it.
+    assert different == {*("envs", "mounts", "healthcheck", "tmpfs", "labels", "networksAdvanced")}
+    assert (own.get("envs"), own.get("healthcheck"), own["mounts"]) == (None, None, [])
+    assert own["tmpfs"] == {"/tmp": "rw,noexec,nosuid,nodev,size=16m"}
+    assert own["stopTimeout"] == 12
+
+
+def test_only_gateways_are_in_the_network_of_an_own_container(with_own: _Engine) -> None:
+    name = "berth-x-digits-2"
+    assert with_own.resources["Network", name]["internal"] is True
+    inside = {
+        container
+        for container, inputs in _containers(with_own)
+        if f"{name}-1234567" in [entry["name"] for entry in inputs["networksAdvanced"]]
+    }
+    assert inside == {name, "berth-x-gateway", "berth-x-gateway-2"}
+    (network,) = with_own.resources["Container", name]["networksAdvanced"]
+    assert network["name"] == f"{name}-1234567"
+
+
+def test_own_container_is_ready_when_it_knows_its_model(with_own: _Engine) -> None:
+    ready = with_own.resources["ReadyContainer", "berth-x-digits-2"]
+    assert "check" not in ready
+    assert ready["port"] == 9001
+    assert ready["paths"] == ["/v2/models/digits/versions/2", "/v2/health/ready"]
+    assert ready["network"] == "berth-x-digits-2-1234567"
+    (text,) = with_own.resources["VolumeFiles", "berth-x-gateway-config"]["files"].values()
+    model = json.loads(text)["models"]["digits"]
+    assert model["own_containers"] == ["2"]
+    assert model["versions"]["2"] == "http://host-of-berth-x-digits-2:9001"
+
+
+def test_image_of_an_own_container_is_checked_before_the_engine_gets_it(
+    with_own: _Engine,
+) -> None:
+    copied = with_own.resources["CopiedImage", "digits-2"]
+    assert (copied["copy_of"], copied["repository"]) == (_OWN_IMAGE, "engine.invalid/digits")
+    assert copied["scan"]["fail_on"] == "high"
+    reference = with_own.resources["EngineImage", "berth-x-digits-2"]["reference"]
+    assert reference.startswith("engine.invalid/digits@sha256:")
 
 
 def test_long_names_stay_different_and_fit_a_host_name() -> None:

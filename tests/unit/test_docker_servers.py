@@ -126,6 +126,33 @@ def test_all_gateways_have_the_same_configuration(resources: Resources) -> None:
     assert versions == {"1": "http://digits-1:8080", "2": "http://digits-2:8080"}
 
 
+def test_replicas_of_an_own_container_are_in_a_network_with_the_gateways_of_all_servers(
+    tmp_path: Path,
+) -> None:
+    image = f"registry.example.com/team/server@sha256:{'3' * 64}"
+    container = f'"1": {{container: {{image: "{image}", port: 9001}}}}'
+    resources = _declare(tmp_path, _SPEC.replace('"1": {}', container))[0]
+    network = resources["Network", "berth-x-two-digits-1"]
+    assert (network["driver"], network["internal"]) == ("overlay", True)
+    replicas = _list_containers(resources, "digits")
+    assert len(replicas) == 2
+    for replica in replicas.values():
+        (attached,) = replica["networksAdvanced"]
+        assert attached["name"] == "berth-x-two-digits-1"
+        assert attached["aliases"] == ["digits-1"]
+        assert replica["mounts"] == []
+    for gateway in _list_containers(resources, "gateway").values():
+        names = {attached["name"] for attached in gateway["networksAdvanced"]}
+        assert "berth-x-two-digits-1" in names
+    (text, *_) = (
+        text
+        for (kind, name), inputs in resources.items()
+        if kind == "VolumeFiles" and name.endswith("gateway-config")
+        for text in inputs["files"].values()
+    )
+    assert json.loads(text)["models"]["digits"]["versions"]["1"] == "http://digits-1:9001"
+
+
 def test_endpoints_are_those_of_all_servers(tmp_path: Path) -> None:
     endpoints = _declare(tmp_path)[1]
     assert endpoints == {"one": "http://127.0.0.1:8080", "two": "http://10.0.0.2:8080"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_berth.images.contents import ImagePackage, LayerError, read_contents
+from pulumi_berth.images.contents import Contents, ImagePackage, LayerError, read_contents
 from pulumi_berth.images.report import Report, build_report, find_defects
 from pulumi_berth.images.sbom import build_sbom, package_url
 from pulumi_berth.images.scan import NO_SCANNER, Scan, ScanError, find_scanner, run_scan
@@ -23,7 +23,7 @@ _RUN = documents.RunConfig(
 )
 _HARDENED = Report(
     user="65532:65532", compressed=1, unpacked=1, packages={}, set_id=[], shells=[], managers=[],
-    compilers=[], has_certificates=True, has_time_zones=True,
+    compilers=[], secrets=[], has_certificates=True, has_time_zones=True,
 )  # fmt: skip
 
 
@@ -130,6 +130,29 @@ def test_report_lists_forbidden_files(tmp_path: Path) -> None:
     assert report.managers == ["opt/lib/pip/__main__.py", "usr/bin/apt-get"]
     assert report.compilers == ["usr/bin/gcc"]
     assert len(list(find_defects(report))) == 7
+
+
+def test_report_lists_variables_that_look_like_secrets() -> None:
+    variables = [
+        *(
+            "DB_PASSWORD=hunter2",
+            "API_TOKEN=abc",
+            "VENDOR_KEY=0123456789abcdef0",
+            "OPENAI=sk-" + "a" * 30,
+        ),
+        # Not a secret: a fingerprint, switches, files, short names, and empty values.
+        "GPG_KEY=A035C8C19219BA821ECEA86B64E628F8D684696D",
+        *("TOKENIZERS_PARALLELISM=false", "TOKEN_FILE=/run/token", "SORT_KEY=name", "PASSWORD="),
+        *("PATH=/usr/bin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt", "SECRET"),
+    ]
+    config = {"config": {"User": "1000", "Env": variables}}
+    report = build_report(Contents({}, []), config, compressed=1)
+    assert report.secrets == ["API_TOKEN", "DB_PASSWORD", "OPENAI", "VENDOR_KEY"]
+    (defect,) = find_defects(replace(_HARDENED, secrets=report.secrets))
+    assert defect == (
+        "its configuration has environment variables that look like secrets: API_TOKEN, "
+        "DB_PASSWORD, OPENAI, VENDOR_KEY"
+    )
 
 
 def test_hardened_image_has_no_defects() -> None:

@@ -289,8 +289,9 @@ LOCAL: list[tuple[Mapping[Any, Any], str]] = [
     ),
     (
         {"models.digits.versions.1": {"container": {"image": _SERVER}}},
-        "models.digits.versions.1.container: does not run on this platform; run it on kubernetes "
-        "or aws, or package the model with processing of your own (berth package --with serve.py)",
+        "models.digits.versions.1.container: needs a container engine, which platform local does "
+        "not use; set berth:platform to docker, or package the model with processing of your own "
+        "(berth package --with serve.py)",
     ),
     (
         {"images": {}},

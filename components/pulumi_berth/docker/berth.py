@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_docker import Container
@@ -11,6 +12,7 @@ from pulumi_berth.docker.container_plan import (
     BERTH_CHECK,
     HTTP_PORT,
     LIMITS,
+    NO_NAME_SERVER,
     TOKEN_DIRECTORY,
     ContainerPlan,
     Mount,
@@ -22,17 +24,18 @@ from pulumi_berth.docker.engine import (
     DIGEST_LABEL,
     IMAGE_LABEL,
     MODEL_LABEL,
+    PORT_LABEL,
     VERSION_LABEL,
 )
 from pulumi_berth.docker.engine_image import EngineImage
-from pulumi_berth.docker.ready_container import ReadyContainer
+from pulumi_berth.docker.ready_container import Probe, ReadyContainer
 from pulumi_berth.hosted_models import ResourceArgs
+from pulumi_berth.own_container import OwnContainerArgs, plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file
-# An engine's name server passes queries that it cannot answer on to this address, so that no
-# program in the container can send data out in queries: moby before version 26, CVE-2024-29018.
-NO_NAME_SERVER = ["127.0.0.1"]
+_OWN_TMP_MIB = 16
+"""Size of /tmp of a container of the user's own: that of all pods on kubernetes."""
 _GPU_PROVIDERS = "CUDAExecutionProvider,CPUExecutionProvider"
 
 
@@ -54,6 +57,9 @@ class DockerBerthArgs:
         labels: Labels of the stack's containers.
         alias: Another host name of the container in the network. Replicas have the same one.
         gpus: Indexes of the engine's GPUs that the berth uses. Defaults to all.
+        container: Container of the user's own that runs instead of Berth's serving program. It gets
+            no token. Its network should contain only the gateway.
+        probe_image: ID of the image that checks such a container.
     """
 
     host: str
@@ -69,6 +75,8 @@ class DockerBerthArgs:
     labels: Mapping[str, str]
     alias: str | None = None
     gpus: Sequence[int] = ()
+    container: OwnContainerArgs | None = None
+    probe_image: pulumi.Input[str] = ""
 
 
 class DockerBerth(pulumi.ComponentResource):
@@ -99,34 +107,7 @@ class DockerBerth(pulumi.ComponentResource):
         child_opts = pulumi.ResourceOptions(parent=self)
         name = shorten_name(name)
         image = EngineImage(name, host=args.host, reference=args.image, opts=child_opts)
-        resources = args.resources
-        limits = pulumi.Output.all(
-            cpu=resources.cpu, cpu_limit=resources.cpu_limit, memory=resources.memory
-        ).apply(lambda given: plan_limits(**given))
-        plan = ContainerPlan(
-            environment={
-                **args.serving.environment(),
-                "BERTH_PORT": str(HTTP_PORT),
-                "BERTH_TOKEN_FILE": f"{TOKEN_DIRECTORY}/{TOKEN_FILE}",
-                **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if resources.gpus else {}),
-                # The Docker provider gives a container all GPUs or none. CUDA uses only these:
-                # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars
-                **({"CUDA_VISIBLE_DEVICES": ",".join(map(str, args.gpus))} if args.gpus else {}),
-            },
-            mounts=[Mount(volume=args.token_volume, target=TOKEN_DIRECTORY)],
-            check=BERTH_CHECK,
-            grace_seconds=args.serving.with_defaults()["grace_seconds"],
-            limits={key: limits[key] for key in LIMITS},
-            gpus=resources.gpus or 0,
-            labels={
-                **args.labels,
-                COMPONENT_LABEL: "berth",
-                MODEL_LABEL: args.model,
-                VERSION_LABEL: args.version,
-                DIGEST_LABEL: args.digest,
-                IMAGE_LABEL: args.image,
-            },
-        )
+        plan = _plan_program(args) if args.container is None else _plan_own(args, args.container)
         container = Container(
             name,
             image=image.image_id,
@@ -143,13 +124,81 @@ class DockerBerth(pulumi.ComponentResource):
             name,
             host=args.host,
             container=container.id,
-            check=BERTH_CHECK,
+            check=BERTH_CHECK if args.container is None else _plan_probe(args, args.container),
             seconds=args.ready_seconds,
             opts=child_opts,
         )
         self.digest = pulumi.Output.from_input(args.digest)
-        self.url = pulumi.Output.concat("http://", ready.address, f":{HTTP_PORT}")
+        self.url = pulumi.Output.concat("http://", ready.address, f":{_get_port(args)}")
         self.container = container.id
         self.container_name = container.name
         self.image = pulumi.Output.from_input(args.image)
         self.register_outputs({"url": self.url, "container": self.container, "image": self.image})
+
+
+def _get_port(args: DockerBerthArgs) -> int:
+    """Return the TCP port of the berth's server."""
+    if args.container is None:
+        return HTTP_PORT
+    return plan_own_container(args.container, args.model, args.version).port
+
+
+def _plan_program(args: DockerBerthArgs) -> ContainerPlan:
+    """Return the container of Berth's serving program."""
+    return ContainerPlan(
+        environment={
+            **args.serving.environment(),
+            "BERTH_PORT": str(HTTP_PORT),
+            "BERTH_TOKEN_FILE": f"{TOKEN_DIRECTORY}/{TOKEN_FILE}",
+            **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if args.resources.gpus else {}),
+            **_select_gpus(args),
+        },
+        mounts=[Mount(volume=args.token_volume, target=TOKEN_DIRECTORY)],
+        check=BERTH_CHECK,
+        **_plan_frame(args),
+    )
+
+
+def _plan_own(args: DockerBerthArgs, container: OwnContainerArgs) -> ContainerPlan:
+    """Return a container of the user's own: no token, no setting, and no check in it."""
+    plan = plan_own_container(container, args.model, args.version)
+    frame = _plan_frame(args)
+    frame["labels"] |= {PORT_LABEL: str(plan.port)}
+    return ContainerPlan(environment=_select_gpus(args), check=None, tmp_mib=_OWN_TMP_MIB, **frame)
+
+
+def _plan_frame(args: DockerBerthArgs) -> dict[str, Any]:
+    """Return what is the same whatever program the container runs."""
+    resources = args.resources
+    limits = pulumi.Output.all(
+        cpu=resources.cpu, cpu_limit=resources.cpu_limit, memory=resources.memory
+    ).apply(lambda given: plan_limits(**given))
+    return {
+        "grace_seconds": args.serving.with_defaults()["grace_seconds"],
+        "limits": {key: limits[key] for key in LIMITS},
+        "gpus": resources.gpus or 0,
+        "labels": {
+            **args.labels,
+            COMPONENT_LABEL: "berth",
+            MODEL_LABEL: args.model,
+            VERSION_LABEL: args.version,
+            DIGEST_LABEL: args.digest,
+            IMAGE_LABEL: args.image,
+        },
+    }
+
+
+def _select_gpus(args: DockerBerthArgs) -> dict[str, str]:
+    # The Docker provider gives a container all GPUs or none. CUDA uses only these:
+    # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, args.gpus))} if args.gpus else {}
+
+
+def _plan_probe(args: DockerBerthArgs, container: OwnContainerArgs) -> Probe:
+    plan = plan_own_container(container, args.model, args.version)
+    return Probe(
+        image=args.probe_image,
+        network=args.network,
+        port=plan.port,
+        paths=[plan.started_path, plan.ready_path],
+    )

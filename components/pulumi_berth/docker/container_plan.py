@@ -22,6 +22,10 @@ PREPARED_FILE = "/tmp/prepared"  # noqa: S108
 PIDS_LIMIT = 512
 """Processes and threads of one container. A berth with 16 threads per worker needs about 60."""
 
+# An engine's name server passes queries that it cannot answer on to this address, so that no
+# program in the container can send data out in queries: moby before version 26, CVE-2024-29018.
+NO_NAME_SERVER = ["127.0.0.1"]
+
 CPU_PERIOD = 100_000
 """Period of the limit of CPU time, in microseconds: the kernel's default."""
 LIMITS = ("memory", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares")
@@ -45,6 +49,19 @@ sys.stdout.write(b.decode())
 if h[9:12] != b"200":
     sys.exit(1)
 """
+_PROBE = """\
+import signal, socket, sys
+signal.alarm(10)
+host, port, path = sys.argv[1:]
+s = socket.create_connection((host, int(port)), 3)
+s.sendall(f"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+t = b""
+while len(t) < 4096 and (d := s.recv(4096 - len(t))):
+    t += d
+    if t[9:12] == b"200":
+        sys.exit(0)
+sys.exit(t.decode(errors="replace"))
+"""
 _EXPECT = """\
 sys.exit(sys.argv[3] not in b.decode())
 """
@@ -58,6 +75,19 @@ def build_get_command(port: int, path: str) -> list[str]:
     There is no shell and no curl in the images.
     """
     return [*_ISOLATED, _GET, str(port), path]
+
+
+def build_probe_command(host: str, port: int, path: str) -> list[str]:
+    """Return a command that succeeds if a server in another container responds with 200.
+
+    The server is the user's: at most 4 KiB of its response are read, for at most 10 seconds.
+    """
+    return [*_ISOLATED, _PROBE, host, str(port), path]
+
+
+def build_sleep_command(seconds: float) -> list[str]:
+    """Return a command that does nothing for some time."""
+    return [*_ISOLATED, f"import time; time.sleep({seconds:g})"]
 
 
 def build_config_check(sha256: str) -> list[str]:
@@ -132,7 +162,7 @@ class ContainerPlan:
         command: Replaces the image's entry point. None keeps it.
         environment: Environment variables. `docker inspect` shows them, so none is a secret.
         mounts: Volumes. The root of the file system is read-only.
-        check: Command that succeeds while the container is healthy.
+        check: Command that succeeds while the container is healthy. None keeps that of the image.
         check_seconds: Time between two checks.
         grace_seconds: Time limit from SIGTERM to exit.
         limits: What `plan_limits` returns.
@@ -144,7 +174,7 @@ class ContainerPlan:
     command: Sequence[str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[Mount] = ()
-    check: Sequence[str]
+    check: Sequence[str] | None
     check_seconds: int = 10
     grace_seconds: float = 5
     limits: Mapping[str, Any]
@@ -158,7 +188,8 @@ class ContainerPlan:
         # dictionary never replaces a container.
         return {
             **({} if self.command is None else {"entrypoints": list(self.command)}),
-            "envs": [f"{name}={value}" for name, value in sorted(self.environment.items())],
+            # A container without variables of its own has those of its image.
+            **({"envs": _sort_variables(self.environment)} if self.environment else {}),
             "labels": [
                 {"label": name, "value": value} for name, value in sorted(self.labels.items())
             ],
@@ -189,16 +220,23 @@ class ContainerPlan:
             "log_driver": "json-file",
             "log_opts": {"max-size": "10m", "max-file": "3"},
             "restart": "unless-stopped",
-            "healthcheck": {
-                "tests": ["CMD", *self.check],
-                "interval": f"{self.check_seconds}s",
-                "timeout": "10s",
-                "retries": 3,
-                "start_period": "0s",
-            },
+            **({} if self.check is None else {"healthcheck": self._build_check(self.check)}),
             "stop_timeout": int(self.grace_seconds) + _EXIT_SECONDS,
             "destroy_grace_seconds": int(self.grace_seconds) + _EXIT_SECONDS,
             # Berth waits for a container itself, so that a failure shows the end of its log.
             "wait": False,
             "must_run": True,
         }
+
+    def _build_check(self, check: Sequence[str]) -> dict[str, Any]:
+        return {
+            "tests": ["CMD", *check],
+            "interval": f"{self.check_seconds}s",
+            "timeout": "10s",
+            "retries": 3,
+            "start_period": "0s",
+        }
+
+
+def _sort_variables(environment: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in sorted(environment.items())]

@@ -25,6 +25,8 @@ MODEL_LABEL = "berth.model"
 VERSION_LABEL = "berth.version"
 DIGEST_LABEL = "berth.digest"
 IMAGE_LABEL = "berth.image"
+PORT_LABEL = "berth.port"
+"""TCP port of a container of the user's own, which has no program that could check it."""
 
 _TIMEOUT_SECONDS = 120
 

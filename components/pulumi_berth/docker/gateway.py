@@ -1,7 +1,7 @@
 """The gateway on a Docker engine: the entry point of a stack."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from pulumi_docker import Container
 
 from berth_gateway.config import convert_config, encode_config
 from pulumi_berth.component_args import parse_args
-from pulumi_berth.docker.berth import NO_NAME_SERVER, TOKEN_FILE
+from pulumi_berth.docker.berth import TOKEN_FILE
 from pulumi_berth.docker.container_plan import (
     ADMIN_PORT,
     CONFIG_DIRECTORY,
@@ -20,6 +20,7 @@ from pulumi_berth.docker.container_plan import (
     HOLDING_CHECK,
     HTTP_PORT,
     LIMITS,
+    NO_NAME_SERVER,
     PREPARED_FILE,
     STATE_DIRECTORY,
     TOKEN_DIRECTORY,
@@ -56,6 +57,7 @@ class DockerGatewayArgs:
         config: Configuration of the gateway: the fields of `berth_gateway.config.GatewayConfig`.
         front_network: Network of the published ports.
         berth_network: Network of the berths.
+        own_networks: Networks of the user's own containers.
         has_outside_access: Whether the gateways can reach hosts outside the engine, such as the
             issuer of tokens.
         token_volume: Volume with the token that the berths require.
@@ -90,6 +92,7 @@ class DockerGatewayArgs:
     labels: Mapping[str, str]
     limits_network: pulumi.Input[str] | None = None
     valkey_file: str | None = None
+    own_networks: Sequence[pulumi.Input[str]] = ()
 
 
 class DockerGateway(pulumi.ComponentResource):
@@ -224,6 +227,7 @@ def _declare_gateway(
     ).apply(lambda given: plan_limits(**given))
     networks = [
         args.berth_network,
+        *args.own_networks,
         *([args.front_network] if args.has_outside_access else []),
         *([args.limits_network] if args.limits_network is not None else []),
     ]

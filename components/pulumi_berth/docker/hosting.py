@@ -24,6 +24,7 @@ from pulumi_berth.hosted_models import (
     check_clients,
     check_models,
     find_digest,
+    list_own_containers,
     resolve_clients,
 )
 from pulumi_berth.images.built_image import ImageSettings
@@ -113,7 +114,7 @@ class DockerHosting(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:index:DockerHosting", name, None, opts)
         args = parse_args(DockerHostingArgs, args)
-        check_models(args.models, allows_containers=False)
+        check_models(args.models, allows_datasets=False)
         check_clients(args.clients, args.models)
         parts = declare_docker_hosting(
             args, opts=pulumi.ResourceOptions(parent=self), prefix=f"{name}-"
@@ -179,6 +180,7 @@ def declare_docker_hosting(
         base_gpu=base_gpu,
         gateway=args.gateway_image,
         has_own_valkey=False,
+        engine=host,
         opts=opts,
         prefix=image_prefix,
     )
@@ -188,6 +190,15 @@ def declare_docker_hosting(
     engine_opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=provider))
     front = Network(shorten_name(f"{prefix}front"), labels=marks, opts=engine_opts)
     inside = Network(shorten_name(f"{prefix}berths"), internal=True, labels=marks, opts=engine_opts)
+    own_networks = {
+        (name, version): Network(
+            shorten_name(f"{prefix}{name}-{version}"),
+            internal=True,
+            labels=marks,
+            opts=engine_opts,
+        ).name
+        for name, version in list_own_containers(args.models)
+    }
     volumes = {
         name: Volume(shorten_name(f"{prefix}{name}"), labels=marks, opts=engine_opts)
         for name in ("token", "config", "state")
@@ -227,12 +238,14 @@ def declare_docker_hosting(
                 version=version,
                 digest=find_digest(entry),
                 image=images.serving[name, version],
-                network=inside.name,
+                network=own_networks.get((name, version), inside.name),
                 token_volume=volumes["token"].name,
                 serving=model.serving or ServingSettings(),
                 resources=model.resources or ResourceArgs(),
                 ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
                 labels=labels,
+                container=entry.container,
+                probe_image=gateway_image.image_id,
             ),
             part_opts,
         )
@@ -261,6 +274,7 @@ def declare_docker_hosting(
             ),
             front_network=front.name,
             berth_network=inside.name,
+            own_networks=list(own_networks.values()),
             has_outside_access=args.jwt is not None and args.jwt.jwks_url is not None,
             token_volume=volumes["token"].name,
             config_volume=volumes["config"].name,

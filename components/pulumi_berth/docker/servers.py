@@ -27,10 +27,17 @@ from pulumi_berth.docker.placement import Replica
 from pulumi_berth.docker.valkey import DockerValkey, DockerValkeyArgs
 from pulumi_berth.docker.volume_files import VolumeFiles
 from pulumi_berth.gateway_config import declare_gateway_config
-from pulumi_berth.hosted_models import ResourceArgs, find_digest, resolve_clients
+from pulumi_berth.hosted_models import (
+    HostedModelArgs,
+    ResourceArgs,
+    find_digest,
+    list_own_containers,
+    resolve_clients,
+)
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.oci.image_store import STORE_HOST
+from pulumi_berth.own_container import plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
 
@@ -88,10 +95,16 @@ def get_alias(berth: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Networks:
-    """The networks between the servers: with the berths, and with Valkey."""
+    """The networks between the servers: with the berths, with Valkey, and with each version that
+    runs in a container of the user's own."""
 
     berths: pulumi.Output[str]
     limits: pulumi.Output[str]
+    own: Mapping[tuple[str, str], pulumi.Output[str]]
+
+    def get(self, model: str, version: str) -> pulumi.Output[str]:
+        """Return the network of a version."""
+        return self.own.get((model, version), self.berths)
 
 
 class _Server(pulumi.ComponentResource):
@@ -169,6 +182,7 @@ def declare_servers(
         base_gpu=base_gpu,
         gateway=args.gateway_image,
         has_own_valkey=True,
+        engine=servers.addresses[servers.manager],
     )
     labels = build_labels(prefix)
     hosts = {
@@ -176,7 +190,12 @@ def declare_servers(
         for name, address in servers.addresses.items()
     }
     manager = hosts[servers.manager]
-    networks = _declare_networks(manager, is_shared=len(hosts) > 1, encrypted=servers.encrypted)
+    networks = _declare_networks(
+        manager,
+        list_own_containers(args.models),
+        is_shared=len(hosts) > 1,
+        encrypted=servers.encrypted,
+    )
     valkey = DockerValkey(
         f"{manager.prefix}valkey",
         DockerValkeyArgs(
@@ -212,7 +231,10 @@ def declare_servers(
             parent=host, providers=[host.provider], depends_on=[*files, berth_files]
         )
         berths += [
-            (replica, _declare_berth(args, replica, host, images, networks, berth_token, opts))
+            (
+                replica,
+                _declare_berth(args, replica, host, images, networks, berth_token, image, opts),
+            )
             for replica in servers.replicas
             if replica.host == name
         ]
@@ -223,6 +245,7 @@ def declare_servers(
             "front_network": host.front.name,
             "berth_network": networks.berths,
             "limits_network": networks.limits,
+            "own_networks": list(networks.own.values()),
             "token_volume": volumes["token"],
             "config_volume": volumes["config"],
             "state_volume": volumes["state"],
@@ -256,15 +279,23 @@ def declare_servers(
     return ServersParts(berths=berths, digests=digests, gateways=gateways, images=images, keys=keys)
 
 
-def _declare_networks(manager: _Server, *, is_shared: bool, encrypted: bool) -> _Networks:
+def _declare_networks(
+    manager: _Server,
+    own: Sequence[tuple[str, str]],
+    *,
+    is_shared: bool,
+    encrypted: bool,
+) -> _Networks:
     """Declare the networks without a route to the outside.
 
     Args:
+        own: Versions that run in containers of the user's own.
         is_shared: Whether all engines of a swarm know them.
         encrypted: Whether engines encrypt what they send each other.
     """
-    names = {
-        purpose: Network(
+
+    def declare(purpose: str) -> pulumi.Output[str]:
+        return Network(
             shorten_name(f"{manager.prefix}{purpose}"),
             internal=True,
             driver="overlay" if is_shared else "bridge",
@@ -273,9 +304,12 @@ def _declare_networks(manager: _Server, *, is_shared: bool, encrypted: bool) -> 
             labels=manager.marks,
             opts=manager.engine_opts,
         ).name
-        for purpose in ("berths", "limits")
-    }
-    return _Networks(**names)
+
+    return _Networks(
+        berths=declare("berths"),
+        limits=declare("limits"),
+        own={(model, version): declare(get_alias(f"{model}/{version}")) for model, version in own},
+    )
 
 
 def _declare_berth(
@@ -285,6 +319,7 @@ def _declare_berth(
     images: HostingImages,
     networks: _Networks,
     token_volume: pulumi.Input[str],
+    probe_image: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
 ) -> DockerBerth:
     name, _, version = replica.berth.partition("/")
@@ -297,7 +332,7 @@ def _declare_berth(
             version=version,
             digest=find_digest(model.versions[version]),
             image=images.serving[name, version],
-            network=networks.berths,
+            network=networks.get(name, version),
             token_volume=token_volume,
             serving=model.serving or ServingSettings(),
             resources=model.resources or ResourceArgs(),
@@ -305,6 +340,8 @@ def _declare_berth(
             labels=host.labels,
             alias=get_alias(replica.berth),
             gpus=replica.gpus,
+            container=model.versions[version].container,
+            probe_image=probe_image,
         ),
         opts,
     )
@@ -324,7 +361,7 @@ def _declare_config(
     for name, model in args.models.items():
         for version in model.versions:
             berth = f"{name}/{version}"
-            url = f"http://{get_alias(berth)}:{HTTP_PORT}"
+            url = f"http://{get_alias(berth)}:{_get_port(model, name, version)}"
             ready = [each.url for replica, each in berths if replica.berth == berth]
             urls[name, version] = pulumi.Output.all(url, *ready).apply(lambda known: str(known[0]))
     return declare_gateway_config(
@@ -339,6 +376,11 @@ def _declare_config(
         blocking=args.blocking,
         splits_traffic=True,
     )
+
+
+def _get_port(model: HostedModelArgs, name: str, version: str) -> int:
+    container = model.versions[version].container
+    return HTTP_PORT if container is None else plan_own_container(container, name, version).port
 
 
 def _require(image: pulumi.Input[str] | None) -> pulumi.Input[str]:

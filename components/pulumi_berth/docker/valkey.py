@@ -8,8 +8,8 @@ from pulumi_docker import Container
 
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.component_args import parse_args
-from pulumi_berth.docker.berth import NO_NAME_SERVER
 from pulumi_berth.docker.container_plan import (
+    NO_NAME_SERVER,
     ContainerPlan,
     Mount,
     build_connect_check,

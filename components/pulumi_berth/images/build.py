@@ -80,7 +80,7 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     if digest is None:
         push_parts(image.repository, parts.values(), whole)
     reference = f"{image.repository.name}@{digest or whole.digest}"
-    scanner = _scan(scan, reference, image)
+    scanner = scan_image(scan, reference, image.layers)
     if digest is None:
         image.repository.push_manifest(whole, image.tag)
     return PushedImage(
@@ -91,14 +91,20 @@ def build(image: Image, *, scan: Scan) -> PushedImage:
     )
 
 
-def _scan(scan: Scan, reference: str, image: Image) -> str:
-    """Scan a pushed image. A scanner gets an image that is in no registry as an archive."""
+def scan_image(scan: Scan, reference: str, architectures: Iterable[str]) -> str:
+    """Scan a pushed image, and return the name of the scanner.
+
+    A scanner gets an image that is in no registry as an archive, one for each architecture.
+
+    Raises:
+        ScanError: If the scanner rejects the image or cannot run.
+    """
     if not is_stored(reference):
         return run_scan(scan, reference)
     if not needs_scan(scan):
         return NO_SCANNER
     scanner = NO_SCANNER
-    for architecture in image.layers:
+    for architecture in architectures:
         with open_archive(reference, architecture) as archive:
             scanner = run_scan(scan, str(archive), is_archive=True)
     return scanner

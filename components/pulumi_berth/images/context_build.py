@@ -5,6 +5,7 @@ with its own client, so the engine needs no access to the registry.
 """
 
 import json
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from pulumi_berth.images.base_reader import BaseImage, ImageCheckError
-from pulumi_berth.images.build import Part, PushedImage, push_parts
+from pulumi_berth.images.build import Part, PushedImage, push_parts, scan_image
 from pulumi_berth.images.contents import LayerError, read_contents
 from pulumi_berth.images.report import build_report, find_defects
-from pulumi_berth.images.scan import Scan, run_scan
+from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci import documents
 from pulumi_berth.oci.documents import Document
 from pulumi_berth.oci.layer import Layer, compress_archive
@@ -31,9 +32,18 @@ _MAX_DOCUMENT_BYTES = 4 << 20
 
 
 def build_context(
-    directory: Path, repository: Repository, tag: str, architectures: Sequence[str], *, scan: Scan
+    directory: Path,
+    repository: Repository,
+    tag: str,
+    architectures: Sequence[str],
+    *,
+    scan: Scan,
+    engine: str | None = None,
 ) -> PushedImage:
     """Build, check and push the image of a context, and then tag it.
+
+    Args:
+        engine: Address of the engine that builds. Defaults to that of the command `docker`.
 
     Raises:
         ContextBuildError: If there is no engine, or the build fails.
@@ -46,12 +56,12 @@ def build_context(
         for architecture in architectures:
             work = Path(scratch, architecture)
             work.mkdir()
-            archive = _run_build(directory, architecture, work)
+            archive = _run_build(directory, architecture, work, engine)
             parts[architecture] = _read_part(directory, archive, architecture, work)
         whole = documents.index_or_manifest({name: p.manifest for name, p in parts.items()})
         push_parts(repository, parts.values(), whole)
     reference = f"{repository.name}@{whole.digest}"
-    scanner = run_scan(scan, reference)
+    scanner = scan_image(scan, reference, architectures)
     repository.push_manifest(whole, tag)
     return PushedImage(
         digest=whole.digest,
@@ -61,19 +71,33 @@ def build_context(
     )
 
 
-def _run_build(directory: Path, architecture: str, work: Path) -> Path:
+def _run_build(directory: Path, architecture: str, work: Path, engine: str | None) -> Path:
     """Build the context and return the archive of the image."""
     identity, archive = work / "image-id", work / "image.tar"
     platform = f"linux/{architecture}"
-    _run(directory, "build", "--platform", platform, "--iidfile", str(identity), str(directory))
-    _run(directory, "save", "--output", str(archive), identity.read_text().strip())
+    environment = dict(os.environ) if engine is None else _select_engine(engine)
+    build = ("build", "--platform", platform, "--iidfile", str(identity), str(directory))
+    _run(directory, environment, *build)
+    _run(directory, environment, "save", "--output", str(archive), identity.read_text().strip())
     return archive
 
 
-def _run(directory: Path, *arguments: str) -> None:
+def _select_engine(engine: str) -> dict[str, str]:
+    """Return variables with which the command `docker` uses an engine, also one on a server."""
+    from pulumi_berth.docker.ssh_tunnel import TunnelError, forward_engine, is_server
+
+    try:
+        host = forward_engine(engine) if is_server(engine) else engine
+    except TunnelError as error:
+        raise ContextBuildError(f"{error} Nothing was built.") from error
+    return {**os.environ, "DOCKER_HOST": host}
+
+
+def _run(directory: Path, environment: dict[str, str], *arguments: str) -> None:
     try:
         result = subprocess.run(
             [_DOCKER, *arguments],
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -130,7 +154,7 @@ def _read_part(directory: Path, archive: Path, architecture: str, work: Path) ->
         raise ImageCheckError(
             f"The image of {directory} ({architecture}) failed its checks: {'; '.join(defects)}. "
             "Nothing was pushed. Use a base without these, such as a distroless one, in its last "
-            "stage."
+            "stage, and no ENV with a secret."
         )
     return Part(
         base=BaseImage(),

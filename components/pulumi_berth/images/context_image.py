@@ -32,8 +32,15 @@ class ContextImage(Resource, module="berth", name="ContextImage"):
         settings: ImageSettings,
         repository: str,
         directory: str,
+        engine: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """Declare the image.
+
+        Args:
+            directory: The context.
+            engine: Address of the engine that builds. Defaults to that of the command `docker`.
+        """
         context = Path(directory).resolve()
         super().__init__(
             BuiltImageProvider(),
@@ -45,6 +52,7 @@ class ContextImage(Resource, module="berth", name="ContextImage"):
                 "context_digest": digest_context(context),
                 "architectures": list(settings.architectures or ["amd64"]),
                 "scan": describe_scan(settings),
+                **({} if engine is None else {"engine": engine}),
                 **({"pull_only": True} if settings.pull_only else {}),
                 "reference": None,
                 "digest": None,

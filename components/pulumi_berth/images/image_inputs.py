@@ -37,8 +37,8 @@ _TAG_DIGITS = 16
 _RELEASE = "release-"
 
 _FIX_OWN = (
-    "Build it on a base without these, such as Berth's or a distroless one; see"
-    " docs/how-to/use-your-own-container.md."
+    "Build it on a base without these, such as Berth's or a distroless one, and without secrets;"
+    " see docs/how-to/use-your-own-container.md."
 )
 
 
@@ -105,7 +105,14 @@ def _find_or_build_context(
         raise ContextBuildError(
             f"{directory}: the files changed while the update ran. Run the command again."
         )
-    return build_context(directory, repository, tag, inputs["architectures"], scan=scan)
+    return build_context(
+        directory,
+        repository,
+        tag,
+        inputs["architectures"],
+        scan=scan,
+        engine=inputs.get("engine"),
+    )
 
 
 def _copy(inputs: Mapping[str, Any], repository: Repository) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pulumi_berth.images.base_reader import ImageCheckError, read_documents
-from pulumi_berth.images.build import PushedImage
+from pulumi_berth.images.build import PushedImage, scan_image
 from pulumi_berth.images.contents import LayerError, read_contents
 from pulumi_berth.images.report import build_report, find_defects
-from pulumi_berth.images.scan import Scan, run_scan
+from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci.descriptor import RegistryContentError
 from pulumi_berth.oci.registry import RegistryError, Repository
 
@@ -49,7 +49,7 @@ def check_pushed(
         architecture: _check(reference, architecture, plain_http=repository.plain_http, fix=fix)
         for architecture in architectures
     }
-    scanner = run_scan(scan, reference)
+    scanner = scan_image(scan, reference, architectures)
     return PushedImage(digest=digest, reference=reference, scanner=scanner, reports=reports)
 
 

@@ -1,10 +1,12 @@
 """The report about an image, and the defects that prevent its deployment."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from berth_policy.rules.secrets import is_secret
 from pulumi_berth.images.contents import Contents
 
 _SET_ID = 0o6000
@@ -14,6 +16,10 @@ _COMPILERS = {"as", "c++", "cc", "clang", "cpp", "g++", "gcc", "ld", "make", "ru
 _PROGRAM_DIRECTORIES = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
 _INSTALLERS = ("/pip/__main__.py", "/ensurepip/__init__.py")
 _LISTED_PATHS = 10
+# A key of any service: a long value without spaces. The official images of languages have GPG_KEY,
+# the fingerprint of who signed the language.
+_KEY_NAME = re.compile(r"_KEY$", re.IGNORECASE)
+_KEY_VALUE = re.compile(r"(?![0-9A-F]{40}$)[A-Za-z0-9+/=_.-]{16,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,8 @@ class Report:
         shells: Paths of shells. A hardened image has none.
         managers: Paths of package managers. A hardened image has none.
         compilers: Paths of compilers. A hardened image has none.
+        secrets: Names of environment variables that seem to contain a secret. A hardened image has
+            none: everyone who can pull it reads them.
         has_certificates: True if the image contains CA certificates.
         has_time_zones: True if the image contains time zones.
     """
@@ -41,6 +49,7 @@ class Report:
     shells: list[str]
     managers: list[str]
     compilers: list[str]
+    secrets: list[str]
     has_certificates: bool
     has_time_zones: bool
 
@@ -49,9 +58,10 @@ def build_report(contents: Contents, config: Mapping[str, Any], compressed: int)
     """Build the report of an image with this configuration."""
     files = contents.files
     kinds = [package.kind for package in contents.packages]
+    settings = config.get("config") or {}
     installers = [path for path in files if path.endswith(_INSTALLERS)]
     return Report(
-        user=str((config.get("config") or {}).get("User") or ""),
+        user=str(settings.get("User") or ""),
         compressed=compressed,
         unpacked=sum(entry.size for entry in files.values()),
         packages={kind: kinds.count(kind) for kind in sorted(set(kinds))},
@@ -61,6 +71,7 @@ def build_report(contents: Contents, config: Mapping[str, Any], compressed: int)
         shells=_find_programs(contents, _SHELLS),
         managers=sorted(_find_programs(contents, _MANAGERS) + installers),
         compilers=_find_programs(contents, _COMPILERS),
+        secrets=sorted(_find_secrets(settings.get("Env") or [])),
         has_certificates="etc/ssl/certs/ca-certificates.crt" in files,
         has_time_zones="usr/share/zoneinfo/UTC" in files or "usr/share/zoneinfo/Etc/UTC" in files,
     )
@@ -80,10 +91,22 @@ def find_defects(report: Report) -> Iterator[str]:
         if paths:
             listed = ", ".join(f"/{path}" for path in paths[:_LISTED_PATHS])
             yield f"it contains {description}: {listed}"
+    if report.secrets:
+        yield (
+            "its configuration has environment variables that look like secrets: "
+            f"{', '.join(report.secrets[:_LISTED_PATHS])}"
+        )
     if not report.has_certificates:
         yield "it has no CA certificates at /etc/ssl/certs/ca-certificates.crt"
     if not report.has_time_zones:
         yield "it has no time zones in /usr/share/zoneinfo"
+
+
+def _find_secrets(variables: Iterable[Any]) -> Iterator[str]:
+    for variable in variables:
+        name, _, value = str(variable).partition("=")
+        if is_secret(name, value) or (_KEY_NAME.search(name) and _KEY_VALUE.fullmatch(value)):
+            yield name
 
 
 def _find_programs(contents: Contents, names: set[str]) -> list[str]:

@@ -43,6 +43,7 @@ def create_images(
     gateway: pulumi.Input[str] | None = None,
     valkey: pulumi.Input[str] | None = None,
     has_own_valkey: bool,
+    engine: str | None = None,
     opts: pulumi.ResourceOptions | None = None,
     prefix: str = "",
 ) -> HostingImages:
@@ -54,6 +55,8 @@ def create_images(
         gateway: Image of the gateway, if it is given.
         valkey: Image of the server that keeps limits, if it is given.
         has_own_valkey: Whether the stack runs such a server.
+        engine: Address of the engine that builds contexts. Defaults to that of the command
+            `docker`.
         prefix: Prefix of the logical resource names.
     """
     serving: dict[tuple[str, str], pulumi.Input[str]] = {}
@@ -95,7 +98,7 @@ def create_images(
                 serving[name, version] = entry.image
             if entry.container is not None:
                 own = _declare_own_image(
-                    f"{prefix}{name}-{version}", name, entry.container, settings, opts
+                    f"{prefix}{name}-{version}", name, entry.container, settings, engine, opts
                 )
                 serving[name, version] = own.reference
                 reports[f"{name}-{version}"] = own.report
@@ -115,6 +118,7 @@ def _declare_own_image(
     repository: str,
     container: OwnContainerArgs,
     settings: ImageSettings,
+    engine: str | None,
     opts: pulumi.ResourceOptions | None,
 ) -> CopiedImage | ContextImage:
     """Declare the checked image of a container in the stack's registry."""
@@ -124,6 +128,7 @@ def _declare_own_image(
             settings=settings,
             repository=repository,
             directory=container.context,
+            engine=engine,
             opts=opts,
         )
     assert container.image is not None, "check_models requires one of both"

@@ -90,7 +90,7 @@ class LocalHosting(pulumi.ComponentResource):
     ) -> None:
         super().__init__("berth:index:LocalHosting", name, None, opts)
         args = parse_args(LocalHostingArgs, args)
-        check_models(args.models, allows_containers=False)
+        check_models(args.models, allows_containers=False, allows_datasets=False)
         check_clients(args.clients, args.models)
         parts = declare_local_hosting(
             args,

@@ -38,8 +38,9 @@ class ScanSpec(Section):
     command: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
         default=[], max_length=50
     )
-    """Scanner command and arguments; `{image}` is replaced by the image. Defaults to the installed
-    scanner, which the result names."""
+    """Scanner command and arguments; `{image}` is replaced by the image, or without a registry by
+    the path of an archive as `docker save` writes it. Defaults to the installed scanner, which the
+    result names."""
     fail_on: Literal["low", "medium", "high", "critical", "never"] = "high"
     """Minimum severity of a finding that stops the deployment."""
     ignore_unfixed: bool = False

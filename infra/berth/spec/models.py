@@ -35,11 +35,12 @@ class ContainerSpec(Section):
 
     image: ImageByDigest | None = None
     """Image by digest, such as `registry.example.com/team/server@sha256:…`. Berth copies it into
-    the stack's registry. Set it or `context`."""
+    the stack's registry, or without one into the engine. Set it or `context`."""
     context: ProjectPath | None = None
     """Directory with a `Dockerfile`, relative to the project. The command `docker` builds the image
-    with the engine that it is configured for, and Berth pushes it to the stack's registry. An image
-    of the same files is not built again."""
+    with the engine that it is configured for, on platform docker with that of the stack. Berth
+    pushes it to the stack's registry, or without one loads it into the engine. An image of the same
+    files is not built again."""
     port: int = Field(default=DEFAULT_PORT, ge=LOWEST_PORT, le=65535)
     """TCP port that its server listens on. The container does not run as root, so the port is 1024
     or higher."""
@@ -75,7 +76,7 @@ class VersionSpec(Section):
     container: ContainerSpec | None = None
     """Container of your own that serves the version instead of Berth's serving program, for models
     that ONNX cannot express. Cannot be combined with `path`, `digest` and `image`. Not available on
-    platforms local and docker."""
+    platform local, which runs processes."""
 
     @model_validator(mode="after")
     def _check_container(self) -> "VersionSpec":

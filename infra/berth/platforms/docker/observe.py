@@ -8,17 +8,21 @@ from berth.errors import OperationError
 from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
-from pulumi_berth.docker.container_plan import BERTH_CHECK, ENTRY_CHECK
+from berth_protocol.paths import READY
+from pulumi_berth.docker.container_plan import BERTH_CHECK, ENTRY_CHECK, build_probe_command
 from pulumi_berth.docker.engine import (
     COMPONENT_LABEL,
     HOSTING_LABEL,
     MODEL_LABEL,
+    PORT_LABEL,
     VERSION_LABEL,
     EngineError,
     find_container,
     read_last_log_lines,
     run_in_container,
 )
+from pulumi_berth.docker.gateway_turn import GATEWAY
+from pulumi_berth.docker.ready_container import get_address
 
 _SHOWN_LINES = 3
 
@@ -102,8 +106,22 @@ def _get_state(client: Any, container_id: str, check: list[str]) -> str:
         return "restarting"
     if container.status != "running":
         return "stopped"
-    status, _ = run_in_container(container, check)
+    status, _ = _run_check(client, container, check)
     return "ready" if status == 0 else "not ready"
+
+
+def _run_check(client: Any, container: Any, check: list[str]) -> tuple[int, str]:
+    """Run a check in a container, or in a gateway if the container has no program for it."""
+    port = container.labels.get(PORT_LABEL)
+    if port is None:
+        return run_in_container(container, check)
+    hosting = f"{HOSTING_LABEL}={container.labels[HOSTING_LABEL]}"
+    labels = [hosting, f"{COMPONENT_LABEL}={GATEWAY}"]
+    gateways = client.containers.list(filters={"label": labels, "status": "running"})
+    if not gateways:
+        return 1, "no gateway runs"
+    command = build_probe_command(get_address(container.id), int(port), READY)
+    return run_in_container(gateways[0], command)
 
 
 def explain_failure(context: StackContext) -> list[str]:

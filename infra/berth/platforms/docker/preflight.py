@@ -99,12 +99,18 @@ def estimate_image_bytes(context: StackContext) -> int:
     """Return the disk space that the stack's images need at most, in bytes.
 
     While an engine receives an image it has its files twice: packed and unpacked. The base image,
-    the gateway and what the engine itself writes need less than 1 GiB.
+    the gateway and what the engine itself writes need less than 1 GiB. An image of a container of
+    the user's own is not counted, except for the files of its context.
     """
     size = 0
     for model, entry in context.spec.models.items():
         for version, settings in entry.versions.items():
-            directory = version_directory(context.root, model, version, settings.path)
+            if settings.container is None:
+                directory = version_directory(context.root, model, version, settings.path)
+            elif settings.container.context is not None:
+                directory = context.root / settings.container.context
+            else:
+                continue
             size += sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     return 2 * size + _GIB
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from berth.platforms.docker.hosts import build_demands, build_hosts
-from berth.platforms.rules import reject_containers
 from berth.spec.docker import DockerSpec
 from berth.spec.errors import Problem
 from berth.spec.images import RegistrySpec
@@ -47,4 +46,4 @@ def _placement(models: dict[str, ModelSpec], docker: DockerSpec) -> Iterator[Pro
             )
 
 
-RULES = (reject_containers, _registry_keys, _pinned_images, _placement)
+RULES = (_registry_keys, _pinned_images, _placement)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from berth.platforms.local.rules import reject_containers
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Requirement
-from berth.platforms.rules import reject_containers
 from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 

@@ -1,4 +1,4 @@
-"""Rules of the specification that several platforms have."""
+"""Rules of the specification that apply only to platform local."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from pulumi_berth.own_container_rules import NO_CONTAINERS
 
 
 def reject_containers(models: dict[str, ModelSpec]) -> Iterator[Problem]:
-    """On local and docker `models.<model>.versions.<version>.container` is rejected."""
+    """On local `models.<model>.versions.<version>.container` is rejected."""
     for name, model in models.items():
         for version, entry in model.versions.items():
             if entry.container is not None:
