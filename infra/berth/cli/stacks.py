@@ -203,8 +203,8 @@ def report_drift(
     skipped: Sequence[SkippedPart] = (),
     *,
     is_required: bool = False,
-) -> bool:
-    """Report what differs from the stack's last update. Return whether something does.
+) -> list[str]:
+    """Report what differs from the stack's last update, and return it, one line each.
 
     Args:
         is_required: Whether a resource that cannot be read is an error. An update can repair it,
@@ -233,7 +233,7 @@ def report_drift(
             say(str(error))
     for line in format_drift(context.stack, drift):
         say(line)
-    return bool(drift)
+    return [str(each) for each in drift]
 
 
 def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from berth.platforms.kept_data import COMMON_DATA, KUBERNETES_DATA, KUBERNETES_ONE_WAY
 from berth.platforms.kubernetes.rules import RULES
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Finding, Requirement, Status
@@ -247,4 +248,6 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
+    kept_data={**COMMON_DATA, **KUBERNETES_DATA},
+    one_way=KUBERNETES_ONE_WAY,
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from berth.platforms.kept_data import COMMON_DATA
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Requirement
 from berth.platforms.rules import reject_containers
@@ -66,4 +67,5 @@ PLATFORM = Platform(
     find_drift=_find_drift,
     build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
+    kept_data=COMMON_DATA,
 )
