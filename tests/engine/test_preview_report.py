@@ -33,6 +33,8 @@ def test_report_states_the_same_as_the_engine_and_hides_secrets(changed: Project
     assert "| `breast-cancer` | `1` | 100% | **not deployed** |" in first
     assert "| `digits` | `1` | 90% | **50%** |" in first
     assert "| replace | `environment.BERTH_THREADS` | yes |" in first
+    assert "### Predictions of `digits`: `1` to `2`" in first
+    assert "of 2 answers change**" in first
     assert "Client 'team' stays." in first
     assert "`[secret]`" in first
     assert _KEY not in first

@@ -30,7 +30,7 @@ def _change(name: str, operation: str, kind: str = "x:y:Thing", **more: Any) -> 
     )
 
 
-def _report(*changes: ResourceChange, **more: Any) -> Report:
+def build_report(*changes: ResourceChange, **more: Any) -> Report:
     facts = UndoFacts(release=4, kept_data=get_platform("aws").kept_data)
     return replace(
         Report(
@@ -54,7 +54,7 @@ def _find_titles(text: str) -> list[str]:
 
 def test_report_begins_with_its_marker_and_the_answer_on_undo() -> None:
     text = format_markdown(
-        _report(_change("a", "update"), _change("b", "delete", "aws:s3/bucket:Bucket"))
+        build_report(_change("a", "update"), _change("b", "delete", "aws:s3/bucket:Bucket"))
     )
     lines = text.splitlines()
     assert lines[0] == get_marker("prod") == "<!-- berth preview prod -->"
@@ -65,7 +65,7 @@ def test_report_begins_with_its_marker_and_the_answer_on_undo() -> None:
 
 def test_lost_data_comes_before_all_other_changes() -> None:
     text = format_markdown(
-        _report(
+        build_report(
             _change("a", "update"),
             _change("b", "replace", "aws:kms/key:Key", replaced_by=("spec",)),
             traffic=(TrafficChange(model="m", version="1", before="100%", after="0%"),),
@@ -85,13 +85,13 @@ def test_same_report_has_the_same_bytes() -> None:
     violations = [
         {"level": "advisory", "message": message, "urn": "u::a"} for message in ("b", "a", "c")
     ]
-    one = _report(summary={**_NO_SUMMARY, "policies": violations})
-    other = _report(summary={**_NO_SUMMARY, "policies": violations[::-1]})
+    one = build_report(summary={**_NO_SUMMARY, "policies": violations})
+    other = build_report(summary={**_NO_SUMMARY, "policies": violations[::-1]})
     assert format_markdown(one) == format_markdown(other)
 
 
 def test_report_without_changes_says_so() -> None:
-    text = format_markdown(_report())
+    text = format_markdown(build_report())
     assert text == "<!-- berth preview prod -->\n## Stack `prod`: no changes\n\n"
 
 
@@ -99,7 +99,7 @@ def test_long_report_fits_into_a_comment_and_counts_what_is_left_out() -> None:
     changes = [_change(f"name-{number}" * 8, "update") for number in range(2000)]
     bucket = _change("the-bucket", "delete", "aws:s3/bucket:Bucket")
     drift = tuple(f"{number} was changed" for number in range(300))
-    text = format_markdown(_report(*changes, bucket, drift=drift))
+    text = format_markdown(build_report(*changes, bucket, drift=drift))
     assert MAX_CHARACTERS - 1000 < len(text) <= MAX_CHARACTERS
     assert "| `Bucket the-bucket` | **delete** |" in text
     shown = len(re.findall("^.*Thing name", text, re.MULTILINE))
@@ -111,14 +111,14 @@ def test_long_report_fits_into_a_comment_and_counts_what_is_left_out() -> None:
 @pytest.mark.parametrize("size", [3000, 3001, 3100, 4000, 20_000])
 def test_limit_is_kept_for_rows_of_any_length(size: int) -> None:
     changes = [_change("x" * (number % 97), "update") for number in range(500)]
-    text = format_markdown(_report(*changes, drift=("y" * 900,) * 40), limit=size)
+    text = format_markdown(build_report(*changes, drift=("y" * 900,) * 40), limit=size)
     assert len(text) <= size
 
 
 def test_text_of_others_is_no_markup() -> None:
     message = "@all | <img src=x> `a` ``b\n### c"
     text = format_markdown(
-        _report(
+        build_report(
             summary={
                 **_NO_SUMMARY,
                 "errors": [message],
@@ -132,7 +132,7 @@ def test_text_of_others_is_no_markup() -> None:
 
 def test_secret_values_are_hidden() -> None:
     secret = Change(path="berth:gateway.clients.a.key", before="[secret]", after="[secret]")
-    report = _report(_change("a", "update", properties=("key",)), configuration=(secret,))
+    report = build_report(_change("a", "update", properties=("key",)), configuration=(secret,))
     assert "| `berth:gateway.clients.a.key` | `[secret]` | `[secret]` |" in format_markdown(report)
     assert as_json(report)["resources"][0]["properties"] == ("key",)
 
@@ -149,14 +149,14 @@ def test_costs_are_compared_line_by_line() -> None:
     )
     assert (report.before, report.after, report.percent) == (20, 24, 20)
     assert [(x.item, x.before, x.after) for x in report.lines] == [("a", 10, 0), ("c", 0, 14)]
-    text = format_markdown(_report(cost=report))
+    text = format_markdown(build_report(cost=report))
     assert "### Monthly cost: +4.00 USD, +20.0%" in text
     assert "| EC2: a | 10.00 | 0.00 | -10.00 |" in text
 
 
 def test_unknown_cost_is_reported_with_its_reason() -> None:
     cost = CostReport(before=None, after=3.0, problem="no prices for sa-east-1")
-    assert "Unknown: `no prices for sa-east-1`" in format_markdown(_report(cost=cost))
+    assert "Unknown: `no prices for sa-east-1`" in format_markdown(build_report(cost=cost))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_unknown_cost_is_reported_with_its_reason() -> None:
     ],
 )
 def test_condition_names_what_it_matches(condition: str, expected: list[str]) -> None:
-    report = _report(
+    report = build_report(
         _change("a", "update"),
         _change("b", "replace"),
         _change("c", "delete", "aws:s3/bucket:Bucket"),
@@ -193,7 +193,7 @@ def test_condition_names_what_it_matches(condition: str, expected: list[str]) ->
     ],
 )
 def test_cost_that_nobody_knows_does_not_pass(cost: CostReport | None, matches: bool) -> None:
-    assert bool(find_matches(_report(cost=cost), parse_conditions("cost+100%"))) is matches
+    assert bool(find_matches(build_report(cost=cost), parse_conditions("cost+100%"))) is matches
 
 
 @pytest.mark.parametrize("text", ["", "replaces", "cost", "cost+%", "cost+20", "cost-5%", "a,,b"])

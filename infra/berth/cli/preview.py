@@ -40,12 +40,20 @@ def _parse_conditions(
     metavar="LIST",
     help="Exit with status 1 for any of: replace, delete, irreversible, cost+N%.",
 )
+@click.option(
+    "--rows",
+    "row_files",
+    multiple=True,
+    metavar="[MODEL=]FILE",
+    help="Rows (.npy or .npz) to compare the predictions of versions on. Repeatable.",
+)
 @json_option
 def preview(
     name: str,
     expect_no_changes: bool,
     markdown: bool,
     conditions: "Conditions | None",
+    row_files: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what 'up' would change.
@@ -66,7 +74,7 @@ def preview(
 
     root = find_project()
     spec = load_deployable_spec(root, name)
-    has_report = markdown or as_json or conditions is not None
+    has_report = markdown or as_json or conditions is not None or bool(row_files)
     stack = open_stack_for_update(root, name, spec, to_stderr=has_report)
     stack.create()
     options = ["--expect-no-changes"] if expect_no_changes else []
@@ -76,6 +84,7 @@ def preview(
     arguments = [*exclude(parts), *get_refresh_options(context, has_drifted=bool(drift))]
     report = None
     if has_report:
+        from berth.operations.prediction_runs import match_rows
         from berth.operations.review import review
 
         code, report = review(
@@ -85,6 +94,7 @@ def preview(
             options=options,
             drift=drift,
             check=lambda path: load_deployable_spec(root, name, path),
+            rows=match_rows(row_files, list(spec.models)),
         )
     else:
         code = stack.preview(*options, *arguments)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from berth.operations import cost_changes
+from berth.operations import cost_changes, prediction_diff
 from berth.operations.cost_changes import CostReport
 from berth.operations.history import Change
+from berth.operations.prediction_diff import PredictionDiff
 from berth.operations.resource_changes import Operation, ResourceChange
 from berth.operations.traffic_changes import TrafficChange
 from berth.operations.undo import UndoFacts, Verdict, find_worst
@@ -33,6 +34,7 @@ class Report:
         facts: What the verdicts are based on.
         configuration: Values of the configuration that differ from what is deployed.
         traffic: Versions of the models whose traffic changes.
+        predictions: How the predictions of versions that receive more traffic differ.
         drift: What differs from the last update, one line each.
         cost: Monthly cost, if the platform has prices.
         parity: The comparison with `parity.stack`, if the stack has one.
@@ -48,6 +50,7 @@ class Report:
     drift: tuple[str, ...]
     cost: CostReport | None
     parity: Mapping[str, Any] | None = None
+    predictions: tuple[PredictionDiff, ...] = ()
 
     @property
     def worst(self) -> Verdict:
@@ -93,6 +96,7 @@ def as_json(report: Report) -> dict[str, Any]:
         },
         "configuration": [asdict(change) for change in report.configuration],
         "traffic": [asdict(change) for change in report.traffic],
+        "predictions": prediction_diff.as_json(report.predictions),
         "drift": list(report.drift),
         "cost": cost_changes.as_json(report.cost),
     }

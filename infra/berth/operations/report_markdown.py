@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from berth.operations.cost_changes import CostReport
+from berth.operations.prediction_diff import PredictionDiff
 from berth.operations.report import Report
 from berth.operations.resource_changes import Operation, ResourceChange
 from berth.operations.undo import Undo
@@ -130,6 +131,7 @@ def _list_sections(report: Report) -> Iterator[_Section]:
             for x in report.traffic
         ],
     )
+    yield from _list_predictions(report.predictions)
     yield from _list_cost(report.cost)
     yield _Section(
         importance=5,
@@ -168,6 +170,42 @@ def _list_sections(report: Report) -> Iterator[_Section]:
             for x in differences
         ],
     )
+
+
+def _list_predictions(diffs: Sequence[PredictionDiff]) -> Iterator[_Section]:
+    for diff in diffs:
+        title = f"Predictions of {_code(diff.model)}: {_code(diff.before)} to {_code(diff.after)}"
+        metrics = [
+            f"- {_text(name)}: {_number(values[0])}, then {_number(values[1])}"
+            for name, values in (diff.metrics or {}).items()
+        ]
+        if diff.problem:
+            rows = [f"Not compared: {_code(diff.problem)}", "", *metrics]
+            yield _Section(importance=4, title=title, rows=rows)
+            continue
+        low, high = (100 * share for share in diff.interval)
+        rows = [
+            f"**{diff.changed} of {diff.rows} answers change** "
+            f"({_number(100 * diff.changed / diff.rows)}%; {low:.1f}% to {high:.1f}% of rows like "
+            f"these, with 95% confidence). Rows: {_text(diff.source)}.",
+            "",
+            *metrics,
+            *(
+                f"- {_code(output.name)}: differs in {output.rows} rows"
+                + ("" if output.largest is None else f", by at most {_number(output.largest)}")
+                for output in diff.outputs
+            ),
+            *(
+                f"- row {row.row}: {_code(row.before)}, then {_code(row.after)} "
+                f"(difference {_number(row.difference)})"
+                for row in diff.most_changed
+            ),
+        ]
+        yield _Section(importance=4, title=title, rows=rows)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def _list_cost(cost: CostReport | None) -> Iterator[_Section]:

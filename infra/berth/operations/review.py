@@ -5,7 +5,7 @@ deployed now, shows what a rollback to it would not restore: differences that fo
 program, from files or from clients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from berth.errors import OperationError
 from berth.operations.cost_changes import CostReport, compare_costs, estimate_file
 from berth.operations.history import Change, compare_configurations
+from berth.operations.prediction_runs import compare_versions
 from berth.operations.preview_events import summarize_events
 from berth.operations.report import Report
 from berth.operations.resource_changes import ResourceChange, read_changes
@@ -51,6 +52,7 @@ def review(
     options: Sequence[str] = (),
     drift: Sequence[str],
     check: CheckFile,
+    rows: Mapping[str, Path],
 ) -> tuple[int, Report]:
     """Preview the update, and return the engine's exit code and the report.
 
@@ -59,6 +61,7 @@ def review(
         options: Arguments of the engine only for the preview of the update.
         drift: What differs from the last update, one line each.
         check: Raises if a rollback to the configuration file in its argument would be refused.
+        rows: Model -> file with rows for the comparison of its versions.
     """
     code, lines = stack.preview_events(*arguments, *options)
     changes = tuple(read_changes(lines))
@@ -73,6 +76,7 @@ def review(
         configuration=before.configuration,
         traffic=tuple(compare_traffic(before.spec, context.spec)),
         drift=tuple(drift),
+        predictions=tuple(compare_versions(context.root, before.spec, context.spec, rows)),
         cost=_compare_costs(context, before),
     )
 
