@@ -7,6 +7,7 @@ program, from files or from clients.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,23 @@ def _review_deployed(
         obstacles=tuple(obstacles),
         remaining={change.urn: change.properties for change in remaining},
         kept_clients=tuple(describe_kept_keys(current, deployed)[1:]),
+        missing=_find_missing(stack, spec, changes),
         **tables,
     )
     return _Deployed(facts=facts, spec=spec, configuration=tuple(configuration), cost=cost)
+
+
+def _find_missing(
+    stack: Stack, spec: HostingSpec | None, changes: Sequence[ResourceChange]
+) -> Mapping[str, str]:
+    """Return what a rollback needs and what the registry no longer has, by URN."""
+    if spec is None or "images" not in get_platform(spec.platform).sections or not changes:
+        return {}
+    from berth.operations.missing_images import find_missing_images, has_image
+
+    return find_missing_images(
+        changes, stack.resources(), partial(has_image, plain_http=spec.registry.plain_http)
+    )
 
 
 def _preview_deployed(stack: Stack, arguments: Sequence[str]) -> list[ResourceChange]:
