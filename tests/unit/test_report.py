@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from berth.cli.main import main
 from berth.operations.cost_changes import CostReport, compare_costs
 from berth.operations.fail_on import FailOnError, find_matches, parse_conditions
 from berth.operations.history import Change
@@ -258,3 +260,18 @@ def test_deployed_configuration_is_that_of_the_latest_success(
 ) -> None:
     deployed = find_deployed(history)
     assert (deployed.number if deployed else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fail-on", "cheap"], "'cheap' is not a condition"),
+        (["--markdown", "--json"], "--markdown cannot be combined with --json"),
+    ],
+)
+def test_invalid_options_are_rejected_before_the_stack_is_read(
+    arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(main, ["preview", *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())

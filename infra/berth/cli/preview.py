@@ -93,7 +93,7 @@ def preview(
             arguments=arguments,
             options=options,
             drift=drift,
-            check=lambda path: load_deployable_spec(root, name, path),
+            check=lambda path: load_deployable_spec(root, name, path, warns=False),
             rows=match_rows(row_files, list(spec.models)),
         )
     else:

@@ -23,14 +23,15 @@ def load_spec(root: Path, name: str) -> HostingSpec:
     return load_file(root / f"Pulumi.{name}.yaml")
 
 
-def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
+def load_deployable_spec(
+    root: Path, name: str, path: Path | None = None, *, warns: bool = True
+) -> HostingSpec:
     """Return the specification after checking all that `berth preflight` requires of every stack.
-
-    Warnings of the platform are reported.
 
     Args:
         path: The configuration file of an earlier update, whose images exist: no tool is required.
             Defaults to the stack's own file.
+        warns: Whether to report the platform's warnings.
 
     Raises:
         SpecError: If the stack cannot be deployed.
@@ -44,7 +45,7 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     context = StackContext(root=root, stack=name, spec=spec)
     requirements = list_requirements(context, source, say)
     require(context, [one for one in requirements if path is None or one.name != "tools"])
-    for warning in get_platform(spec.platform).find_warnings(spec):
+    for warning in get_platform(spec.platform).find_warnings(spec) if warns else ():
         say(f"Warning: {warning}")
     return spec
 
