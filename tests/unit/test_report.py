@@ -92,6 +92,15 @@ def test_same_report_has_the_same_bytes() -> None:
     assert format_markdown(one) == format_markdown(other)
 
 
+def test_first_update_is_not_irreversible() -> None:
+    """The workflow of a new project previews a stack without a state."""
+    change = _change("a", "create", "aws:s3/bucket:Bucket")
+    facts = UndoFacts(release=None, kept_data=get_platform("aws").kept_data)
+    report = build_report(change, facts=facts, verdicts=judge_all([change], facts))
+    assert find_matches(report, parse_conditions("irreversible")) == []
+    assert "`berth destroy -s prod` removes everything." in format_markdown(report)
+
+
 def test_report_without_changes_says_so() -> None:
     text = format_markdown(build_report())
     assert text == "<!-- berth preview prod -->\n## Stack `prod`: no changes\n\n"

@@ -75,7 +75,18 @@ def _facts(**more: Any) -> UndoFacts:
             _change(CLIENT_KEYS, "delete"), _facts(), Undo.NO, "valid again", id="client removed"
         ),
         pytest.param(
-            _change(), _facts(release=None), Undo.NO, "no update has succeeded", id="first update"
+            _change(_BUCKET, "create"),
+            _facts(release=None),
+            Undo.YES,
+            "berth destroy",
+            id="first update",
+        ),
+        pytest.param(
+            _change(),
+            _facts(release=None),
+            Undo.NO,
+            "no update has succeeded",
+            id="after a first update that failed",
         ),
         pytest.param(
             _change(),

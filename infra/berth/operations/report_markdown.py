@@ -83,7 +83,10 @@ def _describe_undo(report: Report) -> Iterator[str]:
     if not report.changes:
         return
     if facts.release is None:
-        yield "**Can this be undone?** Nothing is deployed yet, so there is nothing to return to."
+        yield (
+            "**Can this be undone?** No update has succeeded yet. "
+            f"`berth destroy -s {report.stack}` removes everything."
+        )
         return
     target = f"`berth rollback -s {report.stack} --to {facts.release}`"
     match worst.undo:

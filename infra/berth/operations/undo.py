@@ -73,7 +73,9 @@ class UndoFacts:
 def judge(change: ResourceChange, facts: UndoFacts) -> Verdict:
     """Return whether a rollback after the update restores what `change` changes."""
     if facts.release is None:
-        return Verdict(undo=Undo.NO, reason="no update has succeeded yet; use 'berth destroy'")
+        if change.operation is Operation.CREATE:
+            return Verdict(undo=Undo.YES, reason="'berth destroy' removes it")
+        return Verdict(undo=Undo.NO, reason="no update has succeeded, so none can be restored")
     if facts.obstacles:
         return Verdict(undo=Undo.NO, reason=f"a rollback would be refused: {facts.obstacles[0]}")
     if change.type == CLIENT_KEYS and (verdict := _judge_client_key(change)):
