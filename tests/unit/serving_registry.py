@@ -92,6 +92,12 @@ def serve_registry() -> Iterator[ServedRegistry]:
             self.end_headers()
             self.wfile.write(body or b"")
 
+        def do_HEAD(self) -> None:
+            name = self.path.rpartition("/")[2].replace("%3A", ":")
+            self.send_response(200 if name in registry.content else 404)
+            self.send_header("Docker-Content-Digest", name)
+            self.end_headers()
+
         def _send_endlessly(self) -> None:
             self.send_response(200)
             self.end_headers()

@@ -34,8 +34,12 @@ def test_project_is_complete_and_valid(tmp_path: Path) -> None:
     assert create_project(tmp_path / "demo") == "demo"
     root = tmp_path / "demo"
     assert set(_content(root)) == {
+        ".github/actions/berth/action.yml",
+        ".github/workflows/deploy.yml",
+        ".github/workflows/drift.yml",
         ".github/workflows/preview.yml",
         ".gitignore",
+        ".gitlab-ci.yml",
         "Pulumi.docker.yaml",
         "Pulumi.kubernetes.yaml",
         "Pulumi.local.yaml",

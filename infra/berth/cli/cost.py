@@ -10,7 +10,8 @@ from berth.cli.options import json_option, show, stack_option
 from berth.project import find_project
 
 if TYPE_CHECKING:
-    from berth.platforms.aws.cost import Line, Usage
+    from berth.platforms.aws.cost import Usage
+    from berth.platforms.cost_line import CostLine
 
 # The defaults and meanings of `berth.platforms.aws.cost.Usage`; a test compares them.
 _USAGE = {
@@ -67,7 +68,7 @@ def cost(name: str, region: str | None, as_json: bool, **usage: Any) -> None:
     )
 
 
-def _as_json(name: str, region: str, usage: "Usage", lines: Sequence["Line"]) -> dict[str, Any]:
+def _as_json(name: str, region: str, usage: "Usage", lines: Sequence["CostLine"]) -> dict[str, Any]:
     return {
         "stack": name,
         "region": region,
@@ -77,7 +78,7 @@ def _as_json(name: str, region: str, usage: "Usage", lines: Sequence["Line"]) ->
     }
 
 
-def _format_text(name: str, region: str, usage: "Usage", lines: Sequence["Line"]) -> str:
+def _format_text(name: str, region: str, usage: "Usage", lines: Sequence["CostLine"]) -> str:
     from berth.platforms.aws.tables import read_table
 
     rows = [

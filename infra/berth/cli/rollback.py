@@ -70,7 +70,7 @@ def rollback(
         spec = load_deployable_spec(root, name, config_file)
         ensure_providers(get_platform(spec.platform), stack.environment, say)
         context = StackContext(root=root, stack=name, spec=spec)
-        has_drifted = report_drift(stack, context)
+        has_drifted = bool(report_drift(stack, context))
         options = get_refresh_options(context, has_drifted=has_drifted)
         code = operation.rollback(
             stack,

@@ -23,14 +23,15 @@ def load_spec(root: Path, name: str) -> HostingSpec:
     return load_file(root / f"Pulumi.{name}.yaml")
 
 
-def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> HostingSpec:
+def load_deployable_spec(
+    root: Path, name: str, path: Path | None = None, *, warns: bool = True
+) -> HostingSpec:
     """Return the specification after checking all that `berth preflight` requires of every stack.
-
-    Warnings of the platform are reported.
 
     Args:
         path: The configuration file of an earlier update, whose images exist: no tool is required.
             Defaults to the stack's own file.
+        warns: Whether to report the platform's warnings.
 
     Raises:
         SpecError: If the stack cannot be deployed.
@@ -44,7 +45,7 @@ def load_deployable_spec(root: Path, name: str, path: Path | None = None) -> Hos
     context = StackContext(root=root, stack=name, spec=spec)
     requirements = list_requirements(context, source, say)
     require(context, [one for one in requirements if path is None or one.name != "tools"])
-    for warning in get_platform(spec.platform).find_warnings(spec):
+    for warning in get_platform(spec.platform).find_warnings(spec) if warns else ():
         say(f"Warning: {warning}")
     return spec
 
@@ -203,8 +204,8 @@ def report_drift(
     skipped: Sequence[SkippedPart] = (),
     *,
     is_required: bool = False,
-) -> bool:
-    """Report what differs from the stack's last update. Return whether something does.
+) -> list[str]:
+    """Report what differs from the stack's last update, and return it, one line each.
 
     Args:
         is_required: Whether a resource that cannot be read is an error. An update can repair it,
@@ -233,7 +234,7 @@ def report_drift(
             say(str(error))
     for line in format_drift(context.stack, drift):
         say(line)
-    return bool(drift)
+    return [str(each) for each in drift]
 
 
 def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str]:

@@ -57,7 +57,7 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     require_preflight(context)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     parts = find_skipped_parts(spec, root)
-    has_drifted = report_drift(stack, context, parts)
+    has_drifted = bool(report_drift(stack, context, parts))
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
     options = get_refresh_options(context, has_drifted=has_drifted)
     for line in get_platform(spec.platform).prepare_update(context):

@@ -88,6 +88,11 @@ class Stack:
 
     def preview_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Return the exit code of a preview, and its summary (see `preview_events`)."""
+        code, lines = self.preview_events(*arguments)
+        return code, summarize_events(lines)
+
+    def preview_events(self, *arguments: str) -> tuple[int, list[str]]:
+        """Return the exit code of a preview, and its events: one JSON document a line."""
         self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
         code, output = streamed._capture(
@@ -95,9 +100,7 @@ class Stack:
             *("preview", "--json", *self._policies(), *self._with_config(arguments)),
             *("--stack", self.name),
         )
-        return min(abs(code), 1), summarize_events(
-            x for x in output.splitlines() if x.startswith("{")
-        )
+        return min(abs(code), 1), [x for x in output.splitlines() if x.startswith("{")]
 
     def refresh(self, *arguments: str) -> int:
         """Run `pulumi refresh` and return its exit code."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from berth.platforms.cost_line import CostLine
+    from berth.platforms.kept_data import KeptData, OneWay
     from berth.platforms.preflight import Finding, Requirement
     from berth.platforms.stack_context import SkippedPart, StackContext
     from berth.spec import HostingSpec
@@ -157,6 +159,10 @@ class Platform:
             corrected, one line each. It gets the same as `find_drift`.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
+        kept_data: What its resources keep, by Pulumi type token; see `berth.platforms.kept_data`.
+        one_way: Properties that do not return to an earlier value, by Pulumi type token.
+        estimate_cost: Returns the monthly cost of declared resources line by line, or None if its
+            stacks cost nothing by themselves.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
         answer_offline: Returns the result of a provider function, or the outputs of a stack
             reference, for a program that runs without a cloud.
@@ -188,6 +194,11 @@ class Platform:
     finish_update: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_correction
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
+    kept_data: Mapping[str, KeptData] = field(default_factory=dict)
+    one_way: Mapping[str, OneWay] = field(default_factory=dict)
+    estimate_cost: (
+        Callable[[HostingSpec, Sequence[Mapping[str, Any]]], Sequence[CostLine]] | None
+    ) = None
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer

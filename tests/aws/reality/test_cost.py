@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from berth.cli import cost as command
 from berth.errors import OperationError
-from berth.platforms.aws.cost import Line, Usage, estimate
+from berth.platforms.aws.cost import Usage, estimate
 from berth.platforms.aws.tables import read_table
+from berth.platforms.cost_line import CostLine
 from tests.aws.reality.declared import declare
 from tests.repository import REPOSITORY
 
@@ -43,7 +44,7 @@ def _pool(nodes: int, instance_type: str, capacity: str) -> list[dict[str, Any]]
     ]
 
 
-def _sum(lines: list[Line], service: str) -> float:
+def _sum(lines: list[CostLine], service: str) -> float:
     return round(sum(line.usd for line in lines if line.service == service), 2)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from berth.errors import OperationError
 from berth.platforms.aws.tables import read_table
+from berth.platforms.cost_line import CostLine
 from pulumi_berth.aws.eks_versions import read_versions
 
 _MIB = 1 << 20
@@ -50,34 +51,6 @@ class Usage:
     """Observations of Container Insights for each Pod and minute."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of the estimate.
-
-    Attributes:
-        service: Name of the service.
-        item: What is charged.
-        quantity: Number of units per month.
-        unit: Unit of the price.
-        unit_usd: Price of a unit in US dollars, or None if the table lacks it.
-        source: Where the price comes from.
-        is_read: Whether the source could be read when the table was made.
-    """
-
-    service: str
-    item: str
-    quantity: float
-    unit: str
-    unit_usd: float | None
-    source: str
-    is_read: bool
-
-    @property
-    def usd(self) -> float:
-        """US dollars per month. An unknown price counts as zero, and the estimate says so."""
-        return self.quantity * (self.unit_usd or 0.0)
-
-
 class _Prices:
     """The prices of one Region."""
 
@@ -92,9 +65,9 @@ class _Prices:
         self.region = region
         self.hours = int(self.table["hours_per_month"])
 
-    def line(self, key: str, service: str, item: str, quantity: float) -> Line:
+    def line(self, key: str, service: str, item: str, quantity: float) -> CostLine:
         entry = self.table["prices"][key]
-        return Line(
+        return CostLine(
             service=service,
             item=item,
             quantity=quantity,
@@ -116,7 +89,7 @@ class _Prices:
 
 def estimate(
     resources: Sequence[Mapping[str, Any]], region: str, usage: Usage, today: date
-) -> list[Line]:
+) -> list[CostLine]:
     """Return the lines of the estimate, in the order of the services.
 
     Args:
@@ -147,7 +120,7 @@ def _of_type(resources: Sequence[Mapping[str, Any]], kind: str) -> Iterator[Mapp
 
 def _cluster(
     resources: Sequence[Mapping[str, Any]], prices: _Prices, today: date
-) -> Iterator[Line]:
+) -> Iterator[CostLine]:
     for cluster in _of_type(resources, "aws:eks/cluster:Cluster"):
         known = read_versions().get(str(cluster["version"]))
         is_extended = known is not None and today >= known.standard_support_ends
@@ -155,7 +128,9 @@ def _cluster(
         yield prices.line(key, "EKS", "control plane", prices.hours)
 
 
-def _nodes(resources: Sequence[Mapping[str, Any]], prices: _Prices, usage: Usage) -> Iterator[Line]:
+def _nodes(
+    resources: Sequence[Mapping[str, Any]], prices: _Prices, usage: Usage
+) -> Iterator[CostLine]:
     disks = {
         resource["name"]: sum(
             disk["ebs"]["volumeSize"] for disk in resource["inputs"]["blockDeviceMappings"]
@@ -173,7 +148,7 @@ def _nodes(resources: Sequence[Mapping[str, Any]], prices: _Prices, usage: Usage
         hours = inputs["scalingConfig"]["desiredSize"] * prices.hours
         hours += usage.gpu_node_hours if is_gpu else 0
         capacity = "Spot" if spot else "On-Demand"
-        yield Line(
+        yield CostLine(
             service="EC2",
             item=f"nodes {name}: {first}, {capacity}",
             quantity=hours,
@@ -188,7 +163,7 @@ def _nodes(resources: Sequence[Mapping[str, Any]], prices: _Prices, usage: Usage
 
 def _network(
     resources: Sequence[Mapping[str, Any]], prices: _Prices, count: Counter[str], usage: Usage
-) -> Iterator[Line]:
+) -> Iterator[CostLine]:
     gateways = count["aws:ec2/natGateway:NatGateway"]
     zones = sum(
         len(inputs.get("subnetIds") or ())
@@ -210,7 +185,7 @@ def _network(
 
 def _public(
     resources: Sequence[Mapping[str, Any]], prices: _Prices, count: Counter[str], usage: Usage
-) -> Iterator[Line]:
+) -> Iterator[CostLine]:
     millions = usage.requests / 1_000_000
     gib = usage.requests * usage.response_kib / _MIB
     acls = list(_of_type(resources, "aws:wafv2/webAcl:WebAcl"))
@@ -230,7 +205,7 @@ def _public(
 
 def _watching(
     resources: Sequence[Mapping[str, Any]], prices: _Prices, count: Counter[str], usage: Usage
-) -> Iterator[Line]:
+) -> Iterator[CostLine]:
     nodes = sum(
         inputs["scalingConfig"]["desiredSize"]
         for inputs in _of_type(resources, "aws:eks/nodeGroup:NodeGroup")

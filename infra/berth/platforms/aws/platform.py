@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berth.platforms.aws.rules import RULES, check_document, check_spec
+from berth.platforms.kept_data import (
+    AWS_DATA,
+    AWS_ONE_WAY,
+    COMMON_DATA,
+    KUBERNETES_DATA,
+    KUBERNETES_ONE_WAY,
+)
 from berth.platforms.kubernetes import platform as kubernetes
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Finding, Requirement
@@ -14,6 +21,7 @@ from berth.platforms.stack_context import StackContext
 from berth.spec import HostingSpec
 
 if TYPE_CHECKING:
+    from berth.platforms.cost_line import CostLine
     from berth.platforms.kubernetes.cluster import ClusterAccess
     from pulumi_berth.datasets.bucket_dataset import BucketDataset
 
@@ -119,6 +127,14 @@ def _open_own_dataset(spec: HostingSpec, stack: str, path: str) -> "BucketDatase
     return open_own_dataset(spec, stack, path)
 
 
+def _estimate_cost(
+    spec: HostingSpec, resources: Sequence[Mapping[str, Any]]
+) -> "Sequence[CostLine]":
+    from berth.platforms.aws.cost import Usage, estimate
+
+    return estimate(resources, str(spec.aws["region"]), Usage(), date.today())
+
+
 def _answer_offline(
     spec: HostingSpec, function: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -172,6 +188,9 @@ PLATFORM = Platform(
     finish_update=_finish_update,
     explain_failure=_explain_failure,
     find_unreachable_parts=kubernetes.find_unreachable_sites,
+    kept_data={**COMMON_DATA, **KUBERNETES_DATA, **AWS_DATA},
+    one_way={**KUBERNETES_ONE_WAY, **AWS_ONE_WAY},
+    estimate_cost=_estimate_cost,
     open_own_dataset=_open_own_dataset,
     answer_offline=_answer_offline,
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.platforms.docker.rules import RULES
+from berth.platforms.kept_data import COMMON_DATA, DOCKER_DATA
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Finding, Requirement, Status
 from berth.platforms.stack_context import SkippedPart, StackContext
@@ -108,4 +109,5 @@ PLATFORM = Platform(
     find_drift=_find_drift,
     finish_update=_finish_update,
     explain_failure=_explain_failure,
+    kept_data={**COMMON_DATA, **DOCKER_DATA},
 )

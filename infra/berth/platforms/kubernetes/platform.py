@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from berth.platforms.kept_data import COMMON_DATA, KUBERNETES_DATA, KUBERNETES_ONE_WAY
 from berth.platforms.kubernetes.rules import RULES
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Finding, Requirement, Status
@@ -272,4 +273,6 @@ PLATFORM = Platform(
     read_metrics=_read_metrics,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
+    kept_data={**COMMON_DATA, **KUBERNETES_DATA},
+    one_way=KUBERNETES_ONE_WAY,
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from berth.platforms.kept_data import COMMON_DATA
 from berth.platforms.local.rules import reject_containers
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Requirement
@@ -73,4 +74,5 @@ PLATFORM = Platform(
     build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    kept_data=COMMON_DATA,
 )
