@@ -14,8 +14,7 @@ from berth.platforms.aws.quotas import find_shortages, read_quotas, read_values
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import DomainSpec, HostingSpec
-from pulumi_berth.aws.budget import STACK_TAG
-from pulumi_berth.aws_identity import AwsIdentity
+from pulumi_berth.aws_identity import STACK_TAG, AwsIdentity
 
 _MISSING_ROLE = "NoSuchEntity"
 _BILLING_REGION = "us-east-1"
