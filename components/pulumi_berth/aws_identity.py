@@ -13,6 +13,8 @@ from typing import Any
 
 IDENTITY_SETTINGS = ("profile", "assumeRoles", "endpoints")
 """Settings of the AWS provider that an identity consists of."""
+STACK_TAG = "berth:stack"
+"""Tag of everything that belongs to a stack. Its value is the stack's name."""
 # Fields of https://www.pulumi.com/registry/packages/aws/api-docs/provider/#providerassumerole and
 # their names in sts:AssumeRole.
 _ROLE_FIELDS = {

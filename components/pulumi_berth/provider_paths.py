@@ -13,8 +13,10 @@ MODULE = "pulumi_berth.providers"
 PROVIDERS = (
     "AcceptedRouteProvider",
     "ApiKeyProvider",
+    "ApiLogRoleProvider",
     "BerthProvider",
     "BuiltImageProvider",
+    "ClusterLeftoversProvider",
     "EngineImageProvider",
     "GatewayProvider",
     "GatewayTurnProvider",

@@ -219,6 +219,30 @@ class ApiKeyProvider(_Provider):
         return DiffResult(changes=renamed, replaces=["client"] if renamed else [])
 
 
+class ApiLogRoleProvider(_Provider):
+    """Operations of `pulumi_berth.aws.api_log_role.ApiLogRole`. The ID is the role's ARN."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.aws.api_log_role import ensure_role
+
+        arn = ensure_role(props)
+        return CreateResult(arn, {**props, "role_arn": arn})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        moved = olds["region"] != news["region"]
+        # The tags are those of a role that exists already.
+        return DiffResult(changes=moved, replaces=["region"] if moved else [])
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        from pulumi_berth.aws.api_log_role import find_role
+
+        arn = find_role(props["region"])
+        return ReadResult(id_ if arn else "", {**props, "role_arn": arn})
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """Keep the role: the other APIs of the account use it."""
+
+
 class BuiltImageProvider(_Provider):
     """Operations of `pulumi_berth.images.built_image.BuiltImage`. The ID is the reference."""
 
@@ -363,6 +387,32 @@ class ReplicationBackfillProvider(_Provider):
 
     def delete(self, _id: str, _props: Props) -> None:
         """Keep what was copied."""
+
+
+class ClusterLeftoversProvider(_Provider):
+    """Operations of `pulumi_berth.aws.cluster_leftovers.ClusterLeftovers`. The ID is the cluster's
+    name."""
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult(props["cluster_name"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.aws.cluster_leftovers import COMPARED
+
+        moved = [key for key in COMPARED if olds.get(key) != news.get(key)]
+        changed = any(olds.get(key) != news.get(key) for key in ("subnet_ids", "wait_seconds"))
+        return DiffResult(
+            changes=bool(moved or changed), replaces=moved, delete_before_replace=False
+        )
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult(news)
+
+    def delete(self, _id: str, props: Props) -> None:
+        from pulumi_berth.aws.cluster_leftovers import clear_network
+
+        for deleted in clear_network(props):
+            print(f"Deleted {deleted}, which the cluster left behind.")
 
 
 class EngineImageProvider(_Provider):

@@ -134,6 +134,33 @@ def find_late_clusters(clusters: Iterable[str], deleted_group: str) -> list[str]
     return [name for name in clusters if deleted_group == f"/aws/eks/{name}/cluster"]
 
 
+def check_network_deletion(users: Iterable[str], resource: str) -> Refusal | None:
+    """Refuse to delete a subnet or a security group with network interfaces, or a VPC with groups.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/delete-vpc.html
+
+    Args:
+        users: IDs of interfaces in the subnet or group, or of groups in the VPC except its default.
+    """
+    if not list(users):
+        return None
+    return Refusal("DependencyViolation", f"resource {resource} has a dependent object")
+
+
+def describe_leaked_interface(cluster: str, instance: str) -> tuple[str, dict[str, str]]:
+    """Return description and tags of an interface that a node left before it was attached.
+
+    https://github.com/aws/amazon-vpc-cni-k8s/issues/608; tags:
+    https://github.com/aws/amazon-vpc-cni-k8s/pull/2854
+    """
+    return f"aws-K8S-{instance}", {
+        "node.k8s.amazonaws.com/instance_id": instance,
+        "cluster.k8s.amazonaws.com/name": cluster,
+        "eks:eni:owner": "amazon-vpc-cni",
+        f"kubernetes.io/cluster/{cluster}": "owned",
+    }
+
+
 def _minor(version: str) -> int:
     return int(version.split(".")[1])
 

@@ -12,7 +12,7 @@ from tests.aws.program import Program
 _PROGRAM = """
 import pulumi
 from pulumi_berth.aws.api_gateway import ApiClient, ApiGateway, ApiGatewayArgs, Quota
-from pulumi_berth.aws.logs import ApiGatewayLogs
+from pulumi_berth.aws.logs import ApiGatewayLogs, ApiGatewayLogsArgs
 from pulumi_berth.aws.encryption_key import EncryptionKey, EncryptionKeyArgs, allow_service
 from pulumi_berth.aws.logs import LogSettings
 from pulumi_berth.aws.web_acl import WebAcl, WebAclArgs
@@ -27,7 +27,7 @@ acl = WebAcl("firewall", WebAclArgs(
     stack_name="test",
     scope="REGIONAL", mode="block", max_body_bytes=2**20, logs=logs, origin_secret="s" * 32,
     rule_groups=["AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"]))
-role = ApiGatewayLogs("api-logs")
+role = ApiGatewayLogs("api-logs", ApiGatewayLogsArgs(region="us-east-1"))
 api = ApiGateway("api", ApiGatewayArgs(
     stack_name="test",
     load_balancer_arn=f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/net/b/0",
@@ -44,7 +44,13 @@ pulumi.export("url", api.url)
 
 
 @pytest.fixture(scope="module")
-def program(new_program: Callable[[str], Program]) -> Iterator[Program]:
+def program(new_program: Callable[[str], Program], aws: Emulation) -> Iterator[Program]:
+    """Deploy the API in an account whose APIs have a role for their logs already."""
+    aws.client("apigateway").update_account(
+        patchOperations=[
+            {"op": "replace", "path": "/cloudwatchRoleArn", "value": aws.create_role("team")}
+        ]
+    )
     program = new_program("api").write(_PROGRAM.replace("RATE", "5"))
     program.up()
     yield program
@@ -65,6 +71,14 @@ def _api(gateway: Any) -> str:
 
 def test_second_preview_is_empty(program: Program) -> None:
     assert program.changes() == {}
+
+
+def test_role_with_which_the_account_logs_stays(
+    program: Program, aws: Emulation, gateway: Any
+) -> None:
+    assert gateway.get_account()["cloudwatchRoleArn"].endswith(":role/team")
+    roles = aws.client("iam").list_roles()["Roles"]
+    assert not [role["RoleName"] for role in roles if "api-logs" in role["RoleName"]]
 
 
 def test_api_is_regional_and_exports_its_url(program: Program, gateway: Any) -> None:

@@ -151,13 +151,21 @@ def test_bucket_in_another_region_is_rejected_and_nothing_is_created(
     assert aws.client("kms", _EMPTY_REGION).list_keys()["Keys"] == []
 
 
-def test_key_scheduled_for_deletion_is_reported(aws: Emulation) -> None:
+def test_key_scheduled_for_deletion_is_restored_only_on_request(aws: Emulation) -> None:
     kms = aws.client("kms", _DELETED_KEY_REGION)
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/berth-state", TargetKeyId=key)
     kms.schedule_key_deletion(KeyId=key)
     error = _berth(aws, "--region", _DELETED_KEY_REGION, code=1)
-    assert f"aws kms cancel-key-deletion --region {_DELETED_KEY_REGION}" in error
+    assert "Everything that it encrypts would be lost" in error
+    assert "run the same command with --restore-keys" in error
+    assert kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    restored = _json(aws, "--region", _DELETED_KEY_REGION, "--restore-keys")
+    assert _targets(restored, "changed") == [
+        "key alias/berth-state", "rotation of alias/berth-state",
+    ]  # fmt: skip
+    assert kms.describe_key(KeyId="alias/berth-state")["KeyMetadata"]["KeyState"] == "Enabled"
+    assert kms.describe_key(KeyId="alias/berth-state")["KeyMetadata"]["KeyId"] == key
 
 
 def test_missing_credentials_and_region_are_reported(aws: Emulation, tmp_path: Path) -> None:

@@ -332,6 +332,10 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
         "/aws/eks/berth-dev/cluster",
         "/aws/eks/berth-prod/cluster",
     ]
+    # Nor do the clusters' own interfaces and groups stay, which EKS leaves in their VPCs
+    # (pulumi_berth.aws.cluster_leftovers).
+    interfaces = aws.client("ec2").describe_network_interfaces()["NetworkInterfaces"]
+    assert [one["Description"] for one in interfaces] == []
     assert aws.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     distributions = aws.client("cloudfront").list_distributions()["DistributionList"]
     assert distributions.get("Items", []) == []
@@ -341,8 +345,10 @@ def test_destroy_leaves_no_resources(stacks: dict[str, Project], aws: Emulation)
     assert aws.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert aws.client("cloudwatch").list_dashboards()["DashboardEntries"] == []
     assert aws.client("sns").list_topics()["Topics"] == []
-    # The role that lets all APIs of the account write logs stays (pulumi_berth.aws.logs).
+    # The role that lets all APIs of the account write logs stays: one for both stacks
+    # (pulumi_berth.aws.api_log_role).
     roles = [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]]
+    assert len([name for name in roles if "api-logs" in name]) == 1
     given = {f"berth-{name}-{who}" for name in stacks for who in ("platform", "developers")}
     assert [name for name in roles if "api-logs" not in name and name not in given] == []
     kms = aws.client("kms")

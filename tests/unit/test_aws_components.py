@@ -43,6 +43,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
         "instanceTypes": ["g5.xlarge"], "minNodes": 0.0, "maxNodes": 3.0, "initialNodes": 0.0,
         "spot": False, "diskGib": 100.0, "diskKey": "arn:key", "taints": [{"key": "dedicated"}],
     },
+    ApiGatewayLogs: {"region": "eu-central-1", "tags": {"owner": "us"}},
     ApiGateway: {
         "stackName": "dev", "loadBalancerArn": "arn:nlb", "loadBalancerHost": "nlb.example.com",
         "timeoutSeconds": 29.0, "ratePerSecond": 100.0, "burst": 200.0, "webAclArn": "arn:acl",
@@ -74,8 +75,6 @@ def _components() -> list[type[pulumi.ComponentResource]]:
         for module in modules
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, pulumi.ComponentResource) and member.__module__ == module.__name__
-        # Component hosts require arguments, and this component has none.
-        if member is not ApiGatewayLogs
     ]
 
 

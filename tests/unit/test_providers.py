@@ -16,11 +16,17 @@ _STORED = {
     "ApiKeyProvider": (
         "gASVMAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA5BcGlLZXlQcm92aWRlcpSTlCmBlC4="
     ),
+    "ApiLogRoleProvider": (
+        "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJBcGlMb2dSb2xlUHJvdmlkZXKUk5QpgZQu"
+    ),
     "BerthProvider": (
         "gASVLwAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjA1CZXJ0aFByb3ZpZGVylJOUKYGULg=="
     ),
     "BuiltImageProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJCdWlsdEltYWdlUHJvdmlkZXKUk5QpgZQu"
+    ),
+    "ClusterLeftoversProvider": (
+        "gASVOgAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBhDbHVzdGVyTGVmdG92ZXJzUHJvdmlkZXKUk5QpgZQu"
     ),
     "EngineImageProvider": (
         "gASVNQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBNFbmdpbmVJbWFnZVByb3ZpZGVylJOUKYGULg=="

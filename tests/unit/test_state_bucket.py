@@ -145,8 +145,9 @@ def test_key_without_alias_is_scheduled_for_deletion() -> None:
 @pytest.mark.parametrize(
     ("state", "spec", "expected"),
     [
-        ("Disabled", "SYMMETRIC_DEFAULT", "aws kms enable-key --region eu-central-1"),
-        ("PendingDeletion", "SYMMETRIC_DEFAULT", "aws kms cancel-key-deletion"),
+        ("Disabled", "SYMMETRIC_DEFAULT", "is disabled. To enable it, run the same command with"),
+        ("PendingDeletion", "SYMMETRIC_DEFAULT", "run the same command with --restore-keys"),
+        ("PendingImport", "SYMMETRIC_DEFAULT", "has state PendingImport, in which it cannot"),
         ("Enabled", "RSA_2048", "cannot encrypt for S3 or Pulumi"),
     ],
 )
@@ -156,3 +157,22 @@ def test_unusable_key_is_reported(state: str, spec: str, expected: str) -> None:
     with Stubber(kms) as stub:
         stub.add_response("describe_key", {"KeyMetadata": {**key, "KeySpec": spec}})
         assert expected in _error(lambda: ensure_key(kms, "alias/berth-state", "State"))
+
+
+@pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
+def test_key_is_restored_on_request(state: str) -> None:
+    kms = _client("kms")
+    arn = "arn:aws:kms:eu-central-1:1:key/a"
+    key = {"Arn": arn, "KeyId": "a", "KeyState": state, "KeySpec": "SYMMETRIC_DEFAULT"}
+    with Stubber(kms) as stub:
+        stub.add_response("describe_key", {"KeyMetadata": key})
+        if state == "PendingDeletion":
+            stub.add_response("cancel_key_deletion", {"KeyId": "a"}, {"KeyId": "a"})
+        stub.add_response("enable_key", {}, {"KeyId": "a"})
+        stub.add_response("get_key_rotation_status", {"KeyRotationEnabled": True}, {"KeyId": arn})
+        found, steps = ensure_key(kms, "alias/berth-state", "State", restore=True)
+        stub.assert_no_pending_responses()
+    assert found == arn
+    assert [(step.target, step.action) for step in steps] == [
+        ("key alias/berth-state", "changed"), ("rotation of alias/berth-state", "unchanged"),
+    ]  # fmt: skip

@@ -7,10 +7,8 @@ from enum import StrEnum
 import pulumi
 from pulumi_aws import budgets, costexplorer
 
+from pulumi_berth.aws_identity import STACK_TAG
 from pulumi_berth.component_args import parse_args
-
-# The tag of every AWS resource of a stack. Its value is the stack's name.
-STACK_TAG = "berth:stack"
 
 
 class BudgetScope(StrEnum):

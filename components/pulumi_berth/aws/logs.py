@@ -1,18 +1,18 @@
 """CloudWatch log groups, and the role that lets API Gateway write logs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_aws import apigateway, cloudwatch, iam
+from pulumi_aws import cloudwatch
 
-from pulumi_berth.aws.iam_policies import service_trust_policy
+from pulumi_berth.aws.api_log_role import ApiLogRole
 from pulumi_berth.component_args import parse_args
 
 # The log groups of the add-on amazon-cloudwatch-observability. The agent settings name the last
 # group `prometheus`: it receives the metrics that the agent scrapes from berths.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Container-Insights-EKS-logs.html
 _CONTAINER_LOG_KINDS = ("application", "dataplane", "host", "performance", "prometheus")
-_API_GATEWAY_POLICY = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,29 +91,31 @@ class ContainerLogs(pulumi.ComponentResource):
         self.register_outputs({"application": self.application})
 
 
-class ApiGatewayLogs(pulumi.ComponentResource):
-    """The role that lets every API of the account and Region write logs.
+@dataclass(frozen=True, kw_only=True)
+class ApiGatewayLogsArgs:
+    """Arguments for `ApiGatewayLogs`.
 
-    The role belongs to the account, not to a stack. API Gateway uses the role of the stack that
-    set it last. Deleting a stack keeps the role: otherwise the APIs of other stacks would stop
-    logging without an error.
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+    Attributes:
+        region: Region of the APIs.
+        tags: Tags of a role that is created. Defaults to none.
     """
 
-    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+    region: pulumi.Input[str]
+    tags: Mapping[str, str] | None = None
+
+
+class ApiGatewayLogs(pulumi.ComponentResource):
+    """The role that lets every API of the account and Region write logs: see `ApiLogRole`."""
+
+    def __init__(
+        self, name: str, args: ApiGatewayLogsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("berth:aws:ApiGatewayLogs", name, None, opts)
-        retained = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
-        role = iam.Role(
-            name, assume_role_policy=service_trust_policy("apigateway.amazonaws.com"), opts=retained
-        )
-        attachment = iam.RolePolicyAttachment(
-            name, role=role.name, policy_arn=_API_GATEWAY_POLICY, opts=retained
-        )
-        apigateway.Account(
+        args = parse_args(ApiGatewayLogsArgs, args)
+        ApiLogRole(
             name,
-            cloudwatch_role_arn=role.arn,
-            opts=pulumi.ResourceOptions.merge(
-                retained, pulumi.ResourceOptions(depends_on=[attachment])
-            ),
+            region=args.region,
+            tags=args.tags or {},
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

@@ -10,8 +10,13 @@ from berth.cli.options import json_option, show
 @click.option(
     "--bucket", help="Name of the bucket. Defaults to a name with the account and the Region."
 )
+@click.option(
+    "--restore-keys",
+    is_flag=True,
+    help="Enable keys that are disabled, and keep keys that are scheduled for deletion.",
+)
 @json_option
-def bootstrap(region: str | None, bucket: str | None, as_json: bool) -> None:
+def bootstrap(region: str | None, bucket: str | None, restore_keys: bool, as_json: bool) -> None:
     """Create the S3 bucket and KMS keys that store the state of AWS stacks.
 
     Run it again to repair settings that were changed.
@@ -21,5 +26,5 @@ def bootstrap(region: str | None, bucket: str | None, as_json: bool) -> None:
 
     if bucket is not None and (problem := check_bucket_name(bucket)):
         raise click.BadParameter(problem, param_hint="--bucket")
-    backend = operation.bootstrap(region=region, bucket=bucket)
+    backend = operation.bootstrap(region=region, bucket=bucket, restore_keys=restore_keys)
     show(operation.as_json(backend), as_json, lambda: operation.format_text(backend))

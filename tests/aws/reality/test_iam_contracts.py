@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pulumi_berth.aws.api_log_role import POLICY
 from tests.aws.reality.declared import declare, select
 from tests.aws.reality.iam_evaluation import find_policy_problems, is_allowed, list_values
 from tests.aws.reality.tables import read_table
@@ -27,6 +28,13 @@ def _attachments(stack: str, role: str) -> Iterator[str]:
     ).values():
         if inputs["role"].endswith(f"Role {role}"):
             yield inputs["policyArn"].removeprefix(_MANAGED)
+    if role in _api_log_roles(stack):
+        yield POLICY.removeprefix(_MANAGED)
+
+
+def _api_log_roles(stack: str) -> list[str]:
+    """Return the resource that creates a role by itself, if the account has none."""
+    return list(select(declare(stack), "pulumi-python:dynamic/berth:ApiLogRole"))
 
 
 def _own_statements(stack: str, role: str) -> list[dict[str, Any]]:
@@ -48,7 +56,7 @@ def _statements(stack: str, role: str) -> list[dict[str, Any]]:
 
 
 def _roles(stack: str) -> list[str]:
-    return sorted(select(declare(stack), "aws:iam/role:Role"))
+    return sorted([*select(declare(stack), "aws:iam/role:Role"), *_api_log_roles(stack)])
 
 
 _CASES = [(stack, role) for stack in _STACKS for role in sorted(_IDENTITIES)]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from pulumi_berth.aws_identity import AwsIdentity, parse_identity, read_identity
 from pulumi_berth.oci import ecr
 from pulumi_berth.providers import BuiltImageProvider
 from tests.aws.reality.declared import CONFIGURED, ROLE, declare
+from tests.repository import REPOSITORY, SOURCES
 from tests.unit.spec_file import changed, config_of
 
 _ACCOUNT = "210987654321"
@@ -163,3 +165,16 @@ def test_boto3_alone_would_use_another_identity() -> None:
     """Show that the tests tell the identities apart."""
     caller = boto3.client("sts", region_name="eu-central-1").get_caller_identity()
     assert "deployer" not in caller["Arn"]
+
+
+def test_no_message_tells_the_user_to_run_the_aws_command() -> None:
+    """Berth works without it. The one exception is a way to sign in that only it has."""
+    command = re.compile(r"['`]aws (?!sso login)[a-z0-9-]+ [a-z]")
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for name in SOURCES
+        for path in sorted((REPOSITORY / name).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if command.search(line)
+    ]
+    assert found == []

@@ -199,7 +199,7 @@ def test_quota_of_a_new_account_stops_the_first_update(
     failed = [one for one in _run("quotas", _context(tmp_path)) if one.status is Status.FAILED]
     (finding,) = failed
     assert "Spot" in finding.detail
-    assert "request-service-quota-increase --region eu-central-1" in finding.detail
+    assert "Request 4 at https://eu-central-1.console.aws.amazon.com/" in finding.detail
 
 
 def test_used_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_quota_of_a_global_service_is_that_of_its_own_region(
         "Roles per account",
         "Web distributions per AWS account",
     ]
-    assert all("request-service-quota-increase --region us-east-1" in line for line in lines)
+    assert all("at https://us-east-1.console.aws.amazon.com/" in line for line in lines)
 
 
 def test_quota_without_an_applied_value_has_its_default(
@@ -305,6 +305,50 @@ def test_role_that_does_not_exist_is_found(tmp_path: Path) -> None:
     assert [one.status for one in found] == [Status.PASSED, Status.FAILED]
     assert "no IAM role missing, which cluster.access.b names" in found[1].detail
     assert [one.status for one in _run("roles", _context(tmp_path))] == [Status.OPTIONAL]
+
+
+def _eks(insights: list[dict[str, Any]]) -> Any:
+    def paginate(clusterName: str, filter: Any) -> Any:  # noqa: N803, A002 - boto3's names
+        assert (clusterName, filter) == ("berth-dev", {"categories": ["UPGRADE_READINESS"]})
+        return [{"insights": insights}]
+
+    return SimpleNamespace(
+        describe_cluster=lambda name: {"cluster": {"name": name, "version": "1.35"}},
+        get_paginator=lambda _: SimpleNamespace(paginate=paginate),
+    )
+
+
+def _insight(status: str, reason: str) -> dict[str, Any]:
+    return {
+        "name": "Deprecated APIs removed in Kubernetes v1.36", "kubernetesVersion": "1.36",
+        "insightStatus": {"status": status, "reason": reason},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("insights", "status", "detail"),
+    [
+        ([_insight("PASSING", "No usage.")], Status.PASSED, "The cluster runs 1.35, and EKS found"),
+        ([_insight("ERROR", "Used by ann.")], Status.WARNING, "Deprecated APIs removed in Kuber"),
+        ([], Status.NOT_CHECKED, "EKS has not examined it yet"),
+    ],
+)
+def test_upgrade_reports_what_eks_found(
+    insights: list[dict[str, Any]],
+    status: Status,
+    detail: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _replace(monkeypatch, eks=_eks(insights))
+    (finding,) = _run("upgrade", _context(tmp_path))
+    assert finding.status is status
+    assert detail in finding.detail
+    assert status is not Status.WARNING or "Used by ann." in finding.detail
+
+
+def test_upgrade_of_a_stack_without_cluster_is_no_finding(tmp_path: Path) -> None:
+    assert _run("upgrade", _context(tmp_path)) == []
 
 
 def test_hosted_zone_that_does_not_exist_is_found(tmp_path: Path) -> None:
@@ -397,7 +441,7 @@ def test_all_checks_run_in_an_empty_account(
 ) -> None:
     _refuse_simulation(monkeypatch)
     found = preflight.run_checks(_context(tmp_path))
-    assert {one.check for one in found} >= set(CHECKS) - {"budget", "zones"}
+    assert {one.check for one in found} >= set(CHECKS) - {"budget", "upgrade", "zones"}
     # The emulator cannot simulate policies.
     (permissions,) = (one for one in found if one.check == "permissions")
     assert permissions.status is Status.NOT_CHECKED

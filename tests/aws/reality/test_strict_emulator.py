@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from berth.platforms.aws.leftovers import is_leftover, list_prefixes
+from pulumi_berth.aws.cluster_leftovers import is_group_of_cluster, is_left_by_cluster
 from pulumi_berth.aws.pool_size import PoolState, plan_size
 from tests.aws import strict_rules
 
@@ -108,3 +109,54 @@ def test_only_groups_that_aws_created_are_leftovers(
     group: dict[str, object], tags: dict[str, str], expected: bool
 ) -> None:
     assert is_leftover(group, tags) == expected
+
+
+def _interface(status: str, description: str, tags: dict[str, str]) -> dict[str, object]:
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return {"Status": status, "Description": description, "TagSet": listed}
+
+
+_LEAKED = strict_rules.describe_leaked_interface("berth-dev", "i-1")
+
+
+@pytest.mark.parametrize(
+    ("interface", "expected"),
+    [
+        (_interface("available", *_LEAKED), True),
+        (_interface("in-use", *_LEAKED), False),  # a node has it
+        (_interface("available", "ELB net/team/1", {}), False),
+        (_interface("available", "aws-K8S-i-1", {}), False),  # of some cluster
+        (_interface("available", "Mine", {"kubernetes.io/cluster/berth-dev": "owned"}), False),
+        (
+            _interface("available", *strict_rules.describe_leaked_interface("berth-dev2", "i-1")),
+            False,
+        ),
+    ],
+)
+def test_only_unused_interfaces_of_the_cluster_are_leftovers(
+    interface: dict[str, object], expected: bool
+) -> None:
+    assert is_left_by_cluster(interface, "berth-dev") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "cluster", "expected"),
+    [
+        ("eks-cluster-sg-berth-dev-123", "berth-dev", True),
+        ("eks-cluster-sg-berth-dev-2-123", "berth-dev-2", False),
+        ("eks-cluster-sg-berth-dev-123", None, False),
+        ("web", "berth-dev", False),
+    ],
+)
+def test_only_the_group_of_the_cluster_is_a_leftover(
+    name: str, cluster: str | None, expected: bool
+) -> None:
+    tags = [] if cluster is None else [{"Key": "aws:eks:cluster-name", "Value": cluster}]
+    assert is_group_of_cluster({"GroupName": name, "Tags": tags}, "berth-dev") == expected
+
+
+def test_network_with_dependents_is_not_deleted() -> None:
+    assert strict_rules.check_network_deletion([], "subnet-1") is None
+    refusal = strict_rules.check_network_deletion(["eni-1"], "subnet-1")
+    assert refusal is not None
+    assert refusal.code == "DependencyViolation"

@@ -38,12 +38,15 @@ class StateBackend:
         return f"awskms://{_SECRETS_KEY}?{urlencode({'region': self.region})}"
 
 
-def bootstrap(*, region: str | None, bucket: str | None) -> StateBackend:
+def bootstrap(
+    *, region: str | None, bucket: str | None, restore_keys: bool = False
+) -> StateBackend:
     """Create the bucket and keys that do not exist, and repair settings that differ.
 
     Args:
         region: AWS Region. Defaults to the Region in the AWS configuration.
         bucket: Name of the bucket. Defaults to a name with the account and the Region.
+        restore_keys: Enable keys that are disabled or scheduled for deletion.
 
     Raises:
         OperationError: If AWS rejects a request or is unreachable.
@@ -56,9 +59,14 @@ def bootstrap(*, region: str | None, bucket: str | None) -> StateBackend:
         name = bucket or f"berth-state-{account}-{region_name}"
         state = StateBucket(s3=s3, name=name, account=account)
         state.exists()  # Check the name first, so that a bad name creates nothing, not even a key.
-        key, steps = ensure_key(kms, _STATE_KEY, "Berth: Pulumi's state at rest")
+        key, steps = ensure_key(
+            kms, _STATE_KEY, "Berth: Pulumi's state at rest", restore=restore_keys
+        )
         steps += state.ensure(key)
-        steps += ensure_key(kms, _SECRETS_KEY, "Berth: secrets in Pulumi's state")[1]
+        _, secrets_steps = ensure_key(
+            kms, _SECRETS_KEY, "Berth: secrets in Pulumi's state", restore=restore_keys
+        )
+        steps += secrets_steps
     return StateBackend(account=account, region=region_name, bucket=name, steps=steps)
 
 

@@ -13,6 +13,7 @@ from pulumi_berth.aws.agent_settings import build_agent_settings
 from pulumi_berth.aws.alarm_topic import alarm_key_statements
 from pulumi_berth.aws.cluster import Access, AccessLevel, Cluster, ClusterArgs, SupportPolicy
 from pulumi_berth.aws.cluster_addons import ClusterAddons, ClusterAddonsArgs
+from pulumi_berth.aws.cluster_leftovers import ClusterLeftovers
 from pulumi_berth.aws.edge_endpoint import REGION as EDGE_REGION
 from pulumi_berth.aws.eks_versions import AFTER_NODES, BEFORE_NODES
 from pulumi_berth.aws.encryption_key import (
@@ -167,6 +168,17 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
     """Create the control plane, the add-ons that nodes need, the node pools, and other add-ons."""
     cluster_name = stack_prefix(account.stack)
     logs = account.log_settings(spec.observability.log_days, keys.logs.arn)
+    # Between the subnets and the cluster, in this order and the opposite.
+    leftovers = ClusterLeftovers(
+        "leftovers",
+        region=account.region,
+        vpc_id=network.vpc_id,
+        subnet_ids=pulumi.Output.all(network.private_subnet_ids, network.public_subnet_ids).apply(
+            lambda ids: [*ids[0], *ids[1]]
+        ),
+        cluster_name=cluster_name,
+        stack_name=account.stack,
+    )
     cluster = Cluster(
         "cluster",
         ClusterArgs(
@@ -188,7 +200,9 @@ def create_nodes(spec: HostingSpec, account: AwsAccount, keys: Keys, network: Ne
             },
             protect=spec.protect,
         ),
-        account.options(),
+        pulumi.ResourceOptions.merge(
+            account.options(), pulumi.ResourceOptions(depends_on=[leftovers])
+        ),
     )
 
     def addons(

@@ -8,14 +8,13 @@ from botocore.exceptions import ClientError
 
 from berth.platforms.aws.access import limit_requests, stack_prefix
 from berth.platforms.aws.account import ZONES_WITHOUT_EKS
-from berth.platforms.aws.errors import REQUEST_ERRORS, get_code
+from berth.platforms.aws.errors import MISSING_CLUSTER, REQUEST_ERRORS, get_code
 from berth.platforms.aws.permissions import ACTIONS, find_denied, find_principal
 from berth.platforms.aws.quotas import find_shortages, read_quotas, read_values
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import DomainSpec, HostingSpec
-from pulumi_berth.aws.budget import STACK_TAG
-from pulumi_berth.aws_identity import AwsIdentity
+from pulumi_berth.aws_identity import STACK_TAG, AwsIdentity
 
 _MISSING_ROLE = "NoSuchEntity"
 _BILLING_REGION = "us-east-1"
@@ -229,6 +228,45 @@ def check_roles(subject: Subject) -> Iterator[Finding]:
         yield Finding(check="roles", status=Status.OPTIONAL, detail=detail, fix=fix)
 
 
+def check_upgrade(subject: Subject) -> Iterator[Finding]:
+    """Report what EKS found in the cluster that the next Kubernetes version no longer supports.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/cluster-insights.html
+    """
+    eks, name = subject.client("eks"), stack_prefix(subject.context.stack)
+    try:
+        version = eks.describe_cluster(name=name)["cluster"]["version"]
+    except ClientError as error:
+        if get_code(error) == MISSING_CLUSTER:
+            return  # This update creates it.
+        raise
+    pages = eks.get_paginator("list_insights").paginate(
+        clusterName=name, filter={"categories": ["UPGRADE_READINESS"]}
+    )
+    insights = [one for page in pages for one in page["insights"]]
+    has_problem = False
+    for one in insights:
+        status = one["insightStatus"]["status"]
+        if status in ("WARNING", "ERROR"):
+            has_problem = True
+            reason = one["insightStatus"].get("reason") or one.get("description", "")
+            yield Finding(
+                check="upgrade",
+                status=Status.WARNING,
+                detail=f"EKS found for the upgrade to {one['kubernetesVersion']}: {one['name']}. "
+                f"{reason}".rstrip(),
+                fix="Correct it before you raise cluster.version.",
+            )
+    if not has_problem:
+        detail = (
+            f"The cluster runs {version}, and EKS found nothing that prevents an upgrade."
+            if insights
+            else f"The cluster runs {version}. EKS has not examined it yet, which takes a day."
+        )
+        status = Status.PASSED if insights else Status.NOT_CHECKED
+        yield Finding(check="upgrade", status=status, detail=detail)
+
+
 def find_domains(spec: HostingSpec) -> dict[str, DomainSpec]:
     """Return the configured host names, by their key in the specification."""
     cdn, latency = spec.edge.cdn, spec.edge.latency_routing
@@ -319,6 +357,7 @@ CHECKS: dict[str, Check] = {
     "quotas": check_quotas,
     "zones": check_zones,
     "roles": check_roles,
+    "upgrade": check_upgrade,
     "hosted-zones": check_hosted_zones,
     "recipients": check_recipients,
     "budget": check_budget,

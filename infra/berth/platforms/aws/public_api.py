@@ -20,10 +20,11 @@ from pulumi_berth.aws.api_gateway import (
 )
 from pulumi_berth.aws.edge_endpoint import EdgeEndpoint, EdgeEndpointArgs, PriceClass, TlsVersion
 from pulumi_berth.aws.internal_load_balancer import InternalLoadBalancer, InternalLoadBalancerArgs
-from pulumi_berth.aws.logs import ApiGatewayLogs
+from pulumi_berth.aws.logs import ApiGatewayLogs, ApiGatewayLogsArgs
 from pulumi_berth.aws.network import Network
 from pulumi_berth.aws.web_acl import RuleMode, WebAcl, WebAclArgs, WebAclScope
 from pulumi_berth.aws.web_acl_plan import RATE_WINDOW_SECONDS
+from pulumi_berth.aws_identity import STACK_TAG
 
 # Requests of an address in 5 minutes that no stack limits by default.
 _LEAST_REQUESTS_PER_IP = 2000
@@ -82,7 +83,11 @@ def create_api(
         ),
         account.options(),
     )
-    logging = ApiGatewayLogs("api-logs", account.options())
+    # The role stays when the stack is deleted, so it does not name the stack.
+    tags = {key: value for key, value in account.tags.items() if key != STACK_TAG}
+    logging = ApiGatewayLogs(
+        "api-logs", ApiGatewayLogsArgs(region=account.region, tags=tags), account.options()
+    )
     return ApiGateway(
         "api",
         ApiGatewayArgs(

@@ -86,10 +86,7 @@ class Shortage:
             return line
         return (
             f"{line} Request {self.needed + self.used} at https://{region}.console.aws.amazon.com/"
-            f"servicequotas/home/services/{self.quota.service}/quotas/{self.quota.code}, or run "
-            f"'aws service-quotas request-service-quota-increase --region {region} --service-code "
-            f"{self.quota.service} --quota-code {self.quota.code} --desired-value "
-            f"{self.needed + self.used}'."
+            f"servicequotas/home/services/{self.quota.service}/quotas/{self.quota.code}."
         )
 
 

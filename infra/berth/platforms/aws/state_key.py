@@ -1,5 +1,6 @@
 """A customer managed KMS key for Pulumi's state, found by its alias."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,8 +20,14 @@ class Step:
     action: Literal["created", "changed", "unchanged"]
 
 
-def ensure_key(kms: Any, alias: str, purpose: str) -> tuple[str, list[Step]]:
+def ensure_key(
+    kms: Any, alias: str, purpose: str, *, restore: bool = False
+) -> tuple[str, list[Step]]:
     """Create the key of `alias` if it does not exist, and enable its rotation.
+
+    Args:
+        restore: Enable a key that is disabled, and keep one that is scheduled for deletion. These
+            states have a reason that Berth does not know, so only the user decides.
 
     Returns:
         The key's ARN, and the steps.
@@ -30,8 +37,12 @@ def ensure_key(kms: Any, alias: str, purpose: str) -> tuple[str, list[Step]]:
         ClientError: If AWS rejects a request.
     """
     existing = _find(kms, alias)
-    arn = existing or _create(kms, alias, purpose)
-    steps = [Step(target=f"key {alias}", action="unchanged" if existing else "created")]
+    is_restored = False
+    if existing is not None:
+        is_restored = _require_usable(kms, alias, existing, restore=restore)
+    arn = str(existing["Arn"]) if existing is not None else _create(kms, alias, purpose)
+    found: Literal["unchanged", "changed"] = "changed" if is_restored else "unchanged"
+    steps = [Step(target=f"key {alias}", action=found if existing else "created")]
     rotates = kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
     if not rotates:
         kms.enable_key_rotation(KeyId=arn)
@@ -41,29 +52,47 @@ def ensure_key(kms: Any, alias: str, purpose: str) -> tuple[str, list[Step]]:
     return arn, steps
 
 
-def _find(kms: Any, alias: str) -> str | None:
+def _find(kms: Any, alias: str) -> dict[str, Any] | None:
     try:
-        key = kms.describe_key(KeyId=alias)["KeyMetadata"]
+        key: dict[str, Any] = kms.describe_key(KeyId=alias)["KeyMetadata"]
     except ClientError as error:
         if get_code(error) == "NotFoundException":
             return None
         raise
-    state, arn, region = key["KeyState"], str(key["Arn"]), kms.meta.region_name
-    enable = f"aws kms enable-key --region {region} --key-id {arn}"
-    if state == "PendingDeletion":
-        raise OperationError(
-            f"The key of {alias} is scheduled for deletion. Everything that it encrypts would be "
-            f"lost. To keep it, run 'aws kms cancel-key-deletion --region {region} --key-id {arn} "
-            f"&& {enable}'."
-        )
-    if state != "Enabled":
-        raise OperationError(f"The key of {alias} has state {state}. Run '{enable}'.")
+    return key
+
+
+def _require_usable(kms: Any, alias: str, key: Mapping[str, Any], *, restore: bool) -> bool:
+    """Check that a key can encrypt, and return whether it was restored for that.
+
+    States of a key: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
+    """
+    state = key["KeyState"]
     if key["KeySpec"] != "SYMMETRIC_DEFAULT":
         raise OperationError(
             f"The key of {alias} has type {key['KeySpec']}, which cannot encrypt for S3 or "
             "Pulumi. Rename its alias and run the command again."
         )
-    return arn
+    if state == "Enabled":
+        return False
+    if state not in ("Disabled", "PendingDeletion"):
+        raise OperationError(
+            f"The key of {alias} has state {state}, in which it cannot encrypt. Wait until it is "
+            "Enabled, or rename its alias, and run the command again."
+        )
+    if not restore:
+        reason = (
+            "is scheduled for deletion. Everything that it encrypts would be lost. To keep it"
+            if state == "PendingDeletion"
+            else "is disabled. To enable it"
+        )
+        raise OperationError(
+            f"The key of {alias} {reason}, run the same command with --restore-keys."
+        )
+    if state == "PendingDeletion":
+        kms.cancel_key_deletion(KeyId=key["KeyId"])  # The key is then disabled.
+    kms.enable_key(KeyId=key["KeyId"])
+    return True
 
 
 def _create(kms: Any, alias: str, purpose: str) -> str:
