@@ -53,7 +53,7 @@ def build_arguments(
         "--metrics.prometheus=true",
         "--providers.providersThrottleDuration=200ms",
         "--providers.kubernetesgateway=true",
-        # The share of each version; see `Traefik.create_share`.
+        # The share of each version; see `build_share`.
         f"--providers.http.endpoint=http://{GATEWAY}.{namespace}.svc:{AUTHORIZE_PORT}"
         f"{CONTROLLER_SERVICES}",
         "--providers.http.pollinterval=1s",
@@ -62,9 +62,6 @@ def build_arguments(
         pulumi.Output.concat(f"--providers.kubernetesgateway.labelselector={OWNER}=", owner_id),
         "--providers.kubernetescrd=true",
         f"--providers.kubernetescrd.namespaces={namespace}",
-        # While a Service has no ready endpoint, the object for its share does not exist, and the
-        # gateway, which has the route of all paths, fails over each request itself.
-        "--providers.kubernetescrd.allowemptyservices=false",
         # Traefik does not need cluster-scoped resources.
         "--providers.kubernetescrd.disableclusterscoperesources=true",
         f"--serverstransport.forwardingtimeouts.responseheadertimeout={timeout_seconds:g}s",
@@ -95,7 +92,7 @@ def build_middlewares(
             "errors": {
                 "status": [str(status) for status in REPLACED_STATUSES],
                 "query": CONTROLLER_ERRORS + "{status}",
-                "service": {"name": gateway, "port": AUTHORIZE_PORT},
+                "service": {"name": gateway, "port": AUTHORIZE_PORT, "nativeLB": True},
             }
         },
         "authorize": {
