@@ -310,7 +310,7 @@ def test_ingress_controller_uses_addresses_of_services_and_connections_end(
         ("digits-2", "BERTH_CONNECTION_REQUESTS"),
     ):
         [container] = declared["Deployment", name]["spec"]["template"]["spec"]["containers"]
-        assert {"name": variable, "value": "100"} in container["env"]
+        assert {"name": variable, "value": "16"} in container["env"]
 
 
 def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resources) -> None:
@@ -322,6 +322,20 @@ def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resour
     assert errors["query"] == "/traefik/errors/{status}"
     assert errors["service"] == {"name": "gateway", "port": 8081, "nativeLB": True}
     assert ("HTTPRoute", "gateway-route-other-hosts") not in declared
+
+
+def test_unreadable_body_is_not_an_error_of_the_server(declared: Resources) -> None:
+    """Traefik responds with 500 if it cannot read chunks, which only unknown lengths have."""
+    errors = declared["Middleware", "traefik-body-errors"]["spec"]["errors"]
+    assert (errors["status"], errors["statusRewrites"]) == (["500"], {"500": 400})
+    known, unknown = declared["HTTPRoute", "gateway-route"]["spec"]["rules"]
+    [condition] = known["matches"][0]["headers"]
+    assert (condition["name"], "filters" in known) == ("Content-Length", False)
+    for rule in (unknown, declared["HTTPRoute", "digits"]["spec"]["rules"][2]):
+        assert "headers" not in rule["matches"][0]
+        assert rule["filters"][0]["extensionRef"]["name"] == "body-errors"
+        header = rule["filters"][1]["requestHeaderModifier"]["set"][-1]
+        assert header == {"name": "x-berth-unknown-length", "value": "1"}
 
 
 def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:

@@ -138,6 +138,7 @@ def declare_controller(
         pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[gateway])),
     )
     hostnames = service.hostnames or []
+    body_filters = traefik.create_body_filters(gateway.service)
     GatewayRoute(
         f"{prefix}gateway-route",
         GatewayRouteArgs(
@@ -147,6 +148,7 @@ def declare_controller(
             service=gateway.service,
             port=PUBLIC_PORT,
             errors_port=AUTHORIZE_PORT,
+            body_filters=body_filters,
         ),
         opts,
     )
@@ -163,6 +165,7 @@ def declare_controller(
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
+                body_filters=body_filters,
             ),
             opts,
         )

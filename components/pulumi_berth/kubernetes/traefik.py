@@ -45,6 +45,7 @@ from pulumi_berth.kubernetes.traefik_config import (
     GRACE_SECONDS,
     WEB,
     build_arguments,
+    build_body_errors,
     build_middlewares,
 )
 from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
@@ -235,17 +236,15 @@ class Traefik(pulumi.ComponentResource):
             gateway: Name of the gateway's Service.
         """
         middlewares = build_middlewares(authorize_url, gateway)
-        return [
-            {
-                "type": "ExtensionRef",
-                "extensionRef": {
-                    "group": "traefik.io",
-                    "kind": "Middleware",
-                    "name": self._create_middleware(name, spec),
-                },
-            }
-            for name, spec in middlewares.items()
-        ]
+        return [self._create_filter(name, spec) for name, spec in middlewares.items()]
+
+    def create_body_filters(self, gateway: pulumi.Input[str]) -> list[dict[str, Any]]:
+        """Create the HTTPRoute filters of requests of unknown length, which the gateway receives.
+
+        Args:
+            gateway: Name of the gateway's Service.
+        """
+        return [self._create_filter("body-errors", build_body_errors(gateway))]
 
     def create_backend(self, berth: str, service: pulumi.Input[str]) -> dict[str, Any]:
         """Create the backend of a version: the address of its Service.
@@ -266,6 +265,14 @@ class Traefik(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return _refer(f"{normalize_name(f'{self._namespace_name}-{name}')}@kubernetescrd")
+
+    def _create_filter(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        reference = {
+            "group": "traefik.io",
+            "kind": "Middleware",
+            "name": self._create_middleware(name, spec),
+        }
+        return {"type": "ExtensionRef", "extensionRef": reference}
 
     def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(

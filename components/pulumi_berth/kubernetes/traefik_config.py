@@ -5,7 +5,12 @@ from typing import Any
 
 import pulumi
 
-from berth_gateway.config import CONTROLLER_ERRORS, CONTROLLER_SERVICES, REPLACED_STATUSES
+from berth_gateway.config import (
+    CONTROLLER_ERRORS,
+    CONTROLLER_SERVICES,
+    REPLACED_STATUSES,
+    UNREADABLE_BODY_STATUS,
+)
 from berth_protocol import headers
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT
 from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
@@ -106,4 +111,25 @@ def build_middlewares(
             "headers": {"customRequestHeaders": dict.fromkeys(_REMOVED_HEADERS, "")}
         },
         "retry": {"retry": {"attempts": 3, "initialInterval": "50ms"}},
+    }
+
+
+def build_body_errors(gateway: pulumi.Input[str]) -> dict[str, Any]:
+    """Return the middleware of requests of unknown length, which the gateway receives.
+
+    If Traefik cannot read a chunked body, it responds with 500
+    (https://github.com/traefik/traefik/blob/v3.7.9/pkg/proxy/httputil/proxy.go), although the
+    client made the mistake. The gateway itself sends no 500 to these requests; see
+    `berth_protocol.headers.UNKNOWN_LENGTH`.
+
+    Args:
+        gateway: Name of the gateway's Service.
+    """
+    return {
+        "errors": {
+            "status": ["500"],
+            "statusRewrites": {"500": UNREADABLE_BODY_STATUS},
+            "query": CONTROLLER_ERRORS + "{status}",
+            "service": {"name": gateway, "port": AUTHORIZE_PORT, "nativeLB": True},
+        }
     }
