@@ -32,6 +32,8 @@ CONTROLLER_ERRORS = "/traefik/errors/"
 The status follows; see `berth_gateway.controller_errors`."""
 REPLACED_STATUSES = (502, 504)
 """Statuses of an ingress controller whose body is replaced."""
+UNREADABLE_BODY_STATUS = 400
+"""Status that replaces the ingress controller's own 500 for a body that it cannot read."""
 _NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
 
 

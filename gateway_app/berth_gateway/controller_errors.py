@@ -5,11 +5,17 @@ middleware replaces such an answer by one that it requests here. It selects answ
 and a berth's own 504 has the same reason as Traefik's.
 """
 
-from berth_gateway.config import CONTROLLER_ERRORS, REPLACED_STATUSES
+from berth_gateway.config import (
+    CONTROLLER_ERRORS,
+    REPLACED_STATUSES,
+    UNREADABLE_BODY_STATUS,
+)
 from berth_gateway.request_context import RequestContext, send_error
 from berth_protocol.headers import REQUEST_ID, RETURNED_HEADERS
 
 _MESSAGES = {
+    UNREADABLE_BODY_STATUS: "The request body cannot be read: a chunk is malformed, or the trailers"
+    " exceed 4 KiB. Send valid chunks, or a body with Content-Length.",
     404: "Host name not found. Send the request to a host name of the service.",
     502: "The berth did not respond. Retry later.",
     504: "The berth did not respond in time. Send fewer rows in each request, or retry later.",

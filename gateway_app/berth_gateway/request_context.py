@@ -9,6 +9,9 @@ import msgspec
 
 from berth_protocol.asgi import RawHeaders, Receive, Scope, Send, choose_request_id
 from berth_protocol.errors import RequestError, error_body
+from berth_protocol.headers import UNKNOWN_LENGTH
+
+_UNKNOWN_LENGTH = UNKNOWN_LENGTH.encode()
 
 Body = bytes | memoryview
 """A request body. A long one is a view of the buffer in which it arrived."""
@@ -148,7 +151,12 @@ async def send_response(
 
 
 async def start_response(context: RequestContext, status: int, headers: RawHeaders) -> None:
-    """Send the status, `headers`, and the headers that the context has collected."""
+    """Send the status, `headers`, and the headers that the context has collected.
+
+    An ingress controller that would replace a 500 gets a 502 with the same body.
+    """
+    if status == 500 and context.header_values(_UNKNOWN_LENGTH):
+        status = 502
     context.status = status
     context.response_started = True
     added = [(name.encode(), value.encode()) for name, value in context.response_headers.items()]

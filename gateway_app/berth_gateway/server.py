@@ -215,6 +215,7 @@ async def _serve(
                 on_trailer=metrics.dropped_trailers.inc,
                 responds_after_request=settings.trusts_forwarded_for
                 or settings.authorize_port is not None,
+                max_requests=settings.connection_requests,
             )
 
         servers = {

@@ -21,6 +21,7 @@ from berth_protocol.environment import (
     number,
     one_of,
     token_file,
+    whole_number,
 )
 
 _PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -43,6 +44,7 @@ class Settings:
         state_dir: Directory that keeps the quota counters across restarts.
         token_file: File with the token that berths require. None sends no token.
         grace_seconds: Maximum time from SIGTERM to exit, in seconds.
+        connection_requests: Requests after which a connection is closed. None keeps it.
         body_memory_bytes: Memory for all request bodies together, in bytes.
         handover: Unix socket over which gateway processes with the same value hand over their
             listening sockets: one serves, the others wait. None for a process of its own.
@@ -67,6 +69,7 @@ class Settings:
     state_dir: Path
     token_file: Path | None
     grace_seconds: float
+    connection_requests: int | None
     body_memory_bytes: int
     handover: Path | None
     entry: Path | None
@@ -96,6 +99,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         state_dir=read("STATE_DIR", None, _writable_directory),
         token_file=read("TOKEN_FILE", "", _optional_path),
         grace_seconds=read("GRACE_SECONDS", "30", number(0.1, 3600)),
+        connection_requests=read("CONNECTION_REQUESTS", "0", whole_number(0, 10**9)) or None,
         body_memory_bytes=read("BODY_MEMORY_BYTES", str(default_body_memory()), BODY_MEMORY),
         handover=read("HANDOVER", "", _optional_path),
         entry=read("ENTRY", "", _optional_path),

@@ -28,6 +28,11 @@ TRAFFIC = "x-berth-traffic"
 """The weights of a model's route, such as `1=90,2=10`, on a request that an ingress controller
 sends to the gateway instead of a berth."""
 
+UNKNOWN_LENGTH = "x-berth-unknown-length"
+"""`1` on a request without `Content-Length` that an ingress controller sends to the gateway. The
+ingress controller replaces a 500 by a 400, because its own 500 means that it could not read the
+body."""
+
 RATE_LIMIT = "ratelimit-limit"
 RATE_LIMIT_REMAINING = "ratelimit-remaining"
 RATE_LIMIT_RESET = "ratelimit-reset"

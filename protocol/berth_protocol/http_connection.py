@@ -34,6 +34,7 @@ _MAX_PIPELINED = 64
 # A chunk of one byte has 5 bytes of framing, "1\r\n" and "\r\n". Go's server allows 16:
 # https://github.com/golang/go/blob/go1.23.0/src/net/http/internal/chunked.go
 _FRAMING_PER_BODY_BYTE = 16
+_CLOSE = (b"connection", b"close")
 
 
 class _State(Enum):
@@ -72,6 +73,9 @@ class HttpConnection(HttpToolsProtocol):
             connection at once, as Go's server does if more than 256 KiB of the body are left
             (`maxPostHandlerReadBytes`):
             https://github.com/golang/go/blob/go1.26.0/src/net/http/server.go
+        max_requests: Number of requests after which the connection is closed. Where an address is
+            balanced by connection, such as that of a Kubernetes Service, connections that are kept
+            would otherwise never reach a server that was added. None keeps a connection.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class HttpConnection(HttpToolsProtocol):
         request_seconds: float | None = None,
         write_seconds: float = WRITE_SECONDS,
         responds_after_request: bool = False,
+        max_requests: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -108,6 +113,7 @@ class HttpConnection(HttpToolsProtocol):
         self._write_seconds = write_seconds
         self._discard_seconds = head_seconds if responds_after_request else None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._remaining_requests = max_requests
 
     @property
     def _exchange(self) -> Exchange | None:
@@ -310,6 +316,11 @@ class HttpConnection(HttpToolsProtocol):
         self.scope["path"] = unquote(path.decode("ascii"))
         self.scope["raw_path"] = path
         self.scope["query_string"] = target.query or b""
+        default_headers = self.server_state.default_headers
+        if self._remaining_requests is not None:
+            self._remaining_requests -= 1
+            if self._remaining_requests <= 0:
+                default_headers = [*default_headers, _CLOSE]
         exchange = Exchange(
             scope=self.scope,
             transport=self._response_transport,
@@ -317,7 +328,7 @@ class HttpConnection(HttpToolsProtocol):
             logger=self.logger,
             access_logger=self.access_logger,
             access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
+            default_headers=default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
             keep_alive=version == "1.1" and self.parser.should_keep_alive(),

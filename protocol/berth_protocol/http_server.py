@@ -37,6 +37,7 @@ def server_config(
     on_trailer: Callable[[], None],
     request_seconds: float | None = None,
     responds_after_request: bool = False,
+    max_requests: int | None = None,
     date_header: bool = True,
 ) -> uvicorn.Config:
     """Return the configuration of a server for `app`.
@@ -46,6 +47,7 @@ def server_config(
         on_trailer: See `HttpConnection`.
         request_seconds: See `HttpConnection`.
         responds_after_request: See `HttpConnection`.
+        max_requests: See `HttpConnection`.
         date_header: Send a `Date` header. A berth does not, because the gateway sends its own.
     """
     return uvicorn.Config(
@@ -56,6 +58,7 @@ def server_config(
             on_trailer=on_trailer,
             request_seconds=request_seconds,
             responds_after_request=responds_after_request,
+            max_requests=max_requests,
         ),
         ws="none",
         lifespan="off",

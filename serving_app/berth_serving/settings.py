@@ -53,6 +53,7 @@ class Settings:
         deadline_seconds: Time limit for a request.
         grace_seconds: Time limit for requests in flight after SIGTERM.
         accept_seconds: Time after SIGTERM in which connections are accepted even if none arrive.
+        connection_requests: Requests after which a connection is closed. None keeps it.
         batch_size: Maximum number of rows that run together while all threads are busy. 1 disables
             batching.
         log_level: `debug`, `info`, `warning` or `error`. At `info`, every request is logged.
@@ -78,6 +79,7 @@ class Settings:
     deadline_seconds: float
     grace_seconds: float
     accept_seconds: float
+    connection_requests: int | None
     batch_size: int
     log_level: str
     token: bytes | None = field(repr=False)
@@ -117,6 +119,7 @@ class Settings:
             deadline_seconds=get("DEADLINE_SECONDS", "30", number(0.001, 3600)),
             grace_seconds=get("GRACE_SECONDS", "30", number(0, 3600)),
             accept_seconds=get("ACCEPT_SECONDS", "0", number(0, 5)),
+            connection_requests=get("CONNECTION_REQUESTS", "0", whole_number(0, 10**9)) or None,
             batch_size=get("BATCH_SIZE", "1", whole_number(1, 4096)),
             log_level=get("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
             token=get("TOKEN_FILE", "", token_file),

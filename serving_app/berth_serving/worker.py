@@ -67,6 +67,7 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
         body_memory=body_memory,
         on_trailer=metrics.dropped_trailers.labels(card.name, card.version).inc,
         request_seconds=settings.deadline_seconds,
+        max_requests=settings.connection_requests,
         date_header=False,
     )
     server = DrainingServer(config, plane, settings.grace_seconds, settings.accept_seconds)

@@ -81,7 +81,10 @@ def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) ->
 
 
 def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: Cluster) -> None:
-    """A Service without ready endpoints keeps its weight in a route: its share would get 503."""
+    """A Service without ready endpoints keeps its weight in a route: its share would get 503.
+
+    A request that names the version reaches its pods as long as they serve.
+    """
 
     def scale(replicas: int) -> None:
         cluster.kubectl(
@@ -91,14 +94,16 @@ def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: 
     selector = "berth/model=digits,berth/version=2"
     pods = cluster.list_names("pods", "-n", NAMESPACE, "-l", selector)
     load = create_load(stack)
+    named_load = create_load(stack, "/v2/models/digits/versions/2/infer")
     try:
         # Requests continue while the last pod ends.
-        with load.running(clients=2):
+        with load.running(clients=2), named_load.running(clients=1):
             scale(0)
             cluster.wait_for_deletion(pods, NAMESPACE, seconds=90)
             before = load.total
             wait_for(lambda: load.total >= before + 300, seconds=120)
         load.assert_no_failures()
+        assert "503" not in named_load.statuses
         rest = create_load(stack)
         with rest.running(clients=2):
             wait_for(lambda: rest.total >= 50, seconds=120)
@@ -111,6 +116,22 @@ def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: 
     with load.running(clients=2):
         wait_for(lambda: load.versions["2"] > 0, seconds=120)
     load.assert_no_failures()
+
+
+def test_requests_reach_gateway_pods_while_all_of_them_end(
+    stack: Project, cluster: Cluster
+) -> None:
+    selector = "app.kubernetes.io/name=gateway"
+    pods = cluster.list_names("pods", "-n", NAMESPACE, "-l", selector)
+    load = create_load(stack)
+    load.body += b" " * 300_000  # Short bodies do not pass through the gateway.
+    with load.running(clients=2):
+        cluster.kubectl("delete", "pods", "-n", NAMESPACE, "-l", selector, "--wait=false")
+        cluster.wait_for_deletion(pods, NAMESPACE, seconds=90)
+        cluster.kubectl("rollout", "status", "deployment/gateway", "-n", NAMESPACE)
+        before = load.statuses["200"]
+        wait_for(lambda: load.statuses["200"] > before, seconds=120)
+    assert "503" not in load.statuses
 
 
 def test_shadowing_removing_and_adding_a_version_loses_no_request(

@@ -15,8 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules
-from pulumi_berth.kubernetes.traefik_config import PATH_ARGUMENT, build_middlewares
+from pulumi_berth.kubernetes.route_plan import RoutePlan, build_gateway_rules, build_route_rules
+from pulumi_berth.kubernetes.traefik_config import (
+    PATH_ARGUMENT,
+    build_body_errors,
+    build_middlewares,
+)
+from tests.gateway.fake_berth import FakeBerth
 from tests.gateway.gateway_process import (
     KEY,
     GatewayProcess,
@@ -37,13 +42,16 @@ REQUEST: dict[str, Any] = {
 HEADERS = {"x-api-key": KEY, "x-request-id": "r-1"}
 
 
+_PATHS = {"Exact": "Path", "PathPrefix": "PathPrefix"}
+
+
 def translate_matches(*rules: dict[str, Any]) -> str:
     """Return the matches of an HTTPRoute as Traefik translates them."""
     return " || ".join(
         " && ".join(
             [
-                f"Path(`{match['path']['value']}`)",
-                f"Method(`{match['method']}`)",
+                f"{_PATHS[match['path']['type']]}(`{match['path']['value']}`)",
+                *([f"Method(`{match['method']}`)"] if "method" in match else []),
                 *(
                     f"HeaderRegexp(`{header['name']}`, `{header['value']}`)"
                     for header in match.get("headers", ())
@@ -67,13 +75,18 @@ def build_traefik_config(
         version_backends={"1": {}},
         gateway={"name": "gateway"},
     )
-    direct, through_gateway, *versions = build_route_rules(plan, [])
+    direct, long, unknown, *versions = build_route_rules(plan, [], [{}])
+    known_length, unknown_length = build_gateway_rules("gateway", 80, [{}])
     middlewares = build_middlewares(authorize, "gateway")
-    [modifier] = through_gateway["filters"]
-    [header] = modifier["requestHeaderModifier"]["set"]
+    body_errors = build_body_errors("gateway")["errors"]
 
     def service(url: str) -> dict[str, Any]:
         return {"loadBalancer": {"servers": [{"url": url}]}}
+
+    def set_headers(rule: dict[str, Any]) -> dict[str, Any]:
+        headers = rule["filters"][-1]["requestHeaderModifier"]["set"]
+        values = {header["name"]: header["value"] for header in headers}
+        return {"headers": {"customRequestHeaders": values}}
 
     return {
         "http": {
@@ -83,8 +96,12 @@ def build_traefik_config(
                     "middlewares": ["errors", "checked"], "priority": 9,
                 },
                 "long": {
-                    "rule": translate_matches(through_gateway), "service": "gateway",
-                    "middlewares": ["weights"], "priority": 8,
+                    "rule": translate_matches(long), "service": "gateway",
+                    "middlewares": ["long"], "priority": 8,
+                },
+                "unknown": {
+                    "rule": translate_matches(unknown), "service": "gateway",
+                    "middlewares": ["body-errors", "unknown"], "priority": 7,
                 },
                 "hanging": {
                     "rule": "Path(`/hanging`)", "service": "hanging", "middlewares": ["errors"],
@@ -92,10 +109,19 @@ def build_traefik_config(
                 "refusing": {
                     "rule": "Path(`/refusing`)", "service": "refusing", "middlewares": ["errors"],
                 },
-                "gateway": {"rule": "PathPrefix(`/`)", "service": "gateway", "priority": 1},
+                "gateway": {
+                    "rule": translate_matches(known_length), "service": "gateway", "priority": 2,
+                },
+                "other": {
+                    "rule": translate_matches(unknown_length), "service": "gateway",
+                    "middlewares": ["body-errors", "other"], "priority": 1,
+                },
             },
             "middlewares": {
-                "weights": {"headers": {"customRequestHeaders": {header["name"]: header["value"]}}},
+                "long": set_headers(long),
+                "unknown": set_headers(unknown),
+                "other": set_headers(unknown_length),
+                "body-errors": {"errors": body_errors | {"service": "authorize"}},
                 "errors": {"errors": middlewares["errors"]["errors"] | {"service": "authorize"}},
                 "checked": middlewares["authorize"],
             },
@@ -288,6 +314,48 @@ def test_errors_of_traefik_have_the_format_of_all_errors(
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-request-id"] == "r-1"
     assert list(response.json()) == ["error"]
+
+
+@pytest.mark.parametrize("target", [f"POST {INFER}", f"POST {INFER}?a", "GET /v2", "PUT /nothing"])
+@pytest.mark.parametrize(
+    "chunks",
+    [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}oops", b"2\r\n{}\r\n0\r\nx: " + b"y" * 5000 + b"\r\n\r\n"],
+)
+def test_body_that_traefik_cannot_read_is_the_mistake_of_the_client(
+    stack: tuple[str, GatewayProcess, int], target: str, chunks: bytes
+) -> None:
+    url, gateway, berth_port = stack
+    gateway.reload(build_gateway_config(berth_port))
+    head = f"{target} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 20) as connection:
+        connection.sendall(head.encode() + chunks)
+        response = b""
+        while b"}" not in response and (part := connection.recv(65536)):
+            response += part
+    head_lines, _, body = response.partition(b"\r\n\r\n")
+    assert head_lines.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\ncontent-type: application/json" in head_lines.lower()
+    assert list(json.loads(body)) == ["error"]
+
+
+def test_own_failure_keeps_its_body_if_traefik_replaces_500(
+    stack: tuple[str, GatewayProcess, int],
+) -> None:
+    url, gateway, _ = stack
+    message = {"error": "The model failed on this input."}
+    failure = json.dumps(message).encode()
+    with FakeBerth("1", respond=lambda handler, _: handler.send(500, failure)).running() as berth:
+        models = {"m": build_model({"1": berth.url}, {"1": 100})}
+        gateway.reload(
+            build_config(clients=[build_client()], models=models, max_body_bytes=500_000)
+        )
+        body = json.dumps(REQUEST).encode()
+        statuses = {}
+        for name, content in (("chunks", iter([body])), ("long", body + b" " * 300_000)):
+            response = httpx.post(url + INFER, headers=HEADERS, content=content)
+            statuses[name] = response.status_code
+            assert response.json() == message
+    assert statuses == {"chunks": 502, "long": 500}
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])

@@ -7,7 +7,7 @@ import uvicorn
 
 from berth_protocol.http_head import MAX_HEAD_BYTES
 from berth_protocol.http_server import HttpServer
-from tests.protocol.connection import CHUNKED, GET, LIMIT_SECONDS, POST, Server, connect
+from tests.protocol.connection import CHUNKED, GET, LIMIT_SECONDS, POST, Server, connect, run
 
 
 async def test_silent_connection_is_closed() -> None:
@@ -215,3 +215,15 @@ def test_server_config_is_accepted_by_uvicorn() -> None:
     config.load()
     assert config.ws == "none"
     assert isinstance(HttpServer(config), uvicorn.Server)
+
+
+async def test_connection_ends_after_its_last_request() -> None:
+    async with run(Server(), max_requests=2) as server:
+        reader, writer = await server.open()
+        writer.write(GET)
+        first = await reader.readuntil(b"ok")
+        writer.write(POST % 2 + b"{}" + GET)
+        rest = await reader.read()
+        writer.close()
+    assert b"connection: close" not in first
+    assert rest.count(b"HTTP/1.1 200 ") == rest.count(b"connection: close") == 1

@@ -16,7 +16,12 @@ from pulumi_berth.kubernetes.berth_plan import (
     get_berth_name,
     plan_replicas,
 )
-from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules, build_service_ref
+from pulumi_berth.kubernetes.route_plan import (
+    KNOWN_LENGTH,
+    RoutePlan,
+    build_route_rules,
+    build_service_ref,
+)
 
 _FILTER = {"type": "ExtensionRef"}
 
@@ -102,7 +107,7 @@ def test_requests_without_version_are_split_by_weight() -> None:
 
 
 def test_route_has_a_rule_for_each_exposed_version() -> None:
-    _, _, *version_rules = build_route_rules(_plan({"1": 100}, ["1", "3"]), [_FILTER])
+    _, _, _, *version_rules = build_route_rules(_plan({"1": 100}, ["1", "3"]), [_FILTER])
     paths = [rule["matches"][0]["path"]["value"] for rule in version_rules]
     assert paths == [f"/v2/models/digits/versions/{version}/infer" for version in ("1", "3")]
     assert [rule["backendRefs"] for rule in version_rules] == [
@@ -128,8 +133,8 @@ def test_gpus_are_given_to_the_successor_unless_there_are_free_ones() -> None:
 def test_changed_weights_change_only_the_weights() -> None:
     before = build_route_rules(_plan({"1": 90, "2": 10}, ["1", "2"]), [_FILTER])
     after = build_route_rules(_plan({"1": 10, "2": 90}, ["1", "2"]), [_FILTER])
-    assert before[2:] == after[2:]
-    for old, new in zip(before[:2], after[:2], strict=True):
+    assert before[3:] == after[3:]
+    for old, new in zip(before[:3], after[:3], strict=True):
         assert old["matches"] == new["matches"]
     assert before[1]["backendRefs"] == after[1]["backendRefs"]
 
@@ -156,13 +161,20 @@ def _is_direct(length: str) -> bool:
 
 
 def test_request_with_long_body_states_the_weights_to_the_gateway() -> None:
-    first, second, *_ = build_route_rules(_plan({"1": 90, "2": 10, "3": 0}, ["1"]), [_FILTER])
-    assert [match["path"] for match in second["matches"]] == [
-        match["path"] for match in first["matches"]
-    ]
-    assert all("headers" not in match for match in second["matches"])
-    assert second["backendRefs"] == [{"name": "gateway", "port": 8080}]
-    [modifier] = second["filters"]
+    plan = _plan({"1": 90, "2": 10, "3": 0}, ["1"])
+    first, long, unknown, *_ = build_route_rules(plan, [_FILTER], [_FILTER])
+    weights = {"name": "x-berth-traffic", "value": "1=90,2=10"}
+    for rule in (long, unknown):
+        assert [match["path"] for match in rule["matches"]] == [
+            match["path"] for match in first["matches"]
+        ]
+        assert rule["backendRefs"] == [{"name": "gateway", "port": 8080}]
+    assert all(match["headers"] == [KNOWN_LENGTH] for match in long["matches"])
+    assert all("headers" not in match for match in unknown["matches"])
+    [modifier] = long["filters"]
+    assert modifier["requestHeaderModifier"] == {"set": [weights]}
+    body_filter, modifier = unknown["filters"]
+    assert body_filter == _FILTER
     assert modifier["requestHeaderModifier"] == {
-        "set": [{"name": "x-berth-traffic", "value": "1=90,2=10"}]
+        "set": [weights, {"name": "x-berth-unknown-length", "value": "1"}]
     }

@@ -286,35 +286,31 @@ def test_share_of_each_version_is_directed_by_the_gateway(declared: Resources) -
 
 def test_only_version_with_traffic_gets_its_requests_directly(declared: Resources) -> None:
     [split] = declared["HTTPRoute", "breast-cancer"]["spec"]["rules"][0]["backendRefs"]
-    assert split["name"] == "berth-breast-cancer-1-pods@kubernetescrd"
-    [service] = _get_services(declared, "breast-cancer-1-pods")
-    assert (service["name"], service["port"]) == ("breast-cancer-1", 8080)
-    assert ("TraefikService", "traefik-breast-cancer-1-direct") not in declared
+    assert split["name"] == "berth-breast-cancer-1-direct@kubernetescrd"
 
 
-def _get_services(declared: Resources, name: str) -> list[dict[str, Any]]:
-    services: list[dict[str, Any]] = declared["TraefikService", f"traefik-{name}"]["spec"][
-        "weighted"
-    ]["services"]
-    return services
-
-
-def test_only_a_single_pod_gets_its_share_through_the_address_of_its_service(
-    declared: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ingress_controller_uses_addresses_of_services_and_connections_end(
+    declared: Resources,
 ) -> None:
-    """Kept connections to that address would distribute requests unevenly between several pods."""
-    [service] = _get_services(declared, "digits-2-direct")
-    assert "nativeLB" not in service
-    monkeypatch.setattr(
-        "tests.unit.test_hosting._STACK", _STACK.replace("replicas: {min: 1, max: 3}", "")
-    )
-    single = _declare(tmp_path, 90)
-    [service] = _get_services(single, "digits-2-direct")
-    assert service["nativeLB"] is True
-    # Two objects with the same Service and port would replace each other in Traefik.
-    [pods] = _get_services(single, "digits-2-pods")
-    assert "nativeLB" not in pods
-    assert service["port"] != pods["port"]
+    """It sends pods that end nothing more: 503 if all pods of a version end at the same time."""
+    backends = {
+        name: inputs["spec"]["weighted"]["services"]
+        for (kind, name), inputs in declared.items()
+        if kind == "TraefikService"
+    }
+    assert backends.keys() == {
+        f"traefik-{berth}-direct" for berth in ("digits-1", "digits-2", "breast-cancer-1")
+    }
+    assert all(service["nativeLB"] for [service] in backends.values())
+    gateway = declared["Service", "gateway"]["metadata"]["annotations"]
+    assert gateway["traefik.io/service.nativelb"] == "true"
+    # An address selects a pod for each connection.
+    for name, variable in (
+        ("gateway", "GATEWAY_CONNECTION_REQUESTS"),
+        ("digits-2", "BERTH_CONNECTION_REQUESTS"),
+    ):
+        [container] = declared["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        assert {"name": variable, "value": "16"} in container["env"]
 
 
 def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resources) -> None:
@@ -324,8 +320,22 @@ def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resour
     errors = declared["Middleware", "traefik-errors"]["spec"]["errors"]
     assert errors["status"] == ["502", "504"]
     assert errors["query"] == "/traefik/errors/{status}"
-    assert errors["service"] == {"name": "gateway", "port": 8081}
+    assert errors["service"] == {"name": "gateway", "port": 8081, "nativeLB": True}
     assert ("HTTPRoute", "gateway-route-other-hosts") not in declared
+
+
+def test_unreadable_body_is_not_an_error_of_the_server(declared: Resources) -> None:
+    """Traefik responds with 500 if it cannot read chunks, which only unknown lengths have."""
+    errors = declared["Middleware", "traefik-body-errors"]["spec"]["errors"]
+    assert (errors["status"], errors["statusRewrites"]) == (["500"], {"500": 400})
+    known, unknown = declared["HTTPRoute", "gateway-route"]["spec"]["rules"]
+    [condition] = known["matches"][0]["headers"]
+    assert (condition["name"], "filters" in known) == ("Content-Length", False)
+    for rule in (unknown, declared["HTTPRoute", "digits"]["spec"]["rules"][2]):
+        assert "headers" not in rule["matches"][0]
+        assert rule["filters"][0]["extensionRef"]["name"] == "body-errors"
+        header = rule["filters"][1]["requestHeaderModifier"]["set"][-1]
+        assert header == {"name": "x-berth-unknown-length", "value": "1"}
 
 
 def test_gateway_secret_contains_key_hashes_but_no_key(declared: Resources) -> None:

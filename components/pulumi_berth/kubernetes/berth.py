@@ -22,6 +22,7 @@ from pulumi_berth.kubernetes.berth_plan import (
 )
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
 from pulumi_berth.kubernetes.objects import (
+    CONNECTION_REQUESTS,
     DNS_EGRESS,
     FORCE_APPLY,
     SKIP_AWAIT,
@@ -296,6 +297,7 @@ def _build_serving_program(
         "BERTH_PORT": str(HTTP_PORT),
         "BERTH_METRICS_PORT": str(METRICS_PORT),
         "BERTH_ACCEPT_SECONDS": str(_ACCEPT_SECONDS),
+        "BERTH_CONNECTION_REQUESTS": str(CONNECTION_REQUESTS),
         **(
             {"BERTH_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"}
             if args.token_secret is not None

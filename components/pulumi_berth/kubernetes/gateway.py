@@ -19,6 +19,7 @@ from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.objects import (
+    CONNECTION_REQUESTS,
     DNS_EGRESS,
     PART_OF,
     SKIP_AWAIT,
@@ -42,6 +43,10 @@ SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-
 _CONFIG_DIRECTORY = "/etc/gateway"
 _URL_FILE = "valkey-url"
 _TOKEN_FILE = "token"  # noqa: S105 - the name of a file
+# Traefik sends requests to the Service's own address. To the pods' addresses, it would send nothing
+# from the moment at which they all end, and respond with 503 until there is a new one.
+# https://doc.traefik.io/traefik/reference/install-configuration/providers/kubernetes/kubernetes-gateway/
+_SERVICE_ADDRESS = {"traefik.io/service.nativelb": "true"}
 _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 30
 _READY_SECONDS = 120
@@ -155,7 +160,9 @@ class Gateway(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata, spec=_build_policy(args), opts=child_opts)
         service = Service(
             name,
-            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, SKIP_AWAIT),
+            metadata=build_metadata(
+                args.namespace, DEPLOYMENT, labels, {**SKIP_AWAIT, **_SERVICE_ADDRESS}
+            ),
             spec={
                 "selector": SELECTOR_LABELS,
                 "ports": [
@@ -210,6 +217,7 @@ def _build_pod(
             if args.has_authorizer is not False
             else {}
         ),
+        "GATEWAY_CONNECTION_REQUESTS": str(CONNECTION_REQUESTS),
         # The network policy admits only the ingress controller, which appends the client's address.
         "GATEWAY_TRUST_FORWARDED_FOR": "1",
         "GATEWAY_ADMIN_HOST": "0.0.0.0",  # noqa: S104

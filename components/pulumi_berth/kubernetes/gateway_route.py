@@ -10,6 +10,7 @@ from berth_gateway.config import CONTROLLER_ERRORS
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.http_route import create_http_route
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
+from pulumi_berth.kubernetes.route_plan import build_gateway_rules
 
 # Model names contain no dot, so that no model's HTTPRoute has this name.
 ROUTE = "berth.gateway"
@@ -30,6 +31,8 @@ class GatewayRouteArgs:
         port: Port of that Service.
         errors_port: Port of that Service that states errors of the ingress controller. None leaves
             other host names to the owner of the Gateway.
+        body_filters: Filters of requests of unknown length. None if the ingress controller is not
+            the stack's own.
     """
 
     namespace: pulumi.Input[str]
@@ -38,6 +41,7 @@ class GatewayRouteArgs:
     service: pulumi.Input[str]
     port: int
     errors_port: int | None = None
+    body_filters: Sequence[Mapping[str, Any]] | None = None
 
 
 class GatewayRoute(pulumi.ComponentResource):
@@ -62,11 +66,12 @@ class GatewayRoute(pulumi.ComponentResource):
             name,
             build_metadata(args.namespace, ROUTE, build_labels("gateway-route", "gateway-route")),
             args.parent_ref,
-            [_build_rule(args.service, args.port)],
+            build_gateway_rules(args.service, args.port, args.body_filters or ()),
             hostnames=args.hostnames,
             opts=child_opts,
         )
         if args.hostnames and args.errors_port is not None:
+            [rule] = build_gateway_rules(args.service, args.errors_port, ())
             not_found = {"filters": [_replace_path(f"{CONTROLLER_ERRORS}404")]}
             create_http_route(
                 f"{name}-other-hosts",
@@ -74,18 +79,11 @@ class GatewayRoute(pulumi.ComponentResource):
                     args.namespace, OTHER_HOSTS, build_labels("gateway-route", "other-hosts")
                 ),
                 args.parent_ref,
-                [_build_rule(args.service, args.errors_port) | not_found],
+                [rule | not_found],
                 opts=child_opts,
             )
         self.route = get_name_after_create(route, ROUTE)
         self.register_outputs({"route": self.route})
-
-
-def _build_rule(service: pulumi.Input[str], port: int) -> dict[str, Any]:
-    return {
-        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-        "backendRefs": [{"name": service, "port": port}],
-    }
 
 
 def _replace_path(path: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from pulumi_berth.hosted_models import (
     find_traffic,
 )
 from pulumi_berth.kubernetes.accepted_route import AcceptedRoute
-from pulumi_berth.kubernetes.berth import HTTP_PORT, KubernetesBerth
-from pulumi_berth.kubernetes.berth_plan import get_berth_name, plan_replicas
+from pulumi_berth.kubernetes.berth import KubernetesBerth
+from pulumi_berth.kubernetes.berth_plan import get_berth_name
 from pulumi_berth.kubernetes.certificate import create_certificate
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
@@ -37,7 +37,7 @@ from pulumi_berth.kubernetes.parent_gateway import (
 )
 from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
-from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs
+from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs, build_share
 from pulumi_berth.values import default_to
 
 
@@ -138,6 +138,7 @@ def declare_controller(
         pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[gateway])),
     )
     hostnames = service.hostnames or []
+    body_filters = traefik.create_body_filters(gateway.service)
     GatewayRoute(
         f"{prefix}gateway-route",
         GatewayRouteArgs(
@@ -147,6 +148,7 @@ def declare_controller(
             service=gateway.service,
             port=PUBLIC_PORT,
             errors_port=AUTHORIZE_PORT,
+            body_filters=body_filters,
         ),
         opts,
     )
@@ -163,6 +165,7 @@ def declare_controller(
                 parent_gateway=traefik.gateway,
                 hostnames=hostnames,
                 filters=filters,
+                body_filters=body_filters,
             ),
             opts,
         )
@@ -204,23 +207,14 @@ def _plan_route(
     own = find_own_containers(model)
     backends = {
         version: traefik.create_backend(
-            get_berth_name(name, version), berths[name, version].service, HTTP_PORT
+            get_berth_name(name, version), berths[name, version].service
         )
         for version in find_exposed(model)
         if version not in own
     }
 
     def build_split_backend(version: str) -> BackendRef:
-        if not can_fail_over(model):
-            return backends[version]
-        return traefik.create_share(
-            name,
-            version,
-            get_berth_name(name, version),
-            berths[name, version].service,
-            HTTP_PORT,
-            has_one_pod=plan_replicas(model, version).max == 1,
-        )
+        return build_share(name, version) if can_fail_over(model) else backends[version]
 
     traffic = {} if needs_gateway(model) else find_traffic(model)
     return RoutePlan(

@@ -23,6 +23,7 @@ class ModelRouteArgs:
         hostnames: Host names that the route matches. If empty, it matches all.
         filters: Filters of the ingress controller for every inference request, such as external
             authorization.
+        body_filters: Filters of requests of unknown length, which the gateway receives.
     """
 
     namespace: pulumi.Input[str]
@@ -30,6 +31,7 @@ class ModelRouteArgs:
     parent_gateway: pulumi.Input[str]
     hostnames: Sequence[pulumi.Input[str]]
     filters: Sequence[Mapping[str, Any]]
+    body_filters: Sequence[Mapping[str, Any]]
 
 
 class ModelRoute(pulumi.ComponentResource):
@@ -51,7 +53,7 @@ class ModelRoute(pulumi.ComponentResource):
             name,
             build_metadata(args.namespace, model, build_labels("model-route", model, model=model)),
             {"name": args.parent_gateway},
-            build_route_rules(args.plan, args.filters),
+            build_route_rules(args.plan, args.filters, args.body_filters),
             hostnames=args.hostnames,
             opts=pulumi.ResourceOptions(parent=self),
         )

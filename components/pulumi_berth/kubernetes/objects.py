@@ -15,6 +15,9 @@ SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 for a Service without pods, the provider would wait ten seconds."""
 FORCE_APPLY = {"pulumi.com/patchForce": "true"}
 """Annotation for an object whose fields another field manager may have set."""
+CONNECTION_REQUESTS = 16
+"""Requests after which a pod closes a connection. A Service's address selects a pod for each
+connection, so that connections that are kept would leave out a pod that an autoscaler adds."""
 USER = 65532
 _TMP = "tmp"
 # The cluster needs this long to report a missed deadline and its reason.

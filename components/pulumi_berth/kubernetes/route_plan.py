@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from berth_protocol.headers import TRAFFIC
+from berth_protocol.headers import TRAFFIC, UNKNOWN_LENGTH
 from berth_protocol.paths import infer_path
 
 BackendRef = Mapping[str, Any]
@@ -19,6 +19,8 @@ _SHORT_BODY = {
     "name": "Content-Length",
     "value": "^1?[0-9]{1,5}$",
 }
+KNOWN_LENGTH = {"type": "RegularExpression", "name": "Content-Length", "value": "^[0-9]+$"}
+"""Condition of requests that state the length of their body. The others have no body, or chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +49,36 @@ def build_service_ref(name: Any, port: int) -> BackendRef:
 
 
 def build_route_rules(
-    plan: RoutePlan, filters: Sequence[Mapping[str, Any]]
+    plan: RoutePlan,
+    filters: Sequence[Mapping[str, Any]],
+    body_filters: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """Return two rules for requests without a version, and one rule per exposed version.
+    """Return three rules for requests without a version, and one rule per exposed version.
 
-    The second rule sends requests with a long body to the gateway, and states the weights. Requests
-    that match no rule reach the gateway as well.
+    The second and third rule send requests with a long body, and those of unknown length, to the
+    gateway, and state the weights. Requests that match no rule reach the gateway as well.
 
     Versions with weight 0 are omitted. The Gateway API allows them, but a response from such a
     backend is an error.
 
     Args:
         filters: Filters that apply to every inference request that a berth receives directly.
+        body_filters: Filters of requests of unknown length.
     """
     shares = {version: percent for version, percent in plan.traffic.items() if percent}
     split = [
         {**plan.split_backends[version], "weight": percent} for version, percent in shares.items()
     ]
     short, path = {"headers": [_SHORT_BODY]}, infer_path(plan.model)
+    weights = {TRAFFIC: ",".join(f"{version}={percent}" for version, percent in shares.items())}
     without_version = [
         _build_rule(path, split, filters, **short),
-        _build_rule(path, [dict(plan.gateway)], [_state_weights(shares)]),
+        _build_rule(path, [dict(plan.gateway)], [_set_headers(weights)], headers=[KNOWN_LENGTH]),
+        _build_rule(
+            path,
+            [dict(plan.gateway)],
+            [*body_filters, _set_headers({**weights, UNKNOWN_LENGTH: "1"})],
+        ),
     ]
     return [
         *(without_version if split else []),
@@ -78,10 +89,33 @@ def build_route_rules(
     ]
 
 
-def _state_weights(shares: Mapping[str, int]) -> dict[str, Any]:
-    value = ",".join(f"{version}={percent}" for version, percent in shares.items())
-    header = {"name": TRAFFIC, "value": value}
-    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+def build_gateway_rules(
+    service: Any, port: int, body_filters: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rules of all requests that no model's route takes.
+
+    Args:
+        service: Name of the gateway's Service, which may be a Pulumi output.
+        body_filters: Filters of requests of unknown length. If there are none, the ingress
+            controller is not the stack's own, and needs to support only one path.
+    """
+    backend = {"backendRefs": [build_service_ref(service, port)]}
+    path = {"path": {"type": "PathPrefix", "value": "/"}}
+    if not body_filters:
+        return [{"matches": [path], **backend}]
+    return [
+        {"matches": [{**path, "headers": [KNOWN_LENGTH]}], **backend},
+        {
+            "matches": [path],
+            "filters": [*body_filters, _set_headers({UNKNOWN_LENGTH: "1"})],
+            **backend,
+        },
+    ]
+
+
+def _set_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    values = [{"name": name, "value": value} for name, value in headers.items()]
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": values}}
 
 
 def _build_rule(

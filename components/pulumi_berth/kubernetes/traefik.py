@@ -45,6 +45,7 @@ from pulumi_berth.kubernetes.traefik_config import (
     GRACE_SECONDS,
     WEB,
     build_arguments,
+    build_body_errors,
     build_middlewares,
 )
 from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
@@ -235,71 +236,43 @@ class Traefik(pulumi.ComponentResource):
             gateway: Name of the gateway's Service.
         """
         middlewares = build_middlewares(authorize_url, gateway)
-        return [
-            {
-                "type": "ExtensionRef",
-                "extensionRef": {
-                    "group": "traefik.io",
-                    "kind": "Middleware",
-                    "name": self._create_middleware(name, spec),
-                },
-            }
-            for name, spec in middlewares.items()
-        ]
+        return [self._create_filter(name, spec) for name, spec in middlewares.items()]
 
-    def create_share(
-        self,
-        model: str,
-        version: str,
-        berth: str,
-        service: pulumi.Input[str],
-        port: int,
-        *,
-        has_one_pod: bool,
-    ) -> dict[str, Any]:
-        """Create a backend for the share of a version. The gateway decides where the share goes.
-
-        A Service without ready endpoints keeps its weight in a route, and its share of the requests
-        gets 503. So the route refers to a service that Traefik polls from the gateway, and that one
-        to the object that this method creates for each version.
+    def create_body_filters(self, gateway: pulumi.Input[str]) -> list[dict[str, Any]]:
+        """Create the HTTPRoute filters of requests of unknown length, which the gateway receives.
 
         Args:
-            has_one_pod: Whether the version has one pod. Traefik then connects to the Service's own
-                address, where the pod still responds while it ends. Traefik itself sends a pod
-                nothing more at once, before the gateway can direct the share elsewhere. With
-                several pods, connections that are kept would distribute the requests unevenly.
+            gateway: Name of the gateway's Service.
         """
-        self._create_service(get_direct_name(berth), berth, service, port, native=has_one_pod)
-        return _refer(f"{get_share_name(model, version)}@http")
+        return [self._create_filter("body-errors", build_body_errors(gateway))]
 
-    def create_backend(self, berth: str, service: pulumi.Input[str], port: int) -> dict[str, Any]:
-        """Create a backend for requests that name a version, or whose share does not fail over.
+    def create_backend(self, berth: str, service: pulumi.Input[str]) -> dict[str, Any]:
+        """Create the backend of a version: the address of its Service.
 
-        While the Service has no endpoint, the object does not exist for Traefik, and the request
-        takes the route to the gateway, which states the error. A Service in the route would get 503
-        as plain text.
+        Traefik could also send requests to the pods, in turn. But it sends a pod that ends nothing
+        more at once, and responds with 503 if all pods of a version end. Kubernetes still reaches
+        them at the Service's address, which selects a pod for each connection; so that all pods
+        get their share, they close a connection after `CONNECTION_REQUESTS` requests.
         """
-        name = f"{berth}-pods"
-        self._create_service(name, berth, service, port, native=False)
-        return _refer(f"{normalize_name(f'{self._namespace_name}-{name}')}@kubernetescrd")
-
-    def _create_service(
-        self, name: str, berth: str, service: pulumi.Input[str], port: int, *, native: bool
-    ) -> None:
-        # Traefik names a service by the Service and its port as written here. Two objects with the
-        # same name would replace each other.
-        reference = BERTH_PORT_NAME if native else port
-        backend = {"kind": "Service", "name": service, "port": reference, "weight": 1}
+        name = get_direct_name(berth)
+        backend = {"kind": "Service", "name": service, "port": BERTH_PORT_NAME, "nativeLB": True}
         CustomResource(
             f"{self._name}-{name}",
             api_version=_API,
             kind="TraefikService",
             metadata=build_metadata(self._namespace, name, build_labels("traefik", berth)),
-            spec={
-                "weighted": {"services": [{**backend, **({"nativeLB": True} if native else {})}]}
-            },
+            spec={"weighted": {"services": [{**backend, "weight": 1}]}},
             opts=pulumi.ResourceOptions(parent=self),
         )
+        return _refer(f"{normalize_name(f'{self._namespace_name}-{name}')}@kubernetescrd")
+
+    def _create_filter(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        reference = {
+            "group": "traefik.io",
+            "kind": "Middleware",
+            "name": self._create_middleware(name, spec),
+        }
+        return {"type": "ExtensionRef", "extensionRef": reference}
 
     def _create_middleware(self, name: str, spec: Mapping[str, Any]) -> pulumi.Output[str]:
         middleware = CustomResource(
@@ -311,6 +284,16 @@ class Traefik(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return get_name_after_create(middleware, name)
+
+
+def build_share(model: str, version: str) -> dict[str, Any]:
+    """Return the backend for the share of a version. The gateway decides where the share goes.
+
+    A Service without ready endpoints keeps its weight in a route, and its share of the requests
+    gets an error. So the route refers to a service that Traefik polls from the gateway, and that
+    one to the object that `Traefik.create_backend` creates for each version.
+    """
+    return _refer(f"{get_share_name(model, version)}@http")
 
 
 def _refer(name: str) -> dict[str, Any]:

@@ -5,7 +5,12 @@ from typing import Any
 
 import pulumi
 
-from berth_gateway.config import CONTROLLER_ERRORS, CONTROLLER_SERVICES, REPLACED_STATUSES
+from berth_gateway.config import (
+    CONTROLLER_ERRORS,
+    CONTROLLER_SERVICES,
+    REPLACED_STATUSES,
+    UNREADABLE_BODY_STATUS,
+)
 from berth_protocol import headers
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT
 from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
@@ -53,7 +58,7 @@ def build_arguments(
         "--metrics.prometheus=true",
         "--providers.providersThrottleDuration=200ms",
         "--providers.kubernetesgateway=true",
-        # The share of each version; see `Traefik.create_share`.
+        # The share of each version; see `build_share`.
         f"--providers.http.endpoint=http://{GATEWAY}.{namespace}.svc:{AUTHORIZE_PORT}"
         f"{CONTROLLER_SERVICES}",
         "--providers.http.pollinterval=1s",
@@ -62,9 +67,6 @@ def build_arguments(
         pulumi.Output.concat(f"--providers.kubernetesgateway.labelselector={OWNER}=", owner_id),
         "--providers.kubernetescrd=true",
         f"--providers.kubernetescrd.namespaces={namespace}",
-        # While a Service has no ready endpoint, the object for its share does not exist, and the
-        # gateway, which has the route of all paths, fails over each request itself.
-        "--providers.kubernetescrd.allowemptyservices=false",
         # Traefik does not need cluster-scoped resources.
         "--providers.kubernetescrd.disableclusterscoperesources=true",
         f"--serverstransport.forwardingtimeouts.responseheadertimeout={timeout_seconds:g}s",
@@ -95,7 +97,7 @@ def build_middlewares(
             "errors": {
                 "status": [str(status) for status in REPLACED_STATUSES],
                 "query": CONTROLLER_ERRORS + "{status}",
-                "service": {"name": gateway, "port": AUTHORIZE_PORT},
+                "service": {"name": gateway, "port": AUTHORIZE_PORT, "nativeLB": True},
             }
         },
         "authorize": {
@@ -109,4 +111,25 @@ def build_middlewares(
             "headers": {"customRequestHeaders": dict.fromkeys(_REMOVED_HEADERS, "")}
         },
         "retry": {"retry": {"attempts": 3, "initialInterval": "50ms"}},
+    }
+
+
+def build_body_errors(gateway: pulumi.Input[str]) -> dict[str, Any]:
+    """Return the middleware of requests of unknown length, which the gateway receives.
+
+    If Traefik cannot read a chunked body, it responds with 500
+    (https://github.com/traefik/traefik/blob/v3.7.9/pkg/proxy/httputil/proxy.go), although the
+    client made the mistake. The gateway itself sends no 500 to these requests; see
+    `berth_protocol.headers.UNKNOWN_LENGTH`.
+
+    Args:
+        gateway: Name of the gateway's Service.
+    """
+    return {
+        "errors": {
+            "status": ["500"],
+            "statusRewrites": {"500": UNREADABLE_BODY_STATUS},
+            "query": CONTROLLER_ERRORS + "{status}",
+            "service": {"name": gateway, "port": AUTHORIZE_PORT, "nativeLB": True},
+        }
     }
