@@ -1,7 +1,7 @@
-"""A program's process that is forked from a process with the imported third-party packages.
+"""A program's process that is forked from a process that has imported what the program imports.
 
-Importing them takes nine tenths of the CPU time of a start. The packages of Berth are imported in
-each process, which also sets its own environment first, as for `python -m berth_gateway`.
+The imports take most of the CPU time of a start. Both programs read their environment only in
+`run`, which each process calls with its own.
 """
 
 import contextlib
@@ -15,13 +15,10 @@ from pathlib import Path
 
 from tests.repository import REPOSITORY
 
-_GATEWAY = (
-    *("aiohttp", "cryptography", "httptools", "libvalkey", "msgspec", "prometheus_client"),
-    *("uvicorn", "uvloop", "valkey.asyncio"),
-)
-_SERVING = ("httpx", "numpy", "onnx", "onnxruntime", "orjson", "yaml")
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([*_GATEWAY, *_SERVING])
+_CONTEXT.set_forkserver_preload(
+    ["berth_gateway.server", "berth_serving.server", "berth_serving.worker"]
+)
 
 
 class ForkedProcess:
