@@ -29,8 +29,10 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
         find_skipped_parts,
         get_refresh_options,
         load_deployable_spec,
+        open_program,
         open_stack_for_update,
         report_drift,
+        require_no_lost_parts,
     )
     from berth.operations.lifecycle import exclude
     from berth.platforms.stack_context import StackContext
@@ -40,9 +42,11 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
     stack = open_stack_for_update(root, name, spec)
     stack.create()
     arguments = ["--expect-no-changes"] if expect_no_changes else []
+    context = StackContext(root=root, stack=name, spec=spec)
+    require_no_lost_parts(stack, context)
     parts = find_skipped_parts(spec, root)
     arguments += exclude(parts)
-    context = StackContext(root=root, stack=name, spec=spec)
+    stack = open_program(stack, parts)
     has_drifted = report_drift(stack, context, parts, is_required=expect_no_changes)
     arguments += get_refresh_options(context, has_drifted=has_drifted)
     if as_json:

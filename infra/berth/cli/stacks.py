@@ -11,7 +11,12 @@ from berth.cli.options import say
 from berth.errors import OperationError
 from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
-from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.platforms.stack_context import (
+    LostPart,
+    SkippedPart,
+    StackContext,
+    pass_skipped_parts,
+)
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
@@ -63,15 +68,21 @@ def load_complete_spec(root: Path, name: str) -> HostingSpec:
     return load_spec(root, name) if recorded else spec
 
 
-def require_preflight(context: StackContext) -> None:
+def require_preflight(context: StackContext, skipped: Sequence[SkippedPart] = ()) -> None:
     """Report what the platform's checks found, and exit with status 1 if one failed.
 
     `load_deployable_spec` has checked the requirements.
+
+    Args:
+        skipped: Unreachable parts, which were reported.
     """
     from berth.operations.preflight import find_problems, format_lines, has_failed, select_notable
 
     findings = find_problems(context, requirements=[])
-    if notable := select_notable(findings):
+    reported = tuple(f"{part.key}: " for part in skipped)
+    if notable := [
+        each for each in select_notable(findings) if not each.check.startswith(reported)
+    ]:
         say(format_lines(notable))
     if has_failed(findings):
         say("Nothing was changed.")
@@ -187,6 +198,56 @@ def find_skipped_parts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     return parts
 
 
+def open_program(stack: "Stack", parts: Sequence[SkippedPart]) -> "Stack":
+    """Return the stack with a program that needs nothing new of the skipped parts."""
+    return replace(stack, environment={**stack.environment, **pass_skipped_parts(parts)})
+
+
+def find_lost_parts(stack: "Stack", context: StackContext) -> list[LostPart]:
+    """Return the unreachable parts that the specification no longer has."""
+    if not stack.exists():
+        return []
+    platform = get_platform(context.spec.platform)
+    return platform.find_lost_parts(context, _read_resources(context))
+
+
+def require_no_lost_parts(
+    stack: "Stack", context: StackContext, *, forget: Sequence[str] = ()
+) -> None:
+    """Check that the update can delete what the specification no longer has.
+
+    Args:
+        forget: Keys of parts whose resources leave the state instead. What remains is reported.
+
+    Raises:
+        OperationError: If a part is not reachable, or if `forget` has another one. Nothing was
+            changed.
+    """
+    lost = find_lost_parts(stack, context)
+    for key in forget:
+        if key not in (part.key for part in lost):
+            raise OperationError(
+                f"--forget {key}: only a host that was removed from the specification and is not "
+                f"reachable can be forgotten; there are: {_list_keys(lost)}. Nothing was changed. "
+                "'berth up' deletes what the stack has on the others."
+            )
+    for part in lost:
+        if part.key not in forget:
+            raise OperationError(
+                f"The specification no longer has {part.name}, and what the stack has there cannot "
+                f"be deleted: {part.reason} Restore the connection and run the same command again. "
+                f"If the server never returns, run 'berth up -s {context.stack} --forget "
+                f"{part.key}': the stack forgets the host, and nothing there is deleted."
+            )
+    for part in lost:
+        stack.forget(part.resources)
+        say(f"Forgot {part.name}. {part.remains}")
+
+
+def _list_keys(parts: Sequence[LostPart]) -> str:
+    return ", ".join(part.key for part in parts) or "none"
+
+
 def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
     """Exit with status 1 if parts were skipped, because the operation is not complete."""
     if parts:
@@ -291,8 +352,17 @@ def _finish_update(context: StackContext) -> bool:
     return bool(lines)
 
 
-def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, Any]) -> None:
-    """Finish the update. Exit with status 1 if the gateway or a berth does not become ready."""
+def require_serving(
+    stack: "Stack",
+    context: StackContext,
+    outputs: dict[str, Any],
+    skipped: Sequence[SkippedPart] = (),
+) -> None:
+    """Finish the update. Exit with status 1 if the gateway or a berth does not become ready.
+
+    Args:
+        skipped: Parts whose berths are not checked.
+    """
     from berth.operations.serving_check import find_unready
 
     platform = get_platform(context.spec.platform)
@@ -300,9 +370,26 @@ def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, An
     unready = find_unready(
         lambda: platform.observe(context, outputs),
         seconds=context.spec.kubernetes.ready_timeout_seconds,
+        skips_unreachable=bool(skipped),
     )
     if unready:
         exit_not_serving(stack, context, unready)
+
+
+def report_failed(
+    stack: "Stack",
+    context: StackContext,
+    problems: Sequence[str],
+    skipped: Sequence[SkippedPart],
+) -> None:
+    """Report models that do not answer. Exit with status 1, unless a skipped part explains it.
+
+    `exit_if_skipped` ends a command that skipped a part, and its update counts as successful.
+    """
+    if problems and not skipped:
+        exit_not_serving(stack, context, problems)
+    for problem in problems:
+        say(problem)
 
 
 def exit_not_serving(stack: "Stack", context: StackContext, problems: Sequence[str]) -> None:

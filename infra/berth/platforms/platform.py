@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from berth.platforms.preflight import Finding, Requirement
-    from berth.platforms.stack_context import SkippedPart, StackContext
+    from berth.platforms.stack_context import LostPart, SkippedPart, StackContext
     from berth.spec import HostingSpec
     from berth.spec.document import Document
     from berth.spec.errors import Problem
@@ -77,6 +77,12 @@ def _no_watch(_context: StackContext) -> Callable[[], list[str]] | None:
 
 
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
+    return []
+
+
+def _no_lost_parts(
+    _context: StackContext, _resources: Sequence[Mapping[str, Any]]
+) -> list[LostPart]:
     return []
 
 
@@ -155,6 +161,8 @@ class Platform:
             corrected, one line each. It gets the same as `find_drift`.
         explain_failure: Returns the reasons that keep berths from becoming ready, one per line.
         find_unreachable_parts: Returns parts of the stack that an update must skip.
+        find_lost_parts: Returns parts that the specification no longer has and that an update
+            cannot delete. It gets the same as `find_drift`.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
         answer_offline: Returns the result of a provider function, or the outputs of a stack
             reference, for a program that runs without a cloud.
@@ -185,6 +193,9 @@ class Platform:
     finish_update: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_correction
     explain_failure: Callable[[StackContext], list[str]] = _no_explanation
     find_unreachable_parts: Callable[[HostingSpec, Path], list[SkippedPart]] = _no_skipped_parts
+    find_lost_parts: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[LostPart]] = (
+        _no_lost_parts
+    )
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer
