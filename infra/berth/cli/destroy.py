@@ -17,9 +17,9 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     """Delete the stack's resources. Its history and configuration are kept."""
     require_yes(yes, as_json)
     root = find_project()
+    from berth.cli.lost_parts import find_lost_parts
     from berth.cli.stacks import (
         exit_if_skipped,
-        find_lost_parts,
         find_skipped_parts,
         load_spec,
         open_stack_for_update,

@@ -25,6 +25,7 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
 
     Exit with status 1 if the stack differs from the stack in 'parity.stack'.
     """
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
         find_skipped_parts,
         get_refresh_options,
@@ -32,7 +33,6 @@ def preview(name: str, expect_no_changes: bool, as_json: bool) -> None:
         open_program,
         open_stack_for_update,
         report_drift,
-        require_no_lost_parts,
     )
     from berth.operations.lifecycle import exclude
     from berth.platforms.stack_context import StackContext

@@ -33,6 +33,7 @@ def rollback(
     if not check_only:
         require_yes(yes, as_json)
     root = find_project()
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
         exit_if_skipped,
         explain_failure,
@@ -44,7 +45,6 @@ def rollback(
         open_stack,
         report_drift,
         report_failed,
-        require_no_lost_parts,
         require_serving,
         run_update,
     )

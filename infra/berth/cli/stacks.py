@@ -11,12 +11,7 @@ from berth.cli.options import say
 from berth.errors import OperationError
 from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
-from berth.platforms.stack_context import (
-    LostPart,
-    SkippedPart,
-    StackContext,
-    pass_skipped_parts,
-)
+from berth.platforms.stack_context import SkippedPart, StackContext, pass_skipped_parts
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
@@ -203,51 +198,6 @@ def open_program(stack: "Stack", parts: Sequence[SkippedPart]) -> "Stack":
     return replace(stack, environment={**stack.environment, **pass_skipped_parts(parts)})
 
 
-def find_lost_parts(stack: "Stack", context: StackContext) -> list[LostPart]:
-    """Return the unreachable parts that the specification no longer has."""
-    if not stack.exists():
-        return []
-    platform = get_platform(context.spec.platform)
-    return platform.find_lost_parts(context, _read_resources(context))
-
-
-def require_no_lost_parts(
-    stack: "Stack", context: StackContext, *, forget: Sequence[str] = ()
-) -> None:
-    """Check that the update can delete what the specification no longer has.
-
-    Args:
-        forget: Keys of parts whose resources leave the state instead. What remains is reported.
-
-    Raises:
-        OperationError: If a part is not reachable, or if `forget` has another one. Nothing was
-            changed.
-    """
-    lost = find_lost_parts(stack, context)
-    for key in forget:
-        if key not in (part.key for part in lost):
-            raise OperationError(
-                f"--forget {key}: only a host that was removed from the specification and is not "
-                f"reachable can be forgotten; there are: {_list_keys(lost)}. Nothing was changed. "
-                "'berth up' deletes what the stack has on the others."
-            )
-    for part in lost:
-        if part.key not in forget:
-            raise OperationError(
-                f"The specification no longer has {part.name}, and what the stack has there cannot "
-                f"be deleted: {part.reason} Restore the connection and run the same command again. "
-                f"If the server never returns, run 'berth up -s {context.stack} --forget "
-                f"{part.key}': the stack forgets the host, and nothing there is deleted."
-            )
-    for part in lost:
-        stack.forget(part.resources)
-        say(f"Forgot {part.name}. {part.remains}")
-
-
-def _list_keys(parts: Sequence[LostPart]) -> str:
-    return ", ".join(part.key for part in parts) or "none"
-
-
 def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
     """Exit with status 1 if parts were skipped, because the operation is not complete."""
     if parts:
@@ -285,7 +235,7 @@ def report_drift(
             drift = find_drift(context)
     elif stack.exists():
         try:
-            resources = _read_resources(context)
+            resources = read_stack_resources(context)
             drift = lines = platform.find_drift(context, resources)
             drift = merge_drift(stack.find_drift(*exclude(skipped)), lines, resources)
         except OperationError as error:
@@ -308,10 +258,11 @@ def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str
 
 def find_drift(context: StackContext) -> list[str]:
     """Return what differs from the stack's last update, as far as the platform can tell quickly."""
-    return get_platform(context.spec.platform).find_drift(context, _read_resources(context))
+    return get_platform(context.spec.platform).find_drift(context, read_stack_resources(context))
 
 
-def _read_resources(context: StackContext) -> list[dict[str, Any]]:
+def read_stack_resources(context: StackContext) -> list[dict[str, Any]]:
+    """Return the resources in the stack's state, without the engine if possible."""
     from berth.operations.state_file import read_resources
 
     resources = read_resources(context.root, context.stack)
@@ -346,7 +297,7 @@ def run_update(
 
 def _finish_update(context: StackContext) -> bool:
     platform = get_platform(context.spec.platform)
-    lines = platform.finish_update(context, _read_resources(context))
+    lines = platform.finish_update(context, read_stack_resources(context))
     for line in lines:
         say(line)
     return bool(lines)

@@ -39,6 +39,7 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
     Exit with status 1 if something is not ready at the end, or a model does not answer.
     """
     require_yes(yes, as_json)
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
         exit_if_skipped,
         explain_failure,
@@ -49,7 +50,6 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
         open_stack_for_update,
         report_drift,
         report_failed,
-        require_no_lost_parts,
         require_preflight,
         require_serving,
         run_update,
