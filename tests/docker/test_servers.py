@@ -178,6 +178,7 @@ def test_no_secret_is_visible_in_the_engines(project: Project, docker_servers: S
         assert not [line for line in environment if "PASSWORD" in line or "TOKEN=" in line]
 
 
+@pytest.mark.slow
 def test_lost_server_under_load_is_skipped_until_it_returns(
     project: Project, docker_servers: Servers
 ) -> None:
@@ -216,6 +217,7 @@ def test_lost_server_under_load_is_skipped_until_it_returns(
     assert _list_berths(first) == changed
 
 
+@pytest.mark.slow
 def test_server_is_removed_and_added_without_a_failed_request(
     project: Project, docker_servers: Servers
 ) -> None:
@@ -240,6 +242,7 @@ def test_server_is_removed_and_added_without_a_failed_request(
             assert _send(_create_load(project, second)).status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.runs_last
 def test_lost_server_that_never_returns_is_forgotten(
     project: Project, docker_servers: Servers
