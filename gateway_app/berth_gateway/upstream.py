@@ -1,6 +1,7 @@
 """Upstream connections: pooled connections to the berths, with one retry where it is safe."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +11,10 @@ import aiohttp
 
 _CONNECT_SECONDS = 5.0
 _RETRY_DELAY_SECONDS = 0.05
+_LOST_SECONDS = 5
+"""Time after which a connection to a machine that acknowledges nothing is closed. A berth that
+computes for longer keeps its connection, because its kernel acknowledges."""
+_PROBE_SECONDS = 1
 _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -53,16 +58,27 @@ class UpstreamPool:
     """Connections to the berths, kept open between requests.
 
     A berth that is being replaced closes its connections, sometimes just after the gateway sent a
-    request. If no byte of the response arrived, the gateway sends the request once more, on a new
-    connection. Inference changes no state, so a request that was processed twice does no harm.
+    request. A machine that is lost closes none: the kernel does, after `_LOST_SECONDS` without an
+    acknowledgment. If no byte of the response arrived, the gateway sends the request once more, on
+    a new connection, to the addresses that the berth has by then. Inference changes no state, so a
+    request that was processed twice does no harm.
 
     Attributes:
         retries: Number of requests that were sent twice.
     """
 
     def __init__(self) -> None:
-        self._pooled = _create_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
-        self._fresh = _create_session(aiohttp.TCPConnector(limit=0, force_close=True))
+        # A replica that moved has another address at once, and connections are rarely new.
+        self._pooled = _create_session(
+            aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=60, use_dns_cache=False, socket_factory=create_socket
+            )
+        )
+        self._fresh = _create_session(
+            aiohttp.TCPConnector(
+                limit=0, force_close=True, use_dns_cache=False, socket_factory=create_socket
+            )
+        )
         self.retries = 0
 
     async def __aenter__(self) -> Self:
@@ -122,6 +138,28 @@ class UpstreamPool:
                 f"did not respond ({type(error).__name__})",
                 is_repeatable=is_connection_lost,
             ) from error
+
+
+def create_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket whose connection ends soon after the other machine is lost.
+
+    The options are Linux's (https://man7.org/linux/man-pages/man7/tcp.7.html). TCP_USER_TIMEOUT
+    limits the time of unacknowledged data and of unanswered probes. Probes also find a machine that
+    is lost after it acknowledged a request. Elsewhere, only the request's time limit ends it.
+    """
+    family, kind, protocol, _, _ = address
+    created = socket.socket(family, kind, protocol)
+    created.setblocking(False)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and hasattr(socket, "TCP_KEEPIDLE"):
+        created.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPIDLE, _PROBE_SECONDS),
+            (socket.TCP_KEEPINTVL, _PROBE_SECONDS),
+            (socket.TCP_KEEPCNT, _LOST_SECONDS // _PROBE_SECONDS),
+            (socket.TCP_USER_TIMEOUT, _LOST_SECONDS * 1000),
+        ):
+            created.setsockopt(socket.IPPROTO_TCP, option, value)
+    return created
 
 
 async def _send(

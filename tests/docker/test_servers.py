@@ -1,7 +1,9 @@
 """A stack on two servers over SSH, whose engines are nodes of one swarm."""
 
+import contextlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,8 @@ import urllib3
 
 from berth_protocol.model_card import read_card
 from tests.cluster import own_server
-from tests.cluster.stacks import create_project
+from tests.cluster.cluster import poll
+from tests.cluster.stacks import create_project, read_config
 from tests.docker.engine import Server
 from tests.docker.lab import Servers
 from tests.engine.project import Load, Project
@@ -77,12 +80,49 @@ def project(docker_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         yield project
         project.berth("destroy", "--yes")
         for server in docker_servers.servers:
-            assert server.docker("ps", "-aq") == ""
-            assert server.docker("volume", "ls", "-q") == ""
-            networks = server.docker("network", "ls", "--format", "{{.Name}}").split()
-            assert [name for name in networks if name.startswith("berth")] == []
+            assert _list_objects(server) == []
     finally:
         docker_servers.leave_swarm()
+
+
+def _list_objects(server: Server) -> list[str]:
+    """Return the containers, volumes and networks of stacks on a server."""
+    networks = server.docker("network", "ls", "--format", "{{.Name}}").split()
+    return [
+        *server.docker("ps", "-a", "--format", "{{.Names}}").split(),
+        *server.docker("volume", "ls", "-q").split(),
+        *(name for name in networks if name.startswith("berth")),
+    ]
+
+
+def _list_berths(server: Server) -> dict[str, str]:
+    """Return the ID of each container of digits on a server, and its `BERTH_MAX_BATCH`."""
+    ids = server.docker("ps", "-aq", "--filter", "label=berth.model=digits").split()
+    found = json.loads(server.docker("inspect", *ids)) if ids else []
+    return {
+        each["Id"]: line.partition("=")[2]
+        for each in found
+        for line in each["Config"]["Env"]
+        if line.startswith("BERTH_MAX_BATCH=")
+    }
+
+
+def _list_gateways(server: Server) -> list[str]:
+    label = "label=berth.component=gateway"
+    return sorted(server.docker("ps", "-aq", "--filter", label).split())
+
+
+def _write_config(project: Project, config: dict[str, Any]) -> None:
+    (project.root / "Pulumi.docker.yaml").write_text(json.dumps({"config": config}))
+
+
+@contextlib.contextmanager
+def _lose(server: Server) -> Iterator[None]:
+    server.lose()
+    try:
+        yield
+    finally:
+        server.return_to_network()
 
 
 def _create_load(project: Project, server: Server, model: str = "digits") -> Load:
@@ -97,10 +137,9 @@ def _create_load(project: Project, server: Server, model: str = "digits") -> Loa
 
 def _send(load: Load, key: str | None = None) -> urllib3.BaseHTTPResponse:
     headers = load.headers if key is None else {**load.headers, "x-api-key": key}
-    return urllib3.request(
-        "POST", load.endpoint + load.path, body=load.body, headers=headers, retries=False,
-        timeout=10,
-    )  # fmt: skip
+    # A new connection: an earlier one can lead to a gateway that was replaced.
+    with urllib3.PoolManager(retries=False, timeout=10) as client:
+        return client.request("POST", load.endpoint + load.path, body=load.body, headers=headers)
 
 
 def _list_hosts(project: Project, model: str) -> list[str]:
@@ -157,3 +196,95 @@ def test_no_secret_is_visible_in_the_engines(project: Project, docker_servers: S
         assert "valkey://" not in text
         environment = [line for each in json.loads(text) for line in each["Config"]["Env"]]
         assert not [line for line in environment if "PASSWORD" in line or "TOKEN=" in line]
+
+
+@pytest.mark.slow
+def test_lost_server_under_load_is_skipped_until_it_returns(
+    project: Project, docker_servers: Servers
+) -> None:
+    first, second = docker_servers.servers
+    before = _list_berths(first).keys()
+    load = _create_load(project, first)
+    with load.running(8), contextlib.ExitStack() as stack:
+        total = load.total
+        poll(lambda: load.total > total + 200, seconds=60)
+        stack.enter_context(_lose(second))
+        lost = load.total
+        # Requests that hang end with the block.
+        poll(lambda: load.total > lost + 200, seconds=120)
+        config = read_config(project)
+        config["berth:models"]["digits"]["serving"] = {"max_batch": 64}
+        _write_config(project, config)
+        process = project.berth("up", "--yes", code=1)
+        assert process.stderr.count("Skipping host server-2: ") == 1
+        assert "Not changed: host server-2" in process.stderr
+        changed = _list_berths(first)
+        assert list(changed.values()) == ["64"]
+        assert changed.keys().isdisjoint(before)
+        status = project.json("status")
+        assert status["gateways"] == {"server-1": "ready", "server-2": "host unreachable"}
+        replicas = status["models"]["digits"]["versions"]["1"]["replicas"]
+        states = {each["host"]: each["state"] for each in replicas}
+        assert states == {"server-1": "ready", "server-2": "host unreachable"}
+    failures = load.statuses - Counter({"200": load.statuses["200"]})
+    # A response that broke off in its middle is not repeated. Each client waited for one.
+    assert set(failures) <= {"502"}, load.statuses
+    assert failures.total() <= 8, load.statuses
+    assert set(_list_berths(second).values()) == {"1024"}
+    project.berth("up", "--yes")
+    assert _list_hosts(project, "digits") == ["server-1", "server-2"]
+    assert list(_list_berths(second).values()) == ["64"]
+    assert _list_berths(first) == changed
+
+
+@pytest.mark.slow
+def test_server_is_removed_and_added_without_a_failed_request(
+    project: Project, docker_servers: Servers
+) -> None:
+    first, second = docker_servers.servers
+    gateways = _list_gateways(first)
+    complete, fewer = read_config(project), read_config(project)
+    del fewer["berth:docker"]["hosts"][second.machine.name]
+    for config, hosts in (
+        (fewer, ["server-1", "server-1"]),
+        (complete, ["server-1", "server-2"]),
+    ):
+        load = _create_load(project, first)
+        _write_config(project, config)
+        with load.running():
+            project.berth("up", "--yes")
+        load.assert_no_failures()
+        assert _list_hosts(project, "digits") == hosts
+        assert _list_gateways(first) == gateways
+        if config is fewer:
+            assert _list_objects(second) == []
+        else:
+            assert _send(_create_load(project, second)).status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.runs_last
+def test_lost_server_that_never_returns_is_forgotten(
+    project: Project, docker_servers: Servers
+) -> None:
+    first, second = docker_servers.servers
+    config = read_config(project)
+    del config["berth:docker"]["hosts"][second.machine.name]
+    _write_config(project, config)
+    with _lose(second):
+        error = project.berth("up", "--yes", code=1).stderr
+        assert "The specification no longer has host server-2" in error
+        assert "run 'berth up -s docker --forget server-2'" in error
+        output = project.berth("up", "--yes", "--forget", "server-2").stderr
+        assert "Forgot host server-2. These remain at" in output
+        assert _list_hosts(project, "digits") == ["server-1", "server-1"]
+        assert _send(_create_load(project, first)).status == 200
+    assert _list_objects(second) != []
+    for command in output.partition("Delete them there with '")[2].split("'")[0::2][:3]:
+        second.machine.run("sh", "-c", command)
+    # The swarm removes its networks from a server that has no container in them.
+    poll(lambda: _list_objects(second) == [], seconds=60)
+    assert (
+        "not reachable can be forgotten"
+        in project.berth("up", "--yes", "--forget", "server-2", code=1).stderr
+    )

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from berth_gateway.upstream import create_socket
 from tests.gateway.fake_berth import FakeBerth, Handler, RecordedRequest, respond_ok
 from tests.gateway.gateway_process import (
     GatewayProcess,
@@ -425,3 +426,16 @@ def test_concurrent_requests_get_their_own_responses(
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(send_requests, range(32)))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
+def test_connection_to_a_lost_machine_ends_before_the_request_times_out() -> None:
+    """Requests that wait on it are then sent again: tests/docker/test_servers.py."""
+    address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))
+    with create_socket(address) as created:
+        assert not created.getblocking()
+        assert created.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        timeout = created.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert 1000 <= timeout <= 10_000
+        # The first probe is early enough for that.
+        assert created.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) * 1000 < timeout

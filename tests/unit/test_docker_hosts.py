@@ -46,7 +46,7 @@ config:
 _VERSION = {"Version": "20.10.24+dfsg1", "ApiVersion": "1.41"}
 _SWARM = {
     "NodeID": "abc", "NodeAddr": "10.0.0.1", "LocalNodeState": "active", "ControlAvailable": True,
-    "RemoteManagers": [{"NodeID": "abc", "Addr": "10.0.0.1:2377"}],
+    "RemoteManagers": [{"NodeID": "abc", "Addr": "10.0.0.1:2377"}], "Managers": 1, "Nodes": 2,
 }  # fmt: skip
 _INFO = {
     "OSType": "linux", "Architecture": "x86_64", "DockerRootDir": "/var/lib/docker", "NCPU": 4,
@@ -206,6 +206,14 @@ def test_suitable_engine_passes_every_check() -> None:
             _with_info(Swarm={**_SWARM, "ControlAvailable": False}),
             "swarm", Status.FAILED, "no manager", "docker node promote",
         ),
+        (
+            _with_info(Swarm={**_SWARM, "Managers": 2, "Nodes": 3}),
+            "managers", Status.WARNING, "2 managers", "docker node demote",
+        ),
+        (
+            _with_info(Swarm={**_SWARM, "Managers": 1, "Nodes": 3}),
+            "managers", Status.OPTIONAL, "1 manager. While it is lost", "docker node promote",
+        ),
     ],
 )  # fmt: skip
 def test_unsuitable_engine_is_reported_with_its_fix(
@@ -218,6 +226,12 @@ def test_unsuitable_engine_is_reported_with_its_fix(
     assert bool(fix) == bool(found[check].fix)
     others = {each.status for each in found.values() if each.check not in (check, "live-restore")}
     assert others == {Status.PASSED}
+
+
+@pytest.mark.parametrize(("managers", "nodes"), [(1, 2), (3, 3)])
+def test_swarm_with_enough_managers_passes(managers: int, nodes: int) -> None:
+    facts = _with_info(Swarm={**_SWARM, "Managers": managers, "Nodes": nodes})
+    assert _find(facts)["managers"].status is Status.PASSED
 
 
 def test_slow_answer_is_no_clock_difference() -> None:

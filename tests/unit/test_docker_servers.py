@@ -7,9 +7,13 @@ from typing import Any
 import pulumi
 import pytest
 
+from berth.operations.lifecycle import exclude
+from berth.platforms.docker import lost_hosts
 from berth.platforms.docker.deploy import deploy
 from berth.platforms.docker.drift import find_host
 from berth.platforms.docker.hosts import find_unreachable_hosts
+from berth.platforms.docker.lost_hosts import find_lost_hosts
+from berth.platforms.stack_context import StackContext, pass_skipped_parts
 from pulumi_berth.docker import engine
 from pulumi_berth.docker.engine import EngineError
 from tests.repository import REPOSITORY
@@ -46,6 +50,7 @@ def _declare(directory: Path, text: str = _SPEC) -> tuple[Resources, dict[str, A
     def declare() -> None:
         declared = deploy(spec, stack="x", root=REPOSITORY)
         pulumi.Output.all(**declared["endpoints"]).apply(outputs.update)
+        declared["endpoint"].apply(lambda first: outputs.update(endpoint=first))
 
     return record(declare, _OUTPUTS), outputs
 
@@ -77,7 +82,8 @@ def test_networks_between_servers_are_internal_and_encrypted(resources: Resource
 
 def test_encryption_of_the_networks_can_be_turned_off(tmp_path: Path) -> None:
     text = _SPEC.replace("    manager: two\n", "    manager: two\n    encrypted: false\n")
-    assert _declare(tmp_path, text)[0]["Network", "berth-x-two-berths"]["options"] == {}
+    # The name differs, so that turning it off replaces the network.
+    assert _declare(tmp_path, text)[0]["Network", "berth-x-two-berths-plain"]["options"] == {}
 
 
 def test_replicas_are_on_both_servers_and_have_one_name(resources: Resources) -> None:
@@ -154,18 +160,39 @@ def test_replicas_of_an_own_container_are_in_a_network_with_the_gateways_of_all_
 
 
 def test_endpoints_are_those_of_all_servers(tmp_path: Path) -> None:
-    endpoints = _declare(tmp_path)[1]
-    assert endpoints == {"one": "http://127.0.0.1:8080", "two": "http://10.0.0.2:8080"}
+    one, two = "http://127.0.0.1:8080", "http://10.0.0.2:8080"
+    assert _declare(tmp_path)[1] == {"one": one, "two": two, "endpoint": one}
+
+
+def test_skipped_server_is_declared_and_another_one_is_the_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _declare(tmp_path)[0]
+    monkeypatch.setenv("BERTH_SKIPPED_PARTS", "one")
+    resources, outputs = _declare(tmp_path)
+    # A resource that the program does not declare would be deleted.
+    assert resources.keys() == expected.keys()
+    assert outputs["endpoint"] == outputs["two"]
 
 
 def test_single_server_needs_no_swarm(tmp_path: Path) -> None:
     text = _SPEC.partition("      two:")[0].replace("    manager: two\n", "")
-    resources = _declare(tmp_path, text)[0]
-    assert {
-        inputs.get("driver", "bridge")
+    without = text.replace(", private_address: 10.0.0.1", "")
+    assert _list_drivers(_declare(tmp_path, without)[0]) == {"bridge"}
+
+
+def test_last_server_of_a_swarm_keeps_its_networks(tmp_path: Path) -> None:
+    """Removing the other servers must not replace what remains."""
+    text = _SPEC.partition("      two:")[0].replace("    manager: two\n", "")
+    assert _list_drivers(_declare(tmp_path, text)[0]) == {"bridge", "overlay"}
+
+
+def _list_drivers(resources: Resources) -> set[str]:
+    return {
+        str(inputs.get("driver", "bridge"))
         for (kind, _), inputs in resources.items()
         if kind == "Network"
-    } == {"bridge"}
+    }
 
 
 def test_pattern_of_a_skipped_server_matches_its_resources_only(
@@ -180,5 +207,51 @@ def test_pattern_of_a_skipped_server_matches_its_resources_only(
     (part,) = find_unreachable_hosts(load(tmp_path, _SPEC, "docker"), tmp_path)
     urn = "urn:pulumi:x::berth::berth:docker/{}:Host$docker:index/volume:Volume::a"
     assert part.urns == "**berth:docker/one:Host$**"
+    # Those of other servers that use its resources, such as the networks, are updated.
+    assert exclude([part]) == ["--exclude", part.urns]
+    assert pass_skipped_parts([part]) == {"BERTH_SKIPPED_PARTS": "one"}
     assert find_host(urn.format("one")) == "one"
     assert find_host("urn:pulumi:x::berth::docker:index/volume:Volume::one") == ""
+
+
+def _build_state() -> list[dict[str, Any]]:
+    """Return resources in a state: of the hosts one and three, and of none."""
+    urn = "urn:pulumi:x::berth::"
+    of_host = [
+        ("berth:docker/{}:Host", {}),
+        ("berth:docker/{}:Host$pulumi:providers:docker", {"host": "ssh://ann@{}"}),
+        ("berth:docker/{}:Host$docker:index/volume:Volume", {"name": "a"}),
+    ]
+    return [
+        {
+            "type": kind.rpartition("$")[2].format(name),
+            "urn": f"{urn}{kind.format(name)}::{name}",
+            "outputs": {key: value.format(name) for key, value in outputs.items()},
+        }
+        for name in ("one", "three")
+        for kind, outputs in of_host
+    ] + [{"type": "berth:index:X", "urn": f"{urn}berth:index:X::three", "outputs": {}}]
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_removed_server_that_does_not_respond_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reachable: bool
+) -> None:
+    def open_engine(host: str) -> Any:
+        assert host == "ssh://ann@three"
+        if not is_reachable:
+            raise EngineError("It is not reachable.")
+        return memoryview(b"")  # Any context manager.
+
+    monkeypatch.setattr(lost_hosts, "open_engine", open_engine)
+    (tmp_path / "Pulumi.yaml").write_text("name: berth\nruntime: python\n")
+    context = StackContext(root=tmp_path, stack="x", spec=load(tmp_path, _SPEC, "docker"))
+    found = find_lost_hosts(context, _build_state())
+    if is_reachable:
+        assert found == []
+        return
+    (part,) = found
+    assert (part.key, part.reason) == ("three", "It is not reachable.")
+    assert part.resources == {each["urn"] for each in _build_state()[3:6]}
+    assert "0 containers, 1 volumes, 0 networks" in part.remains
+    assert "docker volume rm $(docker volume ls -q --filter label=berth.hosting=" in part.remains

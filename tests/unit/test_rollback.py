@@ -1,11 +1,14 @@
-"""The choice of the update that a rollback returns to."""
+"""The choice of the update that a rollback returns to, and what it leaves out."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from berth.errors import OperationError
-from berth.operations.rollback import choose_update
+from berth.operations.rollback import choose_update, rollback
+from berth.operations.stack import Stack
 from berth.operations.update import Update
 
 
@@ -78,3 +81,31 @@ def test_update_is_parsed_from_engine_history() -> None:
     assert update.secrets == {"berth:gateway"}
     assert (update.commit, update.has_uncommitted_changes) == ("c0ffee", True)
     assert update.changes == {"create": 2}
+
+
+def test_preview_and_update_of_a_rollback_leave_out_skipped_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Sequence[str]] = []
+
+    def preview(_stack: Stack, *arguments: str) -> int:
+        calls.append(arguments)
+        return 0
+
+    def deploy(_stack: Stack, arguments: Sequence[str]) -> int:
+        calls.append(arguments)
+        return 1
+
+    monkeypatch.setattr(Stack, "preview", preview)
+    code = rollback(
+        Stack("x", tmp_path, {}),
+        _update(1, "a"),
+        tmp_path / "Pulumi.x.yaml",
+        program=None,
+        options=["--exclude", "host"],
+        policy_pack=None,
+        confirm=lambda: True,
+        deploy=deploy,
+    )
+    assert code == 1
+    assert [call[-2:] for call in calls] == [("--exclude", "host")] * 2

@@ -60,6 +60,15 @@ def test_stack_that_cannot_be_inspected_is_not_ready() -> None:
     ]
 
 
+def test_only_hosts_that_the_update_skipped_may_be_unreachable() -> None:
+    observed = _observed("host unreachable", gateway="host unreachable")
+    assert find_unready(lambda: observed, seconds=0, skips_unreachable=True) == []
+    assert len(find_unready(lambda: observed, seconds=0)) == 2
+    observed = _observed("host unreachable", "not ready")
+    problems = find_unready(lambda: observed, seconds=0, skips_unreachable=True)
+    assert problems == ["digits version 2: not ready"]
+
+
 @pytest.fixture
 def spec() -> HostingSpec:
     return load_file(REPOSITORY / "Pulumi.local.yaml")

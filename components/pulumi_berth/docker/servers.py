@@ -53,15 +53,20 @@ class ServersArgs:
         addresses: Address of each server's engine, by name.
         manager: Server whose engine is a manager of the swarm. It also runs Valkey.
         published: Address at which each server publishes the port for clients, by name.
+        is_swarm: Whether the engines are nodes of a swarm. One engine does not have to be.
         encrypted: Whether the networks between the servers are encrypted.
         replicas: Host of each replica. Their berths are named `<model>/<version>`.
+        skipped: Servers that this update leaves unchanged, because they are not reachable. Nothing
+            waits for them.
     """
 
     addresses: Mapping[str, str]
     manager: str
     published: Mapping[str, str]
+    is_swarm: bool
     encrypted: bool
     replicas: Sequence[Replica]
+    skipped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +198,7 @@ def declare_servers(
     networks = _declare_networks(
         manager,
         list_own_containers(args.models),
-        is_shared=len(hosts) > 1,
+        is_shared=servers.is_swarm,
         encrypted=servers.encrypted,
     )
     valkey = DockerValkey(
@@ -251,13 +256,13 @@ def declare_servers(
             "state_volume": volumes["state"],
             "address": servers.published[name],
         }
-    config = _declare_config(args, keys, berths)
+    reachable = [each for each in berths if each[0].host not in servers.skipped]
     gateways = {
         name: DockerGateway(
             f"{hosts[name].prefix}gateway",
             DockerGatewayArgs(
                 **given,
-                config=config,
+                config=_declare_config(args, keys, reachable, name),
                 has_outside_access=args.jwt is not None and args.jwt.jwks_url is not None,
                 port=default_to(args.port, DEFAULT_PORT),
                 metrics_port=args.metrics_port,
@@ -293,16 +298,22 @@ def _declare_networks(
         is_shared: Whether all engines of a swarm know them.
         encrypted: Whether engines encrypt what they send each other.
     """
+    # An engine adds an overlay network's ID to its options, and for that the provider would replace
+    # the network. Therefore, a network with other options is another resource.
+    opts = pulumi.ResourceOptions.merge(
+        manager.engine_opts, pulumi.ResourceOptions(ignore_changes=["options"])
+    )
+    suffix = "-plain" if is_shared and not encrypted else ""
 
     def declare(purpose: str) -> pulumi.Output[str]:
         return Network(
-            shorten_name(f"{manager.prefix}{purpose}"),
+            shorten_name(f"{manager.prefix}{purpose}{suffix}"),
             internal=True,
             driver="overlay" if is_shared else "bridge",
             attachable=is_shared,
             options={"encrypted": ""} if is_shared and encrypted else {},
             labels=manager.marks,
-            opts=manager.engine_opts,
+            opts=opts,
         ).name
 
     return _Networks(
@@ -351,18 +362,26 @@ def _declare_config(
     args: DockerHostingArgs,
     keys: ClientKeys,
     berths: Sequence[tuple[Replica, DockerBerth]],
+    host: str,
 ) -> pulumi.Output[dict[str, Any]]:
-    """Declare the configuration of all gateways, known when all replicas are ready.
+    """Declare the configuration of a host's gateways, known when all replicas are ready.
 
-    The name servers of the engines answer with the replicas that run. A version without replicas
-    has a name without an address.
+    It is the same on all hosts. The name servers of the engines answer with the replicas that run.
+    A version without replicas has a name without an address.
+
+    In the state, it depends only on the replicas of its own host. Otherwise, an update that skips
+    another host could change and delete nothing of this one.
     """
     urls: dict[tuple[str, str], pulumi.Output[str]] = {}
     for name, model in args.models.items():
         for version in model.versions:
             berth = f"{name}/{version}"
             url = f"http://{get_alias(berth)}:{_get_port(model, name, version)}"
-            ready = [each.url for replica, each in berths if replica.berth == berth]
+            ready = [
+                each.url if replica.host == host else _wait_only(each.url)
+                for replica, each in berths
+                if replica.berth == berth
+            ]
             urls[name, version] = pulumi.Output.all(url, *ready).apply(lambda known: str(known[0]))
     return declare_gateway_config(
         args.models,
@@ -381,6 +400,15 @@ def _declare_config(
 def _get_port(model: HostedModelArgs, name: str, version: str) -> int:
     container = model.versions[version].container
     return HTTP_PORT if container is None else plan_own_container(container, name, version).port
+
+
+def _wait_only(output: pulumi.Output[str]) -> pulumi.Output[str]:
+    """Return an output that is known when `output` is, and depends on no resource in the state.
+
+    The registration of a resource waits for it, and nothing else does: its deletion, for example.
+    """
+    value: Any = output.future(with_unknowns=True)
+    return pulumi.Output(set(), value, output.is_known(), output.is_secret())
 
 
 def _require(image: pulumi.Input[str] | None) -> pulumi.Input[str]:

@@ -178,8 +178,8 @@ _tunnels: dict[str, _Tunnel] = {}
 
 def _explain_failure(address: str, reason: str) -> TunnelError:
     return TunnelError(
-        f"{address} is not reachable: {reason} Make 'ssh {address}' work without a password: add "
-        "the key to the SSH agent and the host key to known_hosts."
+        f"{address} is not reachable: {reason.rstrip('.')}. Make 'ssh {address}' work without a "
+        "password: add the key to the SSH agent and the host key to known_hosts."
     )
 
 

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from berth.cli.options import json_option, require_yes, stack_option, yes_option
+from berth.cli.options import json_option, require_yes, say, stack_option, yes_option
 from berth.project import find_project
 
 
@@ -17,6 +17,7 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     """Delete the stack's resources. Its history and configuration are kept."""
     require_yes(yes, as_json)
     root = find_project()
+    from berth.cli.lost_parts import find_lost_parts
     from berth.cli.stacks import (
         exit_if_skipped,
         find_skipped_parts,
@@ -28,9 +29,13 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     from berth.platforms.stack_context import StackContext
 
     spec = load_spec(root, name)
-    check_ownership(StackContext(root=root, stack=name, spec=spec), for_removal=True)
+    context = StackContext(root=root, stack=name, spec=spec)
+    check_ownership(context, for_removal=True)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
-    parts = find_skipped_parts(spec, root)
+    lost = find_lost_parts(stack, context)
+    for part in lost:
+        say(f"Skipping {part.name}: {part.reason}")
+    parts = [*find_skipped_parts(spec, root), *lost]
     code = lifecycle.destroy(stack, yes=yes, skipped=parts)
     if code == 0:
         exit_if_skipped(parts, name)

@@ -62,10 +62,12 @@ def preview(
     """
     if markdown and as_json:
         raise click.UsageError("--markdown cannot be combined with --json. Choose one of them.")
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
         find_skipped_parts,
         get_refresh_options,
         load_deployable_spec,
+        open_program,
         open_stack_for_update,
         report_drift,
     )
@@ -78,8 +80,10 @@ def preview(
     stack = open_stack_for_update(root, name, spec, to_stderr=has_report)
     stack.create()
     options = ["--expect-no-changes"] if expect_no_changes else []
-    parts = find_skipped_parts(spec, root)
     context = StackContext(root=root, stack=name, spec=spec)
+    require_no_lost_parts(stack, context)
+    parts = find_skipped_parts(spec, root)
+    stack = open_program(stack, parts)
     drift = report_drift(stack, context, parts, is_required=expect_no_changes)
     arguments = [*exclude(parts), *get_refresh_options(context, has_drifted=bool(drift))]
     report = None

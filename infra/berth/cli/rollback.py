@@ -33,19 +33,24 @@ def rollback(
     if not check_only:
         require_yes(yes, as_json)
     root = find_project()
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
-        exit_not_serving,
+        exit_if_skipped,
         explain_failure,
         find_policy_pack,
+        find_skipped_parts,
         get_refresh_options,
         load_deployable_spec,
+        open_program,
         open_stack,
         report_drift,
+        report_failed,
         require_serving,
         run_update,
     )
     from berth.engine import ensure_providers
     from berth.operations import rollback as operation
+    from berth.operations.lifecycle import exclude
     from berth.operations.rollback_keys import describe_kept_keys
     from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
@@ -70,13 +75,17 @@ def rollback(
         spec = load_deployable_spec(root, name, config_file)
         ensure_providers(get_platform(spec.platform), stack.environment, say)
         context = StackContext(root=root, stack=name, spec=spec)
-        has_drifted = bool(report_drift(stack, context))
+        require_no_lost_parts(stack, context)
+        parts = find_skipped_parts(spec, root)
+        has_drifted = bool(report_drift(stack, context, parts))
+        stack = open_program(stack, parts)
         options = get_refresh_options(context, has_drifted=has_drifted)
         code = operation.rollback(
             stack,
             update,
             config_file,
             program=program,
+            options=exclude(parts),
             policy_pack=find_policy_pack(spec),
             confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
             deploy=lambda runner, arguments: run_update(
@@ -87,9 +96,8 @@ def rollback(
         explain_failure(context)
         sys.exit(code)
     outputs = stack.outputs()
-    require_serving(stack, context, outputs)
-    if failed := find_failed(request_examples(root, name, spec, outputs)):
-        exit_not_serving(stack, context, failed)
+    require_serving(stack, context, outputs, parts)
+    report_failed(stack, context, find_failed(request_examples(root, name, spec, outputs)), parts)
     summary = summarize_stack(name, outputs, stack.latest_update())
     show(
         {"rolled_back_to": update.number, **summary},
@@ -98,3 +106,4 @@ def rollback(
             f"{stack.config_file.name} has the configuration of update {update.number}. Commit it."
         ),
     )
+    exit_if_skipped(parts, name)

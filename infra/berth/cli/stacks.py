@@ -11,7 +11,7 @@ from berth.cli.options import say
 from berth.errors import OperationError
 from berth.operations.state_file import RecordedState, read_state
 from berth.platforms import get_platform
-from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.platforms.stack_context import SkippedPart, StackContext, pass_skipped_parts
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
 
 if TYPE_CHECKING:
@@ -64,15 +64,21 @@ def load_complete_spec(root: Path, name: str) -> HostingSpec:
     return load_spec(root, name) if recorded else spec
 
 
-def require_preflight(context: StackContext) -> None:
+def require_preflight(context: StackContext, skipped: Sequence[SkippedPart] = ()) -> None:
     """Report what the platform's checks found, and exit with status 1 if one failed.
 
     `load_deployable_spec` has checked the requirements.
+
+    Args:
+        skipped: Unreachable parts, which were reported.
     """
     from berth.operations.preflight import find_problems, format_lines, has_failed, select_notable
 
     findings = find_problems(context, requirements=[])
-    if notable := select_notable(findings):
+    reported = tuple(f"{part.key}: " for part in skipped)
+    if notable := [
+        each for each in select_notable(findings) if not each.check.startswith(reported)
+    ]:
         say(format_lines(notable))
     if has_failed(findings):
         say("Nothing was changed.")
@@ -188,6 +194,11 @@ def find_skipped_parts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     return parts
 
 
+def open_program(stack: "Stack", parts: Sequence[SkippedPart]) -> "Stack":
+    """Return the stack with a program that needs nothing new of the skipped parts."""
+    return replace(stack, environment={**stack.environment, **pass_skipped_parts(parts)})
+
+
 def exit_if_skipped(parts: Sequence[SkippedPart], name: str) -> None:
     """Exit with status 1 if parts were skipped, because the operation is not complete."""
     if parts:
@@ -225,7 +236,7 @@ def report_drift(
             drift = find_drift(context)
     elif stack.exists():
         try:
-            resources = _read_resources(context)
+            resources = read_stack_resources(context)
             drift = lines = platform.find_drift(context, resources)
             drift = merge_drift(stack.find_drift(*exclude(skipped)), lines, resources)
         except OperationError as error:
@@ -248,10 +259,11 @@ def get_refresh_options(context: StackContext, *, has_drifted: bool) -> list[str
 
 def find_drift(context: StackContext) -> list[str]:
     """Return what differs from the stack's last update, as far as the platform can tell quickly."""
-    return get_platform(context.spec.platform).find_drift(context, _read_resources(context))
+    return get_platform(context.spec.platform).find_drift(context, read_stack_resources(context))
 
 
-def _read_resources(context: StackContext) -> list[dict[str, Any]]:
+def read_stack_resources(context: StackContext) -> list[dict[str, Any]]:
+    """Return the resources in the stack's state, without the engine if possible."""
     from berth.operations.state_file import read_resources
 
     resources = read_resources(context.root, context.stack)
@@ -286,14 +298,23 @@ def run_update(
 
 def _finish_update(context: StackContext) -> bool:
     platform = get_platform(context.spec.platform)
-    lines = platform.finish_update(context, _read_resources(context))
+    lines = platform.finish_update(context, read_stack_resources(context))
     for line in lines:
         say(line)
     return bool(lines)
 
 
-def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, Any]) -> None:
-    """Finish the update. Exit with status 1 if the gateway or a berth does not become ready."""
+def require_serving(
+    stack: "Stack",
+    context: StackContext,
+    outputs: dict[str, Any],
+    skipped: Sequence[SkippedPart] = (),
+) -> None:
+    """Finish the update. Exit with status 1 if the gateway or a berth does not become ready.
+
+    Args:
+        skipped: Parts whose berths are not checked.
+    """
     from berth.operations.serving_check import find_unready
 
     platform = get_platform(context.spec.platform)
@@ -301,9 +322,26 @@ def require_serving(stack: "Stack", context: StackContext, outputs: dict[str, An
     unready = find_unready(
         lambda: platform.observe(context, outputs),
         seconds=context.spec.kubernetes.ready_timeout_seconds,
+        skips_unreachable=bool(skipped),
     )
     if unready:
         exit_not_serving(stack, context, unready)
+
+
+def report_failed(
+    stack: "Stack",
+    context: StackContext,
+    problems: Sequence[str],
+    skipped: Sequence[SkippedPart],
+) -> None:
+    """Report models that do not answer. Exit with status 1, unless a skipped part explains it.
+
+    `exit_if_skipped` ends a command that skipped a part, and its update counts as successful.
+    """
+    if problems and not skipped:
+        exit_not_serving(stack, context, problems)
+    for problem in problems:
+        say(problem)
 
 
 def exit_not_serving(stack: "Stack", context: StackContext, problems: Sequence[str]) -> None:

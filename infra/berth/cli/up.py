@@ -25,22 +25,31 @@ from berth.project import find_project
     is_flag=True,
     help="Send no request at the end, for a machine that cannot reach the endpoint.",
 )
+@click.option(
+    "--forget",
+    "forgotten",
+    multiple=True,
+    metavar="HOST",
+    help="Forget a host that was removed from the specification and never returns.",
+)
 @json_option
-def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
+def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_json: bool) -> None:
     """Deploy the stack that its configuration file describes.
 
     Exit with status 1 if something is not ready at the end, or a model does not answer.
     """
     require_yes(yes, as_json)
+    from berth.cli.lost_parts import require_no_lost_parts
     from berth.cli.stacks import (
         exit_if_skipped,
-        exit_not_serving,
         explain_failure,
         find_skipped_parts,
         get_refresh_options,
         load_deployable_spec,
+        open_program,
         open_stack_for_update,
         report_drift,
+        report_failed,
         require_preflight,
         require_serving,
         run_update,
@@ -54,10 +63,12 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
     root = find_project()
     spec = load_deployable_spec(root, name)
     context = StackContext(root=root, stack=name, spec=spec)
-    require_preflight(context)
-    stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     parts = find_skipped_parts(spec, root)
+    require_preflight(context, parts)
+    stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
+    require_no_lost_parts(stack, context, forget=forgotten)
     has_drifted = bool(report_drift(stack, context, parts))
+    stack = open_program(stack, parts)
     stack = replace(stack, find_hopeless=get_platform(spec.platform).watch_update(context))
     options = get_refresh_options(context, has_drifted=has_drifted)
     for line in get_platform(spec.platform).prepare_update(context):
@@ -72,10 +83,9 @@ def up(name: str, yes: bool, no_request: bool, as_json: bool) -> None:
         explain_failure(context)
         sys.exit(code)
     outputs = stack.outputs()
-    require_serving(stack, context, outputs)
+    require_serving(stack, context, outputs, parts)
     responses = {} if no_request else request_examples(root, name, spec, outputs)
-    if failed := find_failed(responses):
-        exit_not_serving(stack, context, failed)
+    report_failed(stack, context, find_failed(responses), parts)
     show(
         summarize_stack(name, outputs, stack.latest_update()),
         as_json,

@@ -39,9 +39,10 @@ def destroy(stack: Stack, *, yes: bool, skipped: Sequence[SkippedPart] = ()) -> 
 
 
 def exclude(parts: Sequence[SkippedPart]) -> list[str]:
-    """Return the engine's arguments that leave `parts` and their dependents unchanged."""
+    """Return the engine's arguments that leave `parts` unchanged."""
     arguments = [argument for part in parts for argument in ("--exclude", part.urns)]
-    return [*arguments, "--exclude-dependents"] if arguments else []
+    has_dependents = any(part.has_dependents for part in parts)
+    return [*arguments, "--exclude-dependents"] if has_dependents else arguments
 
 
 def _arguments(yes: bool, parts: Sequence[SkippedPart]) -> list[str]:

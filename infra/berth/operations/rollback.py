@@ -149,6 +149,7 @@ def rollback(
     config_file: Path,
     *,
     program: Path | None,
+    options: Sequence[str] = (),
     policy_pack: Path | None,
     confirm: Callable[[], bool],
     deploy: Callable[[Stack, Sequence[str]], int],
@@ -160,12 +161,13 @@ def rollback(
     Args:
         config_file: What `write_config_of` wrote.
         program: A checkout of the project at another commit, to run instead of the current one.
+        options: More options of the engine.
         policy_pack: Directory of rules whose violations the preview reports. They do not end it.
         confirm: Called after the preview. Returns whether to continue.
         deploy: Runs the update with the engine's arguments, and returns its exit code.
     """
     runner = stack if program is None else run_program_at(stack, program)
-    arguments = ("--config-file", str(config_file))
+    arguments = ("--config-file", str(config_file), *options)
     code = runner.preview(*arguments, *report_policies(policy_pack, config_file.parent))
     if code or not confirm():
         return code or _DECLINED

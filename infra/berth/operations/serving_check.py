@@ -6,6 +6,7 @@ still that of its previous generation, or a route that no gateway has loaded, al
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ _PARALLEL_REQUESTS = 4
 # With more models, the requests would take longer than the update.
 _MODELS_REQUESTED = 50
 _GOOD_STATES = frozenset({"ready", "cold"})
+_UNREACHABLE = "host unreachable"
 # States that waiting does not change, if they are seen several times in a row: a crashed container
 # is started again after a pause that doubles.
 _HOPELESS_STATES = frozenset(
@@ -32,7 +34,11 @@ Observe = Callable[[], Mapping[str, Any]]
 
 
 def find_unready(
-    observe: Observe, *, seconds: float, sleep: Callable[[float], None] = time.sleep
+    observe: Observe,
+    *,
+    seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    skips_unreachable: bool = False,
 ) -> list[str]:
     """Wait until everything is ready, and return what is not, with its state.
 
@@ -41,12 +47,14 @@ def find_unready(
     Args:
         observe: Returns what `Platform.observe` returns.
         seconds: Time limit.
+        skips_unreachable: Whether the update skipped hosts that are not reachable.
     """
+    accepted = _GOOD_STATES | ({_UNREACHABLE} if skips_unreachable else set())
     deadline = time.monotonic() + seconds
     hopeless_polls = 0
     while True:
         try:
-            unready = dict(_list_unready(observe()))
+            unready = dict(_list_unready(observe(), accepted))
         except (SpecError, OperationError) as error:
             unready = {"the stack": f"could not be inspected: {error}"}
         if not unready:
@@ -58,12 +66,14 @@ def find_unready(
         sleep(_POLL_SECONDS)
 
 
-def _list_unready(observed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if observed["gateway"] not in _GOOD_STATES:
+def _list_unready(
+    observed: Mapping[str, Any], accepted: AbstractSet[str]
+) -> Iterator[tuple[str, str]]:
+    if observed["gateway"] not in accepted:
         yield "gateway", observed["gateway"]
     for model, entry in observed["models"].items():
         for version, berth in entry["versions"].items():
-            if berth["state"] not in _GOOD_STATES:
+            if berth["state"] not in accepted:
                 yield f"{model} version {version}", berth["state"]
 
 

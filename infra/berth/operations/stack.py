@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,7 @@ from berth.errors import OperationError
 from berth.operations.drift import Drift, parse_drift
 from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
 from berth.operations.engine_output import clean_lines
+from berth.operations.forget import forget_resources
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
 from berth.operations.state_file import (
@@ -172,6 +174,16 @@ class Stack:
         """Return the type, ID and outputs of each resource, with secrets replaced."""
         exported = json.loads(self._run_quietly("stack", "export", "--stack", self.name))
         return list_resources(exported["deployment"])
+
+    def forget(self, urns: AbstractSet[str]) -> None:
+        """Remove resources from the state. They continue to exist.
+
+        Raises:
+            OperationError: If a resource that stays needs one of them. Nothing was changed.
+        """
+        exported = json.loads(self._run_quietly("stack", "export", "--stack", self.name))
+        text = json.dumps(forget_resources(exported, urns))
+        self._run_quietly("stack", "import", "--stack", self.name, stdin=text)
 
     def config(self) -> dict[str, Any]:
         """Return the configuration with secrets in plaintext, which must not be printed."""

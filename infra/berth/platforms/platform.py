@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from berth.platforms.cost_line import CostLine
     from berth.platforms.kept_data import KeptData, OneWay
     from berth.platforms.preflight import Finding, Requirement
-    from berth.platforms.stack_context import SkippedPart, StackContext
+    from berth.platforms.stack_context import LostPart, SkippedPart, StackContext
     from berth.spec import HostingSpec
     from berth.spec.document import Document
     from berth.spec.errors import Problem
@@ -79,6 +79,12 @@ def _no_watch(_context: StackContext) -> Callable[[], list[str]] | None:
 
 
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
+    return []
+
+
+def _no_lost_parts(
+    _context: StackContext, _resources: Sequence[Mapping[str, Any]]
+) -> list[LostPart]:
     return []
 
 
@@ -163,6 +169,8 @@ class Platform:
         one_way: Properties that do not return to an earlier value, by Pulumi type token.
         estimate_cost: Returns the monthly cost of declared resources line by line, or None if its
             stacks cost nothing by themselves.
+        find_lost_parts: Returns parts that the specification no longer has and that an update
+            cannot delete. It gets the same as `find_drift`.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
         answer_offline: Returns the result of a provider function, or the outputs of a stack
             reference, for a program that runs without a cloud.
@@ -199,6 +207,9 @@ class Platform:
     estimate_cost: (
         Callable[[HostingSpec, Sequence[Mapping[str, Any]]], Sequence[CostLine]] | None
     ) = None
+    find_lost_parts: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[LostPart]] = (
+        _no_lost_parts
+    )
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer

@@ -41,6 +41,14 @@ def open_engines(docker: DockerSpec, stack: ExitStack) -> dict[str, Any]:
     return clients
 
 
+def is_swarm(docker: DockerSpec) -> bool:
+    """Return whether the engines are nodes of a swarm.
+
+    A single host keeps the swarm's networks when it is the last one that remains.
+    """
+    return any(host.private_address is not None for host in docker.hosts.values())
+
+
 def build_hosts(docker: DockerSpec) -> dict[str, Host]:
     """Return what each host of `docker.hosts` offers."""
     return {
@@ -96,7 +104,13 @@ def find_unreachable_hosts(spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     if all(problems):
         return []
     return [
-        SkippedPart(name=f"host {name}", reason=problem, urns=f"**{get_host_type(name)}$**")
+        SkippedPart(
+            name=f"host {name}",
+            key=name,
+            reason=problem,
+            urns=f"**{get_host_type(name)}$**",
+            has_dependents=False,
+        )
         for name, problem in zip(hosts, problems, strict=True)
         if problem is not None
     ]

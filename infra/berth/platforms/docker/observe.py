@@ -24,6 +24,7 @@ from pulumi_berth.docker.engine import (
 from pulumi_berth.docker.gateway_turn import GATEWAY
 from pulumi_berth.docker.ready_container import get_address
 
+UNREACHABLE = "host unreachable"
 _SHOWN_LINES = 3
 
 
@@ -87,15 +88,19 @@ def _get_host_state(
     clients: Mapping[str, Any], host: str, container_id: str, check: list[str]
 ) -> str:
     if host not in clients:
-        return "host unreachable"
+        return UNREACHABLE
     return _get_state(clients[host], container_id, check)
 
 
 def _summarize(states: Sequence[str]) -> str:
-    """Return `ready` if all are, `stopped` if there are none, and otherwise the first other one."""
+    """Return `ready` if all are, `stopped` if there are none, and otherwise the first other one.
+
+    What a user can repair comes before a host that is not reachable.
+    """
     if not states:
         return "stopped"
-    return next((state for state in states if state != "ready"), "ready")
+    others = [state for state in states if state != "ready"]
+    return next((state for state in others if state != UNREACHABLE), (*others, "ready")[0])
 
 
 def _get_state(client: Any, container_id: str, check: list[str]) -> str:

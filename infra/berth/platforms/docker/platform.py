@@ -8,7 +8,7 @@ from berth.platforms.docker.rules import RULES
 from berth.platforms.kept_data import COMMON_DATA, DOCKER_DATA
 from berth.platforms.platform import Platform
 from berth.platforms.preflight import Finding, Requirement, Status
-from berth.platforms.stack_context import SkippedPart, StackContext
+from berth.platforms.stack_context import LostPart, SkippedPart, StackContext
 from berth.spec import HostingSpec
 
 
@@ -34,6 +34,14 @@ def _find_unreachable_hosts(spec: HostingSpec, root: Path) -> list[SkippedPart]:
     from berth.platforms.docker.hosts import find_unreachable_hosts
 
     return find_unreachable_hosts(spec, root)
+
+
+def _find_lost_hosts(
+    context: StackContext, resources: Sequence[Mapping[str, Any]]
+) -> list[LostPart]:
+    from berth.platforms.docker.lost_hosts import find_lost_hosts
+
+    return find_lost_hosts(context, resources)
 
 
 def _check_ownership(
@@ -100,6 +108,7 @@ PLATFORM = Platform(
     list_requirements=_list_requirements,
     preflight=_preflight,
     find_unreachable_parts=_find_unreachable_hosts,
+    find_lost_parts=_find_lost_hosts,
     check_ownership=_check_ownership,
     deploy=_deploy,
     observe=_observe,

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from shlex import quote
 
-from berth.platforms.docker.hosts import build_demands, build_hosts
+from berth.platforms.docker.hosts import build_demands, build_hosts, is_swarm
 from berth.platforms.docker.preflight_checks import CHECKS, Facts, Need, find_managers
 from berth.platforms.preflight import Finding, Status
 from berth.platforms.stack_context import StackContext
@@ -68,8 +68,8 @@ def build_needs(spec: HostingSpec, image_bytes: int) -> dict[str, Need]:
             is_declared=bool(hosts),
             cpus=max((_get_cpus(spec, berth) for on, berth in placed if on == name), default=0.0),
             gpus=sum(demands[berth].gpus for on, berth in placed if on == name),
-            private_address=spec.docker.hosts[name].private_address if len(hosts) > 1 else None,
-            must_manage=len(hosts) > 1 and name == spec.docker.manager_name,
+            private_address=spec.docker.hosts[name].private_address if hosts else None,
+            must_manage=is_swarm(spec.docker) and name == spec.docker.manager_name,
         )
         for name, host in (hosts or {"": only}).items()
     }

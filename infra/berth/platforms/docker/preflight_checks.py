@@ -233,6 +233,28 @@ def check_swarm(facts: Facts, need: Need) -> Iterator[Finding]:
         yield _finding("swarm", Status.PASSED, f"The engine is in a swarm with {address}.")
 
 
+def check_managers(facts: Facts, need: Need) -> Iterator[Finding]:
+    """Check that the swarm keeps a manager when it loses a server.
+
+    An engine needs one to start a container in the swarm's networks. A swarm works while more than
+    half of its managers are reachable (https://docs.docker.com/engine/swarm/admin_guide/).
+    """
+    swarm = facts.info.get("Swarm") or {}
+    managers, nodes = int(swarm.get("Managers") or 0), int(swarm.get("Nodes") or 0)
+    if not need.must_manage or not managers:
+        return
+    if managers == 2:
+        detail = "The swarm has 2 managers. While it loses one of them, no container can start."
+        fix = "Run 'docker node demote' for one, or 'docker node promote' for a third one."
+        yield _finding("managers", Status.WARNING, detail, fix)
+    elif managers == 1 and nodes > 2:
+        detail = "The swarm has 1 manager. While it is lost, no container of the others can start."
+        fix = "Run 'docker node promote' on it for two other servers."
+        yield _finding("managers", Status.OPTIONAL, detail, fix)
+    else:
+        yield _finding("managers", Status.PASSED, f"{managers} of {nodes} nodes.")
+
+
 def find_managers(facts: Facts) -> frozenset[str]:
     """Return the IDs of the managers of the engine's swarm."""
     managers = (facts.info.get("Swarm") or {}).get("RemoteManagers") or ()
@@ -267,6 +289,7 @@ CHECKS: tuple[Check, ...] = (
     check_cpus,
     check_gpus,
     check_swarm,
+    check_managers,
     check_restart,
 )
 

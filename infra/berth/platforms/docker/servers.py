@@ -4,8 +4,9 @@ from typing import Any
 
 import pulumi
 
-from berth.platforms.docker.hosts import build_demands, build_hosts
+from berth.platforms.docker.hosts import build_demands, build_hosts, is_swarm
 from berth.platforms.hosted_models import build_clients
+from berth.platforms.stack_context import read_skipped_parts
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import describe_keys, select_newest_keys
 from pulumi_berth.docker.hosting import DEFAULT_ADDRESS, DockerHostingArgs
@@ -16,15 +17,21 @@ _ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 
 
 def deploy_servers(spec: HostingSpec, args: DockerHostingArgs, *, stack: str) -> dict[str, Any]:
-    """Declare the resources of the stack, and return the stack's outputs."""
+    """Declare the resources of the stack, and return the stack's outputs.
+
+    `endpoint` is that of the first host by name, of those that this update does not skip.
+    """
     hosts = spec.docker.hosts
+    skipped = frozenset(hosts) & read_skipped_parts()
     servers = ServersArgs(
         addresses={name: host.address for name, host in hosts.items()},
         manager=spec.docker.manager_name,
         published={
             name: host.listen_address or spec.docker.address for name, host in hosts.items()
         },
+        is_swarm=is_swarm(spec.docker),
         encrypted=spec.docker.encrypted,
+        skipped=skipped,
         replicas=place(build_hosts(spec.docker), build_demands(spec.models)),
     )
     parts = declare_servers(
@@ -35,12 +42,15 @@ def deploy_servers(spec: HostingSpec, args: DockerHostingArgs, *, stack: str) ->
         base_gpu=spec.images.base_gpu,
     )
     endpoints = {
-        name: pulumi.Output.all(_build_url(spec, name), gateway.address)[0]
+        # Known when a gateway serves there.
+        name: pulumi.Output.all(
+            _build_url(spec, name), *([] if name in skipped else [gateway.address])
+        )[0]
         for name, gateway in parts.gateways.items()
     }
     clients, metrics = build_clients(spec), spec.docker.metrics_port
     return {
-        "endpoint": endpoints[min(endpoints)],
+        "endpoint": endpoints[min(endpoints.keys() - skipped)],
         "endpoints": endpoints,
         "metrics": "none: set docker.metrics_port to publish them"
         if metrics is None

@@ -28,7 +28,7 @@ def find_unreachable_sites(spec: HostingSpec, root: Path) -> list[SkippedPart]:
             require_cluster(access, f"edge.sites.{name}")
         except SpecError as error:
             urns = f"**{_TYPE}$**::{name}-*"
-            skipped.append(SkippedPart(name=f"site {name}", reason=str(error), urns=urns))
+            skipped.append(SkippedPart(name=f"site {name}", key=name, reason=str(error), urns=urns))
     return skipped
 
 
