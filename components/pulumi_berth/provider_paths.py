@@ -22,6 +22,7 @@ PROVIDERS = (
     "NamespaceGuardProvider",
     "ReadyContainerProvider",
     "ReplicationBackfillProvider",
+    "ServedCertificateProvider",
     "SupervisorProvider",
     "VolumeFilesProvider",
 )

@@ -19,6 +19,7 @@ from pulumi_berth.docker.engine import (
     read_last_log_lines,
     run_in_container,
 )
+from pulumi_berth.docker.tls_plan import PROXY_CHECK
 
 _SHOWN_LINES = 3
 
@@ -52,8 +53,18 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
             }
             # The outputs of a stack on one engine have no names of hosts.
             entries = outputs.get("entries") or {"": outputs["entry"]}
+            proxies = outputs.get("proxies") or {"": outputs.get("proxy")}
             gateways = {
-                host: _get_host_state(clients, host, entry, ENTRY_CHECK)
+                host: _summarize(
+                    [
+                        _get_host_state(clients, host, entry, ENTRY_CHECK),
+                        *(
+                            [_get_host_state(clients, host, proxies[host], PROXY_CHECK)]
+                            if proxies.get(host)
+                            else []
+                        ),
+                    ]
+                )
                 for host, entry in entries.items()
             }
     except EngineError as error:
