@@ -146,10 +146,9 @@ def test_authority_issues_a_certificate_that_updates_keep(
     assert "Pebble Intermediate" in certificate.issuer.rfc4514_string()
     assert _count_certificates(pebble) == 1
     address = project.engine.address
-    root = urllib3.request(
-        "GET", f"https://{project.engine.network.address}:{_MANAGEMENT_PORT}/roots/0",
-        retries=False, cert_reqs="CERT_NONE",
-    )  # fmt: skip
+    url = f"https://{project.engine.network.address}:{_MANAGEMENT_PORT}/roots/0"
+    with urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE") as client:
+        root = client.request("GET", url)
     (tmp_path / "root.pem").write_bytes(root.data)
     process = subprocess.run(
         ["curl", "-s", "--cacert", tmp_path / "root.pem", "--resolve", f"{_NAME}:{_PORT}:{address}",

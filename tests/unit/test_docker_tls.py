@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,8 @@ from berth.spec import SpecError
 from berth_policy.rule import Resource, Stack, find_violations
 from berth_policy.rules.containers import RULES
 from pulumi_berth.component_args import ArgumentError
-from pulumi_berth.docker.engine import COMPONENT_LABEL, HOSTING_LABEL
+from pulumi_berth.docker import served_certificate
+from pulumi_berth.docker.engine import COMPONENT_LABEL, HOSTING_LABEL, EngineError
 from pulumi_berth.docker.tls_plan import (
     Acme,
     build_proxy_command,
@@ -388,3 +390,35 @@ def test_port_of_the_own_proxy_is_refused_when_tls_is_turned_off(
             target.require_free_ports(context)
     else:
         target.require_free_ports(context)
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "restarts", "fix"),
+    [("ab" * 32, 0, "Run 'berth up' again."), ("", 1, "Let models.example.com resolve to this")],
+)
+def test_certificate_that_is_not_served_fails_the_update_with_the_log(
+    monkeypatch: pytest.MonkeyPatch, fingerprint: str, restarts: int, fix: str
+) -> None:
+    """A proxy that got no certificate asks the authority again only when it starts."""
+    restarted: list[int] = []
+    proxy = SimpleNamespace(
+        name="berth-x-proxy",
+        logs=lambda tail: b"acme: error: 403" if tail else b"",
+        restart=lambda timeout: restarted.append(timeout),
+    )
+    monkeypatch.setattr(served_certificate, "open_engine", lambda _host: nullcontext(None))
+    monkeypatch.setattr(served_certificate, "find_container", lambda _client, _id: proxy)
+    monkeypatch.setattr(
+        served_certificate, "run_in_container", lambda _container, _check: (1, "no certificate yet")
+    )
+    inputs = {
+        "host": "unix:///docker.sock", "entry": "1" * 64, "proxy": "2" * 64, "hostname": _NAME,
+        "fingerprint": fingerprint, "seconds": 0,
+    }  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        served_certificate.wait_for_certificate(inputs)
+    message = str(caught.value)
+    assert "berth-x-proxy did not serve its certificate within 0 s: no certificate yet" in message
+    assert fix in message
+    assert "Its last log lines: acme: error: 403" in message
+    assert len(restarted) == restarts
