@@ -187,7 +187,18 @@ def test_certificate_is_checked_before_an_update(tmp_path: Path, authority: Auth
     _write(tmp_path, ("x" * (65 << 10), ""))
     with pytest.raises(SpecError, match="is longer than 64 KiB"):
         _check(tmp_path, _SUPPLIED)
-    assert _check(tmp_path, _ACME).status is Status.PASSED
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("0.0.0.0", Status.PASSED), ("127.0.0.1", Status.WARNING)]
+)
+def test_proxy_that_no_authority_reaches_is_a_warning(
+    tmp_path: Path, address: str, status: Status
+) -> None:
+    spec = _load(tmp_path, {"docker.tls": _ACME, "docker.address": address})
+    finding = check_certificate(StackContext(root=tmp_path, stack="docker", spec=spec))
+    assert finding.status is status
+    assert finding.detail.startswith("The proxy obtains a certificate for models.example.com.")
 
 
 def test_fingerprint_is_that_of_the_first_certificate(authority: Authority) -> None:

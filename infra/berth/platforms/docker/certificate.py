@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CHECK = "certificate"
 _MAX_BYTES = 64 << 10
+_LOOPBACK = "127.0.0.1"
 # Let's Encrypt renews certificates of 90 days when 30 days remain.
 _WARN_DAYS = 14
 
@@ -65,6 +66,10 @@ def check_certificate(context: StackContext) -> Finding:
     certificate, key = _read_pair(tls, context.root)
     if certificate is None or key is None:
         detail = f"The proxy obtains a certificate for {', '.join(tls.hostnames)}."
+        if _list_addresses(context.spec) <= {_LOOPBACK}:
+            detail += f" The authority cannot reach it at {_LOOPBACK}."
+            fix = "Set docker.address, unless another program forwards port 443 to it."
+            return Finding(check=_CHECK, status=Status.WARNING, detail=detail, fix=fix)
         return Finding(check=_CHECK, status=Status.PASSED, detail=detail)
     now = datetime.now(UTC)
     facts = inspect_certificate(certificate, key, tls.hostnames, now)
@@ -171,6 +176,13 @@ def _covers(names: Sequence[str], hostname: str) -> bool:
     A wildcard covers one label: https://www.rfc-editor.org/rfc/rfc9525#section-6.3.
     """
     return hostname in names or f"*.{hostname.partition('.')[2]}" in names
+
+
+def _list_addresses(spec: HostingSpec) -> set[str]:
+    """Return the addresses at which the port for clients is published."""
+    default = spec.docker.address
+    hosts = spec.docker.hosts.values()
+    return {host.listen_address or default for host in hosts} or {default}
 
 
 def _read_pair(tls: DockerTlsSpec, root: Path) -> tuple[str | None, str | None]:
