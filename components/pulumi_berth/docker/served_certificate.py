@@ -103,7 +103,7 @@ def _explain(proxy: Container, output: str, inputs: Mapping[str, Any]) -> Engine
     log = read_last_log_lines(proxy)
     fix = "Run 'berth up' again."
     if not inputs["fingerprint"]:
-        # The proxy asks the authority when it starts, and not again before the next day.
+        # After a failure, the proxy asks the authority again only when it starts.
         proxy.restart(timeout=_STOP_SECONDS)
         fix = (
             f"Let {inputs['hostname']} resolve to this machine and its port 443 reach docker.tls."
