@@ -213,7 +213,7 @@ def test_address_that_a_client_states_is_not_trusted(site: Site) -> None:
             for number in range(8)
         ]
     assert statuses[-1] == 429
-    log = (site.gateway.directory / "err").read_text()
+    log = site.gateway.read_log()
     assert "Address 127.0.0.1 is blocked" in log
     assert "198.51.100" not in log
 
@@ -225,3 +225,4 @@ def test_address_of_a_client_reaches_the_gateway(site: Site) -> None:
         httpx.post(site.gateway.url + _INFER, headers=key, json={}).status_code for _ in range(6)
     ]
     assert statuses == [401] * 5 + [429]
+    assert "Address 203.0.113.9 is blocked" in site.gateway.read_log()
