@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, RegistryReader
     from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
     from pulumi_berth.docker.hosting import DockerHosting, DockerHostingArgs
+    from pulumi_berth.docker.tls_proxy import AcmeArgs, DockerTlsArgs
     from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
     from pulumi_berth.hosted_models import (
         ClientArgs,
@@ -45,6 +46,7 @@ _MODULES = {
     "pulumi_berth.aws.model_registry": ["ModelRegistry", "ModelRegistryArgs", "RegistryReader"],
     "pulumi_berth.aws.network": ["NatMode", "Network", "NetworkArgs"],
     "pulumi_berth.docker.hosting": ["DockerHosting", "DockerHostingArgs"],
+    "pulumi_berth.docker.tls_proxy": ["AcmeArgs", "DockerTlsArgs"],
     "pulumi_berth.gateway_clients": ["BlockingArgs", "ClientKeyArgs", "JwtArgs"],
     "pulumi_berth.hosted_models": [
         "ClientArgs",
@@ -75,6 +77,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AcmeArgs",
     "BlockingArgs",
     "CertificateArgs",
     "ClientArgs",
@@ -83,6 +86,7 @@ __all__ = [
     "DatasetMount",
     "DockerHosting",
     "DockerHostingArgs",
+    "DockerTlsArgs",
     "GpuPlacement",
     "HostedModelArgs",
     "HostedVersionArgs",

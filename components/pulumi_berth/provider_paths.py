@@ -24,6 +24,7 @@ PROVIDERS = (
     "NamespaceGuardProvider",
     "ReadyContainerProvider",
     "ReplicationBackfillProvider",
+    "ServedCertificateProvider",
     "SupervisorProvider",
     "VolumeFilesProvider",
 )

@@ -508,3 +508,27 @@ class GatewayTurnProvider(_Provider):
         from pulumi_berth.docker.gateway_turn import take_turn
 
         return UpdateResult({**news, **take_turn(news)})
+
+
+class ServedCertificateProvider(_Provider):
+    """Operations of `pulumi_berth.docker.served_certificate.ServedCertificate`. The ID is that of
+    the proxy's container."""
+
+    def create(self, props: Props) -> CreateResult:
+        from pulumi_berth.docker.served_certificate import wait_for_certificate
+
+        wait_for_certificate(props)
+        return CreateResult(props["proxy"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        from pulumi_berth.docker.served_certificate import INPUTS
+
+        changed = [key for key in INPUTS if olds.get(key) != news.get(key)]
+        moved = [key for key in changed if key in ("host", "proxy")]
+        return DiffResult(changes=bool(changed), replaces=moved, delete_before_replace=False)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        from pulumi_berth.docker.served_certificate import wait_for_certificate
+
+        wait_for_certificate(news)
+        return UpdateResult(news)

@@ -281,6 +281,7 @@ class Load:
     Args:
         pause_seconds: Time that each client waits after a response. Without it, the clients take
             most of a small machine from what they test.
+        ca_file: Path of the root certificates for HTTPS.
     """
 
     endpoint: str
@@ -288,6 +289,7 @@ class Load:
     path: str
     body: bytes
     pause_seconds: float = 0.02
+    ca_file: str | None = None
     statuses: "Counter[str]" = field(default_factory=Counter)
     versions: "Counter[str]" = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
@@ -325,7 +327,7 @@ class Load:
     def _send_requests(self, stop: Event) -> None:
         # urllib3 takes two thirds of the CPU time of httpx.
         url = f"{self.endpoint}{self.path}"
-        with urllib3.PoolManager(retries=False, timeout=30) as client:
+        with urllib3.PoolManager(retries=False, timeout=30, ca_certs=self.ca_file) as client:
             while not stop.wait(self.pause_seconds):
                 try:
                     response = client.request("POST", url, body=self.body, headers=self.headers)

@@ -49,6 +49,9 @@ _STORED = {
     "ReplicationBackfillProvider": (
         "gASVPQAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBtSZXBsaWNhdGlvbkJhY2tmaWxsUHJvdmlkZXKUk5QpgZQu"
     ),
+    "ServedCertificateProvider": (
+        "gASVOwAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBlTZXJ2ZWRDZXJ0aWZpY2F0ZVByb3ZpZGVylJOUKYGULg=="
+    ),
     "SupervisorProvider": (
         "gASVNAAAAAAAAACMFnB1bHVtaV9iZXJ0aC5wcm92aWRlcnOUjBJTdXBlcnZpc29yUHJvdmlkZXKUk5QpgZQu"
     ),

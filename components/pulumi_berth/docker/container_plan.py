@@ -35,7 +35,8 @@ LIMITS = ("memory", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares")
 _MAX_NAME = 54
 _PYTHON = "/usr/bin/python3"
 # Without the site module and the user's environment, Python starts in about 15 ms.
-_ISOLATED = [_PYTHON, "-I", "-S", "-c"]
+ISOLATED_PYTHON = [_PYTHON, "-I", "-S", "-c"]
+"""Command that runs Python code in Berth's images."""
 _GET = """\
 import socket, sys
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 3)
@@ -74,7 +75,7 @@ def build_get_command(port: int, path: str) -> list[str]:
 
     There is no shell and no curl in the images.
     """
-    return [*_ISOLATED, _GET, str(port), path]
+    return [*ISOLATED_PYTHON, _GET, str(port), path]
 
 
 def build_probe_command(host: str, port: int, path: str) -> list[str]:
@@ -82,23 +83,23 @@ def build_probe_command(host: str, port: int, path: str) -> list[str]:
 
     The server is the user's: at most 4 KiB of its response are read, for at most 10 seconds.
     """
-    return [*_ISOLATED, _PROBE, host, str(port), path]
+    return [*ISOLATED_PYTHON, _PROBE, host, str(port), path]
 
 
 def build_sleep_command(seconds: float) -> list[str]:
     """Return a command that does nothing for some time."""
-    return [*_ISOLATED, f"import time; time.sleep({seconds:g})"]
+    return [*ISOLATED_PYTHON, f"import time; time.sleep({seconds:g})"]
 
 
 def build_config_check(sha256: str) -> list[str]:
     """Return a command that succeeds while the serving gateway uses a configuration."""
-    return [*_ISOLATED, _GET + _EXPECT, str(ADMIN_PORT), "/healthz", sha256]
+    return [*ISOLATED_PYTHON, _GET + _EXPECT, str(ADMIN_PORT), "/healthz", sha256]
 
 
 def build_connect_check(port: int) -> list[str]:
     """Return a command that succeeds while a program accepts connections."""
     return [
-        *_ISOLATED,
+        *ISOLATED_PYTHON,
         f'import socket; socket.create_connection(("127.0.0.1", {port}), 3).close()',
     ]
 
@@ -107,9 +108,9 @@ BERTH_CHECK = build_get_command(HTTP_PORT, READY)
 """Succeeds while a berth is ready."""
 ENTRY_CHECK = BERTH_CHECK
 """Succeeds while a gateway serves the entry's port."""
-HOLDING_CHECK = [*_ISOLATED, f"import os; os.stat({ENTRY_SOCKET!r})"]
+HOLDING_CHECK = [*ISOLATED_PYTHON, f"import os; os.stat({ENTRY_SOCKET!r})"]
 """Succeeds when an entry holds the listening sockets."""
-GATEWAY_CHECK = [*_ISOLATED, f"import os; os.stat({PREPARED_FILE!r})"]
+GATEWAY_CHECK = [*ISOLATED_PYTHON, f"import os; os.stat({PREPARED_FILE!r})"]
 """Succeeds while a gateway holds the entry's sockets, whether it serves or waits."""
 
 

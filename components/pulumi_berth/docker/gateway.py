@@ -72,6 +72,8 @@ class DockerGatewayArgs:
         limits_network: Network of the server that keeps the limits of several gateways.
         valkey_file: File in the token's volume with the URL of that server. None if the gateway
             keeps its limits itself.
+        has_proxy: Whether only a proxy in `front_network` sends requests. The entry then publishes
+            no port for clients, and the gateway reads their addresses from X-Forwarded-For.
     """
 
     host: str
@@ -93,6 +95,7 @@ class DockerGatewayArgs:
     limits_network: pulumi.Input[str] | None = None
     valkey_file: str | None = None
     own_networks: Sequence[pulumi.Input[str]] = ()
+    has_proxy: bool = False
 
 
 class DockerGateway(pulumi.ComponentResource):
@@ -185,7 +188,9 @@ class DockerGateway(pulumi.ComponentResource):
     def _declare_entry(
         name: str, args: DockerGatewayArgs, opts: pulumi.ResourceOptions
     ) -> Container:
-        ports: list[Any] = [{"internal": HTTP_PORT, "external": args.port, "ip": args.address}]
+        ports: list[Any] = []
+        if not args.has_proxy:
+            ports.append({"internal": HTTP_PORT, "external": args.port, "ip": args.address})
         if args.metrics_port is not None:
             ports.append({"internal": ADMIN_PORT, "external": args.metrics_port, "ip": "127.0.0.1"})
         plan = ContainerPlan(
@@ -205,7 +210,7 @@ class DockerGateway(pulumi.ComponentResource):
             image=args.image_id,
             networks_advanced=[{"name": args.front_network}],
             dns=NO_NAME_SERVER,
-            ports=ports,
+            ports=ports or None,
             **plan.build_arguments(),
             opts=pulumi.ResourceOptions.merge(
                 opts,
@@ -244,6 +249,7 @@ def _declare_gateway(
             "GATEWAY_PREPARED_FILE": PREPARED_FILE,
             "GATEWAY_GRACE_SECONDS": f"{_GRACE_SECONDS:g}",
             "GATEWAY_WATCH_SECONDS": str(_WATCH_SECONDS),
+            **({"GATEWAY_TRUST_FORWARDED_FOR": "1"} if args.has_proxy else {}),
             **(
                 {"GATEWAY_VALKEY_URL_FILE": f"{TOKEN_DIRECTORY}/{args.valkey_file}"}
                 if args.valkey_file is not None

@@ -14,6 +14,14 @@ from pulumi_berth.docker.container_plan import shorten_name
 from pulumi_berth.docker.engine import HOSTING_LABEL, STACK_LABEL, resolve_host
 from pulumi_berth.docker.engine_image import EngineImage
 from pulumi_berth.docker.gateway import DockerGateway, DockerGatewayArgs
+from pulumi_berth.docker.tls_plan import PROXY
+from pulumi_berth.docker.tls_proxy import (
+    DockerTlsArgs,
+    DockerTlsProxy,
+    DockerTlsProxyArgs,
+    build_url,
+    check_tls,
+)
 from pulumi_berth.docker.volume_files import VolumeFiles
 from pulumi_berth.gateway_clients import BlockingArgs, JwtArgs
 from pulumi_berth.gateway_config import declare_gateway_config
@@ -61,7 +69,9 @@ class DockerHostingArgs:
     """Address at which the engine's machine publishes the port for clients. Defaults to
     `127.0.0.1`."""
     port: int | None = None
-    """TCP port for clients. Defaults to 8080."""
+    """TCP port for clients, with plain HTTP. Defaults to 8080. With `tls`, it is not published."""
+    tls: DockerTlsArgs | None = None
+    """TLS for clients. Defaults to plain HTTP."""
     metrics_port: int | None = None
     """TCP port on 127.0.0.1 of the engine's machine for the gateway's metrics. Defaults to none."""
     gateway_image: pulumi.Input[str] | None = None
@@ -86,12 +96,14 @@ class DockerHostingParts:
     Attributes:
         berths: Berth of each (model, version).
         gateway: The entry point.
+        proxy: The proxy that ends TLS in front of the gateway. None with plain HTTP.
         images: Images that it runs.
         keys: API keys of each client, by name.
     """
 
     berths: Mapping[tuple[str, str], DockerBerth]
     gateway: DockerGateway
+    proxy: DockerTlsProxy | None
     images: HostingImages
     keys: ClientKeys
 
@@ -101,7 +113,7 @@ class DockerHosting(pulumi.ComponentResource):
     gateway in front of them.
 
     The containers keep running after the program ends and start again with the engine, until the
-    component is destroyed. Only the gateway's port is published.
+    component is destroyed. Only the port for clients is published.
     """
 
     endpoint: pulumi.Output[str]
@@ -116,6 +128,7 @@ class DockerHosting(pulumi.ComponentResource):
         args = parse_args(DockerHostingArgs, args)
         check_models(args.models, allows_datasets=False)
         check_clients(args.clients, args.models)
+        check_tls(args.tls, default_to(args.port, DEFAULT_PORT))
         parts = declare_docker_hosting(
             args, opts=pulumi.ResourceOptions(parent=self), prefix=f"{name}-"
         )
@@ -144,11 +157,12 @@ def build_marks(labels: Mapping[str, str]) -> list[Any]:
 
 
 def build_endpoint(args: DockerHostingArgs, parts: DockerHostingParts) -> pulumi.Output[str]:
-    """Return the URL for clients on the engine's machine, known when a gateway serves."""
+    """Return the URL for clients, known when a gateway serves."""
     address = default_to(args.address, DEFAULT_ADDRESS)
     shown = DEFAULT_ADDRESS if address == "0.0.0.0" else address  # noqa: S104
-    port = default_to(args.port, DEFAULT_PORT)
-    return parts.gateway.address.apply(lambda _: f"http://{shown}:{port}")
+    url = build_url(args.tls, shown, default_to(args.port, DEFAULT_PORT))
+    served = parts.gateway.address if parts.proxy is None else parts.proxy.container
+    return served.apply(lambda _: url)
 
 
 def declare_docker_hosting(
@@ -285,8 +299,53 @@ def declare_docker_hosting(
             resources=args.gateway_resources or ResourceArgs(),
             ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
             labels=labels,
+            has_proxy=args.tls is not None,
         ),
         part_opts,
         prefix=prefix,
     )
-    return DockerHostingParts(berths=berths, gateway=gateway, images=images, keys=keys)
+    proxy = declare_proxy(
+        args,
+        gateway,
+        prefix=prefix,
+        host=host,
+        files_image=gateway_image.image_id,
+        network=front.name,
+        address=default_to(args.address, DEFAULT_ADDRESS),
+        labels=labels,
+        opts=part_opts,
+    )
+    return DockerHostingParts(berths=berths, gateway=gateway, proxy=proxy, images=images, keys=keys)
+
+
+def declare_proxy(
+    args: DockerHostingArgs,
+    gateway: DockerGateway,
+    *,
+    prefix: str,
+    host: str,
+    files_image: pulumi.Input[str],
+    network: pulumi.Input[str],
+    address: str,
+    labels: Mapping[str, str],
+    opts: pulumi.ResourceOptions,
+) -> DockerTlsProxy | None:
+    """Declare the proxy that ends TLS in front of a gateway, or return None with plain HTTP."""
+    if args.tls is None:
+        return None
+    return DockerTlsProxy(
+        f"{prefix}{PROXY}",
+        DockerTlsProxyArgs(
+            host=host,
+            tls=args.tls,
+            files_image=files_image,
+            entry=gateway.entry,
+            gateway=gateway.address,
+            network=network,
+            address=address,
+            timeout_seconds=args.timeout_seconds,
+            ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
+            labels=labels,
+        ),
+        opts,
+    )

@@ -22,8 +22,10 @@ from pulumi_berth.docker.hosting import (
     DockerHostingArgs,
     build_labels,
     build_marks,
+    declare_proxy,
 )
 from pulumi_berth.docker.placement import Replica
+from pulumi_berth.docker.tls_proxy import DockerTlsProxy
 from pulumi_berth.docker.valkey import DockerValkey, DockerValkeyArgs
 from pulumi_berth.docker.volume_files import VolumeFiles
 from pulumi_berth.gateway_config import declare_gateway_config
@@ -77,6 +79,7 @@ class ServersParts:
         berths: Each replica and its berth.
         digests: Digest of each (model, version), `sha256:<hex>`.
         gateways: Gateway of each server.
+        proxies: Proxy of each server that ends TLS. Empty with plain HTTP.
         images: Images that they run.
         keys: API keys of each client, by name.
     """
@@ -84,6 +87,7 @@ class ServersParts:
     berths: Sequence[tuple[Replica, DockerBerth]]
     digests: Mapping[tuple[str, str], pulumi.Input[str]]
     gateways: Mapping[str, DockerGateway]
+    proxies: Mapping[str, DockerTlsProxy]
     images: HostingImages
     keys: ClientKeys
 
@@ -269,6 +273,7 @@ def declare_servers(
                 resources=args.gateway_resources or ResourceArgs(),
                 labels=labels,
                 valkey_file=URL_FILE,
+                has_proxy=args.tls is not None,
                 ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
             ),
             pulumi.ResourceOptions(parent=hosts[name], providers=[hosts[name].provider]),
@@ -276,12 +281,37 @@ def declare_servers(
         )
         for name, given in gateway_args.items()
     }
+    proxies = {
+        name: proxy
+        for name, gateway in gateways.items()
+        for proxy in (
+            declare_proxy(
+                args,
+                gateway,
+                prefix=hosts[name].prefix,
+                host=hosts[name].address,
+                files_image=gateway_args[name]["image_id"],
+                network=hosts[name].front.name,
+                address=servers.published[name],
+                labels=labels,
+                opts=pulumi.ResourceOptions(parent=hosts[name], providers=[hosts[name].provider]),
+            ),
+        )
+        if proxy is not None
+    }
     digests = {
         (name, version): find_digest(entry)
         for name, model in args.models.items()
         for version, entry in model.versions.items()
     }
-    return ServersParts(berths=berths, digests=digests, gateways=gateways, images=images, keys=keys)
+    return ServersParts(
+        berths=berths,
+        digests=digests,
+        gateways=gateways,
+        proxies=proxies,
+        images=images,
+        keys=keys,
+    )
 
 
 def _declare_networks(

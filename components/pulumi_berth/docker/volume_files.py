@@ -30,9 +30,14 @@ _MAX_BYTES = 64 << 20
 class VolumeFiles(Resource, module="berth", name="VolumeFiles"):
     """Files in a volume that only Berth's user can read.
 
-    A change of a file is written in place: no container is replaced.
+    A change of a file replaces no container. A program that watches a file finds it complete.
+
+    Attributes:
+        volume: Name of the volume.
+        sha256: SHA-256 (hex) of names and contents.
     """
 
+    volume: pulumi.Output[str]
     sha256: pulumi.Output[str]
 
     def __init__(
@@ -81,7 +86,7 @@ def write_files(inputs: Mapping[str, Any]) -> dict[str, Any]:
         The output of the resource, `sha256`.
     """
     with open_engine(inputs["host"]) as client, _open_helper(client, inputs) as helper:
-        archive = _build_archive(inputs["files"], inputs["directories"])
+        archive = build_archive(inputs["files"], inputs["directories"])
         if not helper.put_archive(_TARGET, archive):
             raise EngineError(f"The engine did not write the files of volume {inputs['volume']}.")
     return {"sha256": compute_digest(inputs["files"])}
@@ -140,7 +145,8 @@ def _get_age(container: Container) -> float:
     return datetime.fromisoformat(f"{created}+00:00").timestamp()
 
 
-def _build_archive(files: Mapping[str, str], directories: Sequence[str]) -> bytes:
+def build_archive(files: Mapping[str, str], directories: Sequence[str]) -> bytes:
+    """Return the files and directories as a tar archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in directories:
@@ -153,8 +159,20 @@ def _build_archive(files: Mapping[str, str], directories: Sequence[str]) -> byte
             info = tarfile.TarInfo(name)
             info.size, info.mode, info.mtime = len(data), 0o400, int(time.time())
             info.uid = info.gid = _USER_ID
+            # The engine creates a file empty and then writes it. A program that reads it at that
+            # moment, as Traefik does, would use nothing. A link appears with its whole content.
+            info.name = _get_written_name(name)
             tar.addfile(info, io.BytesIO(data))
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, info.name
+            link.mode, link.uid, link.gid = info.mode, _USER_ID, _USER_ID
+            tar.addfile(link)
     return buffer.getvalue()
+
+
+def _get_written_name(name: str) -> str:
+    """Return the first name of a file, which no program reads."""
+    return f".{name}.written"
 
 
 def _read_file(helper: Container, name: str) -> str | None:

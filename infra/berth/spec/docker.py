@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from berth.spec.docker_tls import DockerTlsSpec
 from berth.spec.errors import Problem, raise_problems
 from berth.spec.fields import MemoryQuantity, Name, Port, Section, Text
 
@@ -74,7 +75,9 @@ class DockerSpec(Section):
     """Address at which the engine's machine publishes the ports of the gateway. Docker's rules
     precede those of a host firewall such as ufw, so `0.0.0.0` is open to every network."""
     port: Port = 8080
-    """TCP port for clients."""
+    """TCP port for clients, with plain HTTP. With `tls`, it is not published."""
+    tls: DockerTlsSpec | None = None
+    """TLS for clients. Defaults to plain HTTP."""
     metrics_port: Port | None = None
     """TCP port on 127.0.0.1 of the engine's machine for the gateway's metrics. Defaults to
     none: the metrics are not published."""
@@ -88,6 +91,11 @@ class DockerSpec(Section):
         return self
 
     @property
+    def client_port(self) -> int:
+        """The published port for clients, with or without TLS."""
+        return self.port if self.tls is None else self.tls.port
+
+    @property
     def manager_name(self) -> str:
         """The host through which networks between hosts are created."""
         return self.manager or min(self.hosts)
@@ -95,6 +103,18 @@ class DockerSpec(Section):
     def _problems(self) -> Iterator[Problem]:
         if self.port == self.metrics_port:
             yield Problem(("metrics_port",), "is also port; use two different ports")
+        if self.tls is not None:
+            # An update that turns TLS off publishes `port` before it deletes the proxy.
+            for key, port in (("port", self.port), ("metrics_port", self.metrics_port)):
+                if self.tls.port == port:
+                    yield Problem(("tls", "port"), f"is also {key}; use two different ports")
+            if self.tls.acme is not None and len(self.hosts) > 1:
+                yield Problem(
+                    ("tls", "acme"),
+                    "works with one server, because the authority validates a host name at any of "
+                    "several servers; use certificate_file and key_file",
+                    False,
+                )
         if self.host is not None and self.hosts:
             yield Problem(("host",), "cannot be combined with hosts; remove one of them")
         if self.manager is not None and self.manager not in self.hosts:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi
 
+from berth.platforms.docker.certificate import build_tls
 from berth.platforms.hosted_models import (
     build_blocking,
     build_clients,
@@ -50,6 +51,7 @@ def deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
         "images": parts.images.reports,
         "entry": parts.gateway.entry,
         "gateways": parts.gateway.gateways,
+        **({} if parts.proxy is None else {"proxy": parts.proxy.container}),
         "models": {
             model: {
                 "versions": {
@@ -81,6 +83,7 @@ def build_hosting_args(spec: HostingSpec, root: Path) -> DockerHostingArgs:
         blocking=build_blocking(spec),
         address=spec.docker.address,
         port=spec.docker.port,
+        tls=build_tls(spec, root),
         metrics_port=spec.docker.metrics_port,
         gateway_resources=ResourceArgs(
             cpu=spec.gateway.resources.cpu,

@@ -23,6 +23,7 @@ from pulumi_berth.docker.engine import (
 )
 from pulumi_berth.docker.gateway_turn import GATEWAY
 from pulumi_berth.docker.ready_container import get_address
+from pulumi_berth.docker.tls_plan import PROXY_CHECK
 
 UNREACHABLE = "host unreachable"
 _SHOWN_LINES = 3
@@ -57,8 +58,18 @@ def observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
             }
             # The outputs of a stack on one engine have no names of hosts.
             entries = outputs.get("entries") or {"": outputs["entry"]}
+            proxies = outputs.get("proxies") or {"": outputs.get("proxy")}
             gateways = {
-                host: _get_host_state(clients, host, entry, ENTRY_CHECK)
+                host: _summarize(
+                    [
+                        _get_host_state(clients, host, entry, ENTRY_CHECK),
+                        *(
+                            [_get_host_state(clients, host, proxies[host], PROXY_CHECK)]
+                            if proxies.get(host)
+                            else []
+                        ),
+                    ]
+                )
                 for host, entry in entries.items()
             }
     except EngineError as error:

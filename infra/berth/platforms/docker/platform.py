@@ -20,8 +20,17 @@ def _check_target(context: StackContext) -> Finding:
     return Finding(check="target", status=Status.PASSED, detail=detail)
 
 
+def _check_certificate(context: StackContext) -> Finding:
+    from berth.platforms.docker.certificate import check_certificate
+
+    return check_certificate(context)
+
+
 def _list_requirements() -> list[Requirement]:
-    return [Requirement(name="target", check=_check_target, stops_checks=True)]
+    return [
+        Requirement(name="certificate", check=_check_certificate),
+        Requirement(name="target", check=_check_target, stops_checks=True),
+    ]
 
 
 def _preflight(context: StackContext) -> list[Finding]:

@@ -12,6 +12,7 @@ from pulumi_berth.api_key import describe_keys, select_newest_keys
 from pulumi_berth.docker.hosting import DEFAULT_ADDRESS, DockerHostingArgs
 from pulumi_berth.docker.placement import place
 from pulumi_berth.docker.servers import ServersArgs, ServersParts, declare_servers
+from pulumi_berth.docker.tls_proxy import build_url
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 
@@ -41,12 +42,16 @@ def deploy_servers(spec: HostingSpec, args: DockerHostingArgs, *, stack: str) ->
         base=spec.images.base,
         base_gpu=spec.images.base_gpu,
     )
+    ready = {
+        name: parts.proxies[name].container if name in parts.proxies else gateway.address
+        for name, gateway in parts.gateways.items()
+    }
     endpoints = {
         # Known when a gateway serves there.
-        name: pulumi.Output.all(
-            _build_url(spec, name), *([] if name in skipped else [gateway.address])
-        )[0]
-        for name, gateway in parts.gateways.items()
+        name: pulumi.Output.all(_build_url(spec, args, name), *([] if name in skipped else [each]))[
+            0
+        ]
+        for name, each in ready.items()
     }
     clients, metrics = build_clients(spec), spec.docker.metrics_port
     return {
@@ -60,6 +65,11 @@ def deploy_servers(spec: HostingSpec, args: DockerHostingArgs, *, stack: str) ->
         "images": parts.images.reports,
         "entries": {name: gateway.entry for name, gateway in parts.gateways.items()},
         "gateways": {name: gateway.gateways for name, gateway in parts.gateways.items()},
+        **(
+            {"proxies": {name: proxy.container for name, proxy in parts.proxies.items()}}
+            if parts.proxies
+            else {}
+        ),
         "models": {
             model: {
                 "versions": {
@@ -90,10 +100,10 @@ def _describe_version(
     }
 
 
-def _build_url(spec: HostingSpec, name: str) -> str:
+def _build_url(spec: HostingSpec, args: DockerHostingArgs, name: str) -> str:
     """Return the URL for clients of one host."""
     host = spec.docker.hosts[name]
     address = host.listen_address or spec.docker.address
     if address == _ANY_ADDRESS:
         address = host.private_address or DEFAULT_ADDRESS
-    return f"http://{address}:{spec.docker.port}"
+    return build_url(args.tls, address, spec.docker.port)

@@ -9,9 +9,11 @@ from berth.platforms.stack_context import StackContext
 from berth.project import read_project_name
 from berth.spec import DockerSpec, HostingSpec, SpecError
 from pulumi_berth.docker.engine import (
+    COMPONENT_LABEL,
     HOSTING_LABEL,
     EngineError,
 )
+from pulumi_berth.docker.tls_plan import PROXY
 
 MIN_API = (1, 41)
 """API of Docker 20.10, the oldest engine that Berth is tested with."""
@@ -57,12 +59,19 @@ def require_free_ports(context: StackContext) -> None:
     docker = context.spec.docker
     try:
         with ExitStack() as stack:
-            published = {
-                name: list(_list_ports(client, get_hosting_id(context)))
-                for name, client in open_engines(docker, stack).items()
-            }
+            own = get_hosting_id(context)
+            clients = open_engines(docker, stack)
+            published = {name: list(_list_ports(client, own)) for name, client in clients.items()}
+            is_held = docker.tls is None and any(
+                _has_proxy_at(client, own, docker.port) for client in clients.values()
+            )
     except EngineError as error:
         raise SpecError.of(str(error)) from error
+    if is_held:
+        raise SpecError.of(
+            f"docker.port: port {docker.port} is published by the stack's own proxy, which is "
+            "removed last when TLS is turned off. Nothing was changed. Set another port."
+        )
     for host, used in published.items():
         address = docker.address
         if host:
@@ -73,7 +82,8 @@ def require_free_ports(context: StackContext) -> None:
 def _require_free(
     docker: DockerSpec, listen_address: str, used: list[tuple[str, str, int]], place: str
 ) -> None:
-    wanted = [("port", listen_address, docker.port)]
+    key = "port" if docker.tls is None else "tls.port"
+    wanted = [(key, listen_address, docker.client_port)]
     if docker.metrics_port is not None:
         wanted.append(("metrics_port", "127.0.0.1", docker.metrics_port))
     for key, address, port in wanted:
@@ -85,6 +95,17 @@ def _require_free(
                     f"'{name}', which is not part of this stack. Nothing was changed. Stop it, or "
                     "set another port."
                 )
+
+
+def _has_proxy_at(client: Any, own: str, port: int) -> bool:
+    """Return whether the stack's proxy publishes a port."""
+    return any(
+        published.get("PublicPort") == port
+        for entry in client.api.containers()
+        for published in entry.get("Ports") or ()
+        if (entry.get("Labels") or {}).get(HOSTING_LABEL) == own
+        and entry["Labels"].get(COMPONENT_LABEL) == PROXY
+    )
 
 
 def _list_ports(client: Any, own: str) -> Iterator[tuple[str, str, int]]:
