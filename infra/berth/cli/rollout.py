@@ -243,6 +243,7 @@ class _Target:
         from berth.cli import stacks
         from berth.errors import OperationError
         from berth.operations.configuration import set_traffic
+        from berth.operations.lifecycle import exclude
         from berth.platforms.stack_context import StackContext
         from pulumi_berth.files import replace_atomically
 
@@ -255,16 +256,18 @@ class _Target:
         spec = load(self.root, self.name)
         context = StackContext(root=self.root, stack=self.name, spec=spec)
         stack = stacks.open_stack_for_update(self.root, self.name, spec, to_stderr=self.as_json)
+        parts = stacks.find_skipped_parts(spec, self.root)
+        stack = stacks.open_program(stack, parts)
         # The progress of the engine is not the result of this command.
         with redirect_stdout(sys.stderr):
-            if stack.up("--yes", "--skip-preview"):
+            if stack.up("--yes", "--skip-preview", *exclude(parts)):
                 stacks.explain_failure(context)
                 raise OperationError("the update failed")
         self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
         if is_urgent:
             return
         try:
-            stacks.require_serving(stack, context, self._outputs)
+            stacks.require_serving(stack, context, self._outputs, parts)
         except SystemExit as error:
             raise OperationError("not everything became ready") from error
 
