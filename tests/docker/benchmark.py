@@ -67,10 +67,8 @@ CHECKS: dict[str, Callable[[Attributes], bool]] = {
     "5.26": lambda c: _has_option(c, "no-new-privileges", "no-new-privileges=true"),
     "5.27": _has_health_check,
     "5.29": lambda c: 0 < (_host(c, "PidsLimit") or 0) <= 512,
-    "5.30": lambda c: (
-        _host(c, "NetworkMode") not in ("", "default", "bridge")
-        and "bridge" not in c["NetworkSettings"]["Networks"]
-    ),
+    # The mode stays that of the container's creation, before it left the bridge.
+    "5.30": lambda c: "bridge" not in c["NetworkSettings"]["Networks"],
     "5.31": lambda c: _host(c, "UsernsMode") != "host",
     "5.32": lambda c: not any("docker.sock" in str(mount) for mount in c["Mounts"]),
 }

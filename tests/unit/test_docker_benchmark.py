@@ -56,7 +56,7 @@ _WORSE: dict[str, tuple[str, str, Any]] = {
     "5.26": ("HostConfig", "SecurityOpt", []),
     "5.27": ("Config", "Healthcheck", {"Test": ["NONE"]}),
     "5.29": ("HostConfig", "PidsLimit", None),
-    "5.30": ("HostConfig", "NetworkMode", "bridge"),
+    "5.30": ("NetworkSettings", "Networks", {"bridge": {}}),
     "5.31": ("HostConfig", "UsernsMode", "host"),
     "5.32": (
         "",
