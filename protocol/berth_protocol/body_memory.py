@@ -16,6 +16,12 @@ PART_BYTES = 320 << 10
 """Room for the next part of a long body: what uvloop reads at once (256,000 bytes, its
 `UV_STREAM_RECV_BUF_SIZE`) on top of the 64 KiB at which uvicorn stops reading."""
 
+STALL_SECONDS = 5.0
+"""Time after which a long body that arrives too slowly is dropped, if another one waits."""
+MIN_BYTES_PER_SECOND = 16 << 10
+"""Rate below which a long body arrives too slowly. At this rate, the smallest long body takes 4 s;
+one of 10 MiB would take more than ten minutes, and exceed any time limit."""
+
 _LARGE_BODY_SHARE = 0.75
 # The first bytes of the bodies that wait. Further ones are rejected.
 _WAITING_SHARE = 0.875
@@ -35,9 +41,19 @@ class BodyHolder(Protocol):
 
     Attributes:
         held_bytes: Bytes that are counted for it.
+        received_bytes: Bytes of the body that have arrived.
     """
 
     held_bytes: int
+    received_bytes: int
+
+    def is_arriving(self) -> bool:
+        """Return whether the server waits for the client to send more of the body."""
+        ...
+
+    def drop_stalled(self) -> None:
+        """Reject a body that arrives too slowly while others wait for its memory."""
+        ...
 
 
 class BodyMemory:
@@ -48,10 +64,15 @@ class BodyMemory:
     whatever the others hold. This part passes to another body while the others leave it free, so
     that a client that stops sending does not keep it.
 
+    While a body waits, those that arrive at less than `MIN_BYTES_PER_SECOND` are dropped. Otherwise
+    a client that sends nearly all of a long body, and stops, would delay the long bodies of others
+    until its time limit.
+
     Args:
         max_bytes: Maximum number of bytes. While no other body holds memory, a body of any
             size is accepted, because every body has its own limit.
         max_body_bytes: Maximum size of one body: the part that is kept.
+        stall_seconds: How long a body may arrive too slowly.
 
     Attributes:
         max_bytes: See above.
@@ -59,7 +80,9 @@ class BodyMemory:
         used_bytes: Bytes of all bodies.
     """
 
-    def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:
+    def __init__(
+        self, max_bytes: int, max_body_bytes: int = 0, stall_seconds: float = STALL_SECONDS
+    ) -> None:
         self.max_bytes = max_bytes
         self.max_body_bytes = max_body_bytes
         self.used_bytes = 0
@@ -69,6 +92,11 @@ class BodyMemory:
         self._waiting: dict[BodyHolder, tuple[int, asyncio.Future[None]]] = {}
         self._trim = _find_trim()
         self._timer: asyncio.TimerHandle | None = None
+        self._stall_seconds = stall_seconds
+        # Bytes that each long body had at the last check, while a body waits.
+        self._arrived: dict[BodyHolder, int] = {}
+        self._holders: set[BodyHolder] = set()
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def reserve(self, size: int, own_bytes: int) -> None:
         """Count `size` more bytes of a body.
@@ -100,6 +128,8 @@ class BodyMemory:
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[holder] = size, granted
+        if self._stall_timer is None:
+            self._start_stall_timer()
         try:
             await granted
         finally:
@@ -119,6 +149,7 @@ class BodyMemory:
         """Stop counting all bytes of a body."""
         if self._first is holder:
             self._first = None
+        self._holders.discard(holder)
         size, holder.held_bytes = holder.held_bytes, 0
         self.release(size)
 
@@ -147,7 +178,27 @@ class BodyMemory:
             self._first = holder
         return self._first is holder
 
+    def _start_stall_timer(self) -> None:
+        self._arrived = {
+            holder: holder.received_bytes for holder in self._holders if holder.is_arriving()
+        }
+        loop = asyncio.get_running_loop()
+        self._stall_timer = loop.call_later(self._stall_seconds, self._drop_stalled)
+
+    def _drop_stalled(self) -> None:
+        self._stall_timer = None
+        if not self._waiting:
+            self._arrived.clear()
+            return
+        min_bytes = self._stall_seconds * MIN_BYTES_PER_SECOND
+        for holder, before in self._arrived.items():
+            is_slow = holder.received_bytes - before < min_bytes
+            if is_slow and holder in self._holders and holder.is_arriving():
+                holder.drop_stalled()
+        self._start_stall_timer()
+
     def _book(self, holder: BodyHolder, size: int) -> None:
+        self._holders.add(holder)
         holder.held_bytes += size
         self.used_bytes += size
         self._peak_bytes = max(self._peak_bytes, self.used_bytes)

@@ -40,6 +40,7 @@ class Exchange(RequestResponseCycle):
         discard_seconds: Time limit to discard the rest of the request before the response. None
             sends the response at once.
         is_discarding: Whether the connection discards the rest of the body.
+        is_receiving: Whether the application waits for the next part of the body.
     """
 
     body_memory: BodyMemory
@@ -51,6 +52,7 @@ class Exchange(RequestResponseCycle):
     is_malformed = False
     discard_seconds: float | None = None
     is_discarding = False
+    is_receiving = False
 
     async def run_asgi(self, app: App) -> None:  # type: ignore[override]
         """Run the application. A `RequestError` that it does not catch becomes a response."""
@@ -78,7 +80,13 @@ class Exchange(RequestResponseCycle):
         """
         if self.is_long and self.more_body and not self.body and self.error is None:
             await self._wait_for_room()
-        message = None if self.error is not None else await super().receive()
+        message = None
+        if self.error is None:
+            self.is_receiving = True
+            try:
+                message = await super().receive()
+            finally:
+                self.is_receiving = False
         if self.error is not None:
             # A new exception, see `reject`.
             raise RequestError(self.error.status, self.error.message, self.error.headers)
@@ -113,6 +121,21 @@ class Exchange(RequestResponseCycle):
         if is_malformed:
             self.keep_alive = False
         self.message_event.set()
+
+    def is_arriving(self) -> bool:
+        """Return whether the application waits for the client to send more of the body."""
+        return self.is_receiving and self.more_body and not self.disconnected
+
+    def drop_stalled(self) -> None:
+        """Reject a body that arrives too slowly while others wait for its memory."""
+        self.reject(
+            RequestError(
+                408,
+                "The request body arrived too slowly, while other requests waited for its memory."
+                " Send the request again without pauses.",
+            ),
+            is_malformed=False,
+        )
 
     def release(self) -> None:
         """Stop counting the body."""

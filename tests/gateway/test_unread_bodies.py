@@ -232,7 +232,7 @@ def test_uploads_beyond_the_memory_wait_and_succeed(
 def _send_what_is_taken(connection: socket.socket, size: int) -> int:
     """Send up to `size` bytes, as long as the other side takes them, and return their number."""
     sent, part = 0, b"x" * 65536
-    connection.settimeout(0.2)
+    connection.settimeout(0.05)
     with contextlib.suppress(TimeoutError):
         while sent < size:
             sent += connection.send(part[: size - sent])

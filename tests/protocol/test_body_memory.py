@@ -10,7 +10,7 @@ import pytest
 from berth_protocol import body_memory
 from berth_protocol.body_memory import SMALL_BODY_BYTES, BodyMemory, default_body_memory
 from berth_protocol.errors import RequestError
-from tests.protocol.connection import POST, Server, run
+from tests.protocol.connection import LIMIT_SECONDS, POST, Server, run
 
 _HEAD = POST.replace(b"/", b"/body", 1)
 _LARGE = 300_000
@@ -113,12 +113,50 @@ async def test_memory_of_queued_request_is_released() -> None:
         await _wait_until(lambda: server.body_memory.used_bytes == 0)
 
 
+@pytest.mark.parametrize("is_trickling", [False, True])
+async def test_long_body_that_stalls_is_dropped_if_another_waits(is_trickling: bool) -> None:
+    """It would delay the others until its time limit."""
+    server = Server(BodyMemory(2 * _LARGE, _LARGE, stall_seconds=LIMIT_SECONDS))
+    async with run(server) as running:
+        stalled_reader, stalled = await running.open()
+        stalled.write(_HEAD % _LARGE + b"x" * (_LARGE - 1000))
+        await _wait_until(lambda: server.body_memory.used_bytes >= _LARGE - 1000)
+        # Alone, it may take its time.
+        await asyncio.sleep(3 * LIMIT_SECONDS)
+        assert server.body_memory.used_bytes >= _LARGE - 1000
+
+        async def trickle() -> None:
+            for _ in range(900):
+                stalled.write(b"x")
+                await asyncio.sleep(LIMIT_SECONDS / 20)
+
+        trickling = asyncio.create_task(trickle()) if is_trickling else None
+        second_reader, second = await running.open()
+        second.write(_HEAD % _LARGE + b"x" * _LARGE)
+        assert (await second_reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        response = await stalled_reader.readuntil(b"}")
+        if trickling is not None:
+            trickling.cancel()
+        for writer in (stalled, second):
+            writer.close()
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b'{"error":"The request body arrived too slowly' in response
+    assert server.body_memory.used_bytes == 0
+
+
 @dataclass(eq=False)
 class _Body:
     """A long body that arrives in parts, until it has `size` bytes."""
 
     size: int
     held_bytes: int = 0
+    received_bytes: int = 0
+
+    def is_arriving(self) -> bool:
+        return False
+
+    def drop_stalled(self) -> None:
+        raise AssertionError
 
     async def arrive(self, memory: BodyMemory, part: int) -> None:
         while self.held_bytes < self.size:

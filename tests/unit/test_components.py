@@ -4,13 +4,14 @@ import tomllib
 from typing import Any
 
 import pulumi
+import pulumi_kubernetes
 import pytest
 from pulumi.errors import InputPropertiesError
 
 import pulumi_berth
 from pulumi_berth.plugin import COMPONENTS, VERSION, BerthProvider
 from tests.repository import REPOSITORY
-from tests.unit.component_host import construct
+from tests.unit.component_host import construct, record
 from tools.component_reference import build_files, build_schema
 
 _MODELS = REPOSITORY / "models"
@@ -146,6 +147,36 @@ def test_datasets_are_rejected_where_nothing_mounts_them(kind: str) -> None:
     (error,) = caught.value.errors or []
     assert error["property_path"] == "models.digits.datasets"
     assert "only a cluster mounts datasets; use KubernetesHosting" in error["reason"]
+
+
+@pytest.mark.parametrize("has_provider", [False, True])
+@pytest.mark.parametrize("kubeconfig", [None, "/kubeconfig"])
+def test_missing_ownership_check_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, kubeconfig: str | None, *, has_provider: bool
+) -> None:
+    """The component cannot read the credentials of a provider."""
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda message, *_: warnings.append(message))
+
+    def create() -> None:
+        provider = pulumi_kubernetes.Provider("cluster") if has_provider else None
+        model = pulumi_berth.HostedModelArgs(
+            versions={"1": pulumi_berth.HostedVersionArgs(directory=f"{_MODELS}/digits/1")}
+        )
+        pulumi_berth.KubernetesHosting(
+            "x",
+            pulumi_berth.KubernetesHostingArgs(
+                namespace="shop",
+                kubeconfig=kubeconfig,
+                models={"digits": model},
+                images=pulumi_berth.ImageSettings(registry="registry.example.com/berth"),
+            ),
+            pulumi.ResourceOptions(providers=[provider] if provider is not None else []),
+        )
+
+    record(create, _OUTPUTS)
+    is_unchecked = has_provider and kubeconfig is None
+    assert ["who owns namespace 'shop'" in text for text in warnings] == [True] * is_unchecked
 
 
 def test_outputs_of_other_resources_are_accepted() -> None:

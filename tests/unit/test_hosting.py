@@ -17,7 +17,7 @@ from berth.spec import load_file
 from pulumi_berth.api_key import create_client_keys
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.hosting import declare_hosting
+from pulumi_berth.kubernetes.hosting import declare_hosting, list_object_names
 from pulumi_berth.kubernetes.hosting_images import HostingImages
 from tests.repository import REPOSITORY
 
@@ -322,6 +322,21 @@ def test_errors_of_the_ingress_controller_come_from_the_gateway(declared: Resour
     assert errors["query"] == "/traefik/errors/{status}"
     assert errors["service"] == {"name": "gateway", "port": 8081, "nativeLB": True}
     assert ("HTTPRoute", "gateway-route-other-hosts") not in declared
+
+
+def test_owner_of_every_object_with_a_fixed_name_is_checked(declared: Resources) -> None:
+    """With server-side apply, the cluster adopts an object that has the name."""
+    versions = {"digits": ["1", "2"], "breast-cancer": ["1"], "own": ["1"]}
+    checked = list_object_names(versions)
+    names = {
+        inputs["metadata"]["name"]
+        for (kind, _), inputs in declared.items()
+        if kind not in ("Namespace", "PodMonitor")  # A stack does not check other monitors.
+        and "namespace" in inputs.get("metadata", {})
+        and "name" in inputs["metadata"]
+    }
+    assert {"digits-1", "digits-1-direct", "body-errors", "digits", "traefik"} <= names
+    assert names <= {*checked, "default-deny"}
 
 
 def test_unreadable_body_is_not_an_error_of_the_server(declared: Resources) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
+from berth_gateway.config import get_direct_name
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_config import (
@@ -57,7 +58,14 @@ from pulumi_berth.values import default_to
 
 OBJECT_NAMES = ("gateway", ROUTE, OTHER_HOSTS, "valkey")
 """Names of the objects in every stack's namespace. The other names contain a model's name."""
-CONTROLLER_OBJECT_NAMES = ("traefik", "authorize", "errors", "remove-headers", "retry")
+CONTROLLER_OBJECT_NAMES = (
+    "traefik",
+    "authorize",
+    "errors",
+    "body-errors",
+    "remove-headers",
+    "retry",
+)
 """Names of the objects of the ingress controller."""
 
 
@@ -116,12 +124,9 @@ class KubernetesHosting(pulumi.ComponentResource):
         )
         clients = resolve_clients(args.clients)
         keys = create_client_keys(clients, opts=child_opts, prefix=prefix)
-        has_provider = "kubernetes" in self._providers
         parts = declare_hosting(
             args,
-            access=ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)
-            if args.kubeconfig is not None or not has_provider
-            else None,
+            access=self._find_access(args),
             images=images,
             keys=keys,
             opts=child_opts,
@@ -141,6 +146,24 @@ class KubernetesHosting(pulumi.ComponentResource):
                 "api_keys": self.api_keys,
             }
         )
+
+    def _find_access(self, args: KubernetesHostingArgs) -> ClusterAccess | None:
+        """Return the access for the ownership checks, or None with a warning.
+
+        A component cannot read the credentials of a provider that the program created: they may be
+        known only after the cluster exists.
+        """
+        if args.kubeconfig is not None or "kubernetes" not in self._providers:
+            return ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)
+        pulumi.log.warn(
+            f"Nothing checks who owns namespace '{args.namespace}', because the options have a "
+            "provider and kubeconfig is not set. This stack takes over an existing namespace and "
+            "objects in it with the names of this stack's objects, and 'destroy' deletes the "
+            "namespace with everything in it, unless adopt_namespace is true. Set kubeconfig, and "
+            "context if needed, to a kubeconfig that reaches the same cluster.",
+            self,
+        )
+        return None
 
 
 def declare_hosting(
@@ -270,7 +293,8 @@ def list_object_names(
     berths = [
         get_berth_name(model, version) for model, names in versions.items() for version in names
     ]
-    controller = [*CONTROLLER_OBJECT_NAMES, *versions] if has_controller else []
+    backends = [get_direct_name(berth) for berth in berths]
+    controller = [*CONTROLLER_OBJECT_NAMES, *versions, *backends] if has_controller else []
     return [*OBJECT_NAMES, *controller, *berths]
 
 

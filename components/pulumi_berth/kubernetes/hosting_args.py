@@ -68,8 +68,11 @@ class KubernetesHostingArgs:
     kubeconfig: str | None = None
     """Path of the kubeconfig with which the component checks that no one else uses the namespace,
     before anything is created or deleted. Defaults to `KUBECONFIG` or `~/.kube/config`, unless a
-    provider is passed in the options. Then, there is no check without this argument, and `destroy`
-    deletes a created namespace with everything in it."""
+    provider is passed in the options, whose credentials the component cannot read. Then, without
+    this argument, a warning states that nothing checks whether the namespace or objects with the
+    names of the stack's objects exist already: an update takes them over, and `destroy` deletes
+    the namespace with everything in it, unless `adopt_namespace` is true. For a cluster that the
+    same program creates, such as one on EKS, nothing else is in it at first."""
     context: str | None = None
     """Context in that kubeconfig. Defaults to its current context."""
     models: Mapping[str, HostedModelArgs]
