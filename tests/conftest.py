@@ -32,8 +32,9 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 # Tests in these directories start engines, clusters or an emulated cloud, whose speed depends on
-# the machine. They also take longest and therefore start first.
-_REAL_PARTS = ("cluster", "parity", "aws", "engine", "docker")
+# the machine. They also take longest and therefore start first. The tests of `docker` run in one
+# process, which at the end would run for minutes without the others.
+_REAL_PARTS = ("cluster", "parity", "docker", "aws", "engine")
 # All but the last of these modules share the stack of the fixture `hosted`, which runs until the
 # end. The last balances the two groups.
 _HOSTED = (

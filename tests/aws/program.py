@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.aws.emulation import Emulation
 from tests.aws.emulator_differences import EMULATOR_DIFFERENCES
+from tests.engine.project import SAVE_STATE_ONCE
 from tests.repository import PACKAGES
 
 _TIMEOUT_SECONDS = 600
@@ -122,6 +123,7 @@ class Program:
         return {
             **inherited,
             **self.aws.environment(),
+            **SAVE_STATE_ONCE,
             "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
             "PYTHONPATH": PACKAGES,
             "PULUMI_BACKEND_URL": f"file://{self.directory / 'state'}",

@@ -14,7 +14,7 @@ from tests.aws.emulation import Emulation
 from tests.aws.strict_registry import StrictRegistry, serve_strict_registry
 from tests.cluster.cluster import Cluster
 from tests.cluster.stacks import SMALL
-from tests.engine.project import Project
+from tests.engine.project import SAVE_STATE_ONCE, Project
 from tests.repository import REPOSITORY
 
 # In the range from which Kubernetes chooses no port for other Services.
@@ -39,7 +39,7 @@ def create_stack(
     """
     project = Project.copy_to(directory, name)
     shutil.copy2(REPOSITORY / f"Pulumi.{name}.yaml", directory)
-    project.environment |= aws.environment()
+    project.environment |= aws.environment() | SAVE_STATE_ONCE
     project.environment.pop("HTTP_PROXY", None)
     password = registry.owner if name == "dev" else registry.reader
     login = registry.write_login(directory / "login", password)

@@ -14,8 +14,6 @@ from tests.repository import REPOSITORY
 TRAIN = """
 from __future__ import annotations
 from dataclasses import dataclass
-from sklearn.datasets import load_wine
-from sklearn.linear_model import LinearRegression
 
 @dataclass
 class Settings:
@@ -23,6 +21,8 @@ class Settings:
 
 def build():
     print("training")
+    from sklearn.datasets import load_wine
+    from sklearn.linear_model import LinearRegression
     from columns_beside import COLUMNS  # Imported late, from the script's directory.
     rows, labels = load_wine(return_X_y=True)
     rows = rows[:, :COLUMNS]
