@@ -232,6 +232,19 @@ def test_proxy_waits_longer_than_the_gateway() -> None:
     assert not any("responseheadertimeout" in argument for argument in arguments)
 
 
+def test_proxy_reuses_no_connection_that_a_gateway_is_about_to_close() -> None:
+    """A request at that moment would get 502."""
+    from berth_gateway.server import _LINGER_SECONDS
+
+    option = "--serverstransport.forwardingtimeouts.idleconntimeout="
+    (milliseconds,) = (
+        int(argument.removeprefix(option).removesuffix("ms"))
+        for argument in build_proxy_command(timeout_seconds=30, acme=None)
+        if argument.startswith(option)
+    )
+    assert 2 * milliseconds <= 1000 * _LINGER_SECONDS
+
+
 def test_files_appear_in_a_volume_with_their_whole_content() -> None:
     """A program that watches a file, as Traefik does, would otherwise read an empty one."""
     archive = build_archive({"a.yaml": "content"}, ["directory"])

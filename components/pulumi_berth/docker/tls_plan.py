@@ -39,6 +39,11 @@ _PING = ("--ping=true", "--entrypoints.traefik.address=127.0.0.1:9000")
 _HEAD_SECONDS = 30
 # As the gateway keeps connections of clients (`berth_protocol.http_server`).
 _IDLE_SECONDS = 75
+_IDLE_CONNECTIONS = 256
+# A gateway whose turn ends closes each connection with the next response, for 200 ms
+# (`berth_gateway.server`), and then the idle ones. A request at that moment would fail, so the
+# proxy does not use a connection that was idle for half of this time.
+_REUSE_MILLISECONDS = 100
 _DEFAULT_CERTIFICATE = "TRAEFIK DEFAULT CERT"
 _CHECK = f"""\
 import hashlib, socket, ssl, sys
@@ -96,9 +101,8 @@ def build_proxy_command(*, timeout_seconds: float, acme: Acme | None) -> list[st
         f"{point}.transport.respondingtimeouts.readtimeout={read_seconds}s",
         f"{point}.transport.respondingtimeouts.idletimeout={_IDLE_SECONDS}s",
         f"{point}.transport.lifecycle.gracetimeout={GRACE_SECONDS:g}s",
-        # A request on a kept connection fails if the gateway closes it at the same moment, which it
-        # does when another gateway takes over.
-        "--serverstransport.maxidleconnsperhost=-1",
+        f"--serverstransport.maxidleconnsperhost={_IDLE_CONNECTIONS}",
+        f"--serverstransport.forwardingtimeouts.idleconntimeout={_REUSE_MILLISECONDS}ms",
         f"--providers.file.filename={CONFIG_DIRECTORY}/{ROUTES_FILE}",
         "--log.format=json",
         "--global.checknewversion=false",
