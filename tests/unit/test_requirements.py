@@ -77,7 +77,13 @@ def test_platform_lists_its_requirements() -> None:
         "local": [],
         "docker": ["target"],
         "kubernetes": ["target"],
-        "aws": ["cluster-version", "capacity", "credentials", "cluster-access"],
+        "aws": [
+            "cluster-version",
+            "capacity",
+            "credentials",
+            "cluster-access",
+            "replication-rules",
+        ],
     }
 
 

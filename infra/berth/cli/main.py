@@ -23,6 +23,7 @@ COMMANDS = {
     "init": "Create a project with a sample model.",
     "invoke": "Send one inference request and print the response.",
     "key": "Print a client's API key.",
+    "kubeconfig": "Print a kubeconfig for the EKS cluster of a stack on AWS.",
     "logs": "Print logs of the stack or of one model.",
     "package": "Package a trained model as a version that Berth can serve.",
     "parity": "Compare two stacks.",

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -165,6 +166,27 @@ def test_boto3_alone_would_use_another_identity() -> None:
     """Show that the tests tell the identities apart."""
     caller = boto3.client("sts", region_name="eu-central-1").get_caller_identity()
     assert "deployer" not in caller["Arn"]
+
+
+def test_kubeconfig_of_a_stack_has_a_command_and_no_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    described = {"endpoint": "https://eks.test", "certificateAuthority": {"data": "Q0E="}}
+    eks = SimpleNamespace(describe_cluster=lambda name: {"cluster": {"name": name, **described}})
+    monkeypatch.setattr(AwsIdentity, "create_client", lambda *_, **__: eks)
+    monkeypatch.chdir(REPOSITORY)
+    result = CliRunner().invoke(main, ["kubeconfig", "-s", "dev"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.output)
+    assert document["clusters"][0]["cluster"]["server"] == "https://eks.test"
+    (user,) = document["users"]
+    assert set(user["user"]) == {"exec"}
+    assert user["user"]["exec"]["args"][-4:] == [
+        "cluster-token", "berth-dev", "--region", "eu-central-1",
+    ]  # fmt: skip
+    refused = CliRunner().invoke(main, ["kubeconfig", "-s", "local"])
+    assert refused.exit_code == 2
+    assert "only a stack on aws creates its cluster" in " ".join(refused.output.split())
 
 
 def test_no_message_tells_the_user_to_run_the_aws_command() -> None:

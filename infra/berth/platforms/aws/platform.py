@@ -62,6 +62,16 @@ def _prepare_update(context: StackContext) -> list[str]:
     ]
 
 
+def _check_ownership(
+    context: StackContext, owner_ids: Mapping[str, str], *, for_removal: bool
+) -> None:
+    if for_removal:  # Before an update, it is a requirement.
+        from berth.platforms.aws.replication_rules import check_rules
+
+        check_rules(context, for_removal=True)
+    kubernetes.check_ownership(context, owner_ids, for_removal=for_removal)
+
+
 def _deploy(spec: HostingSpec, *, stack: str, root: Path) -> dict[str, Any]:
     from berth.platforms.aws.deploy import deploy
 
@@ -178,7 +188,7 @@ PLATFORM = Platform(
     list_requirements=_list_requirements,
     find_warnings=_find_warnings,
     prepare_update=_prepare_update,
-    check_ownership=kubernetes.check_ownership,
+    check_ownership=_check_ownership,
     deploy=_deploy,
     observe=_observe,
     read_logs=_read_logs,

@@ -6,6 +6,7 @@ from berth.platforms.aws import reach
 from berth.platforms.aws.access import limit_requests, require_credentials, stack_prefix
 from berth.platforms.aws.capacity import check_fit, require_capacity
 from berth.platforms.aws.errors import MISSING_CLUSTER, REQUEST_ERRORS, flatten_error, get_code
+from berth.platforms.aws.replication_rules import check_rules
 from berth.platforms.aws.support import require_supported
 from berth.platforms.kubernetes.cluster import get_cluster_access, require_cluster
 from berth.platforms.preflight import Finding, Requirement, Status
@@ -21,6 +22,7 @@ def list_requirements() -> list[Requirement]:
         Requirement(name="capacity", check=_check_capacity),
         Requirement(name="credentials", check=_check_credentials, stops_checks=True),
         Requirement(name="cluster-access", check=_check_access),
+        Requirement(name="replication-rules", check=check_rules),
     ]
 
 
