@@ -78,7 +78,14 @@ def test_value_that_is_not_known_yet_is_one_property() -> None:
     (change,) = _read(
         _step("update", "a", old={"config": {"a": 1, "b": 2}}, new={"config": _UNKNOWN})
     )
-    assert change.properties == ("config",)
+    assert (change.properties, change.unknown) == (("config",), ("config",))
+
+
+def test_property_with_an_unknown_value_below_is_not_known_either() -> None:
+    (change,) = _read(
+        _step("update", "a", old={"a": 1, "b": ["x"]}, new={"a": 2, "b": ["x", _UNKNOWN]})
+    )
+    assert (change.properties, change.unknown) == (("a", "b"), ("b",))
 
 
 def test_changed_secret_is_named_by_the_diff_of_the_provider() -> None:

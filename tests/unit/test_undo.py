@@ -117,6 +117,24 @@ def _facts(**more: Any) -> UndoFacts:
             id="resource that the program no longer declares",
         ),
         pytest.param(
+            _change(properties=("config",)),
+            _facts(remaining={"u": ()}, following=frozenset({"u"})),
+            Undo.YES,
+            "",
+            id="only the address of another resource differs",
+        ),
+        pytest.param(
+            _change(properties=("config",)),
+            _facts(
+                remaining={"u": ()},
+                following=frozenset({"u"}),
+                kept_clients=("Client 'a' stays.",),
+            ),
+            Undo.KEPT,
+            "clients",
+            id="address of another resource, and perhaps clients",
+        ),
+        pytest.param(
             _change(),
             _facts(remaining={"u": ("config",)}, kept_clients=("Client 'a' stays.",)),
             Undo.KEPT,

@@ -12,6 +12,8 @@ from berth.operations.preview_events import format_urn
 _SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 _STACK_TYPE = "pulumi:pulumi:Stack"
 _PROVIDERS = "pulumi:providers:"
+# A value that is not known yet: sdk/python/lib/pulumi/runtime/rpc.py of Pulumi.
+_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 # The code of a dynamic provider, and what bridged providers record about their defaults.
 _INTERNAL = {"__provider", "__defaults"}
 
@@ -48,6 +50,8 @@ class ResourceChange:
         component: Type and logical name of the component that it belongs to, or `stack`.
         operation: What happens to it.
         properties: Paths of the inputs that differ, sorted. Values are not listed.
+        unknown: Those of `properties` whose new value is known only after the update, because it
+            comes from another resource.
         replaced_by: Inputs that force a replacement.
         has_gap: Whether the old resource of a replacement is deleted before the new one exists.
         is_protected: Whether the engine refuses to delete it.
@@ -59,6 +63,7 @@ class ResourceChange:
     component: str
     operation: Operation
     properties: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     replaced_by: tuple[str, ...] = ()
     has_gap: bool = False
     is_protected: bool = False
@@ -111,8 +116,12 @@ def _is_listed(metadata: Mapping[str, Any]) -> bool:
 def _parse(metadata: Mapping[str, Any], operation: Operation) -> ResourceChange:
     old, new = metadata.get("old") or {}, metadata.get("new") or {}
     properties: set[str] = set()
+    unknown: set[str] = set()
     if operation in (Operation.UPDATE, Operation.REPLACE):
-        properties.update(_compare(old.get("inputs") or {}, new.get("inputs") or {}))
+        for path, value in _compare(old.get("inputs") or {}, new.get("inputs") or {}):
+            properties.add(path)
+            if _has_unknown(value):
+                unknown.add(path)
         # The engine hides the values of secrets in events, so only the provider's diff has them.
         for key in [*(metadata.get("diffs") or ()), *(metadata.get("keys") or ())]:
             if not any(_is_within(path, str(key)) for path in properties):
@@ -126,6 +135,7 @@ def _parse(metadata: Mapping[str, Any], operation: Operation) -> ResourceChange:
         component=_name_component(str((new or old).get("parent") or "")),
         operation=operation,
         properties=tuple(sorted(properties)),
+        unknown=tuple(sorted(unknown)),
         replaced_by=tuple(sorted(map(str, metadata.get("keys") or ()))),
         is_protected=bool(old.get("protect")),
     )
@@ -135,8 +145,8 @@ def _name_component(parent: str) -> str:
     return "stack" if not parent or f"::{_STACK_TYPE}::" in parent else format_urn(parent)
 
 
-def _compare(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths of the values that differ.
+def _compare(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the new value of each value that differs.
 
     A value that is not known yet, and a list of another length, are one value.
     """
@@ -146,14 +156,23 @@ def _compare(before: Any, after: Any, path: str = "") -> Iterator[str]:
         return
     if not (_is_mapping(before) and _is_mapping(after)):
         if before != after:
-            yield path
+            yield path, after
         return
     for key in {*before, *after} - _INTERNAL:
         below = f"{path}.{key}" if path else str(key)
         if key in before and key in after:
             yield from _compare(before[key], after[key], below)
         else:
-            yield below
+            yield below, after.get(key)
+
+
+def _has_unknown(value: Any) -> bool:
+    """Return whether a value is not known yet, or contains such a value."""
+    if isinstance(value, Mapping):
+        return any(_has_unknown(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_has_unknown(item) for item in value)
+    return bool(value == _UNKNOWN)
 
 
 def _is_mapping(value: Any) -> bool:

@@ -128,7 +128,11 @@ def _review_deployed(
     facts = UndoFacts(
         release=deployed.number,
         obstacles=tuple(obstacles),
-        remaining={change.urn: change.properties for change in remaining},
+        remaining={
+            change.urn: tuple(path for path in change.properties if path not in change.unknown)
+            for change in remaining
+        },
+        following=frozenset(change.urn for change in remaining if change.unknown),
         kept_clients=tuple(describe_kept_keys(current, deployed)[1:]),
         missing=_find_missing(stack, spec, changes),
         **tables,

@@ -55,6 +55,8 @@ class UndoFacts:
         remaining: URN -> properties that differ from what is deployed, if the configuration of
             `release` is deployed with the current program and files. A rollback cannot restore
             them: they do not follow from the configuration.
+        following: URNs of resources of which a property follows from another resource that is in
+            `remaining`, so that only the update tells whether it differs.
         kept_clients: What a rollback leaves as it is, one line for each client.
         missing: URN -> what the deployed resource needs and what no longer exists.
         kept_data: Type token -> what a resource keeps.
@@ -64,6 +66,7 @@ class UndoFacts:
     release: int | None
     obstacles: tuple[str, ...] = ()
     remaining: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    following: frozenset[str] = frozenset()
     kept_clients: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     kept_data: Mapping[str, KeptData] = field(default_factory=dict)
@@ -82,7 +85,7 @@ def judge(change: ResourceChange, facts: UndoFacts) -> Verdict:
         return verdict
     if change.urn in facts.missing:
         return Verdict(undo=Undo.NO, reason=facts.missing[change.urn])
-    if change.urn in facts.remaining and (change.properties or _changes_existence(change)):
+    if change.urn in facts.remaining and _is_remaining(change, facts):
         return _judge_remaining(change, facts)
     return _judge_restored(change, facts)
 
@@ -97,8 +100,14 @@ def find_worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=lambda v: _ORDER.index(v.undo), default=Verdict(undo=Undo.YES))
 
 
-def _changes_existence(change: ResourceChange) -> bool:
-    return change.operation in (Operation.CREATE, Operation.DELETE)
+def _is_remaining(change: ResourceChange, facts: UndoFacts) -> bool:
+    """Return whether a rollback leaves a difference. The repair of drift is none."""
+    if change.operation in (Operation.CREATE, Operation.DELETE):
+        return True
+    if facts.remaining[change.urn]:
+        return bool(change.properties)
+    # The address of a process that starts again is no difference. Clients may be one.
+    return change.urn in facts.following and bool(facts.kept_clients)
 
 
 def _judge_client_key(change: ResourceChange) -> Verdict | None:
