@@ -8,9 +8,9 @@ import pulumi
 from pulumi_docker import Container, Volume
 
 from pulumi_berth.component_args import ArgumentError, parse_args
-from pulumi_berth.docker.berth import NO_NAME_SERVER
 from pulumi_berth.docker.container_plan import (
     HTTP_PORT,
+    NO_NAME_SERVER,
     ContainerPlan,
     Mount,
     plan_limits,
