@@ -201,9 +201,8 @@ def test_certificate_that_does_not_fit_is_refused_before_anything_changes(site: 
 
 
 def test_stopped_proxy_is_reported_and_started_again(site: Site) -> None:
-    proxy = site.project.container("proxy")
-    fingerprint = site.read_fingerprint()
-    proxy.stop()
+    fingerprint = site.write_certificate()
+    site.project.container("proxy").stop()
     assert site.project.json("status")["gateway"] == "stopped"
     site.project.berth("up", "--yes")
     assert site.read_fingerprint() == fingerprint
