@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from berth_protocol.paths import infer_path
 from pulumi_berth.hosted_models import (
     HostedModelArgs,
     HostedVersionArgs,
@@ -81,7 +82,8 @@ def test_berth_name_replaces_dots() -> None:
 
 def _plan(traffic: dict[str, int], exposed: list[str]) -> RoutePlan:
     services = {
-        version: build_service_ref(f"digits-{version}", 8080) for version in ("1", "2", "3")
+        version: build_service_ref(f"digits-{version}", 8080)
+        for version in dict.fromkeys(("1", "2", "3", *exposed))
     }
     return RoutePlan(
         model="digits",
@@ -178,3 +180,11 @@ def test_request_with_long_body_states_the_weights_to_the_gateway() -> None:
     assert modifier["requestHeaderModifier"] == {
         "set": [weights, {"name": "x-berth-unknown-length", "value": "1"}]
     }
+
+
+def test_route_has_at_most_sixteen_rules_and_the_gateway_receives_the_rest() -> None:
+    versions = [str(number) for number in range(1, 31)]
+    rules = build_route_rules(_plan({"1": 100}, versions), [_FILTER], [_FILTER])
+    assert len(rules) == 16
+    paths = [rule["matches"][0]["path"]["value"] for rule in rules[3:]]
+    assert paths == [infer_path("digits", version) for version in versions[:13]]

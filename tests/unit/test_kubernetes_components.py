@@ -44,7 +44,7 @@ _INPUTS: dict[type[pulumi.ComponentResource], dict[str, Any]] = {
     },
     ModelRoute: {
         "namespace": "hosting", "parentGateway": "gateway", "hostnames": ["a.example.com"],
-        "filters": [],
+        "filters": [], "bodyFilters": [],
         "plan": {"model": "digits", "splitBackends": {"1": {"name": "digits-1", "port": 8080.0}},
                  "traffic": {"1": 100.0}, "versionBackends": {},
                  "gateway": {"name": "gateway", "port": 8080.0}},

@@ -75,7 +75,7 @@ def test_platform_lists_its_requirements() -> None:
     }
     assert names == {
         "local": [],
-        "docker": ["target"],
+        "docker": ["certificate", "target"],
         "kubernetes": ["target"],
         "aws": [
             "cluster-version",

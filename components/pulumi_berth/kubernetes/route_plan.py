@@ -21,6 +21,8 @@ _SHORT_BODY = {
 }
 KNOWN_LENGTH = {"type": "RegularExpression", "name": "Content-Length", "value": "^[0-9]+$"}
 """Condition of requests that state the length of their body. The others have no body, or chunks."""
+# https://gateway-api.sigs.k8s.io/reference/spec/: HTTPRouteSpec.rules, version 1.4.0.
+_MAX_RULES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ def build_route_rules(
     """Return three rules for requests without a version, and one rule per exposed version.
 
     The second and third rule send requests with a long body, and those of unknown length, to the
-    gateway, and state the weights. Requests that match no rule reach the gateway as well.
+    gateway, and state the weights. Requests that match no rule reach the gateway as well: those
+    that name a version beyond the number of rules that a route can have.
 
     Versions with weight 0 are omitted. The Gateway API allows them, but a response from such a
     backend is an error.
@@ -80,13 +83,11 @@ def build_route_rules(
             [*body_filters, _set_headers({**weights, UNKNOWN_LENGTH: "1"})],
         ),
     ]
-    return [
-        *(without_version if split else []),
-        *(
-            _build_rule(infer_path(plan.model, version), [dict(backend)], filters, **short)
-            for version, backend in plan.version_backends.items()
-        ),
+    with_version = [
+        _build_rule(infer_path(plan.model, version), [dict(backend)], filters, **short)
+        for version, backend in plan.version_backends.items()
     ]
+    return [*(without_version if split else []), *with_version][:_MAX_RULES]
 
 
 def build_gateway_rules(
