@@ -1,0 +1,114 @@
+"""`berth models`: packaged versions, and the stacks that run them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from berth.cli.main import main
+from berth.errors import OperationError
+from berth.operations.model_list import ModelList, StackState, as_json, format_text, list_models
+from berth_protocol.model_card import digest
+from tests.repository import REPOSITORY
+
+_DIGITS = REPOSITORY / "models" / "digits" / "1"
+_IMAGE = "registry.example.com/berth/digits@sha256:1"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with two packaged versions."""
+    (tmp_path / "Pulumi.yaml").write_text("name: demo\nruntime: python\n")
+    for version in ("2", "10"):
+        shutil.copytree(_DIGITS, tmp_path / "models" / "digits" / version)
+    return tmp_path
+
+
+def build_state(version: str = "2", shadow: str | None = None, **berth: Any) -> StackState:
+    entry = {"traffic": 100, "exposed": True, "digest": digest(_DIGITS), "image": _IMAGE, **berth}
+    report = {"scanner": "trivy 0.69", "amd64": {}}
+    return StackState(
+        models={"digits": {"versions": {version: entry}, "shadow": shadow}},
+        resources=[
+            {"type": "x", "outputs": {"reference": _IMAGE, "report": report}},
+            {"type": "y", "outputs": {"reference": "another"}},
+        ],
+    )
+
+
+def list_all(root: Path, **states: StackState | OperationError | None) -> ModelList:
+    def read(stack: str) -> StackState | None:
+        state = states[stack]
+        if isinstance(state, OperationError):
+            raise state
+        return state
+
+    return list_models(root, list(states), read)
+
+
+def test_versions_have_card_digest_and_stacks(root: Path) -> None:
+    found = as_json(list_all(root, dev=build_state(), prod=build_state("2", "2", traffic=0)))
+    one, other = found["models"]
+    assert (one["version"], other["version"]) == ("2", "10")
+    assert one["directory"] == "models/digits/2"
+    assert one["digest"] == digest(_DIGITS)
+    assert one["metrics"]["accuracy"] == 0.9722
+    assert one["framework"] == "scikit-learn"
+    assert [stack["stack"] for stack in one["stacks"]] == ["dev", "prod"]
+    assert one["stacks"][0]["scanner"] == "trivy 0.69"
+    assert one["stacks"][1]["is_shadow"]
+    assert other["stacks"] == []
+    assert found["unreadable_stacks"] == {}
+
+
+def test_table_shows_traffic_and_shadow(root: Path) -> None:
+    text = format_text(
+        list_all(root, dev=build_state(traffic=90), prod=build_state("2", "2", traffic=0))
+    )
+    first, second, third = text.splitlines()
+    assert first.split() == ["MODEL", "VERSION", "DIGEST", "METRICS", "RUNS", "IN"]
+    assert second.endswith("accuracy 0.9722, f1_macro 0.9725  dev 90 %, prod shadow")
+    assert third.split()[:2] == ["digits", "10"]
+    assert third.endswith("-")
+
+
+def test_changed_files_and_other_digests_are_noted(root: Path) -> None:
+    (root / "models" / "digits" / "10" / "notes.txt").write_text("not listed")
+    found = list_all(root, dev=build_state(digest="sha256:" + "0" * 64))
+    text = format_text(found)
+    assert "digits 10 cannot be deployed: " in text
+    assert "notes.txt: is not listed" in text
+    assert "digits 2 in stack dev is sha256:000000000000, not the packaged one" in text
+    assert not as_json(found)["models"][0]["stacks"][0]["is_packaged_digest"]
+
+
+def test_version_that_only_a_stack_has_is_listed(root: Path) -> None:
+    found = as_json(list_all(root, dev=build_state("7", image=None)))
+    entry = found["models"][1]
+    assert (entry["version"], entry["directory"], entry["digest"]) == ("7", None, None)
+    assert entry["problem"] == "is not in this project"
+    assert entry["stacks"][0]["scanner"] is None
+
+
+def test_unreadable_stack_does_not_hide_the_others(root: Path) -> None:
+    found = list_all(root, dev=OperationError("no bucket"), prod=build_state(), test=None)
+    assert found.unreadable == {"dev": "no bucket"}
+    assert "stack dev cannot be read: no bucket" in format_text(found)
+    assert "prod 100 %" in format_text(found)
+
+
+def test_command_lists_a_project_that_was_never_deployed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "Pulumi.local.yaml").write_text("config: {}\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PATH", "")  # No engine is needed.
+    result = CliRunner().invoke(main, ["models", "digits", "--json"])
+    assert result.exit_code == 0, result.output
+    assert [entry["version"] for entry in json.loads(result.stdout)["models"]] == ["2", "10"]
+    result = CliRunner().invoke(main, ["models", "cats"])
+    assert result.exit_code == 1
+    assert "Model 'cats' is not in this project. Models: digits." in result.stderr
