@@ -25,7 +25,7 @@ COMMANDS = {
     "key": "Print a client's API key.",
     "kubeconfig": "Print a kubeconfig for the EKS cluster of a stack on AWS.",
     "logs": "Print logs of the stack or of one model.",
-    "models": "List every model version with its metrics, and the stacks that run it.",
+    "models": "List the model versions with their metrics, and the stacks that run them.",
     "package": "Package a trained model as a version that Berth can serve.",
     "parity": "Compare two stacks.",
     "preflight": "Check what would stop 'up', without changing anything.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @json_option
 def models(model: str | None, as_json: bool) -> None:
-    """List every model version with its metrics, and the stacks that run it.
+    """List the model versions with their metrics, and the stacks that run them.
 
     Reads what each stack recorded at its last update. MODEL limits the list to one model.
     """
