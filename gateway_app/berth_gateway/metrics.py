@@ -98,6 +98,10 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        # From the start, so that an increase from 0 to 1 is one: Prometheus does not count the
+        # first value of a series.
+        for outcome in ("applied", "rejected"):
+            self.reloads.labels(outcome)
         self.limits_shared = Gauge(
             "berth_gateway_limits_shared",
             "1 while Valkey decides about limits",

@@ -12,7 +12,16 @@ import jsonschema
 import pulumi
 import pytest
 
+from pulumi_berth.hosted_models import (
+    ClientArgs,
+    ClientQuotaArgs,
+    HostedModelArgs,
+    HostedVersionArgs,
+)
+from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.kubernetes.certificate import CertificateArgs, IssuerKind, create_certificate
+from pulumi_berth.kubernetes.hosting_args import KubernetesHostingArgs
+from pulumi_berth.kubernetes.monitoring import create_monitoring
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
 from tests.unit.component_host import record
 
@@ -40,6 +49,13 @@ def _declare() -> dict[tuple[str, str], Any]:
     def program() -> None:
         opts = pulumi.ResourceOptions()
         create_pod_monitors("berth", {"release": "prometheus"}, has_controller=True, opts=opts)
+        hosting = KubernetesHostingArgs(
+            namespace="berth",
+            models={"digits": HostedModelArgs(versions={"1": HostedVersionArgs(directory="x")})},
+            images=ImageSettings(registry="registry.example.com/berth"),
+            clients={"partner": ClientArgs(quota=ClientQuotaArgs(requests=100))},
+        )
+        create_monitoring(hosting, "berth", opts=opts)
         for kind in IssuerKind:
             args = CertificateArgs(issuer="lets-encrypt", kind=kind)
             create_certificate(f"tls-{kind}", args, "berth", ["api.example.com"], opts)
@@ -47,7 +63,9 @@ def _declare() -> dict[tuple[str, str], Any]:
     return record(program)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("Certificate", 2), ("PodMonitor", 3)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("Certificate", 2), ("PodMonitor", 3), ("PrometheusRule", 1)]
+)
 def test_declared_resources_match_the_definition(kind: str, count: int) -> None:
     schema = _load_schema(kind.lower())
     declared = [inputs for (each, _), inputs in _declare().items() if each == kind]

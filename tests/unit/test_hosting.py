@@ -463,6 +463,7 @@ _ENTRY = """\
     hostnames: [api.example.com]
     certificate: {issuer: lets-encrypt}
     monitor_labels: {release: prometheus}
+    monitoring: true
 """
 
 
@@ -530,6 +531,33 @@ def test_each_program_has_a_pod_monitor_for_its_metrics_port(configured: Resourc
         template = configured["Deployment", deployment]["spec"]["template"]
         selected = monitor["spec"]["selector"]["matchLabels"]
         assert selected.items() <= template["metadata"]["labels"].items()
+
+
+def test_rules_and_dashboard_are_created_only_if_switched_on(
+    declared: Resources, configured: Resources
+) -> None:
+    assert not {("PrometheusRule", "rules"), ("ConfigMap", "dashboard")} & declared.keys()
+    rules, dashboard = configured["PrometheusRule", "rules"], configured["ConfigMap", "dashboard"]
+    # The labels by which Prometheus and the sidecar of Grafana select them.
+    assert rules["metadata"]["labels"]["release"] == "prometheus"
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    ((file, text),) = dashboard["data"].items()
+    assert file == f"{json.loads(text)['uid']}.json"
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    absent = [rule["expr"] for rule in alerts if rule.get("alert") == "BerthAbsent"]
+    # A container of the user's own exports no metrics of Berth.
+    assert absent == [
+        f'absent(berth_model_info{{namespace="berth",model="{model}",version="{version}"}})'
+        for model, version in (("digits", "1"), ("digits", "2"), ("breast-cancer", "1"))
+    ]
+
+
+def test_owner_of_rules_and_dashboard_is_checked_if_switched_on(configured: Resources) -> None:
+    checked = list_object_names({}, has_monitoring=True)
+    assert {*checked} - {*list_object_names({})} == {
+        configured[kind]["metadata"]["name"]
+        for kind in (("PrometheusRule", "rules"), ("ConfigMap", "dashboard"))
+    }
 
 
 def test_certificate_of_cert_manager_serves_the_host_names(configured: Resources) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from berth.operations.state_file import read_owner_ids
-from pulumi_berth.kubernetes import cluster_access
+from pulumi_berth.kubernetes import cluster_access, ownership
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.namespace_claim import find_problems
 from pulumi_berth.kubernetes.ownership import (
@@ -127,6 +127,30 @@ _INPUTS: dict[str, Any] = {
     "project": "shop", "stack": "prod", "namespace": "berth", "adopt": False, "names": [],
     "has_access": False,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("PrometheusRule", "/apis/monitoring.coreos.com/v1/namespaces/berth/prometheusrules"),
+        ("ConfigMap", "/api/v1/namespaces/berth/configmaps"),
+    ],
+)
+def test_rules_and_dashboard_of_others_are_found(
+    monkeypatch: pytest.MonkeyPatch, kind: str, path: str
+) -> None:
+    own = {"metadata": {"annotations": {ownership.OWNER: _OWN}}}
+    monkeypatch.setattr(ownership, "find_object", lambda _client, _path: own)
+    monkeypatch.setattr(
+        ownership,
+        "list_metadata",
+        lambda _client, listed: [{"name": "gateway"}] if listed == path else [],
+    )
+    existing = read_namespace(None, "berth")
+    (conflict,) = find_conflicts(_claim(), existing)
+    assert f"already contains {kind} 'gateway', which this stack did not create" in conflict
+    (conflict,) = find_removal_conflicts(_claim(), existing)
+    assert f"contains {kind} 'gateway', which this stack did not create" in conflict
 
 
 def test_id_is_generated_once_and_kept() -> None:

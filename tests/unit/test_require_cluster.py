@@ -94,6 +94,21 @@ def test_missing_cert_manager_is_reported_only_if_it_is_needed(api: _Api, tmp_pa
     require_cluster(access, groups=find_required_groups(spec))
 
 
+def test_missing_operator_is_reported_only_if_its_rules_are_needed(
+    api: _Api, tmp_path: Path
+) -> None:
+    access = get_cluster_access(_kubeconfig(tmp_path, api.url), None, tmp_path)
+    base = {"platform": "kubernetes", "models": {"digits": {"versions": {"1": {}}}},
+            "registry": {"url": "registry.example.com/berth"}}  # fmt: skip
+    spec = HostingSpec.model_validate({**base, "kubernetes": {"monitoring": True}})
+    with pytest.raises(
+        SpecError, match=r"monitoring\.coreos\.com; install the Prometheus operator"
+    ):
+        require_cluster(access, groups=find_required_groups(spec))
+    api.groups = [*_REQUIRED_GROUPS, "monitoring.coreos.com"]
+    require_cluster(access, groups=find_required_groups(spec))
+
+
 def test_all_missing_requirements_are_reported_at_once(api: _Api, tmp_path: Path) -> None:
     api.version = {"major": "1", "minor": "27"}
     api.groups = ["apps"]

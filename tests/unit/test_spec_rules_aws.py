@@ -22,6 +22,10 @@ _VERSION = (
 
 AWS: list[tuple[Mapping[Any, Any], str]] = [
     (
+        {"kubernetes.monitoring": True},
+        "kubernetes.monitoring: true cannot be used on platform aws, where CloudWatch has alarms",
+    ),
+    (
         {("aws:region",): ABSENT},
         "platform: 'aws' requires the key aws:region next to the berth: keys; add one, such as "
         "aws:",

@@ -46,6 +46,7 @@ from pulumi_berth.kubernetes.hosting_entry import (
 )
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
+from pulumi_berth.kubernetes.monitoring import MONITORING, create_monitoring, has_monitoring
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
 from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
@@ -193,6 +194,7 @@ def declare_hosting(
             names=list_object_names(
                 {name: list(model.versions) for name, model in args.models.items()},
                 has_controller=args.parent_gateway is None,
+                has_monitoring=has_monitoring(args),
             ),
             access=access,
         ),
@@ -268,6 +270,8 @@ def declare_hosting(
             opts=opts,
             prefix=prefix,
         )
+    if has_monitoring(args):
+        create_monitoring(args, namespace.name, opts=opts, prefix=prefix)
     if args.parent_gateway is not None:
         attach_to_gateway(
             args, args.parent_gateway, namespace, gateway, access, opts=opts, prefix=prefix
@@ -282,20 +286,25 @@ def declare_hosting(
 
 
 def list_object_names(
-    versions: Mapping[str, Sequence[str]], *, has_controller: bool = True
+    versions: Mapping[str, Sequence[str]],
+    *,
+    has_controller: bool = True,
+    has_monitoring: bool = False,
 ) -> list[str]:
     """Return the names of a stack's objects in its namespace, for the check of their owner.
 
     Args:
         versions: Versions of each model.
         has_controller: Whether the stack runs its own ingress controller, with a route per model.
+        has_monitoring: Whether the stack has alerting rules and a dashboard.
     """
     berths = [
         get_berth_name(model, version) for model, names in versions.items() for version in names
     ]
     backends = [get_direct_name(berth) for berth in berths]
     controller = [*CONTROLLER_OBJECT_NAMES, *versions, *backends] if has_controller else []
-    return [*OBJECT_NAMES, *controller, *berths]
+    monitoring = [MONITORING] if has_monitoring else []
+    return [*OBJECT_NAMES, *controller, *monitoring, *berths]
 
 
 def _declare_limits(

@@ -134,7 +134,12 @@ class KubernetesHostingArgs:
     """True if the cluster has the Prometheus operator. The component then creates PodMonitors.
     Defaults to false."""
     monitor_labels: Mapping[str, str] | None = None
-    """Additional labels of the PodMonitors, by which Prometheus selects them."""
+    """Additional labels of the PodMonitors and of the PrometheusRule, by which Prometheus selects
+    them."""
+    monitoring: bool | None = None
+    """If true, and if the cluster has the Prometheus operator, the component creates alerting rules
+    (a PrometheusRule) and a Grafana dashboard (a ConfigMap with the label `grafana_dashboard`).
+    Defaults to false."""
     gpu: GpuPlacement | None = None
     """Placement of berths with GPUs."""
     has_pod_metrics: bool | None = None

@@ -46,6 +46,7 @@ _KINDS = {
     "Gateway": "apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
     "Middleware": "apis/traefik.io/v1alpha1/namespaces/{}/middlewares",
     "TraefikService": "apis/traefik.io/v1alpha1/namespaces/{}/traefikservices",
+    "PrometheusRule": "apis/monitoring.coreos.com/v1/namespaces/{}/prometheusrules",
 }
 
 

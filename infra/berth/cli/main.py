@@ -26,6 +26,7 @@ COMMANDS = {
     "kubeconfig": "Print a kubeconfig for the EKS cluster of a stack on AWS.",
     "logs": "Print logs of the stack or of one model.",
     "models": "List the model versions with their metrics, and the stacks that run them.",
+    "monitoring": "Write a Grafana dashboard and Prometheus rules for the stack.",
     "package": "Package a trained model as a version that Berth can serve.",
     "parity": "Compare two stacks.",
     "preflight": "Check what would stop 'up', without changing anything.",

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from berth.errors import OperationError
+from berth.platforms.stack_context import StackContext
+from berth.project import read_project_name
 from berth.spec import ClientSpec, HostingSpec, ModelSpec, version_directory
 from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
 from pulumi_berth.hosted_models import (
@@ -14,6 +16,7 @@ from pulumi_berth.hosted_models import (
     ReplicaArgs,
     ResourceArgs,
 )
+from pulumi_berth.monitoring.scraped_stack import ScrapedStack, find_quotas
 from pulumi_berth.own_container import OwnContainerArgs
 from pulumi_berth.serving_settings import ServingSettings
 
@@ -47,6 +50,17 @@ def build_jwt(spec: HostingSpec, root: Path) -> JwtArgs | None:
 def build_blocking(spec: HostingSpec) -> BlockingArgs:
     """Return when clients and addresses are blocked."""
     return BlockingArgs(**spec.gateway.blocking.model_dump())
+
+
+def describe_scraped_gateway(context: StackContext) -> ScrapedStack:
+    """Return a stack without a cluster as Prometheus sees it: its gateway forwards all requests."""
+    return ScrapedStack(
+        project=read_project_name(context.root),
+        stack=context.stack,
+        quotas=find_quotas(build_clients(context.spec)),
+        is_forwarding=True,
+        has_shared_limits=False,
+    )
 
 
 def _read_key_set(path: Path) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from berth.spec.document import Document
     from berth.spec.errors import Problem
     from pulumi_berth.datasets.bucket_dataset import BucketDataset
+    from pulumi_berth.monitoring.scraped_stack import ScrapedStack
 
 HIDDEN = "[secret]"
 """The engine's replacement for a secret value in the outputs of a resource."""
@@ -117,6 +118,12 @@ def _nothing_to_prepare(_context: StackContext) -> list[str]:
     return []
 
 
+def _describe_scraped_gateway(context: StackContext) -> ScrapedStack:
+    from berth.platforms.hosted_models import describe_scraped_gateway
+
+    return describe_scraped_gateway(context)
+
+
 def _no_offline_answer(
     _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -152,6 +159,8 @@ class Platform:
         read_logs: Yields lines of the stack's logs.
         read_metrics: Returns the metrics of each berth and gateway that responds, in Prometheus'
             format, by a name that no other program will have. None if a rollout cannot watch.
+        describe_scraped: Returns the stack as a Prometheus server sees it. By default, only the
+            gateway is sure to be read, and it forwards all requests.
         has_external_resources: Whether something other than the stack can change its resources
             without the resources' own diff noticing it. The engine then reads them before `up`.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID,
@@ -193,6 +202,7 @@ class Platform:
     check_ownership: CheckOwnership = _accept_owners
     prepare_update: Callable[[StackContext], list[str]] = _nothing_to_prepare
     read_metrics: Callable[[StackContext, dict[str, Any]], Mapping[str, str]] | None = None
+    describe_scraped: Callable[[StackContext], ScrapedStack] = _describe_scraped_gateway
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
     build_partial_outputs: Callable[

@@ -142,6 +142,11 @@ class KubernetesSpec(Section):
     monitor_labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=20)
     """Labels of the PodMonitors, by which Prometheus selects them, such as `release: prometheus`.
     Berth creates PodMonitors if the cluster has the Prometheus operator."""
+    monitoring: bool = False
+    """If true, Berth creates alerting rules (a PrometheusRule with `monitor_labels`) and a Grafana
+    dashboard (a ConfigMap with the label `grafana_dashboard`). The cluster must have the Prometheus
+    operator. Not available on aws, where CloudWatch has alarms and dashboards. Edge sites have
+    neither."""
     gpu: GpuNodeSpec = Field(default_factory=GpuNodeSpec)
     """Scheduling of berths with `compute: gpu`."""
 

@@ -193,6 +193,7 @@ PLATFORM = Platform(
     observe=_observe,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    describe_scraped=kubernetes.describe_scraped,
     find_drift=_find_drift,
     watch_update=_watch_update,
     finish_update=_finish_update,

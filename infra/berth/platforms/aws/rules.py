@@ -69,6 +69,17 @@ def _no_parent_gateway(kubernetes: KubernetesSpec) -> Iterator[Problem]:
         )
 
 
+def _no_prometheus_objects(kubernetes: KubernetesSpec) -> Iterator[Problem]:
+    """On aws `kubernetes.monitoring` is not allowed, because CloudWatch has alarms and
+    dashboards."""
+    if kubernetes.monitoring:
+        yield Problem(
+            ("kubernetes", "monitoring"),
+            "cannot be used on platform aws, where CloudWatch has alarms and dashboards; remove "
+            "it, and write files for a Prometheus of your own with 'berth monitoring'",
+        )
+
+
 def _other_accounts_registry(registry: RegistrySpec) -> Iterator[Problem]:
     """On aws a stack that uses the images of another account does not replicate them or share
     them. The stack that owns the images does."""
@@ -245,6 +256,7 @@ RULES = (
     _rate_of_all_clients,
     _registry_url,
     _no_parent_gateway,
+    _no_prometheus_objects,
     _other_accounts_registry,
     _api_gateway_limits,
     _pools_for_models,

@@ -26,6 +26,10 @@ _REQUIRED_GROUPS = {
     GATEWAY_GROUP: f"Gateway API: kubectl apply -f {CRD_SOURCES['gateway-api']}",
     "traefik.io": f"Traefik's custom resources: kubectl apply -f {CRD_SOURCES['traefik']}",
 }
+_OPERATOR = (
+    "the Prometheus operator: https://prometheus-operator.dev/docs/getting-started/installation/, "
+    "or remove kubernetes.monitoring"
+)
 _CERT_MANAGER = "cert-manager: https://cert-manager.io/docs/installation, or remove the certificate"
 
 
@@ -78,10 +82,12 @@ def get_api_host(cluster: ClusterAccess) -> str:
 
 def find_required_groups(spec: HostingSpec) -> dict[str, str]:
     """Return the API groups that a stack needs in its cluster, and how to install each."""
+    optional = {MONITORS: _OPERATOR} if spec.kubernetes.monitoring else {}
     if spec.kubernetes.parent_gateway is not None:
-        return {GATEWAY_GROUP: _REQUIRED_GROUPS[GATEWAY_GROUP]}
-    certificates = {} if spec.kubernetes.certificate is None else {CERTIFICATES: _CERT_MANAGER}
-    return _REQUIRED_GROUPS | certificates
+        return {GATEWAY_GROUP: _REQUIRED_GROUPS[GATEWAY_GROUP]} | optional
+    if spec.kubernetes.certificate is not None:
+        optional |= {CERTIFICATES: _CERT_MANAGER}
+    return _REQUIRED_GROUPS | optional
 
 
 def require_cluster(

@@ -14,6 +14,8 @@ from berth.platforms.hosted_models import (
     build_models,
 )
 from berth.platforms.kubernetes.parent_gateway import build_parent_gateway
+from berth.platforms.stack_context import StackContext
+from berth.project import read_project_name
 from berth.spec import HostingSpec
 from berth.spec.fields import PodResourceSpec
 from berth.spec.kubernetes import KubernetesSpec
@@ -29,7 +31,9 @@ from pulumi_berth.kubernetes.hosting_args import (
     HostingServiceArgs,
     KubernetesHostingArgs,
 )
+from pulumi_berth.kubernetes.monitoring import describe_scraped_stack
 from pulumi_berth.kubernetes.traefik import ServiceType
+from pulumi_berth.monitoring.scraped_stack import ScrapedStack
 
 
 def build_image_settings(
@@ -141,6 +145,20 @@ def build_hosting_args(
         has_pod_metrics=has_pod_metrics,
         has_prometheus_operator=has_prometheus_operator,
         monitor_labels=kubernetes.monitor_labels,
+        monitoring=kubernetes.monitoring,
+    )
+
+
+def describe_scraped(context: StackContext) -> ScrapedStack:
+    """Return the stack as a Prometheus server of its cluster sees it."""
+    spec = context.spec
+    return describe_scraped_stack(
+        read_project_name(context.root),
+        context.stack,
+        spec.kubernetes.namespace,
+        build_models(spec, context.root),
+        build_clients(spec),
+        has_controller=spec.kubernetes.parent_gateway is None,
     )
 
 

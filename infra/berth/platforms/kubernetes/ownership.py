@@ -60,7 +60,13 @@ def _list_claims(
     project = read_project_name(context.root)
 
     def build_claim(
-        name: str, namespace: str, models: list[str], *, adopt: bool, has_controller: bool = True
+        name: str,
+        namespace: str,
+        models: list[str],
+        *,
+        adopt: bool,
+        has_controller: bool = True,
+        has_monitoring: bool = False,
     ) -> Claim:
         return Claim(
             project=project,
@@ -72,6 +78,7 @@ def _list_claims(
                 list_object_names(
                     {model: _versions(spec, model) for model in models},
                     has_controller=has_controller,
+                    has_monitoring=has_monitoring,
                 )
             ),
         )
@@ -90,6 +97,7 @@ def _list_claims(
                 [*spec.models],
                 adopt=kubernetes.adopt_namespace,
                 has_controller=kubernetes.parent_gateway is None,
+                has_monitoring=kubernetes.monitoring,
             ),
         )
     for name, site in spec.edge.sites.items():

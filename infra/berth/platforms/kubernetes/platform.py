@@ -14,6 +14,7 @@ from berth.spec import HostingSpec
 
 if TYPE_CHECKING:
     from berth.platforms.kubernetes.cluster import ClusterAccess
+    from pulumi_berth.monitoring.scraped_stack import ScrapedStack
 
 SECTIONS = frozenset({"kubernetes", "images", "registry", "data", "edge"})
 
@@ -237,6 +238,13 @@ def _check_target(context: StackContext) -> Finding:
     return Finding(check="target", status=Status.PASSED, detail=detail)
 
 
+def describe_scraped(context: StackContext) -> "ScrapedStack":
+    """Return the stack as a Prometheus server of its cluster sees it."""
+    from berth.platforms.kubernetes import hosting
+
+    return hosting.describe_scraped(context)
+
+
 def _list_requirements() -> list[Requirement]:
     return [Requirement(name="target", check=_check_target)]
 
@@ -271,6 +279,7 @@ PLATFORM = Platform(
     finish_update=_finish_update,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    describe_scraped=describe_scraped,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,
     kept_data={**COMMON_DATA, **KUBERNETES_DATA},

@@ -62,6 +62,7 @@ def deploy_site(
             # Do not query the site here: an unreachable site would stop the whole stack.
             has_pod_metrics=False,
             has_prometheus_operator=False,
+            monitoring=False,
         ),
         access=access,
         images=images,

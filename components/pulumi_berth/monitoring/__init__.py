@@ -1,0 +1,1 @@
+"""Grafana dashboard and Prometheus rules of a stack, as plain data for any Prometheus."""
