@@ -14,8 +14,8 @@ from pulumi.dynamic import Resource
 from pulumi_berth.images.base_reader import choose_manifest
 from pulumi_berth.images.built_image import ImageSettings, describe_scan
 from pulumi_berth.oci import documents
-from pulumi_berth.oci.descriptor import decode_document, parse_descriptor, parse_descriptors
-from pulumi_berth.oci.documents import Document
+from pulumi_berth.oci.copy import copy_manifest
+from pulumi_berth.oci.descriptor import decode_document
 from pulumi_berth.oci.registry import Repository, get_registry_host, split_reference
 from pulumi_berth.providers import BuiltImageProvider
 from pulumi_berth.values import default_to
@@ -97,26 +97,16 @@ def copy_image(
     document = origin.manifest(digest or source.rpartition(":")[2])
     content = decode_document(document.data)
     if "manifests" not in content:
-        _copy_manifest(document, origin, target)
+        copy_manifest(document, origin, target)
         whole = document
     else:
         manifests = {}
         for architecture in architectures:
             entry = choose_manifest(source, content, architecture)
             manifests[architecture] = origin.manifest(entry.digest, entry.size)
-            _copy_manifest(manifests[architecture], origin, target)
+            copy_manifest(manifests[architecture], origin, target)
         whole = documents.index_or_manifest(manifests)
     target.push_manifest(whole)
     result = check(whole.digest)
     target.push_manifest(whole, tag)
     return whole.digest, result
-
-
-def _copy_manifest(document: Document, origin: Repository, target: Repository) -> None:
-    """Copy the blobs of an image for one architecture, and its manifest."""
-    content = decode_document(document.data)
-    parts = [parse_descriptor(content.get("config")), *parse_descriptors(content, "layers")]
-    for part in parts:
-        if not target.has_blob(part.digest):
-            target.push_file(origin.blob(part.digest, part.size), part.digest)
-    target.push_manifest(document)

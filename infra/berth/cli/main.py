@@ -31,6 +31,7 @@ COMMANDS = {
     "parity": "Compare two stacks.",
     "preflight": "Check what would stop 'up', without changing anything.",
     "preview": "Show what 'up' would change.",
+    "promote": "Write the release of one stack into the configuration of another, after checks.",
     "refresh": "Read the state of all resources from where they run.",
     "rollback": "Roll back to an earlier successful update.",
     "rollout": "Move traffic to a version step by step, and revert it if guards are violated.",

@@ -41,14 +41,14 @@ def restore_config(
         target: The new values, structured likewise. Keys that it lacks are removed.
         secret_keys: The keys of `target` that contain a secret.
     """
-    yaml, document = _load(text)
+    yaml, document = load_configuration(text)
     config = document.setdefault("config", CommentedMap())
     secrets: dict[ConfigPath, str] = {}
     for key in [key for key in config if key not in target]:
         del config[key]
     for key, value in target.items():
         _put(config, key, value, current.get(key), (key,), secrets, key in secret_keys)
-    return RestoredConfig(_dump(yaml, document), secrets)
+    return RestoredConfig(dump_configuration(yaml, document), secrets)
 
 
 def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str | None) -> str:
@@ -59,7 +59,7 @@ def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str |
     Raises:
         OperationError: If the file does not contain the model.
     """
-    yaml, document = _load(text)
+    yaml, document = load_configuration(text)
     try:
         entry = document["config"]["berth:models"][model]
         versions = entry["versions"]
@@ -80,17 +80,19 @@ def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str |
         entry["shadow"] = DoubleQuotedScalarString(shadow)
     else:
         entry.pop("shadow", None)
-    return _dump(yaml, document)
+    return dump_configuration(yaml, document)
 
 
-def _load(text: str) -> tuple[YAML, Any]:
+def load_configuration(text: str) -> tuple[YAML, Any]:
+    """Return the document in a configuration file, and the YAML that writes it back."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1_000_000  # Never wrap a line.
     return yaml, yaml.load(text) or CommentedMap()
 
 
-def _dump(yaml: YAML, document: Any) -> str:
+def dump_configuration(yaml: YAML, document: Any) -> str:
+    """Return the text of a document from `load_configuration`."""
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from berth.errors import OperationError
 from berth.platforms import get_platform
-from berth.spec import HostingSpec, load_file
+from berth.spec import DatasetSpec, HostingSpec, load_file
 from berth_data.manifest import DatasetError, write_manifest
 from pulumi_berth.datasets.artifact import push_dataset as push_to_registry
 from pulumi_berth.datasets.bucket_dataset import BucketDataset, BucketError
@@ -97,13 +97,7 @@ def promote_dataset(
             )
     promoted = source_spec.data.datasets[name]
     if promoted.source is None and target_spec.data.datasets[name].source is None:
-        key = f"{name}/{promoted.version}"
-        _copy_between_buckets(
-            _open_own(source_spec, source, key),
-            _open_own(target_spec, target, key),
-            promoted.digest,
-            say,
-        )
+        copy_own_dataset(name, promoted, (source_spec, source), (target_spec, target), say)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -119,6 +113,52 @@ def promote_dataset(
     yaml.dump(document, stream)
     replace_atomically(path, stream.getvalue(), mode=0o644)
     return {"dataset": name, "stack": target, "from": str(previous), "to": promoted.version}
+
+
+def copy_own_dataset(
+    name: str,
+    promoted: DatasetSpec,
+    source: tuple[HostingSpec, str],
+    target: tuple[HostingSpec, str],
+    say: Callable[[str], None],
+) -> None:
+    """Copy a version of a dataset from the own bucket of one stack to that of another.
+
+    Args:
+        source: Specification and name of the stack.
+        target: Likewise.
+
+    Raises:
+        OperationError: If copying fails, or the source does not have the pinned digest.
+    """
+    key = f"{name}/{promoted.version}"
+    _copy_between_buckets(_open_own(*source, key), _open_own(*target, key), promoted.digest, say)
+
+
+def read_dataset_digest(
+    name: str, version: str, source: str | None, spec: HostingSpec, stack: str
+) -> str | None:
+    """Return the digest of a version of a dataset, or None if the version does not exist.
+
+    Args:
+        source: Location as in `berth:data`. None for the own bucket of the stack.
+
+    Raises:
+        OperationError: If this machine cannot read it.
+    """
+    location = urlsplit(source or "")
+    path = location.netloc + location.path.rstrip("/")
+    try:
+        if source is None:
+            return _open_own(spec, stack, f"{name}/{version}").digest()
+        if location.scheme == "s3":
+            return BucketDataset.parse(f"{path}/{version}").digest()
+        if location.scheme == "oci":
+            repository = Repository(name=path, plain_http=spec.registry.plain_http)
+            return repository.digest_of(version)
+    except (BucketError, DatasetError, RuntimeError) as error:
+        raise OperationError(str(error)) from error
+    raise OperationError(f"Only pods of the stack can read {source}.")
 
 
 def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketDataset:

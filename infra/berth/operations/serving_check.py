@@ -20,8 +20,8 @@ _POLL_SECONDS = 1.0
 _RESPONSE_SECONDS = 15.0
 _RETRY_SECONDS = 0.25
 _PARALLEL_REQUESTS = 4
-# With more models, the requests would take longer than the update.
-_MODELS_REQUESTED = 50
+MODELS_REQUESTED = 50
+"""Most models that one check requests. With more, it would take longer than the update."""
 _GOOD_STATES = frozenset({"ready", "cold"})
 _UNREACHABLE = "host unreachable"
 # States that waiting does not change, if they are seen several times in a row: a crashed container
@@ -102,7 +102,7 @@ def request_examples(
         return request, _send_with_retries(send)
 
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
-        results = pool.map(request_example, models[:_MODELS_REQUESTED])
+        results = pool.map(request_example, models[:MODELS_REQUESTED])
         return dict(zip(models, results, strict=False))
 
 

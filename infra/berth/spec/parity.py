@@ -35,6 +35,7 @@ _MAY_DIFFER = [
     "models.*.resources",
     "models.*.serving.workers",
     "models.*.traffic",
+    "models.*.versions.*.image",
     "network.availability_zones",
     "network.cidr",
     "network.flow_log_days",
