@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
-from berth.operations.configuration import restore_config
+from berth.operations.configuration import restore_config, set_traffic
+from tests.repository import REPOSITORY
 
 FILE = """\
 # The laptop.
@@ -103,3 +105,55 @@ def test_top_level_scalars_are_compared_as_strings() -> None:
     text = "config:\n  berth:flag: true\n  berth:count: 3\n"
     values = {"berth:flag": "true", "berth:count": "3"}
     assert restore_config(text, values, values, frozenset()).text == text
+
+
+@pytest.mark.parametrize("stack", ["local", "docker", "kubernetes", "dev", "prod"])
+def test_new_traffic_changes_no_other_line_of_the_repositorys_stacks(stack: str) -> None:
+    text = (REPOSITORY / f"Pulumi.{stack}.yaml").read_text()
+    changed = set_traffic(text, "digits", {"1": 35, "2": 65}, None)
+    assert changed == text.replace('{"1": 90, "2": 10}', '{"1": 35, "2": 65}') != text
+
+
+def test_lines_in_other_forms_stay_when_a_value_changes() -> None:
+    text = """\
+config:
+    berth:platform:   aws  # two forms
+    berth:tags: { team: "vision",
+                  owner: 'ann' }
+    berth:models:
+        digits:
+            versions:
+                "1": {}
+            traffic: {"1": 100}
+            # The end of the model.
+    berth:registry:
+        replicate_to:
+            - {region: eu-west-1}
+        readers: [{account: "111111111111"}]
+
+
+    berth:protect: yes
+"""
+    changed = set_traffic(text, "digits", {"1": 50, "2": 50}, None)
+    expected = text.replace(
+        '                "1": {}\n', '                "1": {}\n                "2": {}\n'
+    )
+    assert changed == expected.replace('{"1": 100}', '{"1": 50, "2": 50}')
+
+
+def test_edit_of_a_line_that_would_have_another_form_is_kept() -> None:
+    text = """\
+config:
+  berth:models:
+    digits: { versions: { "1": {} },
+              traffic: { "1": 100 } }
+  berth:tags: { team:   vision }
+"""
+    changed = set_traffic(text, "digits", {"1": 50, "2": 50}, "3")
+    loaded = YAML(typ="safe").load(changed)["config"]
+    assert loaded["berth:models"]["digits"] == {
+        "versions": {"1": {}, "2": {}},
+        "traffic": {"1": 50, "2": 50},
+        "shadow": "3",
+    }
+    assert changed.endswith("  berth:tags: { team:   vision }\n")

@@ -5,12 +5,15 @@ the change is easy to read in a diff.
 """
 
 import io
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from berth.errors import OperationError
@@ -48,7 +51,7 @@ def restore_config(
         del config[key]
     for key, value in target.items():
         _put(config, key, value, current.get(key), (key,), secrets, key in secret_keys)
-    return RestoredConfig(dump_configuration(yaml, document), secrets)
+    return RestoredConfig(dump_configuration(yaml, document, text), secrets)
 
 
 def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str | None) -> str:
@@ -80,7 +83,7 @@ def set_traffic(text: str, model: str, traffic: Mapping[str, int], shadow: str |
         entry["shadow"] = DoubleQuotedScalarString(shadow)
     else:
         entry.pop("shadow", None)
-    return dump_configuration(yaml, document)
+    return dump_configuration(yaml, document, text)
 
 
 def load_configuration(text: str) -> tuple[YAML, Any]:
@@ -88,14 +91,111 @@ def load_configuration(text: str) -> tuple[YAML, Any]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1_000_000  # Never wrap a line.
+    # ruamel.yaml would write [{region: x}] as [region: x], which few readers know.
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
+    mapping, offset = _find_indentation(text)
+    yaml.indent(mapping=mapping, sequence=offset + 2, offset=offset)
     return yaml, yaml.load(text) or CommentedMap()
 
 
-def dump_configuration(yaml: YAML, document: Any) -> str:
-    """Return the text of a document from `load_configuration`."""
+def dump_configuration(yaml: YAML, document: Any, text: str) -> str:
+    """Return the configuration file `text` with the content of a document.
+
+    ruamel.yaml writes the whole document in its own form. Only the lines that an edit changes are
+    taken from it; all others keep their form.
+
+    Args:
+        yaml: What `load_configuration` returned for `text`.
+        document: Likewise, after the edit.
+    """
+    edited = _dump(yaml, document)
+    _, unedited = load_configuration(text)
+    result = _merge_lines(
+        *(part.splitlines(keepends=True) for part in (_dump(yaml, unedited), text, edited))
+    )
+    try:
+        is_same = YAML(typ="safe").load(result) == YAML(typ="safe").load(edited)
+    except YAMLError:
+        is_same = False
+    # Lines in two forms can have another meaning together, such as with mixed indentation.
+    return result if is_same else edited
+
+
+def _dump(yaml: YAML, document: Any) -> str:
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
+
+
+def _find_indentation(text: str) -> tuple[int, int]:
+    """Return by how much a file indents mappings, and lists below their key."""
+    mapping, offset = 2, 0
+    indents = [
+        (len(line) - len(line.lstrip(" ")), line.lstrip(" "))
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    for indent, content in indents:
+        if indent and not content.startswith("- "):
+            mapping = indent
+            break
+    for (above, key), (indent, content) in pairwise(indents):
+        if content.startswith("- ") and not key.startswith("- "):
+            offset = max(indent - above, 0)
+            break
+    return mapping, offset
+
+
+def _merge_lines(base: list[str], form: list[str], edited: list[str]) -> str:
+    """Return `form` with the lines that differ between `base` and `edited`.
+
+    Where both differ from `base` in the same lines, those of `edited` are taken.
+    """
+    changes = sorted([*_find_forms(base, form), *_find_edits(base, edited)])
+    result: list[str] = []
+    position = 0
+    while changes:
+        start, end, *_ = changes[0]
+        group = [changes.pop(0)]
+        while changes and (changes[0][0] < end or changes[0][0] == start):
+            end = max(end, changes[0][1])
+            group.append(changes.pop(0))
+        result += base[position:start]
+        has_edit = any(is_edit for _, _, is_edit, _ in group)
+        position = start
+        for first, last, is_edit, lines in group:
+            if is_edit == has_edit:
+                result += [*base[position:first], *lines]
+                position = last
+        result += base[position:end]
+        position = end
+    return "".join([*result, *base[position:]])
+
+
+# The first line that changes and the one after the last, whether it is an edit, and the new lines.
+_Change = tuple[int, int, bool, list[str]]
+
+
+def _find_edits(base: list[str], edited: list[str]) -> Iterator[_Change]:
+    for kind, start, end, first, last in _match(base, edited):
+        if kind != "equal":
+            yield start, end, True, edited[first:last]
+
+
+def _find_forms(base: list[str], form: list[str]) -> Iterator[_Change]:
+    """Yield where the forms differ, line by line where only spaces do."""
+    dense, others = (["".join(line.split()) for line in lines] for lines in (base, form))
+    for kind, start, end, first, last in _match(dense, others):
+        if kind != "equal":
+            yield start, end, False, form[first:last]
+            continue
+        for index in range(end - start):
+            if base[start + index] != form[first + index]:
+                yield start + index, start + index + 1, False, [form[first + index]]
+
+
+def _match(first: list[str], second: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    return SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
 
 
 def _put(

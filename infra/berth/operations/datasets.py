@@ -1,15 +1,13 @@
 """`berth data`: datasets, which are versioned and promoted separately from the models."""
 
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ruamel.yaml import YAML
-
 from berth.errors import OperationError
+from berth.operations.configuration import dump_configuration, load_configuration
 from berth.platforms import get_platform
 from berth.spec import DatasetSpec, HostingSpec, load_file
 from berth_data.manifest import DatasetError, write_manifest
@@ -98,10 +96,8 @@ def promote_dataset(
     promoted = source_spec.data.datasets[name]
     if promoted.source is None and target_spec.data.datasets[name].source is None:
         copy_own_dataset(name, promoted, (source_spec, source), (target_spec, target), say)
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    document = yaml.load(path.read_text())
+    text = path.read_text()
+    yaml, document = load_configuration(text)
     entry = document["config"]["berth:data"]["datasets"][name]
     previous = entry["version"]
     entry["version"] = promoted.version
@@ -109,9 +105,7 @@ def promote_dataset(
         entry["digest"] = promoted.digest
     else:
         entry.pop("digest", None)
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    replace_atomically(path, stream.getvalue(), mode=0o644)
+    replace_atomically(path, dump_configuration(yaml, document, text), mode=0o644)
     return {"dataset": name, "stack": target, "from": str(previous), "to": promoted.version}
 
 

@@ -56,7 +56,7 @@ def write_release(text: str, edit: Edit) -> str:
         datasets = data.setdefault("datasets", CommentedMap())
         for name, entry in edit.release.datasets.items():
             _write_dataset(datasets, name, entry, edit)
-    return dump_configuration(yaml, document)
+    return dump_configuration(yaml, document, text)
 
 
 def _write_model(models: Any, name: str, edit: Edit) -> None:
