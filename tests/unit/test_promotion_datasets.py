@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.operations.datasets import promote_dataset
 from berth.operations.promotion import datasets
 from berth.operations.promotion.plan import Promotion
 from berth.platforms.preflight import Finding, Status
@@ -137,6 +138,24 @@ def test_dataset_that_is_new_in_the_target_is_added_with_its_source(project: Pro
     project.path("prod").write_text(project.plan().after)
     entry = load_file(project.path("prod")).data.datasets["prices"]
     assert (entry.version, entry.source, entry.models) == ("8", "pvc://claim/prices", ["digits"])
+
+
+def test_command_for_one_dataset_changes_no_other_line(project: Project) -> None:
+    _configure(
+        project,
+        f"version: '8', digest: '{_OTHER}', source: 'pvc://claim/prices'",
+        "version: '7', source: 'pvc://claim/prices'",
+    )
+    path = project.path("prod")
+    path.write_text(path.read_text() + "  berth:images:   {architectures:   [amd64]}\n")
+    lines = path.read_text().splitlines()
+    promoted = promote_dataset(
+        "prices", project.root, source="dev", target="prod", say=lambda _: None
+    )
+    assert (promoted["from"], promoted["to"]) == ("7", "8")
+    changed = [line for line in path.read_text().splitlines() if line not in lines]
+    assert len(changed) == 1
+    assert load_file(path).data.datasets["prices"].digest == _OTHER
 
 
 def test_datasets_in_own_buckets_are_copied(

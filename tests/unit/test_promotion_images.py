@@ -13,7 +13,8 @@ from berth.errors import OperationError
 from berth.operations.promotion.images import ImageCopy
 from berth.operations.promotion.plan import Promotion, promote
 from berth.platforms.preflight import Finding, Status
-from berth.spec import load_file
+from berth.spec import ParitySpec, load_file
+from berth.spec.may_differ import copy_values
 from pulumi_berth.images.build import Image, build
 from pulumi_berth.images.scan import Scan
 from pulumi_berth.oci import documents
@@ -265,6 +266,14 @@ def test_own_container_is_promoted_with_its_image(offline: Project) -> None:
     assert entry.container is not None
     assert (entry.container.image, entry.container.port) == (image, 9000)
     assert (entry.digest, entry.image) == (None, None)
+
+
+def test_pinned_image_is_no_difference_between_two_stacks() -> None:
+    """What a promotion pins is what the other stack builds."""
+    pinned = {"models": {"digits": {"versions": {"1": {"image": _NO_IMAGE, "exposed": True}}}}}
+    built: dict[str, Any] = {"models": {"digits": {"versions": {"1": {}}}}}
+    result = copy_values(pinned, built, ParitySpec().may_differ)
+    assert result == {"models": {"digits": {"versions": {"1": {"exposed": True}}}}}
 
 
 _AWS = """\

@@ -6,6 +6,7 @@ base.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from berth.spec import HostingSpec
 from pulumi_berth.images.scan import NO_SCANNER, Scan, ScanError, run_scan
 from pulumi_berth.oci.copy import copy_by_digest
 from pulumi_berth.oci.descriptor import RegistryContentError
+from pulumi_berth.oci.ecr import find_ecr_registry
 from pulumi_berth.oci.image_store import is_stored
 from pulumi_berth.oci.registry import Repository, split_reference
 
@@ -24,6 +26,7 @@ HasImage = Callable[[str], bool | None]
 """Returns whether a reference exists, or None if its registry does not tell."""
 
 _TAG_DIGITS = 16
+_PARALLEL = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,7 @@ def _find_registry(model: str, repository: str, source: Side, target: Side) -> s
     versions = target.outputs.get("models", {}).get(model, {}).get("versions", {})
     for entry in versions.values():
         image = str(entry.get("image", ""))
-        if "@sha256:" in image and not is_stored(image):
+        if "@sha256:" in image and find_ecr_registry(image.partition("/")[0]) is not None:
             return split_reference(image)[0].rpartition("/")[0]
     return None
 
@@ -178,8 +181,9 @@ def check_images(release: Release, source: Side, has_image: HasImage) -> Iterato
     """Check that the registry of the source has each image of a release."""
     missing, unknown = [], []
     pushed = list_pushed(release)
-    for reference in pushed.values():
-        exists = has_image(reference)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        results = list(zip(pushed.values(), pool.map(has_image, pushed.values()), strict=True))
+    for reference, exists in results:
         if exists is None:
             unknown.append(reference)
         elif not exists:

@@ -2,7 +2,8 @@
 
 import difflib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,8 +145,11 @@ def plan_promotion(
         file.write_text(after)
         # A version with other files than its digest is a finding, and no problem of the file.
         has_files = not any(each.status is Status.FAILED for each in files)
-        spec = _load_result(file, root if has_files else None)
-        require_only_release_changed(target.spec, spec, release)
+        with _describe_problems():
+            spec = load_file(file)
+            require_only_release_changed(target.spec, spec, release)
+            if has_files:
+                check_models(spec, root, file)
         differences = _compare(root, source, spec, file) if compares_stacks else ()
     comparisons = tuple(checks.compare_release(root, release, target))
     exists = partial(has_image, plain_http=source.spec.registry.plain_http)
@@ -192,23 +196,14 @@ _OTHER_PLATFORM = Finding(
 )
 
 
-def _load_result(file: Path, root: Path | None) -> HostingSpec:
-    """Return the specification with the release, after checking that it can be deployed.
-
-    Args:
-        root: Directory of the project, to check the files of the models.
-
-    Raises:
-        SpecError: If it cannot be deployed.
-    """
+@contextmanager
+def _describe_problems() -> Iterator[None]:
+    """Let problems of the specification state that they arise only with the release."""
     try:
-        spec = load_file(file)
-        if root is not None:
-            check_models(spec, root, file)
+        yield
     except SpecError as error:
         problems = [f"With the release, {problem}" for problem in error.problems]
         raise SpecError([*problems, "Nothing was changed."]) from error
-    return spec
 
 
 def _compare(
