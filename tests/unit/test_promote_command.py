@@ -3,11 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
+from unittest.mock import create_autospec
 
 import pytest
 from click.testing import CliRunner, Result
 
 from berth.cli.main import main
+from berth.errors import OperationError
+from berth.operations.stack import Stack
+from berth.operations.state_file import RecordedState
 from tests.unit.promotion_project import SOURCE_FILE, TARGET_FILE, Project, create_project
 
 Promote = Callable[..., Result]
@@ -23,9 +28,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture
 def promote(project: Project, monkeypatch: pytest.MonkeyPatch) -> Promote:
-    """Run the command for stacks whose state needs no engine."""
-    monkeypatch.setattr("berth.cli.promote._read_source", lambda *_: project.state())
-    monkeypatch.setattr("berth.cli.promote._read_outputs", lambda *_: {})
+    """Run the command with what the engine would report: dev is deployed, and prod is not."""
+
+    def open_stack(_root: Path, name: str, **_options: object) -> Stack:
+        assert name == "dev"
+        stack = create_autospec(Stack, instance=True)
+        state = project.state()
+        stack.outputs.return_value = dict(state.outputs)
+        stack.history.return_value = list(state.history)
+        stack.read_config.return_value = (dict(state.config), state.secrets)
+        return cast("Stack", stack)
+
+    def read_recorded_state(_root: Path, name: str) -> RecordedState:
+        raise OperationError(f"Stack '{name}' is not deployed. Run 'berth up -s {name}'.")
+
+    monkeypatch.setattr("berth.cli.stacks.open_stack", open_stack)
+    monkeypatch.setattr("berth.cli.stacks.read_recorded_state", read_recorded_state)
 
     def run(*arguments: str, answer: str = "") -> Result:
         options = ["promote", "dev", "prod", "--no-request", "--no-parity", *arguments]

@@ -151,5 +151,5 @@ def _read_outputs(root: Path, name: str) -> dict[str, object]:
     try:
         return read_recorded_state(root, name).outputs
     except OperationError as error:
-        say(f"Nothing was read of stack '{name}', so it counts as not deployed: {error}")
+        say(f"Comparing with Pulumi.{name}.yaml, because nothing deployed can be read: {error}")
         return {}
