@@ -92,12 +92,12 @@ def _find_target_problems(
     except OperationError as error:
         yield _not_checked(name, error)
         return
-    if digest is None or plan.digests.get(name) not in (None, digest):
+    if digest != plan.digests[name]:
         yield Finding(
             check=_CHECK,
             status=Status.FAILED,
             detail=f"{where} has no version {entry.version} of {name} with the digest "
-            f"{plan.digests.get(name)} that stack '{source.stack}' reads.",
+            f"{plan.digests[name]} that stack '{source.stack}' reads.",
             fix=f"Run 'berth data push DIRECTORY {place or 's3://BUCKET/' + name} "
             f"--version {entry.version}'.",
         )
