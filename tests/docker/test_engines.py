@@ -57,7 +57,7 @@ def _connect(address: str, port: int) -> bytes:
 
 def _answers(address: str) -> bool:
     with contextlib.suppress(ConnectionRefusedError):
-        return _connect(address, 8080) == b"hello"
+        return _connect(address, 8090) == b"hello"
     return False
 
 
@@ -84,7 +84,7 @@ def _find_processes(names: LabNames) -> list[str]:
 
 
 def test_published_port_answers_at_the_address_of_the_engine(docker_engine: Engine) -> None:
-    with _container(docker_engine, "perl", "-e", _ANSWER, ports={"80/tcp": 8080}):
+    with _container(docker_engine, "perl", "-e", _ANSWER, ports={"80/tcp": 8090}):
         poll(lambda: _answers(docker_engine.address), seconds=10)
 
 
@@ -117,9 +117,9 @@ def test_container_starts_again_with_its_engine_and_with_its_machine(docker_lab:
 
 def test_servers_reach_each_other(docker_servers: Servers) -> None:
     first, second = docker_servers.servers
-    with _container(second, "perl", "-e", _ANSWER, ports={"80/tcp": (second.address, 8080)}):
+    with _container(second, "perl", "-e", _ANSWER, ports={"80/tcp": (second.address, 8090)}):
         poll(lambda: _answers(second.address), seconds=10)
-        command = f"exec 3<>/dev/tcp/{second.address}/8080; cat <&3"
+        command = f"exec 3<>/dev/tcp/{second.address}/8090; cat <&3"
         assert first.machine.run("bash", "-c", command) == "hello"
 
 
@@ -165,7 +165,7 @@ def test_lab_leaves_nothing() -> None:
     with open_lab(names) as lab:
         engine = lab.start_engine("engine")
         # The container still runs when the lab ends.
-        _start(engine, "sleep", "600", mem_limit="64m", ports={"80/tcp": 8080})
+        _start(engine, "sleep", "600", mem_limit="64m", ports={"80/tcp": 8090})
         assert len(_find_traces(names)) > 2
     assert _find_traces(names) == []
     assert not names.directory.exists()

@@ -1,5 +1,6 @@
 """What a rollout will do: steps, limits, traffic, and the change of the configuration file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from berth.operations.rollout.plan import (
     find_stable,
     parse_limit,
     parse_steps,
+    skip_steps,
 )
 from tests.unit.spec_file import load
 
@@ -62,6 +64,13 @@ def test_traffic_of_each_step_adds_up() -> None:
         *({"1": 100, "2": 0}, {"1": 95, "2": 5}, {"1": 0, "2": 100}),
     ]
     assert [plan.shadow_of(step) for step in plan.steps] == ["2", None, None]
+
+
+def test_rollout_continues_from_the_share_that_the_version_has() -> None:
+    assert skip_steps((0, 5, 25, 100), 0) == (0, 5, 25, 100)
+    assert skip_steps((0, 5, 25, 100), 5) == (25, 100)
+    plan = replace(build_plan("25,100"), initial=10)
+    assert plan.possible_traffic == [{"1": 100}, {"1": 90, "2": 10}, {"1": 75, "2": 25}, {"2": 100}]
 
 
 def test_error_rate_is_divided_among_all_tests() -> None:

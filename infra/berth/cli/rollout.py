@@ -156,7 +156,13 @@ def _start(
     from berth.cli.stacks import load_spec
     from berth.errors import OperationError
     from berth.operations.rollout.journal import Journal, read_journal
-    from berth.operations.rollout.plan import Plan, find_stable, parse_limit, parse_steps
+    from berth.operations.rollout.plan import (
+        Plan,
+        find_stable,
+        parse_limit,
+        parse_steps,
+        skip_steps,
+    )
 
     latest = read_journal(path)
     if latest is not None and not latest.phase.is_end:
@@ -166,6 +172,8 @@ def _start(
         )
     spec = load_spec(root, name)
     steps = parse_steps(settings["steps"])
+    stable = find_stable(spec, model, version, steps)
+    initial = spec.models[model].traffic.get(version, 0)
     limits = {
         kind: parse_limit(f"--max-{kind}", settings[f"max_{kind}"])
         for kind in ("failed", "slow", "different")
@@ -173,12 +181,13 @@ def _start(
     plan = Plan(
         model=model,
         version=version,
-        stable=find_stable(spec, model, version, steps),
-        steps=steps,
+        stable=stable,
+        steps=skip_steps(steps, initial),
         bake_seconds=settings["bake"],
         step_seconds=max(settings["step_timeout"], settings["bake"]),
         limits={kind: limit for kind, limit in limits.items() if limit is not None},
         slow_seconds=settings["slow_seconds"],
+        initial=initial,
     )
     return Journal(path=path, plan=plan)
 
@@ -219,13 +228,9 @@ class _Target:
                 f"berth rollout is not available on platform {spec.platform}: Berth cannot read "
                 "the metrics of its versions. Change models.<model>.traffic, and run berth up."
             )
-        entry = spec.models[self.plan.model]
-        own = {name: weight for name, weight in entry.traffic.items() if weight}
-        possible = [
-            {name: weight for name, weight in self.plan.traffic_of(step).items() if weight}
-            for step in (0, *self.plan.steps)
-        ]
-        if own not in possible:
+        traffic = spec.models[self.plan.model].traffic
+        own = {name: weight for name, weight in traffic.items() if weight}
+        if own not in self.plan.possible_traffic:
             raise OperationError(
                 f"models.{self.plan.model}.traffic in Pulumi.{self.name}.yaml is {own}, which is "
                 f"no step of this rollout. Set it to {{'{self.plan.stable}': 100}}."

@@ -37,6 +37,7 @@ class Plan:
             that is left out is not watched.
         slow_seconds: Duration from which a request is slow, in seconds. None derives it from the
             stable version.
+        initial: Percentage of the new version before the rollout.
     """
 
     model: str
@@ -47,6 +48,13 @@ class Plan:
     step_seconds: float
     limits: Mapping[str, float]
     slow_seconds: float | None = None
+    initial: int = 0
+
+    @property
+    def possible_traffic(self) -> list[dict[str, int]]:
+        """The traffic splits that the rollout can leave behind, without the weights of 0."""
+        splits = [self.traffic_of(step) for step in (0, self.initial, *self.steps)]
+        return [{name: weight for name, weight in split.items() if weight} for split in splits]
 
     def guards_of(self, step: int) -> list[str]:
         """Return the kinds of events that are watched in a step. Only a shadow is compared."""
@@ -101,6 +109,11 @@ def parse_steps(text: str) -> tuple[int, ...]:
             f"steps, such as {DEFAULT_STEPS}."
         )
     return tuple(steps)
+
+
+def skip_steps(steps: Sequence[int], initial: int) -> tuple[int, ...]:
+    """Return the steps in which the new version gets more than it has already."""
+    return tuple(step for step in steps if step > initial) if initial else tuple(steps)
 
 
 def parse_limit(option: str, text: str) -> float | None:
