@@ -110,7 +110,9 @@ def test_share_of_version_without_ready_pod_fails_over(stack: Project, cluster: 
         assert set(rest.versions) == {"1"}
         url = f"{load.endpoint}/v2/models/digits/versions/2/infer"
         named = httpx.post(url, headers=load.headers, content=load.body, timeout=60)
-        assert (named.status_code, list(named.json())) == (502, ["error"])
+        # A Service without pods refuses a connection, or the cluster's network drops it.
+        assert named.status_code in (502, 504)
+        assert list(named.json()) == ["error"]
     finally:
         scale(1)
     with load.running(clients=2):
