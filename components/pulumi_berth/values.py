@@ -1,5 +1,6 @@
-"""Values of arguments: defaults, and the floats as which Pulumi's engine stores all numbers."""
+"""Values of arguments and of messages: defaults, numbers as Pulumi's engine stores them, lists."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -8,6 +9,12 @@ T = TypeVar("T")
 def default_to(value: T | None, default: T) -> T:
     """Return `value`, or `default` if it is None."""
     return default if value is None else value
+
+
+def join_first(items: Sequence[object], shown: int, separator: str = ", ") -> str:
+    """Return the first items as text, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return separator.join(map(str, items[:shown])) + more
 
 
 def restore_integers(value: Any) -> Any:

@@ -177,7 +177,7 @@ def _are_equal(ones: Sequence[Any], others: Sequence[Any]) -> bool:
 
 def _is_equal(one: Any, other: Any) -> bool:
     if not isinstance(one, float | int) or not isinstance(other, float | int):
-        return bool(one == other)  # Also null, which stands for a number that is not finite.
+        return bool(one == other)  # Also null: a number that is not finite.
     if isinstance(one, int) and isinstance(other, int):
         return one == other
     if math.isnan(one) or math.isnan(other):

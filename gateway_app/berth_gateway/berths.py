@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 
 import aiohttp
 
 from berth_gateway.active_config import ActiveConfig
-from berth_gateway.answers import Answer, read_json_length
+from berth_gateway.answers import Answer
 from berth_gateway.berth_health import READY_SECONDS
 from berth_gateway.forwarded_headers import build_berth_headers, build_client_headers
 from berth_gateway.request_context import Body, RequestContext, send_body_part, start_response
@@ -91,8 +90,8 @@ class Berths:
 
     async def forward_response(
         self, context: RequestContext, response: aiohttp.ClientResponse, timeout_seconds: float
-    ) -> Answer | None:
-        """Send a berth's response to the client, and return it if it is a short, successful one.
+    ) -> bytes | None:
+        """Send a berth's response to the client, and return its body if it is a short one.
 
         Raises:
             UpstreamError: If the response breaks off or stalls. If its headers were sent, the
@@ -107,8 +106,7 @@ class Berths:
                         body = await response.read()
                     await start_response(context, response.status, headers)
                     await send_body_part(context, body, is_last=True)
-                    is_success = response.status == HTTPStatus.OK
-                    return Answer(body, read_json_length(response.headers)) if is_success else None
+                    return body
                 await start_response(context, response.status, headers)
                 async for part in response.content.iter_any():
                     await send_body_part(context, part, is_last=False)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,7 @@ import msgspec
 from berth_gateway import __version__
 from berth_gateway.active_config import ActiveConfig, ConfigStore
 from berth_gateway.admission import Admission, AdmittedRequest, check_method
-from berth_gateway.answers import Answer
+from berth_gateway.answers import Answer, read_json_length
 from berth_gateway.authentication import Authenticator
 from berth_gateway.berth_health import READY_SECONDS, BerthHealth
 from berth_gateway.berths import Berths
@@ -201,7 +202,9 @@ class PublicApp:
                 await self._forward(active, context, requested_version, INFER_SUFFIX, body)
             else:
                 response = await self._failover.send(active, context, body)
-                answer = await self._send_berth_response(active, context, response)
+                sent = await self._send_berth_response(active, context, response)
+                if shadow is not None and sent is not None and response.status == HTTPStatus.OK:
+                    answer = Answer(sent, read_json_length(response.headers))
         finally:
             # Sent after the response, so that the client does not wait for the shadow request.
             if shadow is not None and requested_version is None and shadow != context.version:
@@ -221,7 +224,7 @@ class PublicApp:
 
     async def _send_berth_response(
         self, active: ActiveConfig, context: RequestContext, response: aiohttp.ClientResponse
-    ) -> Answer | None:
+    ) -> bytes | None:
         context.response_headers[VERSION] = context.version
         return await self._berths.forward_response(context, response, active.config.timeout_seconds)
 

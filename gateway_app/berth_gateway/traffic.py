@@ -177,14 +177,14 @@ class ShadowTraffic:
                 asyncio.timeout(request.timeout_seconds),
                 await self._pool.send(request, lambda: url) as response,
             ):
-                body = b""
+                body = bytearray()
                 async for part in response.content.iter_any():
-                    # Of a longer answer, only that it is longer matters.
-                    body = part if answer is None or len(body) > MAX_COMPARED_BYTES else body + part
+                    if answer is not None and len(body) <= MAX_COMPARED_BYTES:
+                        body += part
                 if response.status < 400:
                     outcome = "succeeded"
                 if response.status == HTTPStatus.OK and answer is not None:
-                    own = Answer(body, read_json_length(response.headers))
+                    own = Answer(bytes(body), read_json_length(response.headers))
                     key = (model, version, compare_answers(answer, own))
                     self.compared[key] = self.compared.get(key, 0) + 1
         except (UpstreamError, TimeoutError, aiohttp.ClientError):

@@ -121,7 +121,7 @@ async def test_long_body_that_stalls_is_dropped_if_another_waits(is_trickling: b
         stalled_reader, stalled = await running.open()
         stalled.write(_HEAD % _LARGE + b"x" * (_LARGE - 1000))
         await _wait_until(lambda: server.body_memory.used_bytes >= _LARGE - 1000)
-        # Alone, it may take its time.
+        # While no other body waits, it may take its time.
         await asyncio.sleep(3 * LIMIT_SECONDS)
         assert server.body_memory.used_bytes >= _LARGE - 1000
 

@@ -10,12 +10,11 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth.errors import OperationError
-from berth.operations.model_list import ModelList, StackState, as_json, format_text, list_models
+from berth.operations.model_list import ModelList, as_json, format_text, list_models
 from berth_protocol.model_card import digest
 from tests.repository import REPOSITORY
 
 _DIGITS = REPOSITORY / "models" / "digits" / "1"
-_IMAGE = "registry.example.com/berth/digits@sha256:1"
 
 
 @pytest.fixture
@@ -27,20 +26,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build_state(version: str = "2", shadow: str | None = None, **berth: Any) -> StackState:
-    entry = {"traffic": 100, "exposed": True, "digest": digest(_DIGITS), "image": _IMAGE, **berth}
-    report = {"scanner": "trivy 0.69", "amd64": {}}
-    return StackState(
-        models={"digits": {"versions": {version: entry}, "shadow": shadow}},
-        resources=[
-            {"type": "x", "outputs": {"reference": _IMAGE, "report": report}},
-            {"type": "y", "outputs": {"reference": "another"}},
-        ],
-    )
+def build_state(version: str = "2", shadow: str | None = None, **berth: Any) -> dict[str, Any]:
+    entry = {"traffic": 100, "exposed": True, "digest": digest(_DIGITS), **berth}
+    return {
+        "models": {"digits": {"versions": {version: entry}, "shadow": shadow}},
+        "images": {"digits-2": {"scanner": "trivy 0.69", "amd64": {}}},
+    }
 
 
-def list_all(root: Path, **states: StackState | OperationError | None) -> ModelList:
-    def read(stack: str) -> StackState | None:
+def list_all(root: Path, **states: dict[str, Any] | OperationError | None) -> ModelList:
+    def read(stack: str) -> dict[str, Any] | None:
         state = states[stack]
         if isinstance(state, OperationError):
             raise state
@@ -86,7 +81,7 @@ def test_changed_files_and_other_digests_are_noted(root: Path) -> None:
 
 
 def test_version_that_only_a_stack_has_is_listed(root: Path) -> None:
-    found = as_json(list_all(root, dev=build_state("7", image=None)))
+    found = as_json(list_all(root, dev=build_state("7")))
     entry = found["models"][1]
     assert (entry["version"], entry["directory"], entry["digest"]) == ("7", None, None)
     assert entry["problem"] == "is not in this project"

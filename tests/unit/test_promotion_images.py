@@ -191,7 +191,7 @@ def test_registry_that_is_not_reachable_stops_the_promotion(
         "berth.operations.promotion.plan.has_image", lambda _reference, *, plain_http: None
     )
     [finding] = [each for each in _select(offline.plan(), "images") if each.status is Status.FAILED]
-    assert "does not tell" in finding.detail
+    assert "gave no answer about" in finding.detail
 
 
 def test_target_for_other_architectures_builds_its_images(offline: Project) -> None:

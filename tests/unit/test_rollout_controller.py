@@ -17,7 +17,7 @@ from berth.operations.rollout.report import build_report
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`."""
+    """The process ends as with `kill -9`."""
 
 
 @dataclass
@@ -142,6 +142,20 @@ def test_without_a_baseline_nothing_is_changed(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match=r"--slow-seconds, or use --max-slow off"):
         run(journal, stack)
     assert stack.deployed == []
+    assert not journal.phase.is_in_progress
+
+
+def test_process_that_ends_before_the_first_step_leaves_no_rollout_to_continue(
+    tmp_path: Path,
+) -> None:
+    journal, stack = build_journal(tmp_path), Stack(requests_per_second=0)
+    journal.save()
+    stack.hook = kill_at(5)
+    with pytest.raises(Killed):
+        run(journal, stack)
+    left = read_journal(journal.path)
+    assert left is not None
+    assert not left.phase.is_in_progress
 
 
 def test_short_interruption_of_the_metrics_is_waited_out(tmp_path: Path) -> None:
@@ -186,7 +200,7 @@ def test_rollout_continues_after_a_kill_at_any_moment(tmp_path: Path, failing_pe
     moments: list[str] = []
     whole.hook = moments.append
     run(build_journal(tmp_path / "whole"), whole)
-    # Readings follow each other closely, so some of them stand for all.
+    # Readings follow each other closely, so every twelfth of them is tried.
     for number in [n for n, name in enumerate(moments) if name != "scrape" or n % 12 == 0]:
         directory = tmp_path / str(number)
         stack = Stack(failing_percent)

@@ -54,12 +54,12 @@ def test_bad_verdict_is_final_and_good_one_is_not() -> None:
 
 
 def test_what_disturbs_both_versions_is_not_held_against_the_new_one() -> None:
-    alone, together = SequentialTest(RATES, ERRORS), SequentialTest(RATES, ERRORS)
+    separate, common = SequentialTest(RATES, ERRORS), SequentialTest(RATES, ERRORS)
     for _ in range(20):
-        alone.add(events=10, bad=3)
-        together.add(events=10, bad=3, other_share=0.3)
-    assert alone.verdict is Verdict.BAD
-    assert together.verdict is not Verdict.BAD
+        separate.add(events=10, bad=3)
+        common.add(events=10, bad=3, other_share=0.3)
+    assert separate.verdict is Verdict.BAD
+    assert common.verdict is not Verdict.BAD
 
 
 def test_events_during_an_outage_of_both_versions_tell_nothing() -> None:

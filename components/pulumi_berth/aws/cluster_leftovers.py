@@ -16,6 +16,7 @@ from pulumi.dynamic import Resource
 
 from pulumi_berth.aws_identity import STACK_TAG, get_identity
 from pulumi_berth.providers import ClusterLeftoversProvider
+from pulumi_berth.values import join_first
 
 COMPARED = ("region", "vpc_id", "cluster_name", "stack_name")
 """Inputs that identify the cluster and its network."""
@@ -110,10 +111,9 @@ def describe_blockers(interfaces: Sequence[_Tagged]) -> str:
     lines = [
         f"{one['NetworkInterfaceId']} ({one.get('Description') or 'no description'}, "
         f"{one['Status']}, {one['SubnetId']})"
-        for one in interfaces[:_MAX_NAMED]
+        for one in interfaces
     ]
-    more = len(interfaces) - len(lines)
-    return ", ".join([*lines, *([f"and {more} more"] if more else [])])
+    return join_first(lines, _MAX_NAMED)
 
 
 def clear_network(inputs: Mapping[str, Any]) -> list[str]:

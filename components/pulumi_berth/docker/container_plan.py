@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berth_protocol.paths import READY
+from pulumi_berth.container_commands import ISOLATED_PYTHON, build_get_command
 from pulumi_berth.docker.engine import USER
 from pulumi_berth.serving_settings import parse_quantity
 
@@ -33,23 +34,6 @@ LIMITS = ("memory", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares")
 
 # A name is also a label of a host name (at most 63 characters), with Pulumi's suffix of 8.
 _MAX_NAME = 54
-_PYTHON = "/usr/bin/python3"
-# Without the site module and the user's environment, Python starts in about 15 ms.
-ISOLATED_PYTHON = [_PYTHON, "-I", "-S", "-c"]
-"""Command that runs Python code in Berth's images."""
-_GET = """\
-import socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 3)
-s.sendall(f"GET {sys.argv[2]} HTTP/1.0\\r\\n\\r\\n".encode())
-s.settimeout(3)
-t = b""
-while d := s.recv(65536):
-    t += d
-h, _, b = t.partition(b"\\r\\n\\r\\n")
-sys.stdout.write(b.decode())
-if h[9:12] != b"200":
-    sys.exit(1)
-"""
 _PROBE = """\
 import signal, socket, sys
 signal.alarm(10)
@@ -63,19 +47,8 @@ while len(t) < 4096 and (d := s.recv(4096 - len(t))):
         sys.exit(0)
 sys.exit(t.decode(errors="replace"))
 """
-_EXPECT = """\
-sys.exit(sys.argv[3] not in b.decode())
-"""
 _EXIT_SECONDS = 5
 _MIB = 1 << 20
-
-
-def build_get_command(port: int, path: str) -> list[str]:
-    """Return a command that prints the body of a response, and fails unless its status is 200.
-
-    There is no shell and no curl in the images.
-    """
-    return [*ISOLATED_PYTHON, _GET, str(port), path]
 
 
 def build_probe_command(host: str, port: int, path: str) -> list[str]:
@@ -93,7 +66,7 @@ def build_sleep_command(seconds: float) -> list[str]:
 
 def build_config_check(sha256: str) -> list[str]:
     """Return a command that succeeds while the serving gateway uses a configuration."""
-    return [*ISOLATED_PYTHON, _GET + _EXPECT, str(ADMIN_PORT), "/healthz", sha256]
+    return build_get_command(ADMIN_PORT, "/healthz", expected=sha256)
 
 
 def build_connect_check(port: int) -> list[str]:

@@ -12,7 +12,7 @@ import pulumi
 from docker.models.containers import Container
 from pulumi.dynamic import Resource
 
-from pulumi_berth.docker.container_plan import ISOLATED_PYTHON
+from pulumi_berth.container_commands import ISOLATED_PYTHON
 from pulumi_berth.docker.engine import (
     EngineError,
     find_container,

@@ -16,6 +16,7 @@ import pulumi
 
 from pulumi_berth.kubernetes.cluster_access import find_object, list_metadata
 from pulumi_berth.kubernetes.objects import FORCE_APPLY
+from pulumi_berth.values import join_first
 
 OWNER = "berth/owner"
 """Annotation with the owner of an object, `project/stack/id`. As a label, only the ID."""
@@ -239,9 +240,7 @@ def describe_objects(objects: Sequence[ExistingObject]) -> str:
     """Return the kinds and names of the first objects, and the number of the others."""
     if not objects:
         return "no objects"
-    names = [f"{entry.kind} '{entry.name}'" for entry in objects[:_SHOWN_OBJECTS]]
-    more = len(objects) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return join_first([f"{entry.kind} '{entry.name}'" for entry in objects], _SHOWN_OBJECTS)
 
 
 def mark_objects(owner: pulumi.Input[str], *, restores: bool) -> pulumi.ResourceTransformation:

@@ -87,7 +87,6 @@ def rollout(
     Exit with status 1 if the rollout was reverted.
     """
     require_yes(yes, as_json)
-    from berth.errors import OperationError
     from berth.operations.rollout.controller import Controller, describe_step
     from berth.operations.rollout.journal import Phase, hold, journal_path
     from berth.operations.rollout.report import write_report
@@ -111,15 +110,14 @@ def rollout(
         try:
             phase = controller.revert("aborted") if abort else controller.run()
         except KeyboardInterrupt:
+            if journal.phase is Phase.STARTING:
+                say("Interrupted. Nothing was changed.")
+                sys.exit(_INTERRUPTED)
             say(
                 f"Interrupted: {describe_step(plan, plan.steps[journal.step])}. Continue with "
                 f"'{_format_command(name, plan)} --resume', or revert with '--abort'."
             )
             sys.exit(_INTERRUPTED)
-        except OperationError:
-            if journal.phase is Phase.STARTING:
-                path.unlink(missing_ok=True)
-            raise
         finally:
             report = write_report(journal)
     show(
@@ -165,7 +163,7 @@ def _start(
     )
 
     latest = read_journal(path)
-    if latest is not None and not latest.phase.is_end:
+    if latest is not None and latest.phase.is_in_progress:
         raise OperationError(
             f"The rollout of {model} to version {latest.plan.version} is not complete. Continue it "
             f"with '{_format_command(name, latest.plan)} --resume', or revert it with '--abort'."
@@ -198,7 +196,7 @@ def _continue(path: Path, version: str, *, command: str) -> "Journal":
     from berth.operations.rollout.journal import read_journal
 
     journal = read_journal(path)
-    if journal is None or journal.phase.is_end or journal.plan.version != version:
+    if journal is None or not journal.phase.is_in_progress or journal.plan.version != version:
         ended = f"; the latest one was {journal.phase}" if journal is not None else ""
         raise OperationError(
             f"No rollout to version {version} is in progress{ended}. Start one with '{command}'."
@@ -215,6 +213,7 @@ class _Target:
     plan: "Plan"
     as_json: bool
     _outputs: dict[str, Any] = field(default_factory=dict)
+    _context: "StackContext | None" = None
 
     def require_own_traffic(self) -> None:
         """Raise OperationError if someone else has changed the traffic since the rollout began."""
@@ -268,6 +267,7 @@ class _Target:
             if stack.up("--yes", "--skip-preview", *exclude(parts)):
                 stacks.explain_failure(context)
                 raise OperationError("the update failed")
+        self._context = context
         self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
         if is_urgent:
             return
@@ -301,10 +301,12 @@ class _Target:
         return [f"version {self.plan.version} of {self.plan.model} is {state}"]
 
     def _observe(self) -> tuple["StackContext", dict[str, Any]]:
+        """Return the stack and its outputs as of the latest step, which are read once per step."""
         from berth.cli import stacks
         from berth.platforms.stack_context import StackContext
 
-        if not self._outputs:
+        if self._context is None:
+            spec = stacks.load_spec(self.root, self.name)
+            self._context = StackContext(root=self.root, stack=self.name, spec=spec)
             self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
-        spec = stacks.load_spec(self.root, self.name)
-        return StackContext(root=self.root, stack=self.name, spec=spec), self._outputs
+        return self._context, self._outputs

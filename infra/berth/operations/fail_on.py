@@ -8,6 +8,7 @@ from enum import StrEnum
 from berth.operations.report import Report
 from berth.operations.resource_changes import Operation, ResourceChange
 from berth.operations.undo import IRREVERSIBLE
+from pulumi_berth.values import join_first
 
 _COST = re.compile(r"cost\+(\d{1,4}(?:\.\d{1,3})?)%")
 _NAMED = 5
@@ -67,12 +68,9 @@ def find_matches(report: Report, conditions: Conditions) -> list[str]:
     for kind in FailOn:
         changes = [change for change in report.changes if _meets(report, change, kind)]
         if kind in conditions.kinds and changes:
-            names = ", ".join(f"'{change}'" for change in changes[:_NAMED])
-            more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
-            reason = ""
-            if kind is FailOn.IRREVERSIBLE:
-                reason = f": {report.worst}"
-            lines.append(f"--fail-on {kind.value}: {names}{more}{reason}")
+            names = join_first([f"'{change}'" for change in changes], _NAMED)
+            reason = f": {report.worst}" if kind is FailOn.IRREVERSIBLE else ""
+            lines.append(f"--fail-on {kind.value}: {names}{reason}")
     if conditions.cost_percent is not None:
         lines += _judge_cost(report, conditions.cost_percent)
     return lines

@@ -15,7 +15,7 @@ from pulumi_berth.oci.image_store import open_repository
 from pulumi_berth.oci.registry import RegistryError, split_reference
 
 HasImage = Callable[[str], bool | None]
-"""Returns whether a reference exists, or None if its registry does not tell."""
+"""Returns whether a reference exists, or None if its registry gives no answer."""
 
 _REFERENCE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9.:/_-]*/[a-z0-9._/-]+(?::[\w.-]+)?@sha256:[0-9a-f]{64}"
@@ -61,7 +61,7 @@ def find_missing_images(
 
 
 def has_image(reference: str, *, plain_http: bool) -> bool | None:
-    """Return whether a registry has an image, or None if it does not tell."""
+    """Return whether a registry has an image, or None if it gives no answer."""
     name, digest = split_reference(reference)
     try:
         return open_repository(name, plain_http=plain_http).digest_of(digest) is not None

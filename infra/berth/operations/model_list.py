@@ -20,21 +20,8 @@ _SHOWN_DIGEST = 19
 _NO_DIRECTORY = "is not in this project"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StackState:
-    """What a stack recorded at its last update.
-
-    Attributes:
-        models: Output `models` of the stack.
-        resources: Type, ID and outputs of each resource.
-    """
-
-    models: Mapping[str, Any]
-    resources: Sequence[Mapping[str, Any]]
-
-
-ReadState = Callable[[str], StackState | None]
-"""Returns what a stack recorded, or None if it was never deployed.
+ReadOutputs = Callable[[str], Mapping[str, Any] | None]
+"""Returns the outputs that a stack recorded at its last update, or None if it is not deployed.
 
 Raises OperationError if the state cannot be read.
 """
@@ -94,7 +81,7 @@ class ModelList:
     unreadable: Mapping[str, str]
 
 
-def list_models(root: Path, stacks: Sequence[str], read_state: ReadState) -> ModelList:
+def list_models(root: Path, stacks: Sequence[str], read_outputs: ReadOutputs) -> ModelList:
     """Return the packaged versions under `models/`, and those that a stack runs.
 
     Args:
@@ -105,11 +92,11 @@ def list_models(root: Path, stacks: Sequence[str], read_state: ReadState) -> Mod
     unreadable: dict[str, str] = {}
     for stack in stacks:
         try:
-            state = read_state(stack)
+            outputs = read_outputs(stack)
         except OperationError as error:
             unreadable[stack] = str(error)
             continue
-        for model, version, deployment in _list_deployments(stack, state):
+        for model, version, deployment in _list_deployments(stack, outputs):
             deployments.setdefault((model, version), []).append(deployment)
     directories = {
         (path.parent.parent.name, path.parent.name): path.parent
@@ -134,16 +121,12 @@ def _sort_key(name: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:
 
 
 def _list_deployments(
-    stack: str, state: StackState | None
+    stack: str, outputs: Mapping[str, Any] | None
 ) -> Iterator[tuple[str, str, Deployment]]:
-    if state is None:
+    if outputs is None:
         return
-    scanners = {
-        str(outputs["reference"]): str(outputs["report"]["scanner"])
-        for outputs in (resource["outputs"] for resource in state.resources)
-        if "reference" in outputs and "scanner" in (outputs.get("report") or {})
-    }
-    for model, entry in state.models.items():
+    reports = outputs.get("images", {})
+    for model, entry in outputs["models"].items():
         for version, berth in entry["versions"].items():
             yield (
                 model,
@@ -154,7 +137,7 @@ def _list_deployments(
                     is_shadow=entry["shadow"] == version,
                     is_exposed=berth["exposed"],
                     digest=berth["digest"] or "",
-                    scanner=scanners.get(str(berth.get("image"))),
+                    scanner=reports.get(f"{model}-{version}", {}).get("scanner"),
                 ),
             )
 

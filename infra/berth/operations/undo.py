@@ -56,7 +56,7 @@ class UndoFacts:
             `release` is deployed with the current program and files. A rollback cannot restore
             them: they do not follow from the configuration.
         following: URNs of resources of which a property follows from another resource that is in
-            `remaining`, so that only the update tells whether it differs.
+            `remaining`, so that it is unknown before the update whether it differs.
         kept_clients: What a rollback leaves as it is, one line for each client.
         missing: URN -> what the deployed resource needs and what no longer exists.
         kept_data: Type token -> what a resource keeps.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.errors import OperationError
-from berth.operations.history import Change, compare_configurations
+from berth.operations.history import compare_configurations
 from berth.operations.invoke import Request, Response
 from berth.operations.parity import Difference
 from berth.operations.promotion.images import Side
@@ -16,6 +16,7 @@ from berth.operations.rollout.journal import journal_path, read_journal
 from berth.operations.serving_check import MODELS_REQUESTED, request_examples
 from berth.operations.update import Update
 from berth.platforms.preflight import Finding, Status
+from pulumi_berth.values import join_first
 
 _SHOWN = 3
 _OK = 200
@@ -77,7 +78,7 @@ def check_deployed(
             check="deployed",
             status=Status.FAILED,
             detail=f"Pulumi.{stack}.yaml has {len(changes)} values that update {latest.number} did "
-            f"not deploy: {_list_changes(changes)}.",
+            f"not deploy: {join_first(changes, _SHOWN, '; ')}.",
             fix=f"Run 'berth up -s {stack}', or restore the file.",
         )
         return
@@ -86,11 +87,6 @@ def check_deployed(
         status=Status.PASSED,
         detail=f"Stack '{stack}' runs update {latest.number}, and its file has no other values.",
     )
-
-
-def _list_changes(changes: Sequence[Change]) -> str:
-    more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-    return "; ".join(str(change) for change in changes[:_SHOWN]) + more
 
 
 def check_files(root: Path, release: Release) -> Iterator[Finding]:
@@ -132,7 +128,7 @@ def check_rollouts(root: Path, release: Release, target: str) -> Iterator[Findin
             except OperationError as error:
                 yield Finding(check="rollouts", status=Status.FAILED, detail=str(error))
                 continue
-            if journal is not None and not journal.phase.is_end:
+            if journal is not None and journal.phase.is_in_progress:
                 version = journal.plan.version
                 yield Finding(
                     check="rollouts",
@@ -296,11 +292,10 @@ def describe_parity(source: str, target: str, differences: Sequence[Difference])
             "may differ.",
         )
     names = list(dict.fromkeys(f"{each.name} {each.key}".strip() for each in differences))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return Finding(
         check="parity",
         status=Status.WARNING,
         detail=f"'{target}' then differs from '{source}' in {len(differences)} other places: "
-        f"{', '.join(names[:_SHOWN])}{more}.",
+        f"{join_first(names, _SHOWN)}.",
         fix=f"See 'berth parity {source} {target}'.",
     )

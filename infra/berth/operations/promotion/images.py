@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berth.errors import OperationError
+from berth.operations.missing_images import HasImage
 from berth.operations.promotion.release import Release, ReleasedVersion
 from berth.platforms import get_platform
 from berth.platforms.preflight import Finding, Status
@@ -21,12 +22,11 @@ from pulumi_berth.oci.descriptor import RegistryContentError
 from pulumi_berth.oci.ecr import find_ecr_registry
 from pulumi_berth.oci.image_store import is_stored
 from pulumi_berth.oci.registry import Repository, split_reference
-
-HasImage = Callable[[str], bool | None]
-"""Returns whether a reference exists, or None if its registry does not tell."""
+from pulumi_berth.values import join_first
 
 _TAG_DIGITS = 16
 _PARALLEL = 8
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,14 +192,14 @@ def check_images(release: Release, source: Side, has_image: HasImage) -> Iterato
         yield Finding(
             check="images",
             status=Status.FAILED,
-            detail=f"The registry has no {_shorten(missing)}.",
+            detail=f"The registry has no {join_first(missing, _SHOWN)}.",
             fix=f"Run 'berth up -s {source.stack}', which builds missing images.",
         )
     if unknown:
         yield Finding(
             check="images",
             status=Status.FAILED,
-            detail=f"The registry does not tell whether it has {_shorten(unknown)}.",
+            detail=f"The registry gave no answer about {join_first(unknown, _SHOWN)}.",
             fix="Check that this machine reaches it, and whether it needs 'docker login'.",
         )
     if pushed and not missing and not unknown:
@@ -289,8 +289,3 @@ def copy_images(plan: ImagePlan, source: Side, target: Side, say: Callable[[str]
 def describe_image(entry: ReleasedVersion) -> str | None:
     """Return the digest of the image that runs a version, or None if there is none."""
     return split_reference(entry.image)[1] if entry.image and "@" in entry.image else None
-
-
-def _shorten(references: list[str]) -> str:
-    more = f" and {len(references) - 3} more" if len(references) > 3 else ""
-    return ", ".join(references[:3]) + more

@@ -146,6 +146,11 @@ class Controller:
         if journal.slow_seconds is not None or "slow" not in plan.limits:
             return
         deadline = self._clock.now() + plan.step_seconds
+        if meter.count_before(plan.stable).timed < _BASELINE_REQUESTS:
+            self._report(
+                f"Waiting for {_BASELINE_REQUESTS} requests to version {plan.stable}, to learn how "
+                "long they take. --slow-seconds states when a request is slow instead."
+            )
         while (counts := meter.count_before(plan.stable)).timed < _BASELINE_REQUESTS:
             if self._clock.now() > deadline:
                 raise OperationError(

@@ -31,9 +31,9 @@ class Phase(StrEnum):
     REVERTED = "reverted"
 
     @property
-    def is_end(self) -> bool:
-        """Whether the rollout has ended."""
-        return self in (Phase.PROMOTED, Phase.REVERTED)
+    def is_in_progress(self) -> bool:
+        """Whether the rollout has changed the stack and has not ended."""
+        return self in (Phase.DEPLOYING, Phase.WATCHING, Phase.REVERTING)
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,8 @@ from berth.errors import OperationError
 from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
-from pulumi_berth.docker.container_plan import ADMIN_PORT, HTTP_PORT, build_get_command
+from pulumi_berth.container_commands import build_get_command
+from pulumi_berth.docker.container_plan import ADMIN_PORT, HTTP_PORT
 from pulumi_berth.docker.engine import (
     COMPONENT_LABEL,
     HOSTING_LABEL,

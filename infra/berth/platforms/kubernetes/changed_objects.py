@@ -22,6 +22,7 @@ from berth.platforms.kubernetes.declared_objects import (
 )
 from berth.platforms.platform import HIDDEN
 from pulumi_berth.kubernetes.cluster_access import METADATA, get_json
+from pulumi_berth.values import join_first
 
 _AUTOSCALER = "HorizontalPodAutoscaler"
 _IN_NAMESPACE = {
@@ -87,8 +88,7 @@ class Change:
 
     def format_fields(self) -> str:
         """Return the fields after a colon, or nothing if they are not known."""
-        more = f" and {len(self.fields) - _SHOWN} more" if len(self.fields) > _SHOWN else ""
-        return f": {', '.join(self.fields[:_SHOWN])}{more}" if self.fields else ""
+        return f": {join_first(self.fields, _SHOWN)}" if self.fields else ""
 
 
 @dataclass

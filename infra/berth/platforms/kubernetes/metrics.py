@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess
-from pulumi_berth.docker.container_plan import build_get_command
+from pulumi_berth.container_commands import build_get_command
 from pulumi_berth.kubernetes import berth, gateway
 
 _METRICS = "/metrics"
