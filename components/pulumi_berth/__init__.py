@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pulumi_berth.aws.logs import LogSettings
     from pulumi_berth.aws.model_registry import ModelRegistry, ModelRegistryArgs, RegistryReader
     from pulumi_berth.aws.network import NatMode, Network, NetworkArgs
-    from pulumi_berth.docker.hosting import DockerHosting, DockerHostingArgs
+    from pulumi_berth.docker.hosting import DockerHosting
+    from pulumi_berth.docker.hosting_args import DockerHostingArgs
     from pulumi_berth.docker.tls_proxy import AcmeArgs, DockerTlsArgs
     from pulumi_berth.gateway_clients import BlockingArgs, ClientKeyArgs, JwtArgs
     from pulumi_berth.hosted_models import (
@@ -45,7 +46,8 @@ _MODULES = {
     "pulumi_berth.aws.logs": ["LogSettings"],
     "pulumi_berth.aws.model_registry": ["ModelRegistry", "ModelRegistryArgs", "RegistryReader"],
     "pulumi_berth.aws.network": ["NatMode", "Network", "NetworkArgs"],
-    "pulumi_berth.docker.hosting": ["DockerHosting", "DockerHostingArgs"],
+    "pulumi_berth.docker.hosting": ["DockerHosting"],
+    "pulumi_berth.docker.hosting_args": ["DockerHostingArgs"],
     "pulumi_berth.docker.tls_proxy": ["AcmeArgs", "DockerTlsArgs"],
     "pulumi_berth.gateway_clients": ["BlockingArgs", "ClientKeyArgs", "JwtArgs"],
     "pulumi_berth.hosted_models": [

@@ -15,10 +15,10 @@ from berth.platforms.kubernetes.hosting import (
 )
 from berth.spec import load_file
 from pulumi_berth.api_key import create_client_keys
+from pulumi_berth.images.hosting_images import HostingImages
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
 from pulumi_berth.kubernetes.hosting import declare_hosting, list_object_names
-from pulumi_berth.kubernetes.hosting_images import HostingImages
 from tests.repository import REPOSITORY
 
 _STACK = """\

@@ -9,39 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_docker import Network, Provider, Volume
 
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys
-from pulumi_berth.docker.berth import TOKEN_FILE, DockerBerth, DockerBerthArgs
-from pulumi_berth.docker.container_plan import HTTP_PORT, shorten_name
-from pulumi_berth.docker.engine_image import EngineImage
-from pulumi_berth.docker.gateway import DockerGateway, DockerGatewayArgs
-from pulumi_berth.docker.hosting import (
-    DEFAULT_PORT,
-    DEFAULT_READY_SECONDS,
-    DockerHostingArgs,
-    build_labels,
-    build_marks,
-    declare_proxy,
-)
+from pulumi_berth.docker.berth import DockerBerth
+from pulumi_berth.docker.container_plan import HTTP_PORT
+from pulumi_berth.docker.gateway import DockerGateway
+from pulumi_berth.docker.host import BerthNetworks, DockerHost, HostStorage, build_labels
+from pulumi_berth.docker.hosting import declare_config
+from pulumi_berth.docker.hosting_args import DockerHostingArgs
 from pulumi_berth.docker.placement import Replica
 from pulumi_berth.docker.tls_proxy import DockerTlsProxy
 from pulumi_berth.docker.valkey import DockerValkey, DockerValkeyArgs
-from pulumi_berth.docker.volume_files import VolumeFiles
-from pulumi_berth.gateway_config import declare_gateway_config
 from pulumi_berth.hosted_models import (
     HostedModelArgs,
-    ResourceArgs,
     find_digest,
     list_own_containers,
     resolve_clients,
 )
 from pulumi_berth.images.built_image import ImageSettings
-from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
+from pulumi_berth.images.hosting_images import HostingImages, create_images
 from pulumi_berth.oci.image_store import STORE_HOST
 from pulumi_berth.own_container import plan_own_container
-from pulumi_berth.serving_settings import ServingSettings
-from pulumi_berth.values import default_to
 
 URL_FILE = "valkey-url"
 """File with the URL of the server that keeps limits, next to the berths' token."""
@@ -102,70 +90,11 @@ def get_alias(berth: str) -> str:
     return berth.replace("/", "-").replace(".", "-")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Networks:
-    """The networks between the servers: with the berths, with Valkey, and with each version that
-    runs in a container of the user's own."""
-
-    berths: pulumi.Output[str]
-    limits: pulumi.Output[str]
-    own: Mapping[tuple[str, str], pulumi.Output[str]]
-
-    def get(self, model: str, version: str) -> pulumi.Output[str]:
-        """Return the network of a version."""
-        return self.own.get((model, version), self.berths)
-
-
 class _Server(pulumi.ComponentResource):
-    """What every server has: a network for published ports, volumes, and the gateway's image."""
+    """The parent of a server's resources."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        address: str,
-        prefix: str,
-        labels: Mapping[str, str],
-    ) -> None:
+    def __init__(self, name: str, prefix: str) -> None:
         super().__init__(get_host_type(name), f"{prefix}{name}")
-        self.address = address
-        self.prefix = f"{prefix}{name}-"
-        self.labels = labels
-        self.opts = pulumi.ResourceOptions(parent=self)
-        self.provider = Provider(f"{self.prefix}engine", host=address, opts=self.opts)
-        self.engine_opts = pulumi.ResourceOptions(parent=self, provider=self.provider)
-        self.marks = build_marks(labels)
-        self.front = Network(
-            shorten_name(f"{self.prefix}front"), labels=self.marks, opts=self.engine_opts
-        )
-
-    def declare_volume(self, name: str) -> pulumi.Output[str]:
-        """Declare a volume and return its name."""
-        volume = Volume(
-            shorten_name(f"{self.prefix}{name}"), labels=self.marks, opts=self.engine_opts
-        )
-        return volume.name
-
-    def declare_files(
-        self,
-        name: str,
-        volume: pulumi.Input[str],
-        image: pulumi.Input[str],
-        files: Mapping[str, pulumi.Input[str]],
-        directories: Sequence[str] = (),
-    ) -> VolumeFiles:
-        """Declare secret files and directories in a volume."""
-        return VolumeFiles(
-            f"{self.prefix}{name}",
-            host=self.address,
-            volume=volume,
-            image=image,
-            files=files,
-            directories=directories,
-            labels=self.labels,
-            is_secret=bool(files),
-            opts=self.opts,
-        )
 
 
 def declare_servers(
@@ -195,7 +124,14 @@ def declare_servers(
     )
     labels = build_labels(prefix)
     hosts = {
-        name: _Server(name, address=address, prefix=prefix, labels=labels)
+        name: DockerHost(
+            args,
+            address=address,
+            published=servers.published[name],
+            prefix=f"{prefix}{name}-",
+            labels=labels,
+            opts=pulumi.ResourceOptions(parent=_Server(name, prefix)),
+        )
         for name, address in servers.addresses.items()
     }
     manager = hosts[servers.manager]
@@ -205,100 +141,41 @@ def declare_servers(
         is_shared=servers.is_swarm,
         encrypted=servers.encrypted,
     )
+    assert images.valkey is not None
+    assert networks.limits is not None
     valkey = DockerValkey(
         f"{manager.prefix}valkey",
         DockerValkeyArgs(
             host=manager.address,
-            image=_require(images.valkey),
+            image=images.valkey,
             network=networks.limits,
             config_volume=manager.declare_volume("valkey-config"),
             data_volume=manager.declare_volume("valkey-data"),
             labels=labels,
         ),
-        pulumi.ResourceOptions(parent=manager, providers=[manager.provider]),
+        manager.part_opts,
     )
     token = ApiKey(f"{prefix}berth_token", client="gateway").key
-    clients = resolve_clients(args.clients)
-    keys = create_client_keys(clients, prefix="")
-    berths: list[tuple[Replica, DockerBerth]] = []
-    gateway_args: dict[str, dict[str, Any]] = {}
-    for name, host in hosts.items():
-        image = EngineImage(
-            f"{host.prefix}gateway", host=host.address, reference=images.gateway, opts=host.opts
-        ).image_id
-        volumes = {each: host.declare_volume(each) for each in ("token", "config", "state")}
-        files = [
-            host.declare_files(
-                "token", volumes["token"], image, {TOKEN_FILE: token, URL_FILE: valkey.url}
-            ),
-            host.declare_files("state", volumes["state"], image, {}, ["gateway"]),
-        ]
-        # Only the gateways may read the URL of Valkey.
-        berth_token = host.declare_volume("berth-token")
-        berth_files = host.declare_files("berth-token", berth_token, image, {TOKEN_FILE: token})
-        opts = pulumi.ResourceOptions(
-            parent=host, providers=[host.provider], depends_on=[*files, berth_files]
-        )
-        berths += [
-            (
-                replica,
-                _declare_berth(args, replica, host, images, networks, berth_token, image, opts),
-            )
-            for replica in servers.replicas
-            if replica.host == name
-        ]
-        gateway_args[name] = {
-            "host": host.address,
-            "image": images.gateway,
-            "image_id": image,
-            "front_network": host.front.name,
-            "berth_network": networks.berths,
-            "limits_network": networks.limits,
-            "own_networks": list(networks.own.values()),
-            "token_volume": volumes["token"],
-            "config_volume": volumes["config"],
-            "state_volume": volumes["state"],
-            "address": servers.published[name],
-        }
+    keys = create_client_keys(resolve_clients(args.clients), prefix="")
+    storage = {
+        name: host.declare_storage(images.gateway, token, valkey.url)
+        for name, host in hosts.items()
+    }
+    berths = [
+        (replica, _declare_berth(replica, hosts, images, networks, storage))
+        for replica in servers.replicas
+    ]
     reachable = [each for each in berths if each[0].host not in servers.skipped]
-    gateways = {
-        name: DockerGateway(
-            f"{hosts[name].prefix}gateway",
-            DockerGatewayArgs(
-                **given,
-                config=_declare_config(args, keys, reachable, name),
-                has_outside_access=args.jwt is not None and args.jwt.jwks_url is not None,
-                port=default_to(args.port, DEFAULT_PORT),
-                metrics_port=args.metrics_port,
-                resources=args.gateway_resources or ResourceArgs(),
-                labels=labels,
-                valkey_file=URL_FILE,
-                has_proxy=args.tls is not None,
-                ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
-            ),
-            pulumi.ResourceOptions(parent=hosts[name], providers=[hosts[name].provider]),
-            prefix=hosts[name].prefix,
+    gateways: dict[str, DockerGateway] = {}
+    proxies: dict[str, DockerTlsProxy] = {}
+    for name, host in hosts.items():
+        gateways[name], proxy = host.declare_gateway(
+            declare_config(args, keys, _list_urls(args.models, reachable, name)),
+            storage=storage[name],
+            networks=networks,
         )
-        for name, given in gateway_args.items()
-    }
-    proxies = {
-        name: proxy
-        for name, gateway in gateways.items()
-        for proxy in (
-            declare_proxy(
-                args,
-                gateway,
-                prefix=hosts[name].prefix,
-                host=hosts[name].address,
-                files_image=gateway_args[name]["image_id"],
-                network=hosts[name].front.name,
-                address=servers.published[name],
-                labels=labels,
-                opts=pulumi.ResourceOptions(parent=hosts[name], providers=[hosts[name].provider]),
-            ),
-        )
-        if proxy is not None
-    }
+        if proxy is not None:
+            proxies[name] = proxy
     digests = {
         (name, version): find_digest(entry)
         for name, model in args.models.items()
@@ -315,12 +192,12 @@ def declare_servers(
 
 
 def _declare_networks(
-    manager: _Server,
+    manager: DockerHost,
     own: Sequence[tuple[str, str]],
     *,
     is_shared: bool,
     encrypted: bool,
-) -> _Networks:
+) -> BerthNetworks:
     """Declare the networks without a route to the outside.
 
     Args:
@@ -328,25 +205,21 @@ def _declare_networks(
         is_shared: Whether all engines of a swarm know them.
         encrypted: Whether engines encrypt what they send each other.
     """
-    # An engine adds an overlay network's ID to its options, and for that the provider would replace
-    # the network. Therefore, a network with other options is another resource.
-    opts = pulumi.ResourceOptions.merge(
-        manager.engine_opts, pulumi.ResourceOptions(ignore_changes=["options"])
-    )
     suffix = "-plain" if is_shared and not encrypted else ""
 
     def declare(purpose: str) -> pulumi.Output[str]:
-        return Network(
-            shorten_name(f"{manager.prefix}{purpose}{suffix}"),
+        return manager.declare_network(
+            f"{purpose}{suffix}",
+            # An engine adds an overlay network's ID to its options, and for that the provider would
+            # replace the network. Therefore, a network with other options is another resource.
+            pulumi.ResourceOptions(ignore_changes=["options"]),
             internal=True,
             driver="overlay" if is_shared else "bridge",
             attachable=is_shared,
             options={"encrypted": ""} if is_shared and encrypted else {},
-            labels=manager.marks,
-            opts=opts,
-        ).name
+        )
 
-    return _Networks(
+    return BerthNetworks(
         berths=declare("berths"),
         limits=declare("limits"),
         own={(model, version): declare(get_alias(f"{model}/{version}")) for model, version in own},
@@ -354,56 +227,42 @@ def _declare_networks(
 
 
 def _declare_berth(
-    args: DockerHostingArgs,
     replica: Replica,
-    host: _Server,
+    hosts: Mapping[str, DockerHost],
     images: HostingImages,
-    networks: _Networks,
-    token_volume: pulumi.Input[str],
-    probe_image: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
+    networks: BerthNetworks,
+    storage: Mapping[str, HostStorage],
 ) -> DockerBerth:
-    name, _, version = replica.berth.partition("/")
-    model = args.models[name]
-    return DockerBerth(
-        f"{host.prefix}{get_alias(replica.berth)}-{replica.number}",
-        DockerBerthArgs(
-            host=host.address,
-            model=name,
-            version=version,
-            digest=find_digest(model.versions[version]),
-            image=images.serving[name, version],
-            network=networks.get(name, version),
-            token_volume=token_volume,
-            serving=model.serving or ServingSettings(),
-            resources=model.resources or ResourceArgs(),
-            ready_seconds=default_to(args.ready_seconds, DEFAULT_READY_SECONDS),
-            labels=host.labels,
-            alias=get_alias(replica.berth),
-            gpus=replica.gpus,
-            container=model.versions[version].container,
-            probe_image=probe_image,
-        ),
-        opts,
+    model, _, version = replica.berth.partition("/")
+    alias = get_alias(replica.berth)
+    return hosts[replica.host].declare_berth(
+        f"{alias}-{replica.number}",
+        model,
+        version,
+        storage=storage[replica.host],
+        image=images.serving[model, version],
+        network=networks.get(model, version),
+        alias=alias,
+        gpus=replica.gpus,
     )
 
 
-def _declare_config(
-    args: DockerHostingArgs,
-    keys: ClientKeys,
+def _list_urls(
+    models: Mapping[str, HostedModelArgs],
     berths: Sequence[tuple[Replica, DockerBerth]],
     host: str,
-) -> pulumi.Output[dict[str, Any]]:
-    """Declare the configuration of a host's gateways, known when all replicas are ready.
+) -> dict[tuple[str, str], pulumi.Output[str]]:
+    """Return the URL of each (model, version) for a host's gateways, known when all replicas are
+    ready.
 
-    It is the same on all hosts. The name servers of the engines answer with the replicas that run.
-    A version without replicas has a name without an address.
+    They are the same on all hosts. The name servers of the engines answer with the replicas that
+    run. A version without replicas has a name without an address.
 
-    In the state, it depends only on the replicas of its own host. Otherwise, an update that skips
-    another host could change and delete nothing of this one.
+    In the state, they depend only on the replicas of the host itself. Otherwise, an update that
+    skips another host could change and delete nothing of this one.
     """
     urls: dict[tuple[str, str], pulumi.Output[str]] = {}
-    for name, model in args.models.items():
+    for name, model in models.items():
         for version in model.versions:
             berth = f"{name}/{version}"
             url = f"http://{get_alias(berth)}:{_get_port(model, name, version)}"
@@ -413,18 +272,7 @@ def _declare_config(
                 if replica.berth == berth
             ]
             urls[name, version] = pulumi.Output.all(url, *ready).apply(lambda known: str(known[0]))
-    return declare_gateway_config(
-        args.models,
-        resolve_clients(args.clients),
-        keys,
-        urls,
-        max_body_bytes=args.max_body_bytes,
-        timeout_seconds=args.timeout_seconds,
-        body_memory_bytes=args.body_memory_bytes,
-        jwt=args.jwt,
-        blocking=args.blocking,
-        splits_traffic=True,
-    )
+    return urls
 
 
 def _get_port(model: HostedModelArgs, name: str, version: str) -> int:
@@ -439,8 +287,3 @@ def _wait_only(output: pulumi.Output[str]) -> pulumi.Output[str]:
     """
     value: Any = output.future(with_unknowns=True)
     return pulumi.Output(set(), value, output.is_known(), output.is_secret())
-
-
-def _require(image: pulumi.Input[str] | None) -> pulumi.Input[str]:
-    assert image is not None  # `create_images` declares it.
-    return image

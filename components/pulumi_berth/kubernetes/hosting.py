@@ -19,6 +19,7 @@ from pulumi_berth.hosted_models import (
     find_digest,
     resolve_clients,
 )
+from pulumi_berth.images.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.berth import (
     TOKEN_KEY,
     KubernetesBerth,
@@ -44,7 +45,6 @@ from pulumi_berth.kubernetes.hosting_entry import (
     declare_controller,
     find_callers,
 )
-from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
 from pulumi_berth.kubernetes.monitoring import MONITORING, create_monitoring, has_monitoring
 from pulumi_berth.kubernetes.objects import build_labels

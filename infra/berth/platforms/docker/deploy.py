@@ -16,11 +16,8 @@ from berth.platforms.hosted_models import (
 from berth.platforms.kubernetes.hosting import build_image_settings
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import describe_keys, select_newest_keys
-from pulumi_berth.docker.hosting import (
-    DockerHostingArgs,
-    build_endpoint,
-    declare_docker_hosting,
-)
+from pulumi_berth.docker.hosting import build_endpoint, declare_docker_hosting
+from pulumi_berth.docker.hosting_args import DockerHostingArgs
 from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs
 from pulumi_berth.oci.image_store import STORE_HOST
 

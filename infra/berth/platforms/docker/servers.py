@@ -9,7 +9,7 @@ from berth.platforms.hosted_models import build_clients
 from berth.platforms.stack_context import read_skipped_parts
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import describe_keys, select_newest_keys
-from pulumi_berth.docker.hosting import DEFAULT_ADDRESS, DockerHostingArgs
+from pulumi_berth.docker.hosting_args import DEFAULT_ADDRESS, DockerHostingArgs
 from pulumi_berth.docker.placement import place
 from pulumi_berth.docker.servers import ServersArgs, ServersParts, declare_servers
 from pulumi_berth.docker.tls_proxy import build_url

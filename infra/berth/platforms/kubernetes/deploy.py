@@ -34,8 +34,8 @@ from pulumi_berth.api_key import (
     describe_keys,
     select_newest_keys,
 )
+from pulumi_berth.images.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.hosting import KubernetesHostingParts, declare_hosting
-from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 
 
 @dataclass(frozen=True, kw_only=True)

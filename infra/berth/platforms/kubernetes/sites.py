@@ -12,9 +12,9 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.platforms.stack_context import SkippedPart
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.api_key import ClientKeys
+from pulumi_berth.images.hosting_images import HostingImages
 from pulumi_berth.kubernetes.hosting import declare_hosting
 from pulumi_berth.kubernetes.hosting_args import KubernetesHostingArgs
-from pulumi_berth.kubernetes.hosting_images import HostingImages
 
 _TYPE = "berth:kubernetes:EdgeSite"
 

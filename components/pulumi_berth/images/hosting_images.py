@@ -1,4 +1,4 @@
-"""The images that a hosting stack in a cluster builds: bases, serving images, gateway, Valkey."""
+"""The images that a hosting stack builds: bases, serving images, gateway, Valkey."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pulumi_berth.own_container import OwnContainerArgs
 
 @dataclass(frozen=True, kw_only=True)
 class HostingImages:
-    """Images that a cluster runs.
+    """Images that a hosting stack runs.
 
     Attributes:
         serving: Serving image of each (model, version).
