@@ -12,8 +12,10 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT = 1000, 200
 # Each line has its own color and its own dashes; see `base.css`.
 LINE_STYLES = 5
-# Labels of the horizontal axis that are closer than this share of its width would overlap.
-_LABEL_DISTANCE = 0.16
+# Labels of spans that are closer than this share of the width would overlap on a narrow screen.
+_LABEL_DISTANCE = 0.2
+# Half the width of a line with one point, which would otherwise not be visible.
+_POINT_WIDTH = 8.0
 _DESCRIBED_LINES = 6
 
 
@@ -32,7 +34,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A vertical line at a horizontal position, with a label on the axis if there is room."""
+    """A vertical line at a horizontal position, where a span begins.
+
+    Attributes:
+        at: The position.
+        label: Name of the span, which is shown if there is room.
+    """
 
     at: float
     label: str
@@ -117,8 +124,12 @@ def _build_picture(plot: Plot, top: float) -> str:
         return f"{(1 - value / top) * _HEIGHT:.1f}"
 
     def points(segment: Sequence[tuple[float, float]]) -> str:
-        drawn = list(segment) if len(segment) > 1 else [*segment, *segment]
-        return " ".join(f"{_scale(plot, x) * _WIDTH:.1f},{y(value)}" for x, value in drawn)
+        drawn = [(_scale(plot, x) * _WIDTH, value) for x, value in segment]
+        if len(drawn) == 1:
+            ((x, value),) = drawn
+            ends = (max(x - _POINT_WIDTH, 0), min(x + _POINT_WIDTH, _WIDTH))
+            drawn = [(end, value) for end in ends]
+        return " ".join(f"{x:.1f},{y(value)}" for x, value in drawn)
 
     grid = "".join(
         f'<line class="grid" x1="0" x2="{_WIDTH}" y1="{y(value)}" y2="{y(value)}"/>'
@@ -150,15 +161,25 @@ def _build_axis(plot: Plot) -> str:
     """Return the labels of the horizontal axis. The description names them as well."""
     first, title, last = plot.axis
     ends = "".join(f"<span>{html.escape(text)}</span>" for text in (first, title, last))
-    marks, previous = "", -1.0
-    for mark in plot.marks:
-        share = _scale(plot, mark.at)
-        if share - previous < _LABEL_DISTANCE or share > 1 - _LABEL_DISTANCE / 2:
-            continue
-        previous = share
-        marks += f'<text x="{share:.1%}" y="1em">{html.escape(mark.label)}</text>'
-    labels = f'<svg class="labels" aria-hidden="true">{marks}</svg>' if marks else ""
+    texts = "".join(
+        f'<text x="{center:.1%}" y="1.3em" text-anchor="middle">{html.escape(label)}</text>'
+        for center, label in _place_labels(plot)
+    )
+    labels = f'<svg class="labels" aria-hidden="true">{texts}</svg>' if texts else ""
     return f'{labels}<div class="axis" aria-hidden="true">{ends}</div>'
+
+
+def _place_labels(plot: Plot) -> list[tuple[float, str]]:
+    """Return the centers of the labels that have room, those of long spans first."""
+    starts = [_scale(plot, mark.at) for mark in plot.marks]
+    spans = zip(starts, [*starts, 1.0][1:], plot.marks, strict=True)
+    margin = _LABEL_DISTANCE / 2
+    placed: list[tuple[float, str]] = []
+    for start, end, mark in sorted(spans, key=lambda span: span[0] - span[1]):
+        center = min(max((start + end) / 2, margin), 1 - margin)
+        if all(abs(center - other) >= _LABEL_DISTANCE for other, _ in placed):
+            placed.append((center, mark.label))
+    return placed
 
 
 def _build_legend(plot: Plot) -> str:

@@ -3,6 +3,9 @@
 import html
 from collections.abc import Sequence
 
+# A column of times or names stays on one line. The others are wrapped.
+_SHORT_CHARACTERS = 20
+
 
 def build_table(
     caption: str,
@@ -22,9 +25,12 @@ def build_table(
         headers: How many of the first cells of a row name it.
     """
     first = len(titles) - numbers
+    is_short = [max(map(len, column)) <= _SHORT_CHARACTERS for column in zip(*rows, strict=True)]
 
     def build_cell(index: int, cell: str, scope: str) -> str:
         kind = ' class="number"' if index >= first else ""
+        if not kind and scope == "row" and is_short[index]:
+            kind = ' class="short"'
         if scope == "col" or index < headers:
             return f'<th scope="{scope}"{kind}>{html.escape(cell)}</th>'
         return f"<td{kind}>{html.escape(cell)}</td>"
