@@ -14,8 +14,6 @@ _WIDTH, _HEIGHT = 1000, 200
 LINE_STYLES = 5
 # Labels of spans that are closer than this share of the width would overlap on a narrow screen.
 _LABEL_DISTANCE = 0.2
-# Half the width of a line with one point, which would otherwise not be visible.
-_POINT_WIDTH = 8.0
 _DESCRIBED_LINES = 6
 
 
@@ -124,12 +122,8 @@ def _build_picture(plot: Plot, top: float) -> str:
         return f"{(1 - value / top) * _HEIGHT:.1f}"
 
     def points(segment: Sequence[tuple[float, float]]) -> str:
-        drawn = [(_scale(plot, x) * _WIDTH, value) for x, value in segment]
-        if len(drawn) == 1:
-            ((x, value),) = drawn
-            ends = (max(x - _POINT_WIDTH, 0), min(x + _POINT_WIDTH, _WIDTH))
-            drawn = [(end, value) for end in ends]
-        return " ".join(f"{x:.1f},{y(value)}" for x, value in drawn)
+        drawn = list(segment) if len(segment) > 1 else [*segment, *segment]
+        return " ".join(f"{_scale(plot, x) * _WIDTH:.1f},{y(value)}" for x, value in drawn)
 
     grid = "".join(
         f'<line class="grid" x1="0" x2="{_WIDTH}" y1="{y(value)}" y2="{y(value)}"/>'
@@ -145,7 +139,8 @@ def _build_picture(plot: Plot, top: float) -> str:
         else f'<line class="limit" x1="0" x2="{_WIDTH}" y1="{y(plot.limit)}" y2="{y(plot.limit)}"/>'
     )
     lines = "".join(
-        f'<polyline class="line line-{index % LINE_STYLES + 1}" points="{points(segment)}"/>'
+        f'<polyline class="line line-{index % LINE_STYLES + 1}'
+        f'{" dot" if len(segment) == 1 else ""}" points="{points(segment)}"/>'
         for index, line in enumerate(plot.lines)
         for segment in line.segments
         if segment
@@ -153,7 +148,7 @@ def _build_picture(plot: Plot, top: float) -> str:
     return (
         f'<svg class="picture" role="img" aria-label="{html.escape(describe_plot(plot))}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">'
-        f"{grid}{marks}{lines}{limit}</svg>"
+        f"{grid}{marks}{limit}{lines}</svg>"
     )
 
 
