@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from berth.operations.history import list_releases
@@ -178,7 +179,7 @@ class Watcher:
             return ()
         names = sorted({*models, *context.spec.models})
         paths = [journal_path(context.root, self._stack, name) for name in names]
-        journals = [_attempt(problems, "rollout", lambda p=path: read_journal(p)) for path in paths]
+        journals = [_attempt(problems, "rollout", partial(read_journal, path)) for path in paths]
         return tuple(_summarize_rollout(journal) for journal in journals if journal is not None)
 
 
