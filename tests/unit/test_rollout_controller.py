@@ -257,5 +257,5 @@ def test_report_shows_steps_limits_and_the_reason(tmp_path: Path) -> None:
     assert "<b>" not in text
     assert text.count("<figure") == 3
     assert "<script" not in text
-    assert "http" not in text.replace("http://www.w3.org", "")
+    assert "://" not in text
     assert json.loads(journal.path.read_text())["phase"] == "reverted"
