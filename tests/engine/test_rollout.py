@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from berth_protocol.model_card import read_card
+from tests.browser import open_browser
 from tests.engine.project import Load, Project, wait_for
 
 # After its first calls, of which packaging needs some, every fifth call fails.
@@ -72,6 +73,34 @@ def get_traffic(up: Project) -> dict[str, float]:
 def read_journal(up: Project) -> Any:
     path = up.root / ".berth" / "rollouts" / "local.digits.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def test_dashboard_and_watch_show_the_requests_of_a_stack(up: Project, tmp_path: Path) -> None:
+    with open_browser(tmp_path) as browser, create_load(up).running():
+        process = up.start("dashboard", "--port", "0", "--interval", "0.5")
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            browser.open(url)
+            row = "const row = document.querySelector('#berths tbody').rows[0];"
+            browser.wait_for(f"{row} return parseFloat(row.cells[6].textContent) > 0")
+            shown = browser.run(f"{row} return [...row.cells].map(cell => cell.textContent)")
+            assert all(address.startswith(url) for address in browser.read_requests())
+            assert browser.read_console() == []
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        (document,) = up.berth("watch", "--once", "--json").stdout.splitlines()
+    assert process.returncode == 0
+    assert [shown[column] for column in (0, 1, 2, 4)] == ["digits", "1", "ready", "100 %"]
+    snapshot = json.loads(document)
+    assert snapshot["problems"] == []
+    (berth,) = snapshot["berths"]
+    assert (berth["model"], berth["version"], berth["state"]) == ("digits", "1", "ready")
+    assert berth["rates"]["per_second"] > 0
+    assert berth["rates"]["failed_share"] == 0
+    assert up.key() not in document
+    assert "\x1b" not in up.berth("watch", "--once").stdout
 
 
 def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Project) -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "bootstrap": "Create the S3 bucket and KMS keys that store the state of AWS stacks.",
     "cluster-token": "Print a token for an EKS cluster, as kubectl expects it.",
     "cost": "Estimate what a stack on AWS costs per month.",
+    "dashboard": "Show the stack in a local web page, read-only.",
     "data": "Push, list and promote datasets.",
     "destroy": "Delete the stack's resources.",
     "graph": "Print the stack's resource graph as Mermaid text.",
@@ -38,6 +39,7 @@ COMMANDS = {
     "status": "Show the endpoint and each version's state, traffic and digest.",
     "test": "Run the tests of a checkout of Berth's repository.",
     "up": "Deploy the stack that its configuration file describes.",
+    "watch": "Show the stack in the terminal, and refresh the view.",
 }
 """Command -> its help in the list of commands. The module `berth.cli.COMMAND` defines
 it, with underscores instead of hyphens."""

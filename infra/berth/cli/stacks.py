@@ -94,8 +94,13 @@ def open_context(root: Path, name: str) -> StackContext:
     return StackContext(root=root, stack=name, spec=load_current_or_recorded_spec(root, name))
 
 
-def load_current_or_recorded_spec(root: Path, name: str) -> HostingSpec:
+def load_current_or_recorded_spec(
+    root: Path, name: str, *, report: Callable[[str], None] = say
+) -> HostingSpec:
     """Return the specification in the configuration file, or in the stack's last update.
+
+    Args:
+        report: Gets one line if the file cannot be used.
 
     Raises:
         SpecError: If the file cannot be used and no update recorded a usable configuration.
@@ -113,7 +118,7 @@ def load_current_or_recorded_spec(root: Path, name: str) -> HostingSpec:
             continue
         with contextlib.suppress(SpecError):
             spec = load_recorded(name, update.config, update.secrets)
-            say(
+            report(
                 f"Using the configuration that update {update.number} recorded, because the file "
                 f"cannot be used: {problem.problems[0]}"
             )

@@ -1,0 +1,1 @@
+"""`berth watch` and `berth dashboard`: one snapshot of a stack, and what shows it."""
