@@ -14,8 +14,14 @@ def history(name: str, as_json: bool) -> None:
     root = find_project()
     from berth.cli.stacks import open_stack
     from berth.operations import history as operation
+    from berth.operations.previous_release import read_completeness
 
     stack = open_stack(root, name)
     stack.require_deployed()
     releases = operation.list_releases(stack.history(show_secrets=True))
-    show(operation.as_json(releases), as_json, lambda: operation.format_text(releases))
+    completeness = read_completeness(stack.tags())
+    show(
+        operation.as_json(releases, completeness),
+        as_json,
+        lambda: operation.format_text(releases, completeness),
+    )
