@@ -85,7 +85,7 @@ def push_image(name: str, content: bytes, directory: Path) -> str:
     document = Document(
         media_type=str(manifest["mediaType"]), data=json.dumps(manifest, sort_keys=True).encode()
     )
-    repository.push_manifest(document, "release-1")
+    repository.push_manifest(document, f"release-{document.digest[-16:]}")
     return f"{name}@{document.digest}"
 
 
