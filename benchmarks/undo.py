@@ -1,12 +1,14 @@
 """Measure whether the verdicts of `berth preview` on undoing a change are right.
 
     python -m benchmarks.undo [--platform local|kubernetes] [--changes N] [--seed S] [--json]
+    python -m benchmarks.undo --results FILE...
 
 Each round makes random changes in a project, reads the verdicts of the report, deploys the changes
 and rolls them back. Then it compares each changed resource with its state
 before the changes: its declared inputs in the engine's state, the identity of its key, and the
 responses of all models. Addresses that every start chooses anew are left out. Platform kubernetes
-needs root and the `cluster` tool.
+needs root and the `cluster` tool. With `--results`, the output of earlier runs with `--json` is
+summarized.
 """
 
 import argparse
@@ -38,6 +40,9 @@ from tests.engine.project import Project
 _PORT = re.compile(r"(http://127\.0\.0\.1:)\d+")
 _SUFFIX = re.compile(r"-[0-9a-f]{6}$")
 _INVALID = 2
+_OUTCOMES = ("restored", "differs", "refused")
+_OUTCOME_COLUMNS = " | ".join([*_OUTCOMES, "wrong |"])
+_OUTCOME_RULE = "--:|" * (len(_OUTCOMES) + 1)
 # The path of a socket has at most 107 characters.
 _CLUSTER, _NAME, _NET = Path(tempfile.gettempdir()) / "berth-undo-cluster", "berth-undo", "10.139"
 
@@ -49,12 +54,15 @@ class Round:
     Attributes:
         kinds: Names of the kinds of changes.
         verdict: The verdict on the whole change.
+        outcome: What the rollback did: `restored`, `refused`, or `differs` if something is not as
+            before.
         wrong: Resources whose verdict was wrong, with what was found instead.
         verdicts: Number of resources by verdict.
     """
 
     kinds: list[str]
     verdict: str
+    outcome: str = "restored"
     wrong: list[str] = field(default_factory=list)
     verdicts: dict[str, int] = field(default_factory=dict)
 
@@ -100,6 +108,7 @@ def run_round(project: Project, seed: int, before: _Snapshot) -> tuple[Round | N
         arguments = ("rollback", "--yes", "--to", str(report["undo"]["release"]))
         is_refused = _try_berth(project, *arguments) is None
         after = _read_snapshot(project, with_responses=not is_refused)
+        result.outcome = _name_outcome(before, after, is_refused=is_refused)
         for entry in report["resources"]:
             verdict = Undo(entry["undo"]["undo"])
             result.verdicts[verdict.value] = result.verdicts.get(verdict.value, 0) + 1
@@ -114,6 +123,12 @@ def run_round(project: Project, seed: int, before: _Snapshot) -> tuple[Round | N
         project.berth("up", "--yes", "--no-request")
         after = _read_snapshot(project)
     return result, after
+
+
+def _name_outcome(before: _Snapshot, after: _Snapshot, *, is_refused: bool) -> str:
+    if is_refused:
+        return "refused"
+    return "restored" if after == before else "differs"
 
 
 def _find_contradiction(urn: str, verdict: Undo, before: _Snapshot, after: _Snapshot) -> str | None:
@@ -258,16 +273,41 @@ def _run(platform: str, count: int, seed: int) -> list[Round]:
 
 
 def _format_table(rounds: list[Round]) -> str:
-    lines = ["| verdict | resources | changes as a whole |", "|---|--:|--:|"]
     resources = sum((Counter(each.verdicts) for each in rounds), Counter[str]())
-    wholes = Counter(each.verdict for each in rounds)
-    lines += [f"| `{v.value}` | {resources[v.value]} | {wholes[v.value]} |" for v in Undo]
     wrong = [f"{each.kinds}: {text}" for each in rounds for text in each.wrong]
-    kinds = Counter(kind for each in rounds for kind in each.kinds)
-    lines += ["", f"{len(rounds)} changes, {resources.total()} verdicts, {len(wrong)} wrong", ""]
-    lines += ["| kind of change | changes with it |", "|---|--:|"]
-    lines += [f"| {name} | {number} |" for name, number in sorted(kinds.items())]
-    return "\n".join([*lines, *wrong])
+    wholes = {v.value: [each for each in rounds if each.verdict == v] for v in Undo}
+    kinds = {kind for each in rounds for kind in each.kinds}
+    by_kind = {kind: [each for each in rounds if kind in each.kinds] for kind in sorted(kinds)}
+    return "\n".join(
+        [
+            f"{len(rounds)} changes, {resources.total()} verdicts, {len(wrong)} wrong",
+            "",
+            f"| verdict on the change | resources with it | changes | {_OUTCOME_COLUMNS}",
+            f"|---|--:|--:|{_OUTCOME_RULE}",
+            *(
+                f"| `{name}` | {resources[name]} | {len(each)} | {_count_outcomes(each)}"
+                for name, each in wholes.items()
+            ),
+            "",
+            f"| kind of change | changes with it | {_OUTCOME_COLUMNS}",
+            f"|---|--:|{_OUTCOME_RULE}",
+            *(
+                f"| {name} | {len(each)} | {_count_outcomes(each)}"
+                for name, each in by_kind.items()
+            ),
+            *wrong,
+        ]
+    )
+
+
+def _count_outcomes(rounds: list[Round]) -> str:
+    outcomes = Counter(each.outcome for each in rounds)
+    wrong = sum(bool(each.wrong) for each in rounds)
+    return " | ".join([*(str(outcomes[name]) for name in _OUTCOMES), f"{wrong} |"])
+
+
+def _read_results(files: list[Path]) -> list[Round]:
+    return [Round(**each) for file in files for each in json.loads(file.read_text())]
 
 
 def main() -> None:
@@ -277,7 +317,11 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", nargs="+", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    if arguments.results:
+        print(_format_table(_read_results(arguments.results)))
+        return
     rounds = _run(arguments.platform, arguments.changes, arguments.seed)
     if arguments.json:
         print(json.dumps([asdict(each) for each in rounds], indent=1))

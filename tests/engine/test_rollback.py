@@ -124,7 +124,9 @@ def test_check_names_what_a_rollback_changes_and_what_stops_it(running: Project)
     assert "berth:models.digits.traffic.1" in paths
     report = running.json("rollback", "--check", "--to", str(number))
     assert [change["path"] for change in report["changes"]] == paths
-    assert report["obstacles"] == []
+    assert (report["obstacles"], report["missing"]) == ([], [])
+    before = next(each for each in running.json("history") if each["number"] == number)
+    assert before["completeness"] == "complete: yes"
 
     directory = running.root / "models" / "digits" / "1"
     try:
@@ -133,6 +135,8 @@ def test_check_names_what_a_rollback_changes_and_what_stops_it(running: Project)
     finally:
         directory.with_name("moved").rename(directory)
     assert "It would be refused:" in refused.stdout
+    assert "The release is not complete:" in refused.stdout
+    assert "model digits/1: directory models/digits/1 is missing." in refused.stdout
     assert "digits" in refused.stdout.partition("It would be refused:")[2]
     assert _read_number(running) == latest["number"]
 

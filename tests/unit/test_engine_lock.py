@@ -14,6 +14,7 @@ import pytest
 
 from berth.operations.engine_lock import (
     StackLock,
+    describe_locks,
     find_locks,
     forget_process,
     is_stale,
@@ -119,3 +120,21 @@ def test_lock_from_another_time_than_the_recorded_process_is_not_stale(
 ) -> None:
     record_process(tmp_path, "dev", ended)
     assert not is_stale(tmp_path, "dev", _lock(ended, since=time.time() + seconds))
+
+
+def test_interrupted_and_running_operations_are_described(tmp_path: Path, ended: int) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
+    folder = tmp_path / ".berth" / "state" / ".pulumi" / "locks" / "organization" / "shop" / "dev"
+    folder.mkdir(parents=True)
+    assert describe_locks(tmp_path, "dev") == []
+    record_process(tmp_path, "dev", ended)
+    now = datetime.now(UTC).isoformat()
+    holders = (("ann", socket.gethostname(), ended), ("bob", "ci", 8))
+    for number, (user, host, pid) in enumerate(holders):
+        lock = {"username": user, "hostname": host, "pid": pid, "timestamp": now}
+        (folder / f"{number}.json").write_text(json.dumps(lock))
+    (folder / "2.json").write_text("not JSON")
+    interrupted, running = describe_locks(tmp_path, "dev")
+    assert f"started at {now} was interrupted" in interrupted
+    assert "'berth rollback' reverts it" in interrupted
+    assert running.startswith(f"An operation of bob@ci (PID 8) has held the stack since {now}.")

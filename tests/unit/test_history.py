@@ -69,12 +69,37 @@ def test_changed_secrets_are_listed_without_their_values() -> None:
 
 
 def test_report_has_a_section_for_each_kind_of_consequence() -> None:
-    report = RollbackReport(number=4, changes=(), kept=("Keys.",), obstacles=("models: gone",))
+    report = RollbackReport(
+        number=4,
+        changes=(),
+        kept=("Keys.",),
+        obstacles=("models: gone",),
+        missing=("image x is missing",),
+    )
+    assert not report.is_possible
     assert format_report(report).splitlines() == [
         "A rollback to update 4 changes:",
         "  nothing",
         "It keeps:",
         "  Keys.",
+        "The release is not complete:",
+        "  image x is missing",
         "It would be refused:",
         "  models: gone",
     ]
+
+
+def test_report_states_that_a_release_is_complete_or_was_not_checked() -> None:
+    report = RollbackReport(number=4, changes=(), kept=(), obstacles=(), missing=())
+    assert report.is_possible
+    assert format_report(report).endswith("\nThe release is complete.")
+    unknown = replace(report, missing=None)
+    assert unknown.is_possible
+    assert "were not checked" in format_report(unknown)
+
+
+def test_history_shows_whether_a_release_is_complete() -> None:
+    releases = list_releases([_FIRST, replace(_FIRST, number=2, config=_models(50, 50))])
+    answers = {1: "complete: no: image x is missing"}
+    assert "        complete: no: image x is missing" in format_text(releases, answers).splitlines()
+    assert [each["completeness"] for each in as_json(releases, answers)] == [answers[1], None]

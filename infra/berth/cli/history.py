@@ -2,7 +2,7 @@
 
 import click
 
-from berth.cli.options import json_option, show, stack_option
+from berth.cli.options import json_option, say, show, stack_option
 from berth.project import find_project
 
 
@@ -14,8 +14,17 @@ def history(name: str, as_json: bool) -> None:
     root = find_project()
     from berth.cli.stacks import open_stack
     from berth.operations import history as operation
+    from berth.operations.engine_lock import describe_locks
+    from berth.operations.previous_release import read_completeness
 
     stack = open_stack(root, name)
     stack.require_deployed()
     releases = operation.list_releases(stack.history(show_secrets=True))
-    show(operation.as_json(releases), as_json, lambda: operation.format_text(releases))
+    for line in describe_locks(root, name):
+        say(line)
+    completeness = read_completeness(stack.tags())
+    show(
+        operation.as_json(releases, completeness),
+        as_json,
+        lambda: operation.format_text(releases, completeness),
+    )

@@ -22,7 +22,8 @@ from berth.project import find_project
     "--check",
     "check_only",
     is_flag=True,
-    help="Only report what it would change and keep. Exit with 1 if it would be refused.",
+    help="Only report what it would change and keep. Exit with 1 if it would be refused, or if "
+    "an image, a dataset or a file of that release is missing.",
 )
 @yes_option
 @json_option
@@ -51,6 +52,7 @@ def rollback(
     from berth.engine import ensure_providers
     from berth.operations import rollback as operation
     from berth.operations.lifecycle import exclude
+    from berth.operations.previous_release import find_missing_parts, record_completeness
     from berth.operations.rollback_keys import describe_kept_keys
     from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
@@ -62,10 +64,13 @@ def rollback(
     update = operation.choose_update(stack.history(show_secrets=True), number)
     if check_only:
         report = operation.inspect_rollback(
-            stack, update, check=lambda path: load_deployable_spec(root, name, path)
+            stack,
+            update,
+            check=lambda path: load_deployable_spec(root, name, path),
+            find_missing=lambda each: find_missing_parts(root, name, each),
         )
         show(asdict(report), as_json, lambda: operation.format_report(report))
-        sys.exit(1 if report.obstacles else 0)
+        sys.exit(0 if report.is_possible else 1)
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
     current = stack.config()
@@ -92,6 +97,7 @@ def rollback(
                 stack, context, lambda _: runner.up(*options, *arguments), has_drifted=has_drifted
             ),
         )
+    record_completeness(stack, say)
     if code:
         explain_failure(context)
         sys.exit(code)

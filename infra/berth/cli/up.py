@@ -55,6 +55,7 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
         run_update,
     )
     from berth.operations import lifecycle
+    from berth.operations.previous_release import record_completeness
     from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
@@ -79,6 +80,7 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
         lambda is_again: lifecycle.up(stack, *options, yes=yes or is_again, skipped=parts),
         has_drifted=has_drifted,
     )
+    record_completeness(stack, say)
     if code:
         explain_failure(context)
         sys.exit(code)

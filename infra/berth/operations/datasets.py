@@ -17,6 +17,8 @@ from pulumi_berth.files import replace_atomically
 from pulumi_berth.oci.registry import RegistryError, Repository
 
 OWN_BUCKET = "the stack's own bucket"
+# The kind of its layer in an image: see pulumi_berth/images/built_image.py.
+_BUCKET_KIND = "bucket-dataset"
 
 
 def push_dataset(
@@ -153,6 +155,25 @@ def read_dataset_digest(
     except (BucketError, DatasetError, RuntimeError) as error:
         raise OperationError(str(error)) from error
     raise OperationError(f"Only pods of the stack can read {source}.")
+
+
+def read_recorded_dataset(kind: str, name: str, digest: str, spec: HostingSpec) -> str | None:
+    """Return the digest of a dataset that an update read, or None if it does not exist.
+
+    Args:
+        kind: `bucket-dataset`, or another kind for an artifact in a registry.
+        name: `bucket/prefix/version`, or `registry/name`.
+        digest: The digest that the update read, by which a registry finds an artifact.
+
+    Raises:
+        OperationError: If this machine cannot read it.
+    """
+    try:
+        if kind == _BUCKET_KIND:
+            return BucketDataset.parse(name).digest()
+        return Repository(name=name, plain_http=spec.registry.plain_http).digest_of(digest)
+    except (BucketError, DatasetError, RuntimeError) as error:
+        raise OperationError(str(error)) from error
 
 
 def _open_own(spec: HostingSpec, stack: str, key: str) -> BucketDataset:

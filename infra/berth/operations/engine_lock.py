@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from berth.engine.environment import find_state_directory, project_data_directory
+from berth.project import read_project_name
 from pulumi_berth.files import replace_atomically
 
 # The error in which Pulumi names the holders: checkForLock in pkg/backend/diy/lock.go.
@@ -76,6 +77,45 @@ def find_locks(output: str) -> list[StackLock]:
             text=match["since"],
         )
         for match in _LOCK.finditer(output)
+    ]
+
+
+def read_locks(root: Path, stack: str) -> list[StackLock]:
+    """Return the locks of a stack in a backend that is a directory. Others are left out.
+
+    The fields are those of lockContent in pkg/backend/diy/lock.go of Pulumi.
+    """
+    directory = find_state_directory(root)
+    if directory is None:
+        return []
+    locks = []
+    pattern = f".pulumi/locks/organization/{read_project_name(root)}/{stack}/*.json"
+    for path in sorted(directory.glob(pattern)):
+        # The holder removes its lock at any time.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            entry = json.loads(path.read_text())
+            locks.append(
+                StackLock(
+                    user=str(entry["username"]),
+                    host=str(entry["hostname"]),
+                    pid=int(entry["pid"]),
+                    since=datetime.fromisoformat(entry["timestamp"]).timestamp(),
+                    text=str(entry["timestamp"]),
+                )
+            )
+    return locks
+
+
+def describe_locks(root: Path, stack: str) -> list[str]:
+    """Return a line for each operation that has not ended, or that was interrupted."""
+    return [
+        f"An operation that started at {lock.text} was interrupted. It has no entry below, but may "
+        f"have changed resources. 'berth status -s {stack}' shows what runs; 'berth up' completes "
+        "it, and 'berth rollback' reverts it."
+        if is_stale(root, stack, lock)
+        else f"An operation of {lock.user}@{lock.host} (PID {lock.pid}) has held the stack since "
+        f"{lock.text}. It has no entry below yet."
+        for lock in read_locks(root, stack)
     ]
 
 

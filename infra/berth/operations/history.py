@@ -78,8 +78,14 @@ def compare_configurations(
     ]
 
 
-def as_json(releases: Sequence[Release]) -> list[dict[str, Any]]:
-    """Return the releases as a JSON document, without configurations."""
+def as_json(
+    releases: Sequence[Release], completeness: Mapping[int, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the releases as a JSON document, without configurations.
+
+    Args:
+        completeness: Recorded answers; see `previous_release.read_completeness`.
+    """
     return [
         {
             "number": release.update.number,
@@ -87,14 +93,19 @@ def as_json(releases: Sequence[Release]) -> list[dict[str, Any]]:
             "ended": release.update.ended,
             "commit": release.update.commit,
             "has_uncommitted_changes": release.update.has_uncommitted_changes,
+            "completeness": (completeness or {}).get(release.update.number),
             "changes": [asdict(change) for change in release.changes],
         }
         for release in releases
     ]
 
 
-def format_text(releases: Sequence[Release]) -> str:
-    """Return the releases as text, the latest first."""
+def format_text(releases: Sequence[Release], completeness: Mapping[int, str] | None = None) -> str:
+    """Return the releases as text, the latest first.
+
+    Args:
+        completeness: Recorded answers; see `previous_release.read_completeness`.
+    """
     lines = [f"{'UPDATE':<7} {'RESULT':<10} {'ENDED':<25} COMMIT"]
     for release in reversed(releases):
         update = release.update
@@ -103,6 +114,8 @@ def format_text(releases: Sequence[Release]) -> str:
         lines.append(
             f"{update.number:<7} {_format_result(update):<10} {update.ended:<25} {commit}{changed}"
         )
+        if answer := (completeness or {}).get(update.number):
+            lines.append(f"        {answer}")
         if release is releases[0]:
             lines.append("        the first configuration")
         else:

@@ -37,15 +37,15 @@ def find_missing_images(
         resources: The resources in the state; see `state_file.list_resources`.
     """
     ended = {change.urn for change in changes if change.operation is not Operation.CREATE}
-    images = [entry for entry in resources if str(entry["type"]).endswith(_IMAGE_TYPES)]
+    images = [entry for entry in resources if is_image(entry)]
     built = {
         str(entry["outputs"].get("reference"))
         for entry in images
         if not entry["outputs"].get("pull_only")
     }
-    hosts = {str(entry["outputs"].get("repository")).partition("/")[0] for entry in images}
+    hosts = find_hosts(resources)
     needed = {
-        entry["urn"]: sorted(_find_references(entry, hosts) - built)
+        entry["urn"]: sorted(find_references(entry, hosts) - built)
         for entry in resources
         if entry["urn"] in ended
     }
@@ -60,6 +60,20 @@ def find_missing_images(
     }
 
 
+def is_image(resource: Mapping[str, Any]) -> bool:
+    """Return whether a resource is an image in the stack's registry."""
+    return str(resource["type"]).endswith(_IMAGE_TYPES)
+
+
+def find_hosts(resources: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the hosts of the registries to which the stack's images belong."""
+    return {
+        str(entry["outputs"].get("repository")).partition("/")[0]
+        for entry in resources
+        if is_image(entry)
+    }
+
+
 def has_image(reference: str, *, plain_http: bool) -> bool | None:
     """Return whether a registry has an image, or None if it gives no answer."""
     name, digest = split_reference(reference)
@@ -69,7 +83,8 @@ def has_image(reference: str, *, plain_http: bool) -> bool | None:
         return None
 
 
-def _find_references(resource: Mapping[str, Any], hosts: set[str]) -> set[str]:
+def find_references(resource: Mapping[str, Any], hosts: set[str]) -> set[str]:
+    """Return the references with a digest in what a resource declares, of these hosts."""
     return {
         reference
         for reference in _list_references(resource)

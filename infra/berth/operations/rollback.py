@@ -31,6 +31,10 @@ _PACKAGE_DIRECTORIES = (
     *("gateway_app", "data_app", "policy"),
 )
 _UPDATES_LISTED = 10
+_NOT_CHECKED = (
+    "Its images and datasets were not checked: the backend has no state of that update that Berth "
+    "can read."
+)
 _DECLINED = 1
 # https://www.pulumi.com/docs/insights/policy/configuration/: the level of all rules of a pack.
 _REPORT_ONLY = '{"all": "advisory"}'
@@ -94,21 +98,34 @@ class RollbackReport:
         changes: Values of the configuration that it changes, from now to then.
         kept: What stays as it is now, one line each.
         obstacles: What it would be refused for, one line each.
+        missing: What the release ran and what no longer exists. None if the backend has no copy of
+            the state after the update, so that it is unknown what the release ran.
     """
 
     number: int
     changes: tuple[Change, ...]
     kept: tuple[str, ...]
     obstacles: tuple[str, ...]
+    missing: tuple[str, ...] | None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether nothing refuses it and nothing is missing."""
+        return not (self.obstacles or self.missing)
 
 
 def inspect_rollback(
-    stack: Stack, update: Update, *, check: Callable[[Path], object]
+    stack: Stack,
+    update: Update,
+    *,
+    check: Callable[[Path], object],
+    find_missing: Callable[[Update], Sequence[str] | None],
 ) -> RollbackReport:
     """Return what a rollback to `update` would do, without changing anything.
 
     Args:
         check: Raises if the configuration file in its argument cannot be deployed.
+        find_missing: Returns what a release needs and what is missing; see `RollbackReport`.
     """
     current, secret_keys = stack.read_config()
     obstacles: Sequence[str] = ()
@@ -122,11 +139,13 @@ def inspect_rollback(
     changes = compare_configurations(
         current, keep_credentials(current, update), secret_keys | update.secrets
     )
+    missing = find_missing(update)
     return RollbackReport(
         number=update.number,
         changes=tuple(changes),
         kept=tuple(describe_kept_keys(current, update)),
         obstacles=tuple(obstacles),
+        missing=None if missing is None else tuple(missing),
     )
 
 
@@ -136,11 +155,15 @@ def format_report(report: RollbackReport) -> str:
     sections = (
         (f"A rollback to update {report.number} changes:", changes or ["nothing"]),
         ("It keeps:", report.kept),
+        ("The release is not complete:", report.missing or ()),
         ("It would be refused:", report.obstacles),
     )
-    return "\n".join(
+    text = "\n".join(
         "\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections if lines
     )
+    if report.missing is None:
+        return f"{text}\n{_NOT_CHECKED}"
+    return text if report.missing else f"{text}\nThe release is complete."
 
 
 def rollback(

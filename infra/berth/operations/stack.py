@@ -240,16 +240,21 @@ class Stack:
         The engine itself records that the update succeeded, because every resource was accepted.
         """
         numbers = sorted({*self._unready_updates(), number})[-_UNREADY_KEPT:]
-        self._run_quietly(
-            *("stack", "tag", "set", UNREADY_TAG, " ".join(map(str, numbers))),
-            *("--stack", self.name),
-        )
+        self.set_tag(UNREADY_TAG, " ".join(map(str, numbers)))
 
-    def _unready_updates(self) -> set[int]:
+    def tags(self) -> dict[str, str]:
+        """Return the stack's tags."""
         tags = json.loads(
             self._run_quietly("stack", "tag", "ls", "--json", "--stack", self.name) or "{}"
         )
-        return parse_unready(tags or {})
+        return tags or {}
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Set a tag of the stack. Its value has at most 256 characters."""
+        self._run_quietly("stack", "tag", "set", name, value, "--stack", self.name)
+
+    def _unready_updates(self) -> set[int]:
+        return parse_unready(self.tags())
 
     def _check_providers(self) -> None:
         def export() -> str:

@@ -98,7 +98,7 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         tags = path.with_suffix(".pulumi-tags")
         if tags.exists() and latest.number in parse_unready(json.loads(tags.read_text())["tags"]):
             latest = replace(latest, succeeded=False)
-        return RecordedState(_read_outputs(checkpoint), latest)
+        return RecordedState(read_outputs(checkpoint), latest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -159,7 +159,12 @@ def read_owner_ids(root: Path, stack: str) -> dict[str, str] | None:
         return None
 
 
-def _read_outputs(checkpoint: Any) -> dict[str, Any]:
+def read_outputs(checkpoint: Any) -> dict[str, Any]:
+    """Return the outputs of the stack in a checkpoint, with secrets replaced by `HIDDEN`.
+
+    Raises:
+        UnexpectedError: If it has another form.
+    """
     resources = checkpoint["checkpoint"]["latest"]["resources"]
     stacks = [entry for entry in resources if entry["type"] == _STACK_TYPE]
     if len(stacks) != 1:

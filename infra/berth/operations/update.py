@@ -7,6 +7,11 @@ from typing import Any
 UNREADY_TAG = "berth:unready"
 """The stack's tag with the numbers of the updates after which not everything became ready."""
 
+COMPLETE_TAG = "berth:complete"
+"""The stack's tag with the numbers of the releases that were complete at the last check."""
+INCOMPLETE_TAG = "berth:incomplete-"
+"""The first part of the tag with the reason why a release is not complete. Its number follows."""
+
 
 def parse_unready(tags: Mapping[str, str]) -> set[int]:
     """Return the numbers in the stack's tag `UNREADY_TAG`."""

@@ -124,6 +124,18 @@ def _describe_scraped_gateway(context: StackContext) -> ScrapedStack:
     return describe_scraped_gateway(context)
 
 
+def _ask_registry(context: StackContext, reference: str) -> bool | None:
+    from pulumi_berth.oci.image_store import open_repository
+    from pulumi_berth.oci.registry import RegistryError, split_reference
+
+    name, digest = split_reference(reference)
+    repository = open_repository(name, plain_http=context.spec.registry.plain_http)
+    try:
+        return repository.digest_of(digest) is not None
+    except RegistryError:
+        return None
+
+
 def _no_offline_answer(
     _spec: HostingSpec, _function: str, _arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -180,6 +192,8 @@ class Platform:
             stacks cost nothing by themselves.
         find_lost_parts: Returns parts that the specification no longer has and that an update
             cannot delete. It gets the same as `find_drift`.
+        has_image: Returns whether an image of an earlier release still exists, or None if that
+            cannot be found out. By default, it asks the registry in the reference.
         open_own_dataset: Opens a dataset in the stack's own bucket, or None if stacks have none.
         answer_offline: Returns the result of a provider function, or the outputs of a stack
             reference, for a program that runs without a cloud.
@@ -220,6 +234,7 @@ class Platform:
     find_lost_parts: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[LostPart]] = (
         _no_lost_parts
     )
+    has_image: Callable[[StackContext, str], bool | None] = _ask_registry
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer

@@ -109,6 +109,12 @@ def _explain_failure(context: StackContext) -> list[str]:
     return explain_failure(context)
 
 
+def _has_image(context: StackContext, reference: str) -> bool | None:
+    from berth.platforms.docker.kept_images import has_image
+
+    return has_image(context, reference)
+
+
 PLATFORM = Platform(
     name="docker",
     providers=("docker",),
@@ -127,5 +133,6 @@ PLATFORM = Platform(
     find_drift=_find_drift,
     finish_update=_finish_update,
     explain_failure=_explain_failure,
+    has_image=_has_image,
     kept_data={**COMMON_DATA, **DOCKER_DATA},
 )
