@@ -32,6 +32,13 @@ class ServingSettings:
     container's memory, at most 1 GiB, divided by `workers`."""
     grace_seconds: float | None = None
     """Time limit for in-flight requests to finish at shutdown, in seconds. Defaults to 30."""
+    data_drift: bool | None = None
+    """If true, each worker compares the rows of requests with the training statistics of versions
+    that have them. Defaults to true."""
+    data_drift_seconds: int | None = None
+    """Shortest window of requests that are compared together, in seconds. Defaults to 900."""
+    data_drift_rows: int | None = None
+    """Smallest number of rows of such a window. Defaults to 1000."""
 
     def with_defaults(self) -> dict[str, float]:
         """Return the value of each field, except of those whose default the berth finds out."""
@@ -57,7 +64,9 @@ class ServingSettings:
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the serving program, `BERTH_<FIELD>`."""
         return {
-            f"BERTH_{name.upper()}": f"{value:g}" if isinstance(value, float) else str(value)
+            f"BERTH_{name.upper()}": f"{value:g}"
+            if isinstance(value, float)
+            else str(value).lower()
             for name, value in self.with_defaults().items()
         }
 
@@ -83,4 +92,7 @@ _DEFAULTS: dict[str, float] = {
     "batch_size": 1,
     "max_body_bytes": 10 * 1024 * 1024,
     "grace_seconds": 30.0,
+    "data_drift": True,
+    "data_drift_seconds": 900,
+    "data_drift_rows": 1000,
 }

@@ -56,6 +56,9 @@ class Settings:
         connection_requests: Requests after which a connection is closed. None keeps it.
         batch_size: Maximum number of rows that run together while all threads are busy. 1 disables
             batching.
+        data_drift: Whether to compare requests with the training statistics of the version.
+        data_drift_seconds: Shortest window of requests that are compared together.
+        data_drift_rows: Smallest number of rows of such a window.
         log_level: `debug`, `info`, `warning` or `error`. At `info`, every request is logged.
         token: Token that inference requests must have. None lets every caller in.
         execution_providers: ONNX Runtime's execution providers, in order of preference.
@@ -81,6 +84,9 @@ class Settings:
     accept_seconds: float
     connection_requests: int | None
     batch_size: int
+    data_drift: bool
+    data_drift_seconds: float
+    data_drift_rows: int
     log_level: str
     token: bytes | None = field(repr=False)
     execution_providers: tuple[str, ...]
@@ -121,6 +127,9 @@ class Settings:
             accept_seconds=get("ACCEPT_SECONDS", "0", number(0, 5)),
             connection_requests=get("CONNECTION_REQUESTS", "0", whole_number(0, 10**9)) or None,
             batch_size=get("BATCH_SIZE", "1", whole_number(1, 4096)),
+            data_drift=get("DATA_DRIFT", "true", flag),
+            data_drift_seconds=get("DATA_DRIFT_SECONDS", "900", number(1, 86_400)),
+            data_drift_rows=get("DATA_DRIFT_ROWS", "1000", whole_number(100, 10**9)),
             log_level=get("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
             token=get("TOKEN_FILE", "", token_file),
             execution_providers=get(

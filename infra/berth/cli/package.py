@@ -26,6 +26,11 @@ from berth.project import find_project
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Python file with pre- and post-processing around the model, packaged as serve.py.",
 )
+@click.option(
+    "--reference-data",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File with training data (.csv, .parquet, .npy, .npz) to record statistics of.",
+)
 @click.option("--description", default="", help="One or two sentences for the model card.")
 @click.option("--dataset", default="", help="Name of the training data.")
 @click.option(
@@ -48,6 +53,7 @@ def package(
     version: str,
     rows: str | None,
     processing: Path | None,
+    reference_data: str | None,
     description: str,
     dataset: str,
     metrics: tuple[str, ...],
@@ -71,6 +77,7 @@ def package(
         version=version,
         rows=rows,
         processing=processing,
+        reference_data=reference_data,
         description=description,
         dataset=dataset,
         metrics=dict(_parse_metric(text) for text in metrics) or None,

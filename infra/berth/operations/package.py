@@ -33,6 +33,11 @@ from berth.packaging.requirements import missing_requirement
 from berth.packaging.rows import Array, Rows, read_rows
 from berth.packaging.source import ModelSource, resolve_source
 from berth.packaging.tables import Table
+from berth.packaging.training_statistics import (
+    count_reference,
+    describe_statistics,
+    write_statistics,
+)
 from berth_protocol.model_card import (
     CARD_FILE,
     EXAMPLE_FILE,
@@ -47,7 +52,10 @@ from berth_protocol.model_card import (
     read_card,
 )
 from berth_protocol.row_independence import Dims, explain_row_dependence
+from berth_protocol.training_statistics import STATISTICS_FILE
 from berth_serving.processing import Processing
+
+_RESERVED = (MODEL_FILE, CARD_FILE, EXAMPLE_FILE, PROCESSING_FILE, STATISTICS_FILE)
 
 __all__ = ["PackageError", "PackagedModel", "package_model"]
 
@@ -89,6 +97,7 @@ def package_model(
     trained_by: str = "",
     has_rows: bool | None = None,
     processing: Path | None = None,
+    reference_data: object = None,
 ) -> PackagedModel:
     """Package a model version as `into/<name>/<version>/`.
 
@@ -124,6 +133,9 @@ def package_model(
             `berth_serving.processing`. `rows` are then what clients send, by the names of the
             declared inputs. Rows by the name of a declared output are the results that clients
             expect, which are compared.
+        reference_data: Rows of the training data, from which the version gets training statistics:
+            the path of a .csv, .parquet, .npy or .npz file, a DataFrame, an array, or arrays by
+            input name. None records no statistics.
 
     Raises:
         PackageError: If the model is rejected, or if the version exists and differs. Nothing
@@ -152,6 +164,12 @@ def package_model(
         checked = _check(conversion, staging, has_rows, code, clients)
         if checked.example.body is not None:
             (staging / EXAMPLE_FILE).write_bytes(checked.example.body)
+        statistics = None
+        if reference_data is not None:
+            statistics = count_reference(
+                reference_data, checked.run, checked.inputs, checked.outputs, checked.no_rows_reason
+            )
+            write_statistics(statistics, staging / STATISTICS_FILE)
         card = ModelCard(
             schema=SCHEMA,
             name=name,
@@ -164,6 +182,7 @@ def package_model(
                     *sorted(conversion.data_files),
                     *([] if code is None else [PROCESSING_FILE]),
                     *([EXAMPLE_FILE] if checked.example.body is not None else []),
+                    *([STATISTICS_FILE] if statistics is not None else []),
                 )
             },
             inputs=checked.inputs,
@@ -174,6 +193,7 @@ def package_model(
             no_rows_reason=checked.no_rows_reason,
             example=checked.example.request,
             example_file=EXAMPLE_FILE if checked.example.body is not None else "",
+            statistics="" if statistics is None else STATISTICS_FILE,
             source=card_source,
             metrics=_check_metrics(resolved.metrics if metrics is None else metrics),
         )
@@ -188,7 +208,7 @@ def package_model(
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
-        notes=(*conversion.notes, *checked.notes),
+        notes=(*conversion.notes, *checked.notes, *describe_statistics(statistics)),
     )
 
 
@@ -201,6 +221,7 @@ class _CheckResult:
     example: Example
     rows: int | None
     differences: dict[str, compare.Difference]
+    run: Run
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -250,7 +271,7 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
                 f"{location}: the external data is outside the model's directory. A version "
                 "contains all of its files, so save the model with its data in the same directory."
             )
-        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,), (EXAMPLE_FILE,), (PROCESSING_FILE,)]:
+        if parts[:1] in [(name,) for name in _RESERVED]:
             raise PackageError(
                 f"{location}: {parts[0]} is a reserved name. Rename the external data."
             )
@@ -321,6 +342,7 @@ def _check(
         example=build_example(inputs, selected),
         rows=rows,
         differences=differences,
+        run=run,
     )
 
 

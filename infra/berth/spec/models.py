@@ -169,6 +169,14 @@ class ServingSpec(Section):
     `workers`."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time limit for in-flight requests to finish when the berth shuts down, in seconds."""
+    data_drift: bool = True
+    """If true, each worker compares the rows of requests with the training statistics of versions
+    that have them, and exports the result as metrics."""
+    data_drift_seconds: int = Field(default=900, ge=1, le=86_400)
+    """Shortest window of requests that are compared together, in seconds. The rate of false alarms
+    in a day does not depend on it."""
+    data_drift_rows: int = Field(default=1000, ge=100, le=1_000_000_000)
+    """Smallest number of rows of such a window. With few requests, a window lasts longer."""
 
     @model_validator(mode="after")
     def _check_batch_size(self) -> "ServingSpec":
