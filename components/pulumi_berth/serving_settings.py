@@ -1,5 +1,7 @@
 """Settings of the serving program as arguments of components."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pulumi
@@ -40,9 +42,21 @@ class ServingSettings:
     data_drift_rows: int | None = None
     """Smallest number of rows of such a window. Defaults to 1000."""
 
+    capture_percent: float | None = None
+    """Percentage of the requests that each berth keeps in memory. Defaults to 0. More than 0 needs
+    one worker."""
+    capture_redact: Sequence[str] | None = None
+    """Inputs and outputs whose values are not captured. Defaults to none."""
+    capture_max_bytes: int | None = None
+    """Bytes of captured requests in each berth, beyond which the oldest are deleted. Defaults to 4
+    MiB."""
+    capture_keep_seconds: int | None = None
+    """Time after which a captured request is deleted, in seconds. Defaults to 3600."""
+
     def with_defaults(self) -> dict[str, float]:
         """Return the value of each field, except of those whose default the berth finds out."""
         own = {name: value for name, value in asdict(self).items() if value is not None}
+        own.pop("capture_redact", None)
         return _DEFAULTS | own
 
     def limit_body(self, max_body_bytes: int) -> "ServingSettings":
@@ -63,12 +77,16 @@ class ServingSettings:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the serving program, `BERTH_<FIELD>`."""
-        return {
+        redacted = [] if self.capture_redact is None else [*self.capture_redact]
+        environment = {
             f"BERTH_{name.upper()}": f"{value:g}"
             if isinstance(value, float)
             else str(value).lower()
             for name, value in self.with_defaults().items()
         }
+        if redacted:
+            environment["BERTH_CAPTURE_REDACT"] = json.dumps(redacted)
+        return environment
 
 
 _UNITS = {

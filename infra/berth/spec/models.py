@@ -190,6 +190,20 @@ class ServingSpec(Section):
         return self
 
 
+class CaptureSpec(Section):
+    """A sample of the requests that each berth keeps in memory until `berth capture` reads it. It
+    can contain personal data. The requests are in no file and no log, and end with the berth."""
+
+    percent: float = Field(default=0.0, ge=0, le=100)
+    """Percentage of the requests that are captured. 0 turns the capture off."""
+    redact: list[str] = Field(default=[], max_length=1000)
+    """Inputs and outputs whose values are not captured."""
+    max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=16 * 1024 * 1024)
+    """Bytes of captured requests in each replica, as JSON. Beyond it, the oldest are deleted."""
+    keep_seconds: int = Field(default=3600, ge=1, le=604_800)
+    """Time after which a captured request is deleted, in seconds."""
+
+
 class ModelSpec(Section):
     """A model: its deployed versions and how its traffic is split."""
 
@@ -213,6 +227,8 @@ class ModelSpec(Section):
     """Resources of each replica."""
     serving: ServingSpec = Field(default_factory=ServingSpec)
     """Limits and session options of the serving program in each replica."""
+    capture: CaptureSpec = Field(default_factory=CaptureSpec)
+    """Sample of the requests that each replica keeps in memory, off by default."""
 
     @property
     def exposed_versions(self) -> list[str]:
@@ -266,6 +282,12 @@ class ModelSpec(Section):
                 ("replicas", "target_in_flight"),
                 f"cannot be combined with the container of version {own[0]}, which does not report "
                 "requests in flight; use target_cpu_percent",
+            )
+        if self.capture.percent and self.serving.workers > 1:
+            yield Problem(
+                ("capture", "percent"),
+                f"cannot be combined with {self.serving.workers} serving.workers, each of which "
+                "would keep its own requests; use 1 worker and more replicas",
             )
         if self.replicas.min == 0 and self.compute == "cpu":
             yield Problem(
