@@ -131,6 +131,10 @@ def _brighten(rows: Rows, _random: np.random.Generator) -> None:
 
 
 CHANGES: dict[str, tuple[str, Callable[[Rows, np.random.Generator], None]]] = {
+    "a normal column moves by 0.3 standard deviations, below the limit": (
+        "numbers",
+        _shift(0, 0.3),
+    ),
     "a normal column moves by 0.5 standard deviations": ("numbers", _shift(0, 0.5)),
     "a normal column moves by 1 standard deviation": ("numbers", _shift(0, 1.0)),
     "a normal column is 1.75 times as wide": ("numbers", _widen),

@@ -49,6 +49,24 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_bytes: int = 0
 
 
+class MlflowOrigin(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Where a model of MLflow comes from. What MLflow did not record is empty.
+
+    Attributes:
+        uri: URI that was packaged, such as `models:/churn/3`. Empty for a directory.
+        registered_model: Name in the registry.
+        registered_version: Version in the registry.
+        run_id: Run that logged the model.
+        model_id: ID of the logged model.
+    """
+
+    uri: str = ""
+    registered_model: str = ""
+    registered_version: str = ""
+    run_id: str = ""
+    model_id: str = ""
+
+
 class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The origin of a model: what a reader needs to reproduce it."""
 
@@ -57,6 +75,7 @@ class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     converter: str = ""
     dataset: str = ""
     trained_by: str = ""
+    mlflow: MlflowOrigin | None = None
 
 
 class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

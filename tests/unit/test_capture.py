@@ -45,7 +45,7 @@ def test_settings_of_the_capture_reach_the_berth(tmp_path: Path) -> None:
 
 
 def test_capture_with_several_workers_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="cannot be combined with 2 serving.workers"):
+    with pytest.raises(SpecError, match=r"cannot be combined with 2 serving\.workers"):
         _load(tmp_path, '{versions: {"1": {}}, capture: {percent: 1}, serving: {workers: 2}}')
 
 

@@ -139,7 +139,7 @@ def test_rows_that_do_not_fit_are_reported_in_the_report(
 
 
 def _captured(data: list[float | None], **more: Any) -> str:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [len(data), 1], "data": data, **more}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(data), 1], "data": data} | more
     line = {"captured_at": "2026-11-03T00:00:00.000+00:00", "inputs": [tensor], "outputs": []}
     return json.dumps(line) + "\n"
 
@@ -156,7 +156,7 @@ def test_captured_requests_are_compared_row_by_row(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (_captured([0.1]) + _captured([], data=None, redacted=True), "line 2: the values of input"),
+        (_captured([0.1]) + _captured([], redacted=True), "line 2: the values of input"),
         (_captured([0.1], name="z"), "line 1: input 'x' is missing"),
         (_captured([0.1], shape=[3, 1]), "line 1 is not a captured request"),
         (_captured([0.1]) + "{", "line 2 is not a captured request"),

@@ -64,14 +64,14 @@ def package(
     """Package a trained model as a version that Berth can serve.
 
     SOURCE is a file without pickled objects (.onnx, XGBoost .json or .ubj, LightGBM .txt, PyTorch
-    .pt2), a Hugging Face directory, or `train.py:function`, which returns a fitted model and
-    sample rows.
+    .pt2), a Hugging Face directory, a directory or URI (models:/NAME/VERSION) of MLflow, or
+    `train.py:function`, which returns a fitted model and sample rows.
     """
     directory = into or find_project() / "models"
-    from berth.operations.package import package_model
+    from berth.operations.package_mlflow import package_source
 
     say(f"Packaging {source} as {name} {version}: converting, checking and comparing predictions")
-    result = package_model(
+    result = package_source(
         source,
         name=name,
         version=version,

@@ -1,6 +1,5 @@
 """Packages a trained model as a version that Berth can host."""
 
-import math
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,11 +13,14 @@ from msgspec.structs import replace
 
 from berth.packaging import compare, runtime
 from berth.packaging.card_format import format_card
+from berth.packaging.card_metrics import check_metrics
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.example import Example, build_example, select_example_rows
 from berth.packaging.formats import FORMATS, TABLE_FORMATS, detect_framework
 from berth.packaging.formats.hugging_face import find_example_texts
+from berth.packaging.mlflow_model import MlflowModel
+from berth.packaging.mlflow_signature import check_signature
 from berth.packaging.names import check_name, check_version
 from berth.packaging.processing import (
     ClientRows,
@@ -98,6 +100,7 @@ def package_model(
     has_rows: bool | None = None,
     processing: Path | None = None,
     reference_data: object = None,
+    mlflow: MlflowModel | None = None,
 ) -> PackagedModel:
     """Package a model version as `into/<name>/<version>/`.
 
@@ -136,6 +139,7 @@ def package_model(
         reference_data: Rows of the training data, from which the version gets training statistics:
             the path of a .csv, .parquet, .npy or .npz file, a DataFrame, an array, or arrays by
             input name. None records no statistics.
+        mlflow: The model of MLflow that `source` is the file of. Its signature must fit.
 
     Raises:
         PackageError: If the model is rejected, or if the version exists and differs. Nothing
@@ -156,12 +160,15 @@ def package_model(
         converter=conversion.converter,
         dataset=dataset,
         trained_by=trained_by,
+        mlflow=None if mlflow is None else mlflow.origin,
     )
     with create_staging_directory(into) as staging:
         _write_model(conversion, staging)
         if processing is not None:
             shutil.copyfile(processing, staging / PROCESSING_FILE)
         checked = _check(conversion, staging, has_rows, code, clients)
+        if mlflow is not None:
+            check_signature(mlflow.inputs, checked.inputs)
         if checked.example.body is not None:
             (staging / EXAMPLE_FILE).write_bytes(checked.example.body)
         statistics = None
@@ -195,7 +202,7 @@ def package_model(
             example_file=EXAMPLE_FILE if checked.example.body is not None else "",
             statistics="" if statistics is None else STATISTICS_FILE,
             source=card_source,
-            metrics=_check_metrics(resolved.metrics if metrics is None else metrics),
+            metrics=check_metrics(resolved.metrics if metrics is None else metrics),
         )
         _write_card(card, staging)
         new_digest = digest(staging)
@@ -372,20 +379,6 @@ def _find_no_rows_reason(
             f"The model's rows are not independent: {reason}. Package it without --has-rows."
         )
     return reason
-
-
-def _check_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    checked: dict[str, float] = {}
-    for key, value in metrics.items():
-        try:
-            checked[str(key)] = float(value)
-        except (TypeError, ValueError):
-            raise PackageError(f"metric {key!r}: {value!r} is not a number") from None
-        if not key or not math.isfinite(checked[str(key)]):
-            raise PackageError(
-                f"metric {key!r}: {value} is not valid. Use a finite number and a name."
-            )
-    return checked
 
 
 def _write_card(card: ModelCard, staging: Path) -> None:
