@@ -16,7 +16,7 @@ from berth_serving.model import ModelError, TensorSpec
 from pulumi_berth.container_commands import build_get_with_token_command
 from tests.serving.berth import run_berth, run_until_exit
 
-_TOKEN = "a token of this test, long enough"
+_TOKEN = "a-token-of-this-test-long-enough"
 
 
 class _Clock:
