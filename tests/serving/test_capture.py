@@ -81,7 +81,7 @@ def test_values_of_redacted_tensors_are_not_captured() -> None:
 
 
 def test_redaction_of_unknown_tensor_is_rejected() -> None:
-    with pytest.raises(ModelError, match="names 'nmae', which the model does not have"):
+    with pytest.raises(ModelError, match="names nmae, which the model does not have"):
         _create(capture_redact=("nmae",))
 
 

@@ -17,7 +17,7 @@ from tests.repository import REPOSITORY
 
 def _load(tmp_path: Path, model: str) -> HostingSpec:
     path = tmp_path / "Pulumi.local.yaml"
-    path.write_text(f"config:\n  berth:models:\n    digits: {model}\n")
+    path.write_text(f"config:\n  berth:platform: local\n  berth:models:\n    digits: {model}\n")
     return load_file(path)
 
 
