@@ -47,7 +47,7 @@ class Capture:
         if unknown:
             raise ModelError(
                 f"BERTH_CAPTURE_REDACT names {list_names(unknown)}, which the model does not have."
-                f" It has {list_names(known)}."
+                f" It has {list_names(sorted(known))}."
             )
         self._redacted = frozenset(settings.capture_redact)
         self._share = settings.capture_percent / 100
