@@ -1,5 +1,7 @@
 """Commands inside containers of Berth's images, which have Python and neither a shell nor curl."""
 
+from berth_protocol.headers import TOKEN
+
 _PYTHON = "/usr/bin/python3"
 # Without the site module and the user's environment, Python starts in about 15 ms.
 ISOLATED_PYTHON = [_PYTHON, "-I", "-S", "-c"]
@@ -20,6 +22,23 @@ if h[9:12] != b"200":
 _EXPECT = """\
 sys.exit(sys.argv[3] not in b.decode())
 """
+
+
+# The token is read in the container, so that it is in no list of processes.
+_GET_WITH_TOKEN = _GET.replace(
+    '\\r\\n\\r\\n".encode',
+    f'\\r\\n{TOKEN}: {{open(sys.argv[3]).read().strip()}}\\r\\n\\r\\n".encode',
+).replace("sys.stdout.write(b.decode())", "sys.stdout.buffer.write(b)")
+
+
+def build_get_with_token_command(port: int, path: str, token_file: str) -> list[str]:
+    """Return a command that prints the body of a response to a request with the berth's token.
+
+    Args:
+        port: TCP port on the container's loopback interface.
+        token_file: Path of the token in the container.
+    """
+    return [*ISOLATED_PYTHON, _GET_WITH_TOKEN, str(port), path, token_file]
 
 
 def build_get_command(port: int, path: str, *, expected: str | None = None) -> list[str]:

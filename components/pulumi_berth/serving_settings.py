@@ -1,5 +1,7 @@
 """Settings of the serving program as arguments of components."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pulumi
@@ -32,10 +34,29 @@ class ServingSettings:
     container's memory, at most 1 GiB, divided by `workers`."""
     grace_seconds: float | None = None
     """Time limit for in-flight requests to finish at shutdown, in seconds. Defaults to 30."""
+    data_drift: bool | None = None
+    """If true, each worker compares the rows of requests with the training statistics of versions
+    that have them. Defaults to true."""
+    data_drift_seconds: int | None = None
+    """Shortest window of requests that are compared together, in seconds. Defaults to 900."""
+    data_drift_rows: int | None = None
+    """Smallest number of rows of such a window. Defaults to 1000."""
+
+    capture_percent: float | None = None
+    """Percentage of the requests that each berth keeps in memory. Defaults to 0. More than 0 needs
+    one worker."""
+    capture_redact: Sequence[str] | None = None
+    """Inputs and outputs whose values are not captured. Defaults to none."""
+    capture_max_bytes: int | None = None
+    """Bytes of captured requests in each berth, beyond which the oldest are deleted. Defaults to 4
+    MiB."""
+    capture_keep_seconds: int | None = None
+    """Time after which a captured request is deleted, in seconds. Defaults to 3600."""
 
     def with_defaults(self) -> dict[str, float]:
         """Return the value of each field, except of those whose default the berth finds out."""
         own = {name: value for name, value in asdict(self).items() if value is not None}
+        own.pop("capture_redact", None)
         return _DEFAULTS | own
 
     def limit_body(self, max_body_bytes: int) -> "ServingSettings":
@@ -56,10 +77,16 @@ class ServingSettings:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the serving program, `BERTH_<FIELD>`."""
-        return {
-            f"BERTH_{name.upper()}": f"{value:g}" if isinstance(value, float) else str(value)
+        redacted = [] if self.capture_redact is None else [*self.capture_redact]
+        environment = {
+            f"BERTH_{name.upper()}": f"{value:g}"
+            if isinstance(value, float)
+            else str(value).lower()
             for name, value in self.with_defaults().items()
         }
+        if redacted:
+            environment["BERTH_CAPTURE_REDACT"] = json.dumps(redacted)
+        return environment
 
 
 _UNITS = {
@@ -83,4 +110,7 @@ _DEFAULTS: dict[str, float] = {
     "batch_size": 1,
     "max_body_bytes": 10 * 1024 * 1024,
     "grace_seconds": 30.0,
+    "data_drift": True,
+    "data_drift_seconds": 900,
+    "data_drift_rows": 1000,
 }

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from berth_protocol.datatypes import DATATYPES
+from berth_protocol.training_statistics import STATISTICS_FILE
 
 CARD_FILE = "model.yaml"
 MODEL_FILE = "model.onnx"
@@ -48,6 +49,24 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_bytes: int = 0
 
 
+class MlflowOrigin(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Where a model of MLflow comes from. What MLflow did not record is empty.
+
+    Attributes:
+        uri: URI that was packaged, such as `models:/churn/3`. Empty for a directory.
+        registered_model: Name in the registry.
+        registered_version: Version in the registry.
+        run_id: Run that logged the model.
+        model_id: ID of the logged model.
+    """
+
+    uri: str = ""
+    registered_model: str = ""
+    registered_version: str = ""
+    run_id: str = ""
+    model_id: str = ""
+
+
 class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The origin of a model: what a reader needs to reproduce it."""
 
@@ -56,6 +75,7 @@ class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     converter: str = ""
     dataset: str = ""
     trained_by: str = ""
+    mlflow: MlflowOrigin | None = None
 
 
 class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -84,6 +104,8 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
             file, where it declares them. Empty if the version has none.
         operators: Library of operators that ONNX Runtime does not contain -> its version. A berth
             loads these, and no others.
+        statistics: File with statistics of the training data, always `statistics.json`; see
+            `berth_protocol.training_statistics`. Empty if the version has none.
         description: Text for the model's documentation page.
         platform: Platform name in the protocol's model metadata.
         metrics: Numbers measured on held-out data, reproducible from `source`.
@@ -102,6 +124,7 @@ class ModelCard(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     has_rows: bool | None = None
     no_rows_reason: str = ""
     example_file: str = ""
+    statistics: str = ""
     description: str = ""
     platform: str = "onnx_onnxv1"
     metrics: dict[str, float] = {}
@@ -133,13 +156,17 @@ def read_card(directory: Path) -> ModelCard:
         )
     if MODEL_FILE not in card.files:
         raise CardError(f"{path}: files: {MODEL_FILE} is missing. Package the version again.")
-    if card.processing not in ("", PROCESSING_FILE):
-        raise CardError(
-            f"{path}: processing: {card.processing!r} is not supported; it is always"
-            f" {PROCESSING_FILE}. Package the version again."
-        )
-    if card.processing and card.processing not in card.files:
-        raise CardError(f"{path}: files: {card.processing} is missing. Package the version again.")
+    for key, value, expected in (
+        ("processing", card.processing, PROCESSING_FILE),
+        ("statistics", card.statistics, STATISTICS_FILE),
+    ):
+        if value not in ("", expected):
+            raise CardError(
+                f"{path}: {key}: {value!r} is not supported; it is always {expected}. Package the"
+                " version again."
+            )
+        if value and value not in card.files:
+            raise CardError(f"{path}: files: {value} is missing. Package the version again.")
     return card
 
 

@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 ROOT = "/v2"
 LIVE = f"{ROOT}/health/live"
 READY = f"{ROOT}/health/ready"
+CAPTURED = "/captured-requests"
+"""Captured requests of a berth, for operators. Not part of the protocol; needs the token."""
 METRICS = "/metrics"
 """Prometheus metrics. Not part of the protocol; the same path on every Berth server."""
 

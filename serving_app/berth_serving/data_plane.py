@@ -9,6 +9,8 @@ import onnxruntime
 from berth_protocol.messages import ModelMetadata, ServerMetadata
 from berth_protocol.row_independence import TOLERANCE, explain_row_dependence
 from berth_serving import __version__
+from berth_serving.capture import Capture
+from berth_serving.data_drift.exported import ExportedMonitor
 from berth_serving.memory import limit_growth, read_resident_bytes, return_memory
 from berth_serving.memory_estimate import learn_memory
 from berth_serving.metrics import Metrics
@@ -37,6 +39,7 @@ class DataPlane:
 
     Attributes:
         model: The model version.
+        capture: Captured requests, or None.
         run_seconds: Duration of a warm run of the example.
         response_bytes: Bytes that the conversion of one response may take.
         is_ready: Whether new requests are welcome. False once the shutdown has begun.
@@ -78,6 +81,12 @@ class DataPlane:
             model.providers[0],
         ).set(1)
         self.response_bytes = sys.maxsize if limits is None else limits.run_bytes
+        self._drift = (
+            ExportedMonitor(model.statistics, settings, metrics, labels)
+            if model.statistics is not None and settings.data_drift
+            else None
+        )
+        self.capture = Capture(settings, model) if settings.capture_percent else None
         self.is_ready = True
         self.request_count = 0
 
@@ -104,8 +113,14 @@ class DataPlane:
         """
         self.request_count += 1
         if self._scheduler.is_short(feeds):
-            return self._scheduler.run_in_loop(feeds, outputs)
-        return await self._scheduler.run_in_thread(feeds, outputs)
+            arrays = self._scheduler.run_in_loop(feeds, outputs)
+        else:
+            arrays = await self._scheduler.run_in_thread(feeds, outputs)
+        if self._drift is not None:
+            self._drift.observe(feeds, dict(zip(outputs, arrays, strict=True)))
+        if self.capture is not None:
+            self.capture.observe(feeds, dict(zip(outputs, arrays, strict=True)))
+        return arrays
 
     def return_memory_later(self) -> None:
         """Return freed memory to the operating system when the current requests are complete."""

@@ -24,6 +24,45 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LABELS = ("model", "version")
 
 
+class DataDriftMetrics:
+    """Metrics of a version with training statistics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        feature = [*_LABELS, "side", "tensor", "column"]
+        self.rows = Counter(
+            "berth_data_drift_rows",
+            "Counted rows by bin of the training statistics",
+            [*feature, "bin"],
+            registry=registry,
+        )
+        self.windows = Counter(
+            "berth_data_drift_windows",
+            "Windows of rows that were compared with the training statistics",
+            _LABELS,
+            registry=registry,
+        )
+        self.alarms = Counter(
+            "berth_data_drift_alarms",
+            "Windows in which an input or output has drifted",
+            feature,
+            registry=registry,
+        )
+        self.psi = Gauge(
+            "berth_data_drift_psi",
+            "Population stability index of the last window",
+            feature,
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.detected = Gauge(
+            "berth_data_drift_detected",
+            "1 if an input or output has drifted in the last window",
+            feature,
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+
+
 class Metrics:
     """Metrics of one worker.
 
@@ -81,6 +120,7 @@ class Metrics:
             _LABELS,
             registry=self._registry,
         )
+        self.data_drift = DataDriftMetrics(self._registry)
         self.info = Gauge(
             "berth_model_info",
             "Always 1; the labels identify the model version and the software that serves it",

@@ -21,6 +21,11 @@ from berth_protocol.model_card import (
     verify_files,
 )
 from berth_protocol.operators import OperatorsError, find_libraries
+from berth_protocol.training_statistics import (
+    StatisticsError,
+    TrainingStatistics,
+    read_statistics,
+)
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
 from berth_serving.memory import use_shared_arena
 from berth_serving.processing import Processing, ProcessingError, load_processing
@@ -88,6 +93,7 @@ class Model:
 
     Args:
         processing: The functions that run before and after the model, if the version has any.
+        statistics: Training statistics, if the version has any.
 
     Attributes:
         card: The model card.
@@ -97,6 +103,7 @@ class Model:
         inputs: Input name -> its specification, in the model's order, required ones first.
         required_inputs: Names of the inputs that every request contains.
         outputs: Output name -> its specification, in the model's order.
+        statistics: Training statistics, or None.
         row_inputs: Names of the inputs whose first dimension counts rows. Empty if the card says
             that the model has no rows.
     """
@@ -107,8 +114,10 @@ class Model:
         digest: str,
         session: onnxruntime.InferenceSession,
         processing: Processing | None = None,
+        statistics: TrainingStatistics | None = None,
     ) -> None:
         self.card = card
+        self.statistics = statistics
         self.digest = digest
         self._session = session
         self.text_limits = {tensor.name: tensor.max_bytes for tensor in card.inputs}
@@ -242,7 +251,13 @@ def load_model(settings: Settings) -> Model:
             processing = load_processing(path, card.files[card.processing])
         except ProcessingError as error:
             raise ModelError(str(error)) from error
-    return Model(card, digest(directory), session, processing)
+    statistics = None
+    if card.statistics:
+        try:
+            statistics = read_statistics(directory / card.statistics)
+        except StatisticsError as error:
+            raise ModelError(str(error)) from error
+    return Model(card, digest(directory), session, processing, statistics)
 
 
 def _build_session_options(settings: Settings) -> onnxruntime.SessionOptions:

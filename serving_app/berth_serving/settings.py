@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from berth_protocol.body_memory import default_body_memory
 from berth_protocol.cgroup import count_cpus, read_memory_limit
 from berth_protocol.environment import (
@@ -56,6 +58,13 @@ class Settings:
         connection_requests: Requests after which a connection is closed. None keeps it.
         batch_size: Maximum number of rows that run together while all threads are busy. 1 disables
             batching.
+        data_drift: Whether to compare requests with the training statistics of the version.
+        data_drift_seconds: Shortest window of requests that are compared together.
+        data_drift_rows: Smallest number of rows of such a window.
+        capture_percent: Percentage of the requests that are captured in memory.
+        capture_redact: Inputs and outputs whose values are not captured.
+        capture_max_bytes: Bytes of captured requests, beyond which the oldest are deleted.
+        capture_keep_seconds: Time after which a captured request is deleted.
         log_level: `debug`, `info`, `warning` or `error`. At `info`, every request is logged.
         token: Token that inference requests must have. None lets every caller in.
         execution_providers: ONNX Runtime's execution providers, in order of preference.
@@ -81,6 +90,13 @@ class Settings:
     accept_seconds: float
     connection_requests: int | None
     batch_size: int
+    data_drift: bool
+    data_drift_seconds: float
+    data_drift_rows: int
+    capture_percent: float
+    capture_redact: tuple[str, ...]
+    capture_max_bytes: int
+    capture_keep_seconds: int
     log_level: str
     token: bytes | None = field(repr=False)
     execution_providers: tuple[str, ...]
@@ -121,9 +137,24 @@ class Settings:
             accept_seconds=get("ACCEPT_SECONDS", "0", number(0, 5)),
             connection_requests=get("CONNECTION_REQUESTS", "0", whole_number(0, 10**9)) or None,
             batch_size=get("BATCH_SIZE", "1", whole_number(1, 4096)),
+            data_drift=get("DATA_DRIFT", "true", flag),
+            data_drift_seconds=get("DATA_DRIFT_SECONDS", "900", number(1, 86_400)),
+            data_drift_rows=get("DATA_DRIFT_ROWS", "1000", whole_number(100, 10**9)),
+            capture_percent=get("CAPTURE_PERCENT", "0", number(0, 100)),
+            capture_redact=get("CAPTURE_REDACT", "[]", _parse_names),
+            capture_max_bytes=get("CAPTURE_MAX_BYTES", "4194304", whole_number(1024, 2**24)),
+            capture_keep_seconds=get("CAPTURE_KEEP_SECONDS", "3600", whole_number(1, 604_800)),
             log_level=get("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
             token=get("TOKEN_FILE", "", token_file),
             execution_providers=get(
                 "EXECUTION_PROVIDERS", "CPUExecutionProvider", lambda t: tuple(t.split(","))
             ),
         )
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    """Parse a JSON list of names, which can contain any character."""
+    try:
+        return tuple(msgspec.json.decode(text.encode(), type=list[str]))
+    except msgspec.DecodeError:
+        raise ValueError('must be a JSON list of names, such as ["age"]') from None

@@ -51,7 +51,7 @@ _STACKS = [
 def exported() -> dict[str, set[str]]:
     """Labels of each series that a berth and a gateway export, by its name."""
     berth, gateway = BerthMetrics(None), GatewayMetrics()
-    for metrics in (berth, gateway):
+    for metrics in (berth, berth.data_drift, gateway):
         for metric in vars(metrics).values():
             if isinstance(metric, MetricWrapperBase) and metric._labelnames:
                 metric.labels(*metric._labelnames)

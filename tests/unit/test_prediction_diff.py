@@ -138,6 +138,39 @@ def test_rows_that_do_not_fit_are_reported_in_the_report(
     assert "Not compared:" in format_markdown(build_report(predictions=(diff,)))
 
 
+def _captured(data: list[float | None], **more: Any) -> str:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(data), 1], "data": data} | more
+    line = {"captured_at": "2026-11-03T00:00:00.000+00:00", "inputs": [tensor], "outputs": []}
+    return json.dumps(line) + "\n"
+
+
+def test_captured_requests_are_compared_row_by_row(
+    tmp_path: Path, specs: tuple[HostingSpec, HostingSpec]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(_captured([0.1, 0.55]) + _captured([0.58]) + _captured([None, 0.9]))
+    diff = _compare(tmp_path, specs, {"m": path})
+    assert (diff.problem, diff.rows, diff.changed, diff.source) == ("", 5, 2, "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (_captured([0.1]) + _captured([], redacted=True), "line 2: the values of input"),
+        (_captured([0.1], name="z"), "line 1: input 'x' is missing"),
+        (_captured([0.1], shape=[3, 1]), "line 1 is not a captured request"),
+        (_captured([0.1]) + "{", "line 2 is not a captured request"),
+        ("", "contains no captured request"),
+    ],
+)
+def test_file_without_usable_captured_requests_is_reported(
+    tmp_path: Path, specs: tuple[HostingSpec, HostingSpec], text: str, problem: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    assert problem in _compare(tmp_path, specs, {"m": path}).problem
+
+
 def test_version_that_does_not_exist_is_reported(
     tmp_path: Path, specs: tuple[HostingSpec, HostingSpec]
 ) -> None:

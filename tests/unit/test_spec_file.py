@@ -26,7 +26,11 @@ def test_smallest_stack_has_documented_defaults(tmp_path: Path) -> None:
         "max_body_bytes": 10485760,
         "body_memory_bytes": None,
         "grace_seconds": 30,
+        "data_drift": True,
+        "data_drift_seconds": 900,
+        "data_drift_rows": 1000,
     }
+    assert digits.capture.percent == 0
     assert list(spec.gateway.clients) == ["default"]
     assert spec.local.gateway_port is None
     assert spec.local.admin_port is None

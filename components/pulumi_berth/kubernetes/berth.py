@@ -50,6 +50,8 @@ KIND_LABELS = {"app.kubernetes.io/name": "berth"}
 TOKEN_KEY = "token"  # noqa: S105 - the name of an entry
 """Entry of the Secret that contains the token."""
 _TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
+TOKEN_FILE = f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"
+"""Path of the token in a berth's container."""
 # A change of a Service reaches every node and the ingress controller in about a second. A
 # terminating pod keeps serving for longer than that before it receives SIGTERM.
 _PRE_STOP_SECONDS = 5
@@ -298,11 +300,7 @@ def _build_serving_program(
         "BERTH_METRICS_PORT": str(METRICS_PORT),
         "BERTH_ACCEPT_SECONDS": str(_ACCEPT_SECONDS),
         "BERTH_CONNECTION_REQUESTS": str(CONNECTION_REQUESTS),
-        **(
-            {"BERTH_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"}
-            if args.token_secret is not None
-            else {}
-        ),
+        **({"BERTH_TOKEN_FILE": TOKEN_FILE} if args.token_secret is not None else {}),
         **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
     return {

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Mapping
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -53,21 +54,36 @@ def get_json(port: int, path: str) -> tuple[int, Any] | None:
         return status, None
 
 
-def get_text(port: int, path: str) -> str | None:
-    """Send `GET path` to a port of this machine, and return the text of a successful response."""
-    response = _get(port, path)
+def get_text(
+    port: int,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    limit: int = _RESPONSE_BYTES,
+) -> str | None:
+    """Send `GET path` to a port of this machine, and return the text of a successful response.
+
+    Args:
+        limit: Maximum length of the response in bytes. The rest is not read.
+    """
+    response = _get(port, path, headers, limit)
     if response is None or response[0] != HTTPStatus.OK:
         return None
     return response[1].decode(errors="replace")
 
 
-def _get(port: int, path: str) -> tuple[int, bytes] | None:
+def _get(
+    port: int,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    limit: int = _RESPONSE_BYTES,
+) -> tuple[int, bytes] | None:
     # The provider process, which every update starts, would need 0.1 s to import httpx.
     connection = HTTPConnection(LOOPBACK, port, timeout=_REQUEST_SECONDS)
     with closing(connection):
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers or {})
             response = connection.getresponse()
-            return response.status, response.read(_RESPONSE_BYTES)
+            return response.status, response.read(limit)
         except (OSError, HTTPException):
             return None

@@ -69,6 +69,7 @@ def build_rules(stack: ScrapedStack, thresholds: Thresholds | None = None) -> di
                 "rules": [
                     *_burn_alerts(stack, limits, burn_rates),
                     *_version_alerts(stack, limits),
+                    *_drift_alerts(stack),
                     *_gateway_alerts(stack),
                     *_quota_alerts(stack, limits),
                     *_absence_alerts(stack),
@@ -192,6 +193,20 @@ def _version_alerts(stack: ScrapedStack, limits: Thresholds) -> Iterator[dict[st
         summary=f"Other versions answer requests of {_VERSION}",
         description="{{ $value | humanize }} requests per second that the traffic split assigned "
         "to it fail over. Clients get answers of another version. Run 'berth status'.",
+    )
+
+
+def _drift_alerts(stack: ScrapedStack) -> Iterator[dict[str, Any]]:
+    drifted = select(stack, "berth_data_drift_detected")
+    yield _alert(
+        stack,
+        "BerthDataDrift",
+        # Workers and replicas compare windows of their own: one of them is enough.
+        f"sum by (model, version) (max by (model, version, side, tensor, column) ({drifted})) > 0",
+        severity="warning",
+        summary=f"{{{{ $value }}}} columns of {_VERSION} differ from its training data",
+        description="berth_data_drift_psi says which and how much. Check where these values come "
+        "from. If they are right, train a version on newer data and package it.",
     )
 
 

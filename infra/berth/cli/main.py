@@ -13,6 +13,7 @@ BAD_INPUT = 2
 
 COMMANDS = {
     "bootstrap": "Create the S3 bucket and KMS keys that store the state of AWS stacks.",
+    "capture": "Write the captured requests of a version to a file.",
     "cluster-token": "Print a token for an EKS cluster, as kubectl expects it.",
     "cost": "Estimate what a stack on AWS costs per month.",
     "dashboard": "Show the stack in a local web page, read-only.",

@@ -26,6 +26,11 @@ from berth.project import find_project
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Python file with pre- and post-processing around the model, packaged as serve.py.",
 )
+@click.option(
+    "--reference-data",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File with training data (.csv, .parquet, .npy, .npz) to record statistics of.",
+)
 @click.option("--description", default="", help="One or two sentences for the model card.")
 @click.option("--dataset", default="", help="Name of the training data.")
 @click.option(
@@ -48,6 +53,7 @@ def package(
     version: str,
     rows: str | None,
     processing: Path | None,
+    reference_data: str | None,
     description: str,
     dataset: str,
     metrics: tuple[str, ...],
@@ -58,19 +64,20 @@ def package(
     """Package a trained model as a version that Berth can serve.
 
     SOURCE is a file without pickled objects (.onnx, XGBoost .json or .ubj, LightGBM .txt, PyTorch
-    .pt2), a Hugging Face directory, or `train.py:function`, which returns a fitted model and
-    sample rows.
+    .pt2), a Hugging Face directory, a directory or URI (models:/NAME/VERSION) of MLflow, or
+    `train.py:function`, which returns a fitted model and sample rows.
     """
     directory = into or find_project() / "models"
-    from berth.operations.package import package_model
+    from berth.operations.package_mlflow import package_source
 
     say(f"Packaging {source} as {name} {version}: converting, checking and comparing predictions")
-    result = package_model(
+    result = package_source(
         source,
         name=name,
         version=version,
         rows=rows,
         processing=processing,
+        reference_data=reference_data,
         description=description,
         dataset=dataset,
         metrics=dict(_parse_metric(text) for text in metrics) or None,

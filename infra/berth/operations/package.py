@@ -1,6 +1,5 @@
 """Packages a trained model as a version that Berth can host."""
 
-import math
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,11 +13,14 @@ from msgspec.structs import replace
 
 from berth.packaging import compare, runtime
 from berth.packaging.card_format import format_card
+from berth.packaging.card_metrics import check_metrics
 from berth.packaging.conversion import Conversion
 from berth.packaging.errors import PackageError
 from berth.packaging.example import Example, build_example, select_example_rows
 from berth.packaging.formats import FORMATS, TABLE_FORMATS, detect_framework
 from berth.packaging.formats.hugging_face import find_example_texts
+from berth.packaging.mlflow_model import MlflowModel
+from berth.packaging.mlflow_signature import check_signature
 from berth.packaging.names import check_name, check_version
 from berth.packaging.processing import (
     ClientRows,
@@ -33,6 +35,11 @@ from berth.packaging.requirements import missing_requirement
 from berth.packaging.rows import Array, Rows, read_rows
 from berth.packaging.source import ModelSource, resolve_source
 from berth.packaging.tables import Table
+from berth.packaging.training_statistics import (
+    count_reference,
+    describe_statistics,
+    write_statistics,
+)
 from berth_protocol.model_card import (
     CARD_FILE,
     EXAMPLE_FILE,
@@ -47,7 +54,10 @@ from berth_protocol.model_card import (
     read_card,
 )
 from berth_protocol.row_independence import Dims, explain_row_dependence
+from berth_protocol.training_statistics import STATISTICS_FILE
 from berth_serving.processing import Processing
+
+_RESERVED = (MODEL_FILE, CARD_FILE, EXAMPLE_FILE, PROCESSING_FILE, STATISTICS_FILE)
 
 __all__ = ["PackageError", "PackagedModel", "package_model"]
 
@@ -89,6 +99,8 @@ def package_model(
     trained_by: str = "",
     has_rows: bool | None = None,
     processing: Path | None = None,
+    reference_data: object = None,
+    mlflow: MlflowModel | None = None,
 ) -> PackagedModel:
     """Package a model version as `into/<name>/<version>/`.
 
@@ -124,6 +136,10 @@ def package_model(
             `berth_serving.processing`. `rows` are then what clients send, by the names of the
             declared inputs. Rows by the name of a declared output are the results that clients
             expect, which are compared.
+        reference_data: Rows of the training data, from which the version gets training statistics:
+            the path of a .csv, .parquet, .npy or .npz file, a DataFrame, an array, or arrays by
+            input name. None records no statistics.
+        mlflow: The model of MLflow that `source` is the file of. Its signature must fit.
 
     Raises:
         PackageError: If the model is rejected, or if the version exists and differs. Nothing
@@ -144,14 +160,23 @@ def package_model(
         converter=conversion.converter,
         dataset=dataset,
         trained_by=trained_by,
+        mlflow=None if mlflow is None else mlflow.origin,
     )
     with create_staging_directory(into) as staging:
         _write_model(conversion, staging)
         if processing is not None:
             shutil.copyfile(processing, staging / PROCESSING_FILE)
         checked = _check(conversion, staging, has_rows, code, clients)
+        if mlflow is not None:
+            check_signature(mlflow.inputs, checked.inputs)
         if checked.example.body is not None:
             (staging / EXAMPLE_FILE).write_bytes(checked.example.body)
+        statistics = None
+        if reference_data is not None:
+            statistics = count_reference(
+                reference_data, checked.run, checked.inputs, checked.outputs, checked.no_rows_reason
+            )
+            write_statistics(statistics, staging / STATISTICS_FILE)
         card = ModelCard(
             schema=SCHEMA,
             name=name,
@@ -164,6 +189,7 @@ def package_model(
                     *sorted(conversion.data_files),
                     *([] if code is None else [PROCESSING_FILE]),
                     *([EXAMPLE_FILE] if checked.example.body is not None else []),
+                    *([STATISTICS_FILE] if statistics is not None else []),
                 )
             },
             inputs=checked.inputs,
@@ -174,8 +200,9 @@ def package_model(
             no_rows_reason=checked.no_rows_reason,
             example=checked.example.request,
             example_file=EXAMPLE_FILE if checked.example.body is not None else "",
+            statistics="" if statistics is None else STATISTICS_FILE,
             source=card_source,
-            metrics=_check_metrics(resolved.metrics if metrics is None else metrics),
+            metrics=check_metrics(resolved.metrics if metrics is None else metrics),
         )
         _write_card(card, staging)
         new_digest = digest(staging)
@@ -188,7 +215,7 @@ def package_model(
         rows=checked.rows,
         differences=checked.differences,
         changed=changed,
-        notes=(*conversion.notes, *checked.notes),
+        notes=(*conversion.notes, *checked.notes, *describe_statistics(statistics)),
     )
 
 
@@ -201,6 +228,7 @@ class _CheckResult:
     example: Example
     rows: int | None
     differences: dict[str, compare.Difference]
+    run: Run
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -250,7 +278,7 @@ def _write_model(conversion: Conversion, staging: Path) -> None:
                 f"{location}: the external data is outside the model's directory. A version "
                 "contains all of its files, so save the model with its data in the same directory."
             )
-        if parts[:1] in [(MODEL_FILE,), (CARD_FILE,), (EXAMPLE_FILE,), (PROCESSING_FILE,)]:
+        if parts[:1] in [(name,) for name in _RESERVED]:
             raise PackageError(
                 f"{location}: {parts[0]} is a reserved name. Rename the external data."
             )
@@ -321,6 +349,7 @@ def _check(
         example=build_example(inputs, selected),
         rows=rows,
         differences=differences,
+        run=run,
     )
 
 
@@ -350,20 +379,6 @@ def _find_no_rows_reason(
             f"The model's rows are not independent: {reason}. Package it without --has-rows."
         )
     return reason
-
-
-def _check_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    checked: dict[str, float] = {}
-    for key, value in metrics.items():
-        try:
-            checked[str(key)] = float(value)
-        except (TypeError, ValueError):
-            raise PackageError(f"metric {key!r}: {value!r} is not a number") from None
-        if not key or not math.isfinite(checked[str(key)]):
-            raise PackageError(
-                f"metric {key!r}: {value} is not valid. Use a finite number and a name."
-            )
-    return checked
 
 
 def _write_card(card: ModelCard, staging: Path) -> None:

@@ -18,6 +18,7 @@ from berth.operations.prediction_diff import (
     measure_quality,
 )
 from berth.packaging import runtime
+from berth.packaging.captured_rows import SUFFIX, read_captured_rows
 from berth.packaging.errors import PackageError
 from berth.packaging.processing import read_processing, wrap_run
 from berth.packaging.rows import Array, read_rows
@@ -68,9 +69,9 @@ def compare_versions(
 
     Args:
         root: Directory of the project.
-        rows: Model -> file with rows, `.npy` or `.npz`. An array in `.npz` with the name of an
-            output contains the correct answers. Without a file, the rows are those of the example
-            in the card of the earlier version.
+        rows: Model -> file with rows: `.npy`, `.npz`, or captured requests in `.jsonl`. An array in
+            `.npz` with the name of an output contains the correct answers. Without a file, the rows
+            are those of the example in the card of the earlier version.
     """
     return [_compare(root, before, after, pair, rows) for pair in _find_pairs(before, after)]
 
@@ -172,6 +173,8 @@ def _read_example(card: ModelCard) -> tuple[dict[str, Array], dict[str, Array]]:
 
 def _read_file(card: ModelCard, file: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the rows by input, and the correct answers by output."""
+    if file.suffix == SUFFIX:
+        return read_captured_rows(file, card.inputs), {}
     rows = read_rows(file)
     if isinstance(rows, np.ndarray):
         if len(card.inputs) != 1:
@@ -208,6 +211,8 @@ def match_rows(files: Sequence[str], models: Sequence[str]) -> dict[str, Path]:
             )
         path = Path(name if separator else text)
         if not path.is_file():
-            raise PackageError(f"--rows {text}: {path} is not a file. Use a .npy or .npz file.")
+            raise PackageError(
+                f"--rows {text}: {path} is not a file. Use a .npy, .npz or .jsonl file."
+            )
         matched |= dict.fromkeys([model] if separator else models, path)
     return matched

@@ -20,6 +20,7 @@ _ORDER = (
     "inputs",
     "outputs",
     "processing",
+    "statistics",
     "operators",
     "files",
     "example_file",

@@ -1,6 +1,7 @@
 """The models and clients of a specification, as arguments of the hosting components."""
 
 from pathlib import Path
+from typing import Any
 
 from berth.errors import OperationError
 from berth.platforms.stack_context import StackContext
@@ -104,7 +105,7 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
         traffic=model.traffic,
         shadow=model.shadow,
         failover=model.failover,
-        serving=ServingSettings(**model.serving.model_dump()),
+        serving=ServingSettings(**model.serving.model_dump(), **_build_capture(model)),
         replicas=ReplicaArgs(**model.replicas.model_dump()),
         resources=ResourceArgs(
             cpu=model.resources.cpu,
@@ -113,6 +114,13 @@ def _build_model(name: str, model: ModelSpec, root: Path) -> HostedModelArgs:
             gpus=model.resources.gpu,
         ),
     )
+
+
+def _build_capture(model: ModelSpec) -> dict[str, Any]:
+    """Return the settings of the capture. Without it, they do not change the berths."""
+    if not model.capture.percent:
+        return {}
+    return {f"capture_{name}": value for name, value in model.capture.model_dump().items()}
 
 
 def _build_client(client: ClientSpec) -> ClientArgs:

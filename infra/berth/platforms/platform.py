@@ -49,6 +49,14 @@ class ReadLogs(Protocol):
     ) -> Iterator[tuple[str, str]]: ...
 
 
+class ReadCaptured(Protocol):
+    """Returns the captured requests of each replica of a version that responds, as JSON lines."""
+
+    def __call__(
+        self, context: StackContext, outputs: dict[str, Any], model: str, version: str
+    ) -> list[str]: ...
+
+
 def _no_document_problems(_document: Document) -> Iterator[Problem]:
     yield from ()
 
@@ -171,6 +179,7 @@ class Platform:
         read_logs: Yields lines of the stack's logs.
         read_metrics: Returns the metrics of each berth and gateway that responds, in Prometheus'
             format, by a name that no other program will have. None if a rollout cannot watch.
+        read_captured: Returns the captured requests of a version, authenticated with its token.
         describe_scraped: Returns the stack as a Prometheus server sees it. By default, only the
             gateway is sure to be read, and it forwards all requests.
         has_external_resources: Whether something other than the stack can change its resources
@@ -216,6 +225,7 @@ class Platform:
     check_ownership: CheckOwnership = _accept_owners
     prepare_update: Callable[[StackContext], list[str]] = _nothing_to_prepare
     read_metrics: Callable[[StackContext, dict[str, Any]], Mapping[str, str]] | None = None
+    read_captured: ReadCaptured
     describe_scraped: Callable[[StackContext], ScrapedStack] = _describe_scraped_gateway
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift

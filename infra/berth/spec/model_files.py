@@ -95,6 +95,15 @@ def _check_version(
 ) -> Iterator[Problem]:
     version_spec = spec.models[model].versions[version]
     yield from _check_body_limits(model, spec, card)
+    tensors = [tensor.name for tensor in (*card.inputs, *card.outputs)]
+    for name in spec.models[model].capture.redact:
+        if name not in tensors:
+            yield Problem(
+                ("models", model, "capture", "redact"),
+                f"{name!r} is no input or output of version {version}, which has "
+                f"{', '.join(tensors)}; correct the name, because its values would be captured",
+                False,
+            )
     path = ("models", model, "versions", version)
     if (card.name, card.version) != (model, version):
         yield Problem(

@@ -169,6 +169,14 @@ class ServingSpec(Section):
     `workers`."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time limit for in-flight requests to finish when the berth shuts down, in seconds."""
+    data_drift: bool = True
+    """If true, each worker compares the rows of requests with the training statistics of versions
+    that have them, and exports the result as metrics."""
+    data_drift_seconds: int = Field(default=900, ge=1, le=86_400)
+    """Shortest window of requests that are compared together, in seconds. The rate of false alarms
+    in a day does not depend on it."""
+    data_drift_rows: int = Field(default=1000, ge=100, le=1_000_000_000)
+    """Smallest number of rows of such a window. With few requests, a window lasts longer."""
 
     @model_validator(mode="after")
     def _check_batch_size(self) -> "ServingSpec":
@@ -180,6 +188,20 @@ class ServingSpec(Section):
                 )
             )
         return self
+
+
+class CaptureSpec(Section):
+    """A sample of the requests that each berth keeps in memory until `berth capture` reads it. It
+    can contain personal data. The requests are in no file and no log, and end with the berth."""
+
+    percent: float = Field(default=0.0, ge=0, le=100)
+    """Percentage of the requests that are captured. 0 turns the capture off."""
+    redact: list[str] = Field(default=[], max_length=1000)
+    """Inputs and outputs whose values are not captured."""
+    max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=16 * 1024 * 1024)
+    """Bytes of captured requests in each replica, as JSON. Beyond it, the oldest are deleted."""
+    keep_seconds: int = Field(default=3600, ge=1, le=604_800)
+    """Time after which a captured request is deleted, in seconds."""
 
 
 class ModelSpec(Section):
@@ -205,6 +227,8 @@ class ModelSpec(Section):
     """Resources of each replica."""
     serving: ServingSpec = Field(default_factory=ServingSpec)
     """Limits and session options of the serving program in each replica."""
+    capture: CaptureSpec = Field(default_factory=CaptureSpec)
+    """Sample of the requests that each replica keeps in memory, off by default."""
 
     @property
     def exposed_versions(self) -> list[str]:
@@ -258,6 +282,12 @@ class ModelSpec(Section):
                 ("replicas", "target_in_flight"),
                 f"cannot be combined with the container of version {own[0]}, which does not report "
                 "requests in flight; use target_cpu_percent",
+            )
+        if self.capture.percent and self.serving.workers > 1:
+            yield Problem(
+                ("capture", "percent"),
+                f"cannot be combined with {self.serving.workers} serving.workers, each of which "
+                "would keep its own requests; use 1 worker and more replicas",
             )
         if self.replicas.min == 0 and self.compute == "cpu":
             yield Problem(

@@ -16,7 +16,7 @@ from berth_protocol.errors import RequestError, overload_error
 from berth_protocol.headers import SHADOW, TOKEN, VERSION
 from berth_protocol.json_logs import RequestLog, log_event
 from berth_protocol.messages import ModelReady, ServerLive, ServerReady
-from berth_protocol.paths import METRICS, Operation, Route, model_path, parse_path
+from berth_protocol.paths import CAPTURED, METRICS, Operation, Route, model_path, parse_path
 from berth_serving.data_plane import DataPlane
 from berth_serving.http import docs_page
 from berth_serving.http.body import BodyReader
@@ -120,7 +120,9 @@ class App:
         path, method = scope["raw_path"].decode("ascii"), scope["method"]
         request_id = choose_request_id(scope["headers"])
         route = parse_path(path)
-        if self._metrics_port is not None and scope["server"][1] == self._metrics_port:
+        if path == CAPTURED and self._plane.capture is not None:
+            response = self._respond_with_captured(method, headers)
+        elif self._metrics_port is not None and scope["server"][1] == self._metrics_port:
             response = self._respond_with_metrics(method, path)
         elif method == "POST" and route in self._infer_routes:
             response = await self._respond_to_inference(headers, request_id, receive)
@@ -179,12 +181,7 @@ class App:
     ) -> Response:
         inflated_bytes = 0
         try:
-            if self._token is not None and not hmac.compare_digest(
-                headers.get(_TOKEN, b""), self._token
-            ):
-                raise RequestError(
-                    401, "Direct access is not allowed. Send the request to the gateway."
-                )
+            self._check_token(headers)
             coding = read_content_coding(headers)
             body = await self._body_reader.read(headers, receive)
             if coding is not None:
@@ -256,6 +253,27 @@ class App:
             return page()
         except RequestError as error:
             return error_response(error)
+
+    def _respond_with_captured(self, method: str, headers: Mapping[bytes, bytes]) -> Response:
+        """Respond with the captured requests, only to an operator who has the token."""
+        try:
+            if self._token is None:
+                raise RequestError(403, "Captured requests need a token: set BERTH_TOKEN_FILE.")
+            self._check_token(headers)
+            _check_method(method, _READ_METHODS)
+        except RequestError as error:
+            return error_response(error)
+        assert self._plane.capture is not None, "the caller checks it"
+        kind = (b"content-type", b"application/jsonl")
+        return Response(200, [kind, (b"cache-control", b"no-store")], self._plane.capture.render())
+
+    def _check_token(self, headers: Mapping[bytes, bytes]) -> None:
+        if self._token is not None and not hmac.compare_digest(
+            headers.get(_TOKEN, b""), self._token
+        ):
+            raise RequestError(
+                401, "Direct access is not allowed. Send the request to the gateway."
+            )
 
     async def _run_codec(self, size: int, convert: Callable[..., _T], *arguments: Any) -> _T:
         """Return the result of a conversion of `size` bytes.

@@ -95,6 +95,12 @@ def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str
     return kubernetes.read_cluster_metrics(_get_access(context), outputs)
 
 
+def _read_captured(
+    context: StackContext, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    return kubernetes.read_cluster_captured(_get_access(context), outputs, model, version)
+
+
 def _read_logs(
     context: StackContext, outputs: dict[str, Any], **selection: Any
 ) -> Iterator[tuple[str, str]]:
@@ -193,6 +199,7 @@ PLATFORM = Platform(
     observe=_observe,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    read_captured=_read_captured,
     describe_scraped=kubernetes.describe_scraped,
     find_drift=_find_drift,
     watch_update=_watch_update,

@@ -1,18 +1,23 @@
-"""The metrics of a docker stack's berths and gateways."""
+"""The metrics and captured requests of a docker stack's containers."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from berth.errors import OperationError
 from berth.platforms.docker.hosts import open_engines
 from berth.platforms.docker.target import get_hosting_id
 from berth.platforms.stack_context import StackContext
-from pulumi_berth.container_commands import build_get_command
-from pulumi_berth.docker.container_plan import ADMIN_PORT, HTTP_PORT
+from berth_protocol.paths import CAPTURED
+from pulumi_berth.container_commands import build_get_command, build_get_with_token_command
+from pulumi_berth.docker.berth import TOKEN_FILE
+from pulumi_berth.docker.container_plan import ADMIN_PORT, HTTP_PORT, TOKEN_DIRECTORY
 from pulumi_berth.docker.engine import (
     COMPONENT_LABEL,
     HOSTING_LABEL,
+    MODEL_LABEL,
+    VERSION_LABEL,
     EngineError,
     run_in_container,
 )
@@ -21,6 +26,45 @@ _METRICS = "/metrics"
 # Label of a container -> the port on which its program serves metrics.
 _PORTS = {"berth": HTTP_PORT, "gateway": ADMIN_PORT}
 _PARALLEL = 8
+
+
+def read_captured(
+    context: StackContext,
+    outputs: dict[str, Any],  # noqa: ARG001
+    model: str,
+    version: str,
+) -> list[str]:
+    """Return the captured requests of each container of a version that responds.
+
+    Raises:
+        OperationError: If no engine responds.
+    """
+    token_file = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
+    command = build_get_with_token_command(HTTP_PORT, CAPTURED, token_file)
+    labels = {MODEL_LABEL: model, VERSION_LABEL: version, COMPONENT_LABEL: "berth"}
+    with _open_containers(context) as containers:
+        results = [
+            run_in_container(container, command)
+            for container in containers
+            if labels.items() <= container.labels.items()
+        ]
+    return [text for status, text in results if status == 0]
+
+
+@contextmanager
+def _open_containers(context: StackContext) -> Iterator[list[Any]]:
+    """Provide the stack's berths and gateways."""
+    own = f"{HOSTING_LABEL}={get_hosting_id(context)}"
+    try:
+        with ExitStack() as stack:
+            yield [
+                container
+                for client in open_engines(context.spec.docker, stack).values()
+                for container in client.containers.list(filters={"label": own})
+                if container.labels.get(COMPONENT_LABEL) in _PORTS
+            ]
+    except EngineError as error:
+        raise OperationError(str(error)) from error
 
 
 def read_metrics(
@@ -34,23 +78,11 @@ def read_metrics(
     Raises:
         OperationError: If no engine responds.
     """
-    own = f"{HOSTING_LABEL}={get_hosting_id(context)}"
-    try:
-        with ExitStack() as stack:
-            containers = [
-                container
-                for client in open_engines(context.spec.docker, stack).values()
-                for container in client.containers.list(filters={"label": own})
-                if container.labels.get(COMPONENT_LABEL) in _PORTS
-            ]
 
-            def read(container: Any) -> tuple[str, tuple[int, str]]:
-                port = _PORTS[container.labels[COMPONENT_LABEL]]
-                command = build_get_command(port, _METRICS)
-                return container.id, run_in_container(container, command)
+    def read(container: Any) -> tuple[str, tuple[int, str]]:
+        port = _PORTS[container.labels[COMPONENT_LABEL]]
+        return container.id, run_in_container(container, build_get_command(port, _METRICS))
 
-            with ThreadPoolExecutor(_PARALLEL) as pool:
-                results = list(pool.map(read, containers))
-    except EngineError as error:
-        raise OperationError(str(error)) from error
+    with _open_containers(context) as containers, ThreadPoolExecutor(_PARALLEL) as pool:
+        results = list(pool.map(read, containers))
     return {name: text for name, (status, text) in results if status == 0}

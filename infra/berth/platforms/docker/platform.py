@@ -85,6 +85,14 @@ def _read_logs(
     return read_logs(context, outputs, **selection)
 
 
+def _read_captured(
+    context: StackContext, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    from berth.platforms.docker.metrics import read_captured
+
+    return read_captured(context, outputs, model, version)
+
+
 def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
     from berth.platforms.docker.metrics import read_metrics
 
@@ -129,6 +137,7 @@ PLATFORM = Platform(
     observe=_observe,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    read_captured=_read_captured,
     has_external_resources=True,
     find_drift=_find_drift,
     finish_update=_finish_update,

@@ -1,10 +1,11 @@
-"""The metrics of the berths and gateways in a cluster."""
+"""The metrics and captured requests of the berths and gateways in a cluster."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess
-from pulumi_berth.container_commands import build_get_command
+from berth_protocol.paths import CAPTURED
+from pulumi_berth.container_commands import build_get_command, build_get_with_token_command
 from pulumi_berth.kubernetes import berth, gateway
 
 _METRICS = "/metrics"
@@ -40,6 +41,34 @@ def read_metrics(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, st
     return {name: text for name, text in texts.items() if text}
 
 
+def read_captured(
+    access: ClusterAccess, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    """Return the captured requests of each pod of a version that responds.
+
+    Raises:
+        ApiException: If the cluster rejects a request.
+        HTTPError: If it does not respond.
+    """
+    from kubernetes.client import CoreV1Api
+
+    command = build_get_with_token_command(berth.METRICS_PORT, CAPTURED, berth.TOKEN_FILE)
+    pods = (
+        CoreV1Api(access.create_client())
+        .list_namespaced_pod(
+            outputs["namespace"],
+            label_selector=f"berth/model={model},berth/version={version}",
+            field_selector="status.phase=Running",
+            _request_timeout=_TIMEOUT_SECONDS,
+        )
+        .items
+    )
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        texts = list(pool.map(lambda pod: _run_in_pod(access, pod, command), pods))
+    # A pod without captured requests prints nothing; a program that fails prints no JSON.
+    return [text for text in texts if text is not None and text[:1] in ("", "{")]
+
+
 def _find_port(pod: Any) -> int | None:
     """Return the port on which a pod's program serves metrics, or None for other programs."""
     labels = pod.metadata.labels or {}
@@ -51,12 +80,17 @@ def _find_port(pod: Any) -> int | None:
 
 def _read_pod(access: ClusterAccess, pod: Any) -> str | None:
     """Return the metrics in a pod, or None if it cannot be read, such as because it ends."""
+    port = _find_port(pod)
+    assert port is not None
+    return _run_in_pod(access, pod, build_get_command(port, _METRICS))
+
+
+def _run_in_pod(access: ClusterAccess, pod: Any, command: list[str]) -> str | None:
+    """Return what a program in a pod prints, or None if it cannot run there."""
     from kubernetes.client import ApiException, CoreV1Api
     from kubernetes.stream import stream
     from urllib3.exceptions import HTTPError
 
-    port = _find_port(pod)
-    assert port is not None
     # `stream` changes the client that it gets, so each pod has its own.
     core = CoreV1Api(access.create_client())
     try:
@@ -65,7 +99,7 @@ def _read_pod(access: ClusterAccess, pod: Any) -> str | None:
             pod.metadata.name,
             pod.metadata.namespace,
             container=pod.spec.containers[0].name,
-            command=build_get_command(port, _METRICS),
+            command=command,
             stdout=True,
             stderr=False,
             stdin=False,

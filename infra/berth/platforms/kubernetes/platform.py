@@ -43,6 +43,20 @@ def read_cluster_metrics(access: "ClusterAccess", outputs: dict[str, Any]) -> di
         return read_metrics(access, outputs)
 
 
+def read_cluster_captured(
+    access: "ClusterAccess", outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    """Return the captured requests of each replica of a version that responds.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
+    from berth.platforms.kubernetes.metrics import read_captured
+
+    with _explain_errors():
+        return read_captured(access, outputs, model, version)
+
+
 @contextmanager
 def _explain_errors() -> Iterator[None]:
     from kubernetes.client import ApiException
@@ -67,6 +81,13 @@ def _observe(context: StackContext, outputs: dict[str, Any]) -> dict[str, Any]:
 
 def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
     return read_cluster_metrics(get_access(context.spec, context.root), outputs)
+
+
+def _read_captured(
+    context: StackContext, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    access = get_access(context.spec, context.root)
+    return read_cluster_captured(access, outputs, model, version)
 
 
 def _read_logs(
@@ -279,6 +300,7 @@ PLATFORM = Platform(
     finish_update=_finish_update,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    read_captured=_read_captured,
     describe_scraped=describe_scraped,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from berth.platforms.local.platform import run_directory
 from berth.platforms.stack_context import StackContext
-from berth_protocol.paths import READY, model_ready_path
+from berth_protocol.headers import TOKEN
+from berth_protocol.paths import CAPTURED, READY, model_ready_path
 from pulumi_berth.local import berth_process, gateway_process, supervisord
 from pulumi_berth.local.loopback import get_json, get_text
 from pulumi_berth.local.run_dir import RunDir
@@ -16,6 +17,8 @@ from pulumi_berth.local.stack_processes import find_processes
 
 _FOLLOW_SECONDS = 0.2
 _METRICS = "/metrics"
+# Twice the largest `capture.max_bytes`.
+_CAPTURED_BYTES = 32 << 20
 # State of a process whose supervisor does not run or does not respond.
 _UNSUPERVISED = "UNSUPERVISED"
 # The states of processes that can respond, the most promising first.
@@ -81,6 +84,16 @@ def read_metrics(_context: StackContext, outputs: dict[str, Any]) -> dict[str, s
     }
     texts = {name: get_text(urlsplit(url).port or 80, _METRICS) for name, url in urls.items()}
     return {name: text for name, text in texts.items() if text is not None}
+
+
+def read_captured(
+    context: StackContext, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    """Return the captured requests of a version, which has one process."""
+    url = outputs["models"][model]["versions"][version]["url"]
+    token = _run_dir(context).token.read_text().strip()
+    text = get_text(urlsplit(url).port or 80, CAPTURED, {TOKEN: token}, limit=_CAPTURED_BYTES)
+    return [] if text is None else [text]
 
 
 def find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:

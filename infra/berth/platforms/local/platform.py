@@ -48,6 +48,14 @@ def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str
     return read_metrics(context, outputs)
 
 
+def _read_captured(
+    context: StackContext, outputs: dict[str, Any], model: str, version: str
+) -> list[str]:
+    from berth.platforms.local.observe import read_captured
+
+    return read_captured(context, outputs, model, version)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.local.observe import find_drift
 
@@ -74,5 +82,6 @@ PLATFORM = Platform(
     build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    read_captured=_read_captured,
     kept_data=COMMON_DATA,
 )
