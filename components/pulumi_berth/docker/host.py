@@ -196,7 +196,7 @@ class DockerHost:
         image: pulumi.Input[str],
         network: pulumi.Input[str],
         alias: str | None = None,
-        gpus: int | None = None,
+        gpus: Sequence[int] = (),
     ) -> DockerBerth:
         """Declare a berth of a model's version.
 
@@ -204,7 +204,7 @@ class DockerHost:
             image: Serving image.
             network: Network in which the gateways reach it.
             alias: Host name that all replicas of the berth have. None for a single one.
-            gpus: Number of GPUs. None for those of the model's resources.
+            gpus: Indexes of the engine's GPUs that the berth uses. Defaults to all.
         """
         hosted = self._args.models[model]
         entry = hosted.versions[version]

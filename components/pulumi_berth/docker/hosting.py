@@ -162,7 +162,7 @@ def declare_docker_hosting(
 def declare_config(
     args: DockerHostingArgs,
     keys: ClientKeys,
-    urls: Mapping[tuple[str, str], pulumi.Input[str]],
+    urls: Mapping[tuple[str, str], pulumi.Output[str]],
 ) -> pulumi.Output[dict[str, Any]]:
     """Declare the configuration of gateways.
 
