@@ -21,6 +21,7 @@ from pulumi_berth.kubernetes.berth_plan import (
     get_berth_name,
 )
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.kubernetes.object_names import METRICS_PORT
 from pulumi_berth.kubernetes.objects import (
     CONNECTION_REQUESTS,
     DNS_EGRESS,
@@ -44,7 +45,6 @@ from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
 HTTP_PORT_NAME = "http"
-METRICS_PORT = 9090
 KIND_LABELS = {"app.kubernetes.io/name": "berth"}
 """Labels of the pods of every berth."""
 TOKEN_KEY = "token"  # noqa: S105 - the name of an entry

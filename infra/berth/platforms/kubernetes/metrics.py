@@ -5,7 +5,7 @@ from typing import Any
 
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from pulumi_berth.container_commands import build_get_command
-from pulumi_berth.kubernetes import berth, gateway
+from pulumi_berth.kubernetes.object_names import GATEWAY_LABELS, METRICS_PORT
 
 _METRICS = "/metrics"
 _TIMEOUT_SECONDS = 10.0
@@ -44,9 +44,9 @@ def _find_port(pod: Any) -> int | None:
     """Return the port on which a pod's program serves metrics, or None for other programs."""
     labels = pod.metadata.labels or {}
     if "berth/model" in labels:
-        return berth.METRICS_PORT
-    is_gateway = gateway.SELECTOR_LABELS.items() <= labels.items()
-    return gateway.METRICS_PORT if is_gateway else None
+        return METRICS_PORT
+    is_gateway = GATEWAY_LABELS.items() <= labels.items()
+    return METRICS_PORT if is_gateway else None
 
 
 def _read_pod(access: ClusterAccess, pod: Any) -> str | None:
