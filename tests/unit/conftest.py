@@ -21,10 +21,10 @@ def _pickler() -> Iterator[None]:
 
     It sorts the entries of every dictionary from then on, and fails where two cannot be compared.
     """
-    methods = {name: getattr(pickle._Pickler, name) for name in ("_batch_setitems", "save_dict")}  # type: ignore[attr-defined]
+    methods = {name: getattr(pickle._Pickler, name) for name in ("_batch_setitems", "save_dict")}
     yield
     for name, method in methods.items():
-        setattr(pickle._Pickler, name, method)  # type: ignore[attr-defined]
+        setattr(pickle._Pickler, name, method)
 
 
 @pytest.fixture(autouse=True)
