@@ -15,7 +15,7 @@ from berth_protocol.model_card import read_card
 from pulumi_berth.files import acquire_lock
 from tests.bitmap_model import BITMAPS, package_bitmap_model
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
-from tests.engine.project import Load, Project
+from tests.engine.project import SAVE_STATE_ONCE, Load, Project
 from tests.text_models import SENTENCES, UPPER, package_text_models
 
 NAMESPACE = "hosted"
@@ -106,6 +106,7 @@ def build_stack_file(
 def create_project(root: Path, stack: str, content: dict[str, Any]) -> Project:
     """Create a project with one stack and its configuration. JSON is valid YAML."""
     project = Project.copy_to(root, stack)
+    project.environment |= SAVE_STATE_ONCE
     (root / f"Pulumi.{stack}.yaml").write_text(json.dumps(content, indent=1))
     return project
 

@@ -18,7 +18,7 @@ from pulumi_berth.docker.engine import (
     VERSION_LABEL,
 )
 from tests.docker.engine import Engine
-from tests.engine.project import Load, Project
+from tests.engine.project import SAVE_STATE_ONCE, Load, Project
 
 INFER = "/v2/models/digits/infer"
 
@@ -39,7 +39,7 @@ class DockerProject(Project):
         (root / "bin").mkdir()
         (root / "bin" / "docker").symlink_to("/usr/bin/docker")
         path = os.pathsep.join((str(root / "bin"), project.environment["PATH"]))
-        project.environment |= {"DOCKER_HOST": engine.host, "PATH": path}
+        project.environment |= {"DOCKER_HOST": engine.host, "PATH": path, **SAVE_STATE_ONCE}
 
         def change(config: Any) -> None:
             # A small machine that runs other tests too can need minutes to load a model.

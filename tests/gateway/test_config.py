@@ -141,6 +141,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["max_body_bytes", "timeout_seconds", "clients", "models"]), json_values)
 def test_any_json_value_is_accepted_or_rejected_with_config_error(field: str, value: Any) -> None:
     with contextlib.suppress(ConfigError):

@@ -24,7 +24,7 @@ from berth_gateway.limits.valkey_address import WhenUnreachable, parse_valkey_ur
 from berth_gateway.limits.valkey_limiter import ValkeyLimiter
 from berth_gateway.limits.valkey_scripts import COMMANDS, build_permissions
 from berth_gateway.metrics import Metrics
-from pulumi_berth.kubernetes.valkey import build_config
+from pulumi_berth.valkey_config import build_config
 from tests.gateway.gateway_process import find_free_ports
 from tests.gateway.valkey_server import PASSWORD, ValkeyServer
 from tests.repository import REPOSITORY

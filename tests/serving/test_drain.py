@@ -32,7 +32,7 @@ def _wait_until_unreachable(berth: Berth) -> None:
     wait_until(is_unreachable, "the listening sockets are closed")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_requests_in_flight_finish_after_sigterm(
     slow_model: Path, log: Path, held: HeldRuns, workers: str
 ) -> None:
@@ -164,6 +164,7 @@ def test_killed_worker_is_replaced(echo_model: Path, log: Path) -> None:
         assert berth.process.poll() is None
 
 
+@pytest.mark.slow
 def test_metrics_of_workers_are_merged(echo_model: Path, log: Path) -> None:
     with _run_two_workers(echo_model, log) as berth:
         for _ in range(40):

@@ -134,7 +134,7 @@ def test_traces_reach_collector(echo_model: Path, log: Path, collector: _Collect
     assert any(b"berth-m-1" in body for body in collector.received)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_metrics_port_serves_only_metrics(echo_model: Path, log: Path, workers: int) -> None:
     port = free_port()
     with run_berth(echo_model, log, metrics_port=str(port), workers=str(workers)) as berth:

@@ -121,6 +121,7 @@ def test_port_in_use_prevents_start(echo_model: Path, log: Path, workers: str) -
     assert len(log.read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_second_berth_with_workers_does_not_share_port(
     echo_model: Path, log: Path, tmp_path: Path
 ) -> None:

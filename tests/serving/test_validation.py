@@ -123,6 +123,7 @@ _fuzz = settings(
 )
 
 
+@pytest.mark.slow
 @_fuzz
 @given(
     request=st.fixed_dictionaries(

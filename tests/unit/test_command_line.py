@@ -54,6 +54,20 @@ def test_update_of_a_local_stack_imports_no_client_of_registries_and_no_supervis
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+def test_modules_that_read_a_cluster_or_an_engine_import_no_classes_of_kubernetes_resources() -> (
+    None
+):
+    """The SDK's classes take each command a second of CPU time, and only programs need them."""
+    names = ["cluster", "metrics", "observe", "ownership", "parent_gateway", "restored_objects"]
+    modules = [f"berth.platforms.kubernetes.{name}" for name in names]
+    modules += ["berth.platforms.aws.access", "berth.platforms.docker.deploy"]
+    script = f"import sys, {', '.join(modules)}\nprint('pulumi_kubernetes' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert result.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("command", ["status", "up", "key", "logs", "destroy", "graph"])
 def test_command_outside_a_project_fails_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

@@ -46,11 +46,13 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return Parser().parsestr(wheel.read(name).decode())
 
 
+@pytest.mark.slow
 def test_wheel_contains_only_the_berth_packages(wheel: zipfile.ZipFile) -> None:
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
 
 
+@pytest.mark.slow
 def test_wheel_contains_every_python_and_data_file(wheel: zipfile.ZipFile) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", *SOURCES], cwd=REPOSITORY, capture_output=True, text=True, check=True
@@ -62,17 +64,20 @@ def test_wheel_contains_every_python_and_data_file(wheel: zipfile.ZipFile) -> No
     assert len(expected) > 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_package_declares_its_types(wheel: zipfile.ZipFile, package: str) -> None:
     assert f"{package}/py.typed" in wheel.namelist()
 
 
+@pytest.mark.slow
 def test_metadata_declares_the_pinned_requirements(metadata: Message) -> None:
     pins = re.findall(r"^[a-zA-Z].*==.*$", (REPOSITORY / "requirements.txt").read_text(), re.M)
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(required) == sorted(pins)
 
 
+@pytest.mark.slow
 def test_metadata_declares_an_extra_for_each_framework(metadata: Message) -> None:
     extras = set(metadata.get_all("Provides-Extra", []))
     assert extras == {"package", "lightgbm", "xgboost", "torch", "transformers"}
@@ -101,6 +106,7 @@ def test_no_module_computes_the_project_from_its_own_location() -> None:
     assert offending == []
 
 
+@pytest.mark.slow
 def test_scripts_exist(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     scripts = dict(re.findall(r"^(\S+) = (\S+)$", wheel.read(name).decode(), re.M))

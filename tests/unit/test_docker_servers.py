@@ -55,9 +55,10 @@ def _declare(directory: Path, text: str = _SPEC) -> tuple[Resources, dict[str, A
     return record(declare, _OUTPUTS), outputs
 
 
-@pytest.fixture
-def resources(tmp_path: Path) -> Resources:
-    return _declare(tmp_path)[0]
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory: pytest.TempPathFactory) -> Resources:
+    """What the servers declare. Tests must not change it."""
+    return _declare(tmp_path_factory.mktemp("servers"))[0]
 
 
 def _list_containers(resources: Resources, part: str) -> dict[str, Any]:

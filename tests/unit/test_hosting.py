@@ -8,17 +8,17 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
+from berth.platforms.image_settings import build_image_settings
 from berth.platforms.kubernetes.hosting import (
     build_hosted_models,
     build_hosting_args,
-    build_image_settings,
 )
 from berth.spec import load_file
 from pulumi_berth.api_key import create_client_keys
 from pulumi_berth.images.hosting_images import HostingImages
 from pulumi_berth.kubernetes.berth import KIND_LABELS
-from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.hosting import declare_hosting, list_object_names
+from pulumi_berth.kubernetes.hosting import declare_hosting
+from pulumi_berth.kubernetes.object_names import GATEWAY_LABELS, list_object_names
 from tests.repository import REPOSITORY
 
 _STACK = """\

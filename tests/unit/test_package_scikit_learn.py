@@ -200,13 +200,14 @@ TEXTS = ["good film", "bad film", "Très bon", "not good", "C++ & C#", "价格 �
             [1, 0, 1, 0, 1, 1, 0, 0] * 20,
             r"token_pattern='\[a-zA-Z0-9_\]\+'",
         ),
-        (
+        pytest.param(
             CalibratedClassifierCV(
                 RandomForestClassifier(30, max_depth=10, random_state=1), method="isotonic", cv=3
             ),
             _numbers(2, 4000, 8),
             (_numbers(2, 4000, 8) @ np.arange(8) + _numbers(3, 4000, 1)[:, 0] > 0).astype(int),
             "method='sigmoid'",
+            marks=pytest.mark.slow,
         ),
         (
             MLPClassifier(max_iter=30, random_state=0),

@@ -57,6 +57,7 @@ def _package(source: str, into: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_stdout_is_one_json_document_if_script_prints(script: Path, tmp_path: Path) -> None:
     done = _package(f"{script}:build", tmp_path / "models")
     assert done.returncode == 0, done.stderr

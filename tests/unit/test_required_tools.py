@@ -18,7 +18,7 @@ from berth.operations.required_tools import (
     check_required_tools,
 )
 from berth.operations.stack import Stack
-from berth.platforms.kubernetes.hosting import build_image_settings
+from berth.platforms.image_settings import build_image_settings
 from berth.platforms.preflight import Requirement
 from berth.spec import HostingSpec
 from tests.unit.spec_file import CLUSTER, SMALLEST, load

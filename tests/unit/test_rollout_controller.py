@@ -193,7 +193,10 @@ def kill_at(number: int) -> Callable[[str], None]:
     return kill
 
 
-@pytest.mark.parametrize("failing_percent", [0, 20], ids=["good", "failing"])
+@pytest.mark.parametrize(
+    "failing_percent",
+    [pytest.param(0, id="good", marks=pytest.mark.slow), pytest.param(20, id="failing")],
+)
 def test_rollout_continues_after_a_kill_at_any_moment(tmp_path: Path, failing_percent: int) -> None:
     expected = Phase.REVERTED if failing_percent else Phase.PROMOTED
     whole = Stack(failing_percent)

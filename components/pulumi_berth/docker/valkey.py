@@ -20,7 +20,7 @@ from pulumi_berth.docker.engine import COMPONENT_LABEL, IMAGE_LABEL
 from pulumi_berth.docker.engine_image import EngineImage
 from pulumi_berth.docker.ready_container import ReadyContainer
 from pulumi_berth.docker.volume_files import VolumeFiles
-from pulumi_berth.kubernetes.valkey import PORT, USER, build_config
+from pulumi_berth.valkey_config import PORT, USER, build_config
 
 _ALIAS = "valkey"
 _CONFIG_DIRECTORY = "/etc/valkey"

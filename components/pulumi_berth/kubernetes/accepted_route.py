@@ -13,7 +13,7 @@ from pulumi_berth.kubernetes.cluster_access import (
     ClusterAccess,
     ClusterAccessError,
 )
-from pulumi_berth.kubernetes.gateway_route import ROUTE
+from pulumi_berth.kubernetes.object_names import ROUTE
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 from pulumi_berth.kubernetes.parent_gateway_check import (

@@ -21,6 +21,12 @@ from pulumi_berth.kubernetes.berth_plan import (
     get_berth_name,
 )
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
+from pulumi_berth.kubernetes.object_names import (
+    BERTH_TOKEN_FILE,
+    METRICS_PORT,
+    TOKEN_DIRECTORY,
+    TOKEN_KEY,
+)
 from pulumi_berth.kubernetes.objects import (
     CONNECTION_REQUESTS,
     DNS_EGRESS,
@@ -44,14 +50,8 @@ from pulumi_berth.values import default_to
 
 HTTP_PORT = 8080
 HTTP_PORT_NAME = "http"
-METRICS_PORT = 9090
 KIND_LABELS = {"app.kubernetes.io/name": "berth"}
 """Labels of the pods of every berth."""
-TOKEN_KEY = "token"  # noqa: S105 - the name of an entry
-"""Entry of the Secret that contains the token."""
-_TOKEN_DIRECTORY = "/etc/berth"  # noqa: S105 - a directory
-TOKEN_FILE = f"{_TOKEN_DIRECTORY}/{TOKEN_KEY}"
-"""Path of the token in a berth's container."""
 # A change of a Service reaches every node and the ingress controller in about a second. A
 # terminating pod keeps serving for longer than that before it receives SIGTERM.
 _PRE_STOP_SECONDS = 5
@@ -300,7 +300,7 @@ def _build_serving_program(
         "BERTH_METRICS_PORT": str(METRICS_PORT),
         "BERTH_ACCEPT_SECONDS": str(_ACCEPT_SECONDS),
         "BERTH_CONNECTION_REQUESTS": str(CONNECTION_REQUESTS),
-        **({"BERTH_TOKEN_FILE": TOKEN_FILE} if args.token_secret is not None else {}),
+        **({"BERTH_TOKEN_FILE": BERTH_TOKEN_FILE} if args.token_secret is not None else {}),
         **({"BERTH_EXECUTION_PROVIDERS": _GPU_PROVIDERS} if plan.gpus else {}),
     }
     return {
@@ -339,7 +339,7 @@ def _build_probes(
 def _build_token_mounts(secret: pulumi.Input[str] | None) -> list[dict[str, Any]]:
     if secret is None:
         return []
-    return [{"name": "token", "mount_path": _TOKEN_DIRECTORY, "read_only": True}]
+    return [{"name": "token", "mount_path": TOKEN_DIRECTORY, "read_only": True}]
 
 
 def _build_token_volumes(secret: pulumi.Input[str] | None) -> list[dict[str, Any]]:

@@ -7,15 +7,13 @@ from enum import StrEnum
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
+from pulumi_berth.kubernetes.api_groups import CERTIFICATES
 from pulumi_berth.kubernetes.objects import (
     TLS_NAME,
     build_labels,
     build_metadata,
     get_name_after_create,
 )
-
-API_GROUP = "cert-manager.io"
-"""API group of cert-manager's custom resources."""
 
 
 class IssuerKind(StrEnum):
@@ -45,14 +43,14 @@ def create_certificate(
     """Create the certificate. Return the name of the Secret that cert-manager writes."""
     certificate = CustomResource(
         name,
-        api_version=f"{API_GROUP}/v1",
+        api_version=f"{CERTIFICATES}/v1",
         kind="Certificate",
         metadata=build_metadata(namespace, TLS_NAME, build_labels("certificate", TLS_NAME)),
         spec={
             "secretName": TLS_NAME,
             "dnsNames": list(hostnames),
             "issuerRef": {
-                "group": API_GROUP,
+                "group": CERTIFICATES,
                 "kind": (args.kind or IssuerKind.CLUSTER_ISSUER).value,
                 "name": args.issuer,
             },

@@ -18,10 +18,10 @@ from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
+from pulumi_berth.kubernetes.object_names import GATEWAY, GATEWAY_LABELS, METRICS_PORT
 from pulumi_berth.kubernetes.objects import (
     CONNECTION_REQUESTS,
     DNS_EGRESS,
-    PART_OF,
     SKIP_AWAIT,
     add_pull_secret,
     build_labels,
@@ -37,9 +37,6 @@ from pulumi_berth.kubernetes.objects import (
 
 PUBLIC_PORT = 8080
 AUTHORIZE_PORT = 8081
-METRICS_PORT = 9090
-DEPLOYMENT = "gateway"
-SELECTOR_LABELS = {"app.kubernetes.io/name": "gateway", "app.kubernetes.io/part-of": PART_OF}
 _CONFIG_DIRECTORY = "/etc/gateway"
 _URL_FILE = "valkey-url"
 _TOKEN_FILE = "token"  # noqa: S105 - the name of a file
@@ -133,7 +130,7 @@ class Gateway(pulumi.ComponentResource):
         pods = args.pods or EntryPodsArgs()
         child_opts = pulumi.ResourceOptions(parent=self)
         labels = build_labels("gateway", name)
-        metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
+        metadata = build_metadata(args.namespace, GATEWAY, labels)
         config_json = pulumi.Output.from_input(args.config).apply(
             lambda config: encode_config(convert_config(config)).decode()
         )
@@ -161,10 +158,10 @@ class Gateway(pulumi.ComponentResource):
         service = Service(
             name,
             metadata=build_metadata(
-                args.namespace, DEPLOYMENT, labels, {**SKIP_AWAIT, **_SERVICE_ADDRESS}
+                args.namespace, GATEWAY, labels, {**SKIP_AWAIT, **_SERVICE_ADDRESS}
             ),
             spec={
-                "selector": SELECTOR_LABELS,
+                "selector": GATEWAY_LABELS,
                 "ports": [
                     {"name": name, "port": port, "target_port": name}
                     for name, port in _list_ports(args).items()
@@ -174,10 +171,10 @@ class Gateway(pulumi.ComponentResource):
         )
         deployment = Deployment(
             name,
-            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, pods.annotations),
+            metadata=build_metadata(args.namespace, GATEWAY, labels, pods.annotations),
             spec={
                 "replicas": pods.min_replicas,
-                "selector": {"match_labels": SELECTOR_LABELS},
+                "selector": {"match_labels": GATEWAY_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
                     "metadata": {
@@ -196,7 +193,7 @@ class Gateway(pulumi.ComponentResource):
         PodDisruptionBudget(
             name,
             metadata=metadata,
-            spec={"selector": {"match_labels": SELECTOR_LABELS}, "max_unavailable": 1},
+            spec={"selector": {"match_labels": GATEWAY_LABELS}, "max_unavailable": 1},
             opts=child_opts,
         )
         self.service = deployment.metadata.name
@@ -253,7 +250,7 @@ def _build_pod(
         volumes=[
             {"name": "config", "secret": {"secret_name": config_secret, "default_mode": 0o440}}
         ],
-        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(SELECTOR_LABELS),
+        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(GATEWAY_LABELS),
     )
 
 
@@ -276,7 +273,7 @@ def _build_policy(args: GatewayArgs) -> dict[str, Any]:
     )
     servers = [{"pod_selector": {"match_labels": dict(limits.pods)}}] if limits.pods else None
     return {
-        "pod_selector": {"match_labels": SELECTOR_LABELS},
+        "pod_selector": {"match_labels": GATEWAY_LABELS},
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {

@@ -9,14 +9,9 @@ import pulumi
 from berth_gateway.config import CONTROLLER_ERRORS
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.http_route import create_http_route
+from pulumi_berth.kubernetes.object_names import OTHER_HOSTS, ROUTE
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata, get_name_after_create
 from pulumi_berth.kubernetes.route_plan import build_gateway_rules
-
-# Model names contain no dot, so that no model's HTTPRoute has this name.
-ROUTE = "berth.gateway"
-"""Name of the HTTPRoute."""
-OTHER_HOSTS = "berth.other-hosts"
-"""Name of the route of all other host names, if the stack has host names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,11 @@
 """KubernetesHosting: everything that serves models in a cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from berth_gateway.config import get_direct_name
 from pulumi_berth.api_key import ApiKey, ClientKeys, create_client_keys, select_newest_keys
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.gateway_config import (
@@ -21,20 +20,16 @@ from pulumi_berth.hosted_models import (
 )
 from pulumi_berth.images.hosting_images import HostingImages, create_images
 from pulumi_berth.kubernetes.berth import (
-    TOKEN_KEY,
     KubernetesBerth,
     KubernetesBerthArgs,
 )
 from pulumi_berth.kubernetes.berth_plan import (
-    get_berth_name,
     is_in_use,
     plan_replicas,
 )
 from pulumi_berth.kubernetes.cluster_access import ClusterAccess
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs
 from pulumi_berth.kubernetes.gateway import PUBLIC_PORT, Gateway, GatewayArgs, SharedLimits
-from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.gateway_route import OTHER_HOSTS, ROUTE
 from pulumi_berth.kubernetes.hosting_args import (
     HostingLimitsArgs,
     KubernetesHostingArgs,
@@ -46,28 +41,21 @@ from pulumi_berth.kubernetes.hosting_entry import (
     find_callers,
 )
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace, HostingNamespaceArgs
-from pulumi_berth.kubernetes.monitoring import MONITORING, create_monitoring, has_monitoring
+from pulumi_berth.kubernetes.monitoring import create_monitoring, has_monitoring
+from pulumi_berth.kubernetes.object_names import (
+    GATEWAY_LABELS,
+    TOKEN_KEY,
+    TRAEFIK_LABELS,
+    list_object_names,
+)
 from pulumi_berth.kubernetes.objects import build_labels
 from pulumi_berth.kubernetes.pod_monitors import create_pod_monitors
-from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import Traefik
 from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
 from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.own_container import plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
 from pulumi_berth.values import default_to
-
-OBJECT_NAMES = ("gateway", ROUTE, OTHER_HOSTS, "valkey")
-"""Names of the objects in every stack's namespace. The other names contain a model's name."""
-CONTROLLER_OBJECT_NAMES = (
-    "traefik",
-    "authorize",
-    "errors",
-    "body-errors",
-    "remove-headers",
-    "retry",
-)
-"""Names of the objects of the ingress controller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,28 +271,6 @@ def declare_hosting(
     return KubernetesHostingParts(
         berths=berths, gateway_service=gateway.service, traefik=traefik, namespace=namespace
     )
-
-
-def list_object_names(
-    versions: Mapping[str, Sequence[str]],
-    *,
-    has_controller: bool = True,
-    has_monitoring: bool = False,
-) -> list[str]:
-    """Return the names of a stack's objects in its namespace, for the check of their owner.
-
-    Args:
-        versions: Versions of each model.
-        has_controller: Whether the stack runs its own ingress controller, with a route per model.
-        has_monitoring: Whether the stack has alerting rules and a dashboard.
-    """
-    berths = [
-        get_berth_name(model, version) for model, names in versions.items() for version in names
-    ]
-    backends = [get_direct_name(berth) for berth in berths]
-    controller = [*CONTROLLER_OBJECT_NAMES, *versions, *backends] if has_controller else []
-    monitoring = [MONITORING] if has_monitoring else []
-    return [*OBJECT_NAMES, *controller, *monitoring, *berths]
 
 
 def _declare_limits(

@@ -30,13 +30,13 @@ from pulumi_berth.kubernetes.hosting_args import (
 )
 from pulumi_berth.kubernetes.hosting_namespace import HostingNamespace
 from pulumi_berth.kubernetes.model_route import ModelRoute, ModelRouteArgs
+from pulumi_berth.kubernetes.object_names import TRAEFIK_LABELS
 from pulumi_berth.kubernetes.parent_gateway import (
     ParentGatewayArgs,
     build_callers,
     build_parent_ref,
 )
 from pulumi_berth.kubernetes.route_plan import BackendRef, RoutePlan, build_service_ref
-from pulumi_berth.kubernetes.traefik import SELECTOR_LABELS as TRAEFIK_LABELS
 from pulumi_berth.kubernetes.traefik import ServiceType, Traefik, TraefikArgs, build_share
 from pulumi_berth.values import default_to
 

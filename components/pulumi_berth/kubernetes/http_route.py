@@ -6,10 +6,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-GATEWAY_GROUP = "gateway.networking.k8s.io"
-"""API group of the Gateway API."""
-GATEWAY_API = f"{GATEWAY_GROUP}/v1"
-"""Version of the API group in which Berth writes and reads its objects."""
+from pulumi_berth.kubernetes.api_groups import GATEWAY_API
 
 
 def create_http_route(

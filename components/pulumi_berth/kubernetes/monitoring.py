@@ -8,16 +8,14 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from pulumi_berth.hosted_models import ClientArgs, HostedModelArgs, resolve_clients
+from pulumi_berth.kubernetes.api_groups import MONITORS
 from pulumi_berth.kubernetes.berth_plan import plan_replicas
 from pulumi_berth.kubernetes.hosting_args import KubernetesHostingArgs
+from pulumi_berth.kubernetes.object_names import MONITORING
 from pulumi_berth.kubernetes.objects import build_labels, build_metadata
-from pulumi_berth.kubernetes.pod_monitors import API_GROUP
 from pulumi_berth.monitoring.grafana_dashboard import SIDECAR_LABEL, build_dashboard
 from pulumi_berth.monitoring.prometheus_rules import build_rules
 from pulumi_berth.monitoring.scraped_stack import ScrapedStack, find_quotas
-
-MONITORING = "berth-monitoring"
-"""Name of the PrometheusRule and of the ConfigMap with the dashboard."""
 
 
 def has_monitoring(args: KubernetesHostingArgs) -> bool:
@@ -87,7 +85,7 @@ def create_monitoring(
     labels = build_labels("monitoring", MONITORING)
     CustomResource(
         f"{prefix}rules",
-        api_version=f"{API_GROUP}/v1",
+        api_version=f"{MONITORS}/v1",
         kind="PrometheusRule",
         metadata=build_metadata(namespace, MONITORING, {**labels, **(args.monitor_labels or {})}),
         spec=build_rules(stack),

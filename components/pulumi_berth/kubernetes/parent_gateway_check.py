@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth_protocol.catalog_paths import DOCS, OPENAPI
+from pulumi_berth.kubernetes.api_groups import GATEWAY_API, GATEWAY_GROUP
 from pulumi_berth.kubernetes.cluster_access import find_object
-from pulumi_berth.kubernetes.gateway_route import ROUTE
-from pulumi_berth.kubernetes.http_route import GATEWAY_API, GATEWAY_GROUP
+from pulumi_berth.kubernetes.object_names import ROUTE
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 
 _API = f"/apis/{GATEWAY_API}"

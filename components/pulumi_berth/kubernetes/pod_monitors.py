@@ -6,10 +6,9 @@ import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from berth_protocol.paths import METRICS
+from pulumi_berth.kubernetes.api_groups import MONITORS
 from pulumi_berth.kubernetes.objects import PART_OF, build_labels, build_metadata
 
-API_GROUP = "monitoring.coreos.com"
-"""API group of the operator's custom resources."""
 _CONTROLLER = "traefik"
 # Name of the pods' label `app.kubernetes.io/name` -> name of the port that serves metrics.
 _PORTS = {"berth": "metrics", "gateway": "metrics", _CONTROLLER: "admin"}
@@ -36,7 +35,7 @@ def create_pod_monitors(
         selector = {"app.kubernetes.io/name": pods, "app.kubernetes.io/part-of": PART_OF}
         CustomResource(
             f"{prefix}{pods}-monitor",
-            api_version=f"{API_GROUP}/v1",
+            api_version=f"{MONITORS}/v1",
             kind="PodMonitor",
             metadata=build_metadata(namespace, pods, {**build_labels("monitor", pods), **labels}),
             spec={

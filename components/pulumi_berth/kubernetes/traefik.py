@@ -17,16 +17,15 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from berth_gateway.config import get_direct_name, get_share_name, normalize_name
 from pulumi_berth.component_args import parse_args
+from pulumi_berth.kubernetes.api_groups import GATEWAY_API
 from pulumi_berth.kubernetes.berth import HTTP_PORT as BERTH_PORT
 from pulumi_berth.kubernetes.berth import HTTP_PORT_NAME as BERTH_PORT_NAME
 from pulumi_berth.kubernetes.berth import KIND_LABELS
 from pulumi_berth.kubernetes.entry_pods import EntryPodsArgs, create_autoscaler
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT, PUBLIC_PORT
-from pulumi_berth.kubernetes.gateway import SELECTOR_LABELS as GATEWAY_LABELS
-from pulumi_berth.kubernetes.http_route import GATEWAY_API
+from pulumi_berth.kubernetes.object_names import GATEWAY_LABELS, TRAEFIK, TRAEFIK_LABELS
 from pulumi_berth.kubernetes.objects import (
     DNS_EGRESS,
-    PART_OF,
     add_pull_secret,
     build_labels,
     build_metadata,
@@ -50,8 +49,6 @@ from pulumi_berth.kubernetes.traefik_config import (
 )
 from pulumi_berth.kubernetes.traefik_rbac import grant_permissions
 
-DEPLOYMENT = "traefik"
-SELECTOR_LABELS = {"app.kubernetes.io/name": "traefik", "app.kubernetes.io/part-of": PART_OF}
 CONTROLLER = "traefik.io/gateway-controller"
 
 _GATEWAY = "gateway"
@@ -132,7 +129,7 @@ class Traefik(pulumi.ComponentResource):
         labels = build_labels("traefik", name)
         self._name, self._namespace = name, args.namespace
         self._namespace_name = args.namespace_name
-        metadata = build_metadata(args.namespace, DEPLOYMENT, labels)
+        metadata = build_metadata(args.namespace, TRAEFIK, labels)
         account = ServiceAccount(
             name, metadata=metadata, **add_pull_secret(args.pull_secret), opts=child_opts
         )
@@ -165,10 +162,10 @@ class Traefik(pulumi.ComponentResource):
         NetworkPolicy(name, metadata=metadata, spec=_build_policy(args), opts=child_opts)
         deployment = Deployment(
             name,
-            metadata=build_metadata(args.namespace, DEPLOYMENT, labels, pods.annotations),
+            metadata=build_metadata(args.namespace, TRAEFIK, labels, pods.annotations),
             spec={
                 "replicas": pods.min_replicas,
-                "selector": {"match_labels": SELECTOR_LABELS},
+                "selector": {"match_labels": TRAEFIK_LABELS},
                 **build_rolling_update(_READY_SECONDS),
                 "template": {
                     "metadata": {
@@ -197,7 +194,7 @@ class Traefik(pulumi.ComponentResource):
                     if args.service_type is ServiceType.LOAD_BALANCER
                     else {}
                 ),
-                "selector": SELECTOR_LABELS,
+                "selector": TRAEFIK_LABELS,
                 "ports": [
                     {
                         "name": "https" if has_tls else "http",
@@ -214,7 +211,7 @@ class Traefik(pulumi.ComponentResource):
         PodDisruptionBudget(
             name,
             metadata=metadata,
-            spec={"selector": {"match_labels": SELECTOR_LABELS}, "max_unavailable": 1},
+            spec={"selector": {"match_labels": TRAEFIK_LABELS}, "max_unavailable": 1},
             opts=child_opts,
         )
         self.gateway = get_name_after_create(gateway, _GATEWAY)
@@ -336,7 +333,7 @@ def _build_pod(args: TraefikArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         mount_token=True,
         **set_priority(args.priority),
         termination_grace_period_seconds=_PRE_STOP_SECONDS + GRACE_SECONDS + 5,
-        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(SELECTOR_LABELS),
+        topology_spread_constraints=(args.pods or EntryPodsArgs()).build_spread(TRAEFIK_LABELS),
     )
 
 
@@ -345,7 +342,7 @@ def _build_policy(args: TraefikArgs) -> dict[str, Any]:
     berths = {"pod_selector": {"match_labels": KIND_LABELS}}
     gateways = {"pod_selector": {"match_labels": GATEWAY_LABELS}}
     return {
-        "pod_selector": {"match_labels": SELECTOR_LABELS},
+        "pod_selector": {"match_labels": TRAEFIK_LABELS},
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {"ports": [{"port": "web", "protocol": "TCP"}]},

@@ -13,7 +13,7 @@ from berth_gateway.config import (
 )
 from berth_protocol import headers
 from pulumi_berth.kubernetes.gateway import AUTHORIZE_PORT
-from pulumi_berth.kubernetes.gateway import DEPLOYMENT as GATEWAY
+from pulumi_berth.kubernetes.object_names import GATEWAY
 from pulumi_berth.kubernetes.ownership import OWNER
 
 WEB, ADMIN = 8000, 9000

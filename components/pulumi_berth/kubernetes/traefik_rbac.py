@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pulumi
 from pulumi_kubernetes.rbac.v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
-from pulumi_berth.kubernetes.http_route import GATEWAY_GROUP
+from pulumi_berth.kubernetes.api_groups import GATEWAY_GROUP
 from pulumi_berth.kubernetes.objects import build_metadata
 
 _READ = ["get", "list", "watch"]

@@ -9,7 +9,6 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import Secret, Service, ServiceAccount
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
-from berth_gateway.limits.valkey_scripts import build_permissions
 from pulumi_berth.api_key import ApiKey
 from pulumi_berth.component_args import parse_args
 from pulumi_berth.kubernetes.objects import (
@@ -22,40 +21,14 @@ from pulumi_berth.kubernetes.objects import (
     limit_ready_time,
     set_priority,
 )
+from pulumi_berth.valkey_config import PORT, USER, build_config
 
-PORT = 6379
 SELECTOR_LABELS = {"app.kubernetes.io/name": "valkey", "app.kubernetes.io/part-of": PART_OF}
 _NAME = "valkey"
-USER = "gateway"
 _DATA = "/data"
 _CONFIG_DIRECTORY = "/etc/valkey"
 _READY_SECONDS = 120
 _GRACE_SECONDS = 30
-# Every answered decision is in the log file, which is on disk within a second. The data of 300
-# clients, the most that a stack can have, takes less than 1 MB.
-_CONFIG = f"""\
-port {PORT}
-bind * -::*
-dir {{directory}}
-save ""
-appendonly yes
-appendfsync everysec
-auto-aof-rewrite-min-size 8mb
-maxmemory 96mb
-maxmemory-policy noeviction
-user default off
-user {USER} on #{{sha256}} {build_permissions("*")}
-"""
-
-
-def build_config(password_sha256: str, directory: str) -> str:
-    """Return the server's configuration file, which contains the password only as SHA-256.
-
-    Args:
-        password_sha256: SHA-256 of the gateways' password, as hexadecimal digits.
-        directory: Directory of the data.
-    """
-    return _CONFIG.format(sha256=password_sha256, directory=directory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pulumi
 from berth.platforms.aws.access import stack_prefix
 from berth.platforms.aws.account import AwsAccount
 from berth.platforms.aws.foundation import Keys, create_stack_key
-from berth.platforms.kubernetes.hosting import build_image_settings
+from berth.platforms.image_settings import build_image_settings
 from berth.spec import HostingSpec
 from pulumi_berth.aws.data_layer import DataLayer, DataLayerArgs, ReplicaTarget
 from pulumi_berth.aws.model_registry import (

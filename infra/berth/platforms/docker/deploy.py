@@ -13,7 +13,7 @@ from berth.platforms.hosted_models import (
     build_jwt,
     build_models,
 )
-from berth.platforms.kubernetes.hosting import build_image_settings
+from berth.platforms.image_settings import build_image_settings
 from berth.spec import HostingSpec
 from pulumi_berth.api_key import describe_keys, select_newest_keys
 from pulumi_berth.docker.hosting import build_endpoint, declare_docker_hosting

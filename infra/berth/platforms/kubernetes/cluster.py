@@ -10,9 +10,7 @@ from berth.platforms.kubernetes.controller_requirements import find_controller_p
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.images.third_party import get_manifest_url
 from pulumi_berth.kubernetes import cluster_access as access
-from pulumi_berth.kubernetes.certificate import API_GROUP as CERTIFICATES
-from pulumi_berth.kubernetes.http_route import GATEWAY_GROUP
-from pulumi_berth.kubernetes.pod_monitors import API_GROUP as MONITORS
+from pulumi_berth.kubernetes.api_groups import CERTIFICATES, GATEWAY_GROUP, MONITORS
 
 # The oldest release with the lifecycle action `sleep`: images without a shell need it.
 OLDEST_VERSION = (1, 30)

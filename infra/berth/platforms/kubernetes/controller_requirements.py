@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from pulumi_berth.images.third_party import get_manifest_url
-from pulumi_berth.kubernetes.http_route import GATEWAY_API, GATEWAY_GROUP
+from pulumi_berth.kubernetes.api_groups import GATEWAY_API, GATEWAY_GROUP
 
 _VERSION = re.compile(r":v?(?P<major>[0-9]+)\.(?P<minor>[0-9]+)")
 # Traefik 3.7 watches TLSRoute in version v1, which the standard channel has since Gateway API 1.5.

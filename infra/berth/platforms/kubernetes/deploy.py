@@ -8,6 +8,7 @@ import pulumi
 from pulumi_kubernetes import Provider
 
 from berth.platforms.hosted_models import build_clients
+from berth.platforms.image_settings import build_image_settings
 from berth.platforms.kubernetes.cluster import (
     ClusterAccess,
     find_required_groups,
@@ -19,7 +20,6 @@ from berth.platforms.kubernetes.endpoint import build_endpoint
 from berth.platforms.kubernetes.hosting import (
     build_hosted_models,
     build_hosting_args,
-    build_image_settings,
     build_models_output,
 )
 from berth.platforms.kubernetes.parent_gateway import (

@@ -21,7 +21,7 @@ from berth.spec.fields import PodResourceSpec
 from berth.spec.kubernetes import KubernetesSpec
 from berth_gateway.limits.valkey_address import WhenUnreachable
 from pulumi_berth.hosted_models import HostedModelArgs, ResourceArgs, find_digest
-from pulumi_berth.images.built_image import ImageSettings, Severity
+from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.kubernetes.berth_plan import GpuPlacement, get_berth_name
 from pulumi_berth.kubernetes.certificate import CertificateArgs, IssuerKind
 from pulumi_berth.kubernetes.dataset_mount import DatasetMount
@@ -34,28 +34,6 @@ from pulumi_berth.kubernetes.hosting_args import (
 from pulumi_berth.kubernetes.monitoring import describe_scraped_stack
 from pulumi_berth.kubernetes.traefik import ServiceType
 from pulumi_berth.monitoring.scraped_stack import ScrapedStack
-
-
-def build_image_settings(
-    spec: HostingSpec, registry: str, *, pull_only: bool = False
-) -> ImageSettings:
-    """Return the settings with which the stack's images are built.
-
-    Args:
-        registry: Registry and path below which the images are pushed.
-        pull_only: Use the images that another stack has pushed there.
-    """
-    return ImageSettings(
-        registry=registry,
-        plain_http=spec.registry.plain_http,
-        architectures=list(spec.images.architectures),
-        scan_command=list(spec.images.scan.command),
-        fail_on=Severity(spec.images.scan.fail_on),
-        ignore_unfixed=spec.images.scan.ignore_unfixed,
-        require_scanner=spec.images.scan.require_scanner,
-        debian_mirrors=list(spec.images.debian_mirrors),
-        pull_only=pull_only or None,
-    )
 
 
 def build_hosted_models(

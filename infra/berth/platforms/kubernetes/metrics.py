@@ -6,7 +6,11 @@ from typing import Any
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth_protocol.paths import CAPTURED
 from pulumi_berth.container_commands import build_get_command, build_get_with_token_command
-from pulumi_berth.kubernetes import berth, gateway
+from pulumi_berth.kubernetes.object_names import (
+    BERTH_TOKEN_FILE,
+    GATEWAY_LABELS,
+    METRICS_PORT,
+)
 
 _METRICS = "/metrics"
 _TIMEOUT_SECONDS = 10.0
@@ -52,7 +56,7 @@ def read_captured(
     """
     from kubernetes.client import CoreV1Api
 
-    command = build_get_with_token_command(berth.METRICS_PORT, CAPTURED, berth.TOKEN_FILE)
+    command = build_get_with_token_command(METRICS_PORT, CAPTURED, BERTH_TOKEN_FILE)
     pods = (
         CoreV1Api(access.create_client())
         .list_namespaced_pod(
@@ -73,9 +77,9 @@ def _find_port(pod: Any) -> int | None:
     """Return the port on which a pod's program serves metrics, or None for other programs."""
     labels = pod.metadata.labels or {}
     if "berth/model" in labels:
-        return berth.METRICS_PORT
-    is_gateway = gateway.SELECTOR_LABELS.items() <= labels.items()
-    return gateway.METRICS_PORT if is_gateway else None
+        return METRICS_PORT
+    is_gateway = GATEWAY_LABELS.items() <= labels.items()
+    return METRICS_PORT if is_gateway else None
 
 
 def _read_pod(access: ClusterAccess, pod: Any) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any
 from berth.platforms.kubernetes.cluster import ClusterAccess, require_cluster
 from berth.platforms.kubernetes.diagnosis import BerthDiagnosis, diagnose_deployment, diagnose_pod
 from berth.platforms.kubernetes.parent_gateway import explain_route, find_route_state
-from pulumi_berth.kubernetes import gateway, traefik
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
+from pulumi_berth.kubernetes.object_names import GATEWAY, GATEWAY_LABELS, TRAEFIK
 from pulumi_berth.kubernetes.objects import PART_OF
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 
@@ -65,11 +65,11 @@ def observe(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, Any]:
         _get_state(
             deployments.get(name), [pod for pod in pods if pod.metadata.name.startswith(f"{name}-")]
         )
-        for name in ([] if has_parent else [traefik.DEPLOYMENT]) + [gateway.DEPLOYMENT]
+        for name in ([] if has_parent else [TRAEFIK]) + [GATEWAY]
     ]
     if has_parent:
         gateway_states.append(find_route_state(access.create_client(), outputs))
-    gateway_labels = gateway.SELECTOR_LABELS.items()
+    gateway_labels = GATEWAY_LABELS.items()
     if any(
         _is_ending(pod) for pod in pods if gateway_labels <= (pod.metadata.labels or {}).items()
     ):

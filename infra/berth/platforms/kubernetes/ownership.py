@@ -8,7 +8,7 @@ from berth.platforms.stack_context import StackContext
 from berth.project import read_project_name
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.kubernetes.cluster_access import UNREACHABLE
-from pulumi_berth.kubernetes.hosting import list_object_names
+from pulumi_berth.kubernetes.object_names import list_object_names
 from pulumi_berth.kubernetes.ownership import (
     Claim,
     describe_failed_check,

@@ -6,7 +6,7 @@ from typing import Any
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec import HostingSpec, SpecError
 from pulumi_berth.kubernetes.accepted_route import build_request, describe_unreadable
-from pulumi_berth.kubernetes.gateway_route import ROUTE
+from pulumi_berth.kubernetes.object_names import ROUTE
 from pulumi_berth.kubernetes.parent_gateway import ParentGatewayArgs
 from pulumi_berth.kubernetes.parent_gateway_check import (
     GatewayFacts,
