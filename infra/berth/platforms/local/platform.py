@@ -48,6 +48,15 @@ def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str
     return read_metrics(context, outputs)
 
 
+def _shift_traffic(
+    context: StackContext, resources: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> list[str]:
+    from berth.platforms.local.shift_traffic import shift_traffic
+
+    wanted = {name: context.spec.models[name] for name in models}
+    return shift_traffic(resources, wanted)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.local.observe import find_drift
 
@@ -74,5 +83,6 @@ PLATFORM = Platform(
     build_partial_outputs=_build_partial_outputs,
     read_logs=_read_logs,
     read_metrics=_read_metrics,
+    shift_traffic=_shift_traffic,
     kept_data=COMMON_DATA,
 )
