@@ -99,12 +99,12 @@ def rollback(
                 return_traffic(context, history[-1], since=time.monotonic())
             return is_confirmed
 
-        if yes:
-            return_traffic(context, history[-1], since=started)
+        moved = return_traffic(context, history[-1], since=started) if yes else []
         ensure_providers(get_platform(spec.platform), stack.environment, say)
         require_no_lost_parts(stack, context)
         parts = find_skipped_parts(spec, root)
-        has_drifted = bool(report_drift(stack, context, parts))
+        # Moved traffic looks like drift. The update reads and restores everything then.
+        has_drifted = bool(moved or report_drift(stack, context, parts))
         stack = open_program(stack, parts)
         options = get_refresh_options(context, has_drifted=has_drifted)
         code = operation.rollback(
@@ -121,6 +121,11 @@ def rollback(
         )
     if code:
         explain_failure(context)
+        if moved:
+            say(
+                f"Requests to {', '.join(moved)} have returned, but no update recorded it. Run the "
+                "same command again, or 'berth up' to deploy the configuration file."
+            )
         sys.exit(code)
     outputs = stack.outputs()
     require_serving(stack, context, outputs, parts)

@@ -23,6 +23,7 @@ from berth.operations.state_file import (
     is_selected,
     list_resources,
     read_state,
+    read_unready,
 )
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
@@ -246,6 +247,9 @@ class Stack:
         )
 
     def _unready_updates(self) -> set[int]:
+        recorded = read_unready(self.root, self.name)
+        if recorded is not None:
+            return recorded
         tags = json.loads(
             self._run_quietly("stack", "tag", "ls", "--json", "--stack", self.name) or "{}"
         )

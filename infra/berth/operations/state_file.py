@@ -95,12 +95,29 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
         latest = Update.parse(len(history), entry)
-        tags = path.with_suffix(".pulumi-tags")
-        if tags.exists() and latest.number in parse_unready(json.loads(tags.read_text())["tags"]):
+        if latest.number in _read_unready(path):
             latest = replace(latest, succeeded=False)
         return RecordedState(_read_outputs(checkpoint), latest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def read_unready(root: Path, stack: str) -> set[int] | None:
+    """Return the updates after which not everything became ready, or None if only the engine can
+    read them."""
+    path = find_state_file(root, stack)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return _read_unready(path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _read_unready(path: Path) -> set[int]:
+    """Return the numbers in the stack's tags, which are next to the file with its state."""
+    tags = path.with_suffix(".pulumi-tags")
+    return parse_unready(json.loads(tags.read_text())["tags"]) if tags.exists() else set()
 
 
 def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:
