@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.errors import OperationError
+from berth.platforms.platform import HIDDEN
 from berth.platforms.shifted_gateway import shift_gateway_config
 from berth.spec.models import ModelSpec
 from berth_gateway.config import convert_config, encode_config
@@ -40,7 +41,9 @@ def shift_traffic(
     planned = [
         (outputs, changed)
         for outputs in by_kind.get(_FILES, [])
-        if (changed := _plan_file(outputs["files"], models)) is not None
+        # Secret files are hidden in the state.
+        if outputs["files"] != HIDDEN
+        and (changed := _plan_file(outputs["files"], models)) is not None
     ]
     turns = {outputs["host"]: outputs for outputs in by_kind.get(_TURN, [])}
     if not planned:
