@@ -11,7 +11,6 @@ out, and while `berth rollback` returns the traffic from a promoted version.
 import argparse
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -244,4 +243,4 @@ def _open(arguments: argparse.Namespace) -> Project:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
