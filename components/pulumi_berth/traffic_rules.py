@@ -60,6 +60,11 @@ def complete_traffic(
     return dict(traffic or {})
 
 
+def get_receivers(traffic: Mapping[str, int]) -> dict[str, int]:
+    """Return the versions that receive requests, with their percentages."""
+    return {version: percent for version, percent in traffic.items() if percent}
+
+
 def find_exposed_versions(model: ModelUse) -> list[str]:
     """Return the versions that clients can call by name."""
     return [

@@ -13,8 +13,18 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from berth.operations.state_file import read_resources
+from berth.platforms.kubernetes.platform import PLATFORM as KUBERNETES
+from berth.platforms.stack_context import StackContext
+from berth.spec import load_recorded
 from tests.cluster.cluster import Cluster, poll
-from tests.cluster.stacks import NAMESPACE, count_requests, create_load, restore_config
+from tests.cluster.stacks import (
+    NAMESPACE,
+    count_requests,
+    create_load,
+    read_config,
+    restore_config,
+)
 from tests.engine.project import Load, Project, wait_for
 
 _ENOUGH_REQUESTS = 10_000
@@ -65,6 +75,41 @@ def test_changed_weights_change_only_the_route_and_lose_no_request(stack: Projec
         wait_for(lambda: load.total >= _ENOUGH_REQUESTS, seconds=240)
     load.assert_no_failures()
     assert load.versions["2"] > before["2"]
+
+
+def test_traffic_that_moved_without_an_update_returns_with_the_next_one(
+    stack: Project, cluster: Cluster
+) -> None:
+    """A process that ends between both leaves the route as another program would."""
+    spec = load_recorded("hosted", read_config(stack), ())
+    digits = spec.models["digits"].model_copy(update={"traffic": {"1": 100, "2": 0}})
+    moved = spec.model_copy(update={"models": {**spec.models, "digits": digits}})
+    context = StackContext(root=stack.root, stack=stack.stack, spec=moved)
+    resources = read_resources(stack.root, stack.stack) or []
+    load = create_load(stack)
+    with load.running(clients=4):
+        wait_for(lambda: load.versions["2"] > 0, seconds=120)
+        assert KUBERNETES.shift_traffic(context, resources, ["digits"]) == ["digits"]
+        wait_for(lambda: _receives_nothing(load, "2"), seconds=60)
+        stack.berth("up", "--yes")
+        before = load.versions["2"]
+        wait_for(lambda: load.versions["2"] > before, seconds=120)
+    load.assert_no_failures()
+    route = cluster.get("httproute", "digits", "-n", NAMESPACE, "--show-managed-fields")
+    writers = [
+        entry["manager"]
+        for entry in route["metadata"]["managedFields"]
+        if "f:spec" in entry["fieldsV1"]
+    ]
+    assert len(writers) == 1
+    stack.berth("preview", "--expect-no-changes")
+
+
+def _receives_nothing(load: Load, version: str) -> bool:
+    """Check that none of the next 100 requests reaches a version."""
+    total, own = load.total, load.versions[version]
+    wait_for(lambda: load.total >= total + 100, seconds=60)
+    return load.versions[version] == own
 
 
 def test_replacing_a_berth_loses_no_request(stack: Project, cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from berth.operations.state_file import read_resources
+from berth.platforms.local.platform import PLATFORM as LOCAL
+from berth.platforms.stack_context import StackContext
+from berth.spec import load_recorded
 from berth_protocol.model_card import read_card
 from tests.browser import open_browser
 from tests.engine.project import Load, Project, wait_for
@@ -31,6 +36,8 @@ def postprocess(outputs: Arrays) -> Arrays:
 """
 # Few requests decide, and a slow machine does not revert a good version.
 _QUICK = ("--max-failed", "20%", "--max-slow", "off", "--max-different", "40%", "--bake", "1")
+
+_SPLIT = {"digits": {"versions": {"1": {}, "2": {}}, "traffic": {"1": 50, "2": 50}}}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,8 @@ def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Proje
     assert "a fault of this test" not in json.dumps(result)
     assert get_traffic(up) == {"1": 100}
     assert "<svg" in Path(result["report"]).read_text()
+    texts = [event["text"] for event in result["events"]]
+    assert texts[-1].startswith("An update has recorded it")
     # Each step is an update in the history, and the configuration file is the deployed one.
     changes = [change["path"] for entry in up.json("history")[-2:] for change in entry["changes"]]
     assert "berth:models.digits.shadow" in changes
@@ -151,3 +160,49 @@ def test_killed_rollout_is_aborted(up: Project) -> None:
     result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
     assert (result["result"], result["reason"]) == ("reverted", "aborted")
     assert get_traffic(up) == {"1": 100}
+
+
+def test_update_replaces_traffic_that_a_killed_command_moved(up: Project) -> None:
+    """Between the moved traffic and the update that records it, a process can be killed."""
+
+    def send_all_to_2(config: Any) -> None:
+        config["berth:models"]["digits"] = {"versions": {"1": {}, "2": {}}, "traffic": {"2": 100}}
+
+    up.deploy(send_all_to_2)
+    deployed = up.config_file.read_text()
+    spec = load_recorded("local", {"berth:models": _SPLIT, "berth:platform": "local"}, ())
+    context = StackContext(root=up.root, stack="local", spec=spec)
+    resources = read_resources(up.root, "local")
+    load = create_load(up)
+    with load.running():
+        assert LOCAL.shift_traffic(context, resources or [], ["digits"]) == ["digits"]
+        wait_for(lambda: load.versions["1"] > 20, seconds=60)
+        assert up.config_file.read_text() == deployed
+        up.berth("up", "--yes")
+        before = load.versions["1"]
+        wait_for(lambda: load.versions["2"] > 50, seconds=60)
+    load.assert_no_failures()
+    assert load.versions["1"] <= before + 4  # Requests in flight.
+    up.berth("preview", "--expect-no-changes")
+
+
+def test_rollback_returns_requests_before_the_update_that_records_it(up: Project) -> None:
+    def send_all_to(version: str) -> Any:
+        def change(config: Any) -> None:
+            traffic = {"1": 0, "2": 0} | {version: 100}
+            config["berth:models"]["digits"] = {
+                "versions": {"1": {}, "2": {}}, "traffic": traffic,
+            }  # fmt: skip
+
+        return change
+
+    up.deploy(send_all_to("1"))
+    up.deploy(send_all_to("2"))
+    load = create_load(up)
+    with load.running():
+        result = up.berth("rollback", "--yes", "--no-request")
+    load.assert_no_failures()
+    assert re.search(r"Requests to digits return after .* s: 100 % to version 1", result.stderr)
+    assert "drift" not in result.stderr.lower()
+    assert get_traffic(up) == {"1": 100}
+    up.berth("preview", "--expect-no-changes")

@@ -4,7 +4,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from berth.errors import OperationError
 from berth.operations.rollout.controller import Clock, Controller
 from berth.operations.rollout.journal import Journal, Phase, hold, journal_path, read_journal
 from berth.operations.rollout.plan import Plan, parse_steps
+from berth.operations.rollout.query import parse_queries
 from berth.operations.rollout.report import build_report
 
 
@@ -32,6 +33,8 @@ class Stack:
     deployed: list[tuple[int, str | None]] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     unready: list[str] = field(default_factory=list)
+    can_shift: bool = True
+    shifted: list[int] = field(default_factory=list)
     hook: Callable[[str], None] = lambda _: None
 
     def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
@@ -40,6 +43,13 @@ class Stack:
         self.deployed.append((traffic.get("2", 0), shadow))
         self.sleep(2)
         self.hook("after deploy")
+
+    def shift(self, traffic: Mapping[str, int]) -> bool:
+        self.hook("before shift")
+        self.shifted.append(traffic.get("2", 0))
+        if self.can_shift:
+            self.traffic, self.shadow = dict(traffic), None
+        return self.can_shift
 
     def revert(self, traffic: Mapping[str, int]) -> None:
         self.hook("before revert")
@@ -262,3 +272,49 @@ def test_report_shows_steps_limits_and_the_reason(tmp_path: Path) -> None:
     assert "<script" not in text
     assert "://" not in text
     assert json.loads(journal.path.read_text())["phase"] == "reverted"
+
+
+def test_traffic_returns_before_the_update_that_records_it(tmp_path: Path) -> None:
+    journal, stack = build_journal(tmp_path, "10,100"), Stack(failing_percent=20)
+    moments: list[str] = []
+    stack.hook = moments.append
+    assert run(journal, stack) is Phase.REVERTED
+    assert moments[moments.index("before shift") + 1] == "before revert"
+    texts = [event["text"] for event in journal.events]
+    assert texts[-2].startswith("Version 1 receives all traffic again, after 0.0 s")
+    assert texts[-1].startswith("An update has recorded it, after 2.0 s")
+
+
+def test_traffic_that_cannot_move_is_reverted_by_the_update(tmp_path: Path) -> None:
+    journal, stack = build_journal(tmp_path, "10,100"), Stack(failing_percent=20)
+
+    def refuse(moment: str) -> None:
+        if moment == "before shift":
+            raise OperationError("the gateway kept its traffic")
+
+    stack.hook = refuse
+    assert run(journal, stack) is Phase.REVERTED
+    assert stack.traffic == {"1": 100, "2": 0}
+    assert "could not be moved before the update: the gateway" in journal.events[-2]["text"]
+
+
+@pytest.mark.parametrize(
+    ("value", "phase"), [(1.0, Phase.PROMOTED), (9.0, Phase.REVERTED), (None, Phase.REVERTED)]
+)
+def test_query_of_a_monitoring_system_is_a_guard(
+    tmp_path: Path, value: float | None, phase: Phase
+) -> None:
+    journal, stack = build_journal(tmp_path, "10,100", step_seconds=300), Stack()
+    queries = parse_queries("prometheus", [("sum(errors)", "< 5")])
+    journal.plan = replace(journal.plan, queries=queries)
+    clock = Clock(now=lambda: stack.now, sleep=stack.sleep)
+    controller = Controller(
+        journal, stack, report=lambda _: None, clock=clock, read_query=lambda _query, _since: value
+    )
+    assert controller.run() is phase
+    # The record on disk has the guard, so that a resumed rollout reads it too.
+    recorded = read_journal(journal.path)
+    assert recorded is not None
+    assert recorded.plan.queries == queries
+    if value == 9.0:
+        assert journal.reason == "the value of 'sum(errors)' is 9, not < 5"

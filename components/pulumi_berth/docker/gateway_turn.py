@@ -108,6 +108,18 @@ def take_turn(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"address": get_address(inputs["entry"])}
 
 
+def wait_for_config(inputs: Mapping[str, Any]) -> None:
+    """Wait until the serving gateway uses the configuration with the SHA-256 `config_sha256`.
+
+    Raises:
+        EngineError: If it does not within the time limit.
+    """
+    with open_engine(inputs["host"]) as client:
+        check = build_config_check(str(inputs["config_sha256"]))
+        gateway = _require(client, inputs["gateways"][0])
+        _wait(_require(client, inputs["entry"]), check, gateway, float(inputs["seconds"]))
+
+
 def _find_earlier(client: docker.DockerClient, inputs: Mapping[str, Any]) -> list[Container]:
     """Return the running gateways of the stack that are not declared any more."""
     labels = [f"{HOSTING_LABEL}={inputs['hosting']}", f"{COMPONENT_LABEL}={GATEWAY}"]

@@ -91,6 +91,19 @@ def replace_object(
     return _call(client, "PUT", path, headers=headers, body=body, query=query)
 
 
+def apply_object(client: Any, path: str, body: Mapping[str, Any], *, manager: str) -> None:
+    """Apply an object with server-side apply, as the field manager that already applied it.
+
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/
+
+    Args:
+        body: All fields that the manager declares. With a `uid`, the object must exist.
+    """
+    headers = {"Accept": _JSON, "Content-Type": "application/apply-patch+yaml"}
+    query = [("fieldManager", manager), ("force", "true")]
+    _call(client, "PATCH", path, headers=headers, body=body, query=query)
+
+
 def _call(
     client: Any,
     method: str,

@@ -1,6 +1,7 @@
 """`berth rollback`."""
 
 import sys
+import time
 from dataclasses import asdict
 
 import click
@@ -25,16 +26,32 @@ from berth.project import find_project
     help="Only report what it would change and keep. Exit with 1 if it would be refused, or if "
     "an image, a dataset or a file of that release is missing.",
 )
+@click.option(
+    "--no-request",
+    is_flag=True,
+    help="Send no request at the end, for a machine that cannot reach the endpoint.",
+)
 @yes_option
 @json_option
 def rollback(
-    name: str, number: int | None, with_program: bool, check_only: bool, yes: bool, as_json: bool
+    name: str,
+    number: int | None,
+    with_program: bool,
+    check_only: bool,
+    no_request: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Roll back to an earlier successful update. Adds a new update to the history."""
+    """Roll back to an earlier successful update. Adds a new update to the history.
+
+    Requests to versions that still run return first, within seconds; then the update follows.
+    """
+    started = time.monotonic()
     if not check_only:
         require_yes(yes, as_json)
     root = find_project()
     from berth.cli.lost_parts import require_no_lost_parts
+    from berth.cli.returned_traffic import return_traffic
     from berth.cli.stacks import (
         exit_if_skipped,
         explain_failure,
@@ -61,7 +78,8 @@ def rollback(
 
     stack = open_stack(root, name, to_stderr=as_json)
     stack.require_deployed()
-    update = operation.choose_update(stack.history(show_secrets=True), number)
+    history = stack.history(show_secrets=True)
+    update = operation.choose_update(history, number)
     if check_only:
         report = operation.inspect_rollback(
             stack,
@@ -78,11 +96,20 @@ def rollback(
         say(line)
     with operation.write_config_of(stack, update, current) as config_file:
         spec = load_deployable_spec(root, name, config_file)
-        ensure_providers(get_platform(spec.platform), stack.environment, say)
         context = StackContext(root=root, stack=name, spec=spec)
+
+        def confirm() -> bool:
+            is_confirmed = click.confirm("Perform this rollback?", err=True)
+            if is_confirmed:
+                return_traffic(context, history[-1], since=time.monotonic())
+            return is_confirmed
+
+        moved = return_traffic(context, history[-1], since=started) if yes else []
+        ensure_providers(get_platform(spec.platform), stack.environment, say)
         require_no_lost_parts(stack, context)
         parts = find_skipped_parts(spec, root)
-        has_drifted = bool(report_drift(stack, context, parts))
+        # Moved traffic looks like drift. The update reads and restores everything then.
+        has_drifted = bool(moved or report_drift(stack, context, parts))
         stack = open_program(stack, parts)
         options = get_refresh_options(context, has_drifted=has_drifted)
         code = operation.rollback(
@@ -92,7 +119,7 @@ def rollback(
             program=program,
             options=exclude(parts),
             policy_pack=find_policy_pack(spec),
-            confirm=lambda: yes or click.confirm("Perform this rollback?", err=True),
+            confirm=(lambda: True) if yes else confirm,
             deploy=lambda runner, arguments: run_update(
                 stack, context, lambda _: runner.up(*options, *arguments), has_drifted=has_drifted
             ),
@@ -100,10 +127,16 @@ def rollback(
     record_completeness(stack, say)
     if code:
         explain_failure(context)
+        if moved:
+            say(
+                f"Requests to {', '.join(moved)} have returned, but no update recorded it. Run the "
+                "same command again, or 'berth up' to deploy the configuration file."
+            )
         sys.exit(code)
     outputs = stack.outputs()
     require_serving(stack, context, outputs, parts)
-    report_failed(stack, context, find_failed(request_examples(root, name, spec, outputs)), parts)
+    responses = {} if no_request else request_examples(root, name, spec, outputs)
+    report_failed(stack, context, find_failed(responses), parts)
     summary = summarize_stack(name, outputs, stack.latest_update())
     show(
         {"rolled_back_to": update.number, **summary},

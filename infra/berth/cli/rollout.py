@@ -2,8 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,6 @@ from berth.project import find_project
 if TYPE_CHECKING:
     from berth.operations.rollout.journal import Journal
     from berth.operations.rollout.plan import Plan
-    from berth.platforms.stack_context import StackContext
 
 _INTERRUPTED = 130
 
@@ -68,6 +65,21 @@ _INTERRUPTED = 130
     show_default=True,
     help="Share of other answers than the old version's from which to revert, or 'off'.",
 )
+@click.option(
+    "--prometheus",
+    nargs=2,
+    multiple=True,
+    metavar="QUERY CONDITION",
+    help="Revert if the value of a query at BERTH_PROMETHEUS_URL does not satisfy a condition, "
+    "such as '< 5'.",
+)
+@click.option(
+    "--cloudwatch",
+    nargs=2,
+    multiple=True,
+    metavar="METRIC CONDITION",
+    help="The same for a metric, such as 'AWS/ApiGateway Latency p99 ApiName=prod' '< 500'.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted rollout.")
 @click.option("--abort", is_flag=True, help="End an interrupted rollout: revert.")
 @_yes_option
@@ -87,8 +99,10 @@ def rollout(
     Exit with status 1 if the rollout was reverted.
     """
     require_yes(yes, as_json)
+    from berth.cli.rollout_target import RolloutTarget
     from berth.operations.rollout.controller import Controller, describe_step
     from berth.operations.rollout.journal import Phase, hold, journal_path
+    from berth.operations.rollout.query_sources import open_sources
     from berth.operations.rollout.report import write_report
 
     root = find_project()
@@ -103,9 +117,10 @@ def rollout(
         say(f"Rollout of {model} from version {plan.stable} to version {version}: {steps}")
         if not yes and not click.confirm("Perform this rollout?", err=True):
             raise click.Abort
-        target = _Target(root, name, plan, as_json=as_json)
+        target = RolloutTarget(root, name, plan, as_json=as_json)
         target.require_own_traffic()
-        controller = Controller(journal, target, report=say, show=_show_line)
+        read_query = open_sources()
+        controller = Controller(journal, target, report=say, show=_show_line, read_query=read_query)
         journal.save()
         try:
             phase = controller.revert("aborted") if abort else controller.run()
@@ -161,6 +176,7 @@ def _start(
         parse_steps,
         skip_steps,
     )
+    from berth.operations.rollout.query import parse_queries
 
     latest = read_journal(path)
     if latest is not None and latest.phase.is_in_progress:
@@ -186,6 +202,10 @@ def _start(
         limits={kind: limit for kind, limit in limits.items() if limit is not None},
         slow_seconds=settings["slow_seconds"],
         initial=initial,
+        queries=(
+            *parse_queries("prometheus", settings["prometheus"]),
+            *parse_queries("cloudwatch", settings["cloudwatch"]),
+        ),
     )
     return Journal(path=path, plan=plan)
 
@@ -202,111 +222,3 @@ def _continue(path: Path, version: str, *, command: str) -> "Journal":
             f"No rollout to version {version} is in progress{ended}. Start one with '{command}'."
         )
     return journal
-
-
-@dataclass
-class _Target:
-    """The stack on which a rollout works."""
-
-    root: Path
-    name: str
-    plan: "Plan"
-    as_json: bool
-    _outputs: dict[str, Any] = field(default_factory=dict)
-    _context: "StackContext | None" = None
-
-    def require_own_traffic(self) -> None:
-        """Raise OperationError if someone else has changed the traffic since the rollout began."""
-        from berth.cli.stacks import load_spec
-        from berth.errors import OperationError
-        from berth.platforms import get_platform
-
-        spec = load_spec(self.root, self.name)
-        if get_platform(spec.platform).read_metrics is None:
-            raise OperationError(
-                f"berth rollout is not available on platform {spec.platform}: Berth cannot read "
-                "the metrics of its versions. Change models.<model>.traffic, and run berth up."
-            )
-        traffic = spec.models[self.plan.model].traffic
-        own = {name: weight for name, weight in traffic.items() if weight}
-        if own not in self.plan.possible_traffic:
-            raise OperationError(
-                f"models.{self.plan.model}.traffic in Pulumi.{self.name}.yaml is {own}, which is "
-                f"no step of this rollout. Set it to {{'{self.plan.stable}': 100}}."
-            )
-
-    def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
-        """Deploy a traffic split, and wait until everything is ready."""
-        self._deploy(traffic, shadow, is_urgent=False)
-
-    def revert(self, traffic: Mapping[str, int]) -> None:
-        """Deploy a traffic split of versions that already run, as fast as possible."""
-        self._deploy(traffic, None, is_urgent=True)
-
-    def _deploy(self, traffic: Mapping[str, int], shadow: str | None, *, is_urgent: bool) -> None:
-        from berth.cli import stacks
-        from berth.errors import OperationError
-        from berth.operations.configuration import set_traffic
-        from berth.operations.lifecycle import exclude
-        from berth.platforms.stack_context import StackContext
-        from pulumi_berth.files import replace_atomically
-
-        file = self.root / f"Pulumi.{self.name}.yaml"
-        text = file.read_text()
-        changed = set_traffic(text, self.plan.model, traffic, shadow)
-        if changed != text:
-            replace_atomically(file, changed, mode=0o644)
-        load = stacks.load_spec if is_urgent else stacks.load_deployable_spec
-        spec = load(self.root, self.name)
-        context = StackContext(root=self.root, stack=self.name, spec=spec)
-        stack = stacks.open_stack_for_update(self.root, self.name, spec, to_stderr=self.as_json)
-        parts = stacks.find_skipped_parts(spec, self.root)
-        stack = stacks.open_program(stack, parts)
-        # The progress of the engine is not the result of this command.
-        with redirect_stdout(sys.stderr):
-            if stack.up("--yes", "--skip-preview", *exclude(parts)):
-                stacks.explain_failure(context)
-                raise OperationError("the update failed")
-        self._context = context
-        self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
-        if is_urgent:
-            return
-        try:
-            stacks.require_serving(stack, context, self._outputs, parts)
-        except SystemExit as error:
-            raise OperationError("not everything became ready") from error
-
-    def scrape(self) -> Mapping[str, str]:
-        """Return the metrics of each program."""
-        from berth.errors import OperationError
-        from berth.platforms import get_platform
-
-        context, outputs = self._observe()
-        read = get_platform(context.spec.platform).read_metrics
-        assert read is not None
-        texts = read(context, outputs)
-        if not texts:
-            raise OperationError("no berth and no gateway responded")
-        return texts
-
-    def find_unready(self) -> list[str]:
-        """Return the state of the new version, unless it is ready."""
-        from berth.platforms import get_platform
-
-        context, outputs = self._observe()
-        models = get_platform(context.spec.platform).observe(context, outputs)["models"]
-        state = models[self.plan.model]["versions"].get(self.plan.version, {}).get("state")
-        if state in (None, "ready"):
-            return []
-        return [f"version {self.plan.version} of {self.plan.model} is {state}"]
-
-    def _observe(self) -> tuple["StackContext", dict[str, Any]]:
-        """Return the stack and its outputs as of the latest step, which are read once per step."""
-        from berth.cli import stacks
-        from berth.platforms.stack_context import StackContext
-
-        if self._context is None:
-            spec = stacks.load_spec(self.root, self.name)
-            self._context = StackContext(root=self.root, stack=self.name, spec=spec)
-            self._outputs = stacks.read_recorded_state(self.root, self.name).outputs
-        return self._context, self._outputs

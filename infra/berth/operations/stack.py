@@ -23,6 +23,7 @@ from berth.operations.state_file import (
     is_selected,
     list_resources,
     read_state,
+    read_tags,
 )
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
@@ -244,6 +245,9 @@ class Stack:
 
     def tags(self) -> dict[str, str]:
         """Return the stack's tags."""
+        recorded = read_tags(self.root, self.name)
+        if recorded is not None:
+            return recorded
         tags = json.loads(
             self._run_quietly("stack", "tag", "ls", "--json", "--stack", self.name) or "{}"
         )

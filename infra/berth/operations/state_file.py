@@ -95,12 +95,28 @@ def read_state(root: Path, stack: str) -> RecordedState | None:
         # Only the engine decodes configuration values, and this module's callers need none.
         entry |= {"endTime": _format_time(entry["endTime"]), "config": {}}
         latest = Update.parse(len(history), entry)
-        tags = path.with_suffix(".pulumi-tags")
-        if tags.exists() and latest.number in parse_unready(json.loads(tags.read_text())["tags"]):
+        if latest.number in parse_unready(_read_tags(path)):
             latest = replace(latest, succeeded=False)
         return RecordedState(read_outputs(checkpoint), latest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def read_tags(root: Path, stack: str) -> dict[str, str] | None:
+    """Return the stack's tags, or None if only the engine can read them."""
+    path = find_state_file(root, stack)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return _read_tags(path)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _read_tags(path: Path) -> dict[str, str]:
+    """Return the stack's tags, which are next to the file with its state."""
+    tags = path.with_suffix(".pulumi-tags")
+    return dict(json.loads(tags.read_text())["tags"]) if tags.exists() else {}
 
 
 def read_resources(root: Path, stack: str) -> list[dict[str, Any]] | None:

@@ -87,6 +87,12 @@ def _no_watch(_context: StackContext) -> Callable[[], list[str]] | None:
     return None
 
 
+def _shift_nothing(
+    _context: StackContext, _resources: Sequence[Mapping[str, Any]], _models: Sequence[str]
+) -> list[str]:
+    return []
+
+
 def _no_skipped_parts(_spec: HostingSpec, _root: Path) -> list[SkippedPart]:
     return []
 
@@ -180,6 +186,10 @@ class Platform:
         read_metrics: Returns the metrics of each berth and gateway that responds, in Prometheus'
             format, by a name that no other program will have. None if a rollout cannot watch.
         read_captured: Returns the captured requests of a version, authenticated with its token.
+        shift_traffic: Moves the requests of running models to the versions with traffic in the
+            specification, without the engine and within seconds, and returns those models. The
+            next update declares the same. It gets the same as `find_drift` and the names of the
+            models, whose versions run.
         describe_scraped: Returns the stack as a Prometheus server sees it. By default, only the
             gateway is sure to be read, and it forwards all requests.
         has_external_resources: Whether something other than the stack can change its resources
@@ -226,6 +236,9 @@ class Platform:
     prepare_update: Callable[[StackContext], list[str]] = _nothing_to_prepare
     read_metrics: Callable[[StackContext, dict[str, Any]], Mapping[str, str]] | None = None
     read_captured: ReadCaptured
+    shift_traffic: Callable[
+        [StackContext, Sequence[Mapping[str, Any]], Sequence[str]], list[str]
+    ] = _shift_nothing
     describe_scraped: Callable[[StackContext], ScrapedStack] = _describe_scraped_gateway
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift

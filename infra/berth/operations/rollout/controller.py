@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from berth.errors import OperationError
 from berth.operations.rollout.journal import Journal, Phase
 from berth.operations.rollout.plan import SHADOW_STEP, Plan
+from berth.operations.rollout.query import QueryWatch, Read
 from berth.operations.rollout.readings import (
     Counts,
     Meter,
@@ -22,8 +23,11 @@ _BASELINE_REQUESTS = 300
 # The state of pods and containers costs more to read than metrics.
 _POLLS_PER_CHECK = 5
 _UNREADY_CHECKS = 2
+# A monitoring system has new values every few seconds.
+_POLLS_PER_QUERY = 2
 # A gateway that is replaced does not answer for a moment.
 _BLIND_SECONDS = 20.0
+Result = TypeVar("Result")
 _EVENTS = {
     "failed": "failed",
     "slow": "took longer than {slow:g} s",
@@ -39,6 +43,16 @@ class Target(Protocol):
 
         Raises:
             OperationError: If the update fails, or something does not become ready.
+        """
+
+    def shift(self, traffic: Mapping[str, int]) -> bool:
+        """Move the requests of clients to a traffic split, without recording it in the history.
+
+        Returns:
+            Whether they moved. If not, or after an error, `revert` moves them.
+
+        Raises:
+            OperationError: If they could not be moved.
         """
 
     def revert(self, traffic: Mapping[str, int]) -> None:
@@ -77,6 +91,7 @@ class Controller:
     Args:
         report: Gets one line about each event.
         show: Gets one line about the current step at each reading, which replaces the last one.
+        read_query: Reads the guards from a monitoring system.
     """
 
     def __init__(
@@ -87,6 +102,7 @@ class Controller:
         report: Callable[[str], None],
         show: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
+        read_query: Read = lambda _query, _since: None,
     ) -> None:
         self._journal = journal
         self._plan = journal.plan
@@ -94,6 +110,7 @@ class Controller:
         self._report = report
         self._show = show
         self._clock = clock or Clock()
+        self._read_query = read_query
         self._started = self._clock.now()
 
     def run(self) -> Phase:
@@ -122,17 +139,29 @@ class Controller:
     def revert(self, reason: str) -> Phase:
         """Return all traffic to the stable version.
 
+        The requests move first, and then an update records it: an update of a cluster takes longer
+        than clients of a bad version should wait.
+
         Raises:
             OperationError: If the update fails. The rollout can then be ended again.
         """
         journal, plan = self._journal, self._plan
         journal.phase, journal.reason = Phase.REVERTING, reason
         self._add_event(f"Reverting: {reason}")
+        traffic = {plan.stable: 100, plan.version: 0}
         before = self._clock.now()
-        self._target.revert({plan.stable: 100, plan.version: 0})
-        seconds = self._clock.now() - before
+        try:
+            is_shifted = self._target.shift(traffic)
+        except OperationError as error:
+            is_shifted = False
+            self._add_event(f"The traffic could not be moved before the update: {error}")
+        done = f"Version {plan.stable} receives all traffic again"
+        if is_shifted:
+            self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
+            done = "An update has recorded it"
+        self._target.revert(traffic)
         journal.phase = Phase.REVERTED
-        self._add_event(f"Version {plan.stable} receives all traffic again, after {seconds:.1f} s.")
+        self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
         return journal.phase
 
     def _add_event(self, text: str) -> None:
@@ -188,6 +217,7 @@ class Controller:
         watch = _Watch(plan, step, journal.slow_seconds or 0.0)
         meter.advance(self._scrape())
         watch.start(meter)
+        queries = QueryWatch(plan.queries, self._read_query, since=time.time())
         started = self._clock.now()
         polls, unready_checks = 0, 0
         while True:
@@ -198,32 +228,38 @@ class Controller:
             self._add_sample(step, watch)
             self._show(f"{name}, {elapsed:.0f} s: {watch.describe()}")
             watch.check()
+            if polls % _POLLS_PER_QUERY == 0:
+                self._retry(queries.advance, "the guards' queries could not be read")
+                if violated := queries.find_violated():
+                    raise _BreachError("; ".join(violated))
             polls += 1
             if polls % _POLLS_PER_CHECK == 0:
                 unready = self._target.find_unready()
                 unready_checks = unready_checks + 1 if unready else 0
                 if unready_checks >= _UNREADY_CHECKS:
                     raise _BreachError("; ".join(unready))
-            if elapsed >= plan.bake_seconds and watch.is_good:
-                self._report(f"  {watch.describe()}")
+            if elapsed >= plan.bake_seconds and watch.is_good and queries.is_good:
+                self._report("  " + ", ".join([watch.describe(), *queries.describe()]))
                 return
             if elapsed >= plan.step_seconds:
                 raise _BreachError(
-                    f"no decision within {plan.step_seconds:g} s: {watch.describe()}. Send more "
-                    "requests, or use larger limits or --step-timeout."
+                    f"no decision within {plan.step_seconds:g} s: "
+                    f"{', '.join([watch.describe(), *queries.describe()])}. Send more requests, or "
+                    "use larger limits or --step-timeout."
                 )
 
     def _scrape(self) -> Mapping[str, str]:
         """Return the metrics. A short interruption is waited out."""
+        return self._retry(self._target.scrape, "the metrics could not be read")
+
+    def _retry(self, read: Callable[[], Result], problem: str) -> Result:
         deadline = self._clock.now() + _BLIND_SECONDS
         while True:
             try:
-                return self._target.scrape()
+                return read()
             except OperationError as error:
                 if self._clock.now() > deadline:
-                    raise _BreachError(
-                        f"the metrics could not be read for {_BLIND_SECONDS:g} s: {error}"
-                    ) from error
+                    raise _BreachError(f"{problem} for {_BLIND_SECONDS:g} s: {error}") from error
             self._clock.sleep(_POLL_SECONDS)
 
     def _add_sample(self, step: int, watch: "_Watch") -> None:

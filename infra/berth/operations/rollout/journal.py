@@ -13,6 +13,7 @@ from typing import Any
 from berth.engine.environment import project_data_directory
 from berth.errors import OperationError
 from berth.operations.rollout.plan import Plan
+from berth.operations.rollout.query import restore_queries
 from pulumi_berth.files import replace_atomically
 
 # Enough for plots. Beyond it, every second sample is dropped.
@@ -95,6 +96,7 @@ def read_journal(path: Path) -> Journal | None:
             raise ValueError("another format")
         plan = document.pop("plan")
         plan["steps"] = tuple(plan["steps"])
+        plan["queries"] = restore_queries(plan.get("queries", ()))
         phase = Phase(document.pop("phase"))
         return Journal(path=path, plan=Plan(**plan), phase=phase, **document)
     except FileNotFoundError:

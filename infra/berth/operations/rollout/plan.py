@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from berth.errors import OperationError
+from berth.operations.rollout.query import Query
 from berth.operations.rollout.sequential_test import ErrorRates, Rates
 from berth.spec import HostingSpec
 
@@ -38,6 +39,7 @@ class Plan:
         slow_seconds: Duration from which a request is slow, in seconds. None derives it from the
             stable version.
         initial: Percentage of the new version before the rollout.
+        queries: Guards from a monitoring system.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Plan:
     limits: Mapping[str, float]
     slow_seconds: float | None = None
     initial: int = 0
+    queries: tuple[Query, ...] = ()
 
     @property
     def possible_traffic(self) -> list[dict[str, int]]:

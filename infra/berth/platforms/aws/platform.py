@@ -109,6 +109,12 @@ def _read_logs(
     return read_logs(_get_access(context), outputs, **selection)
 
 
+def _shift_traffic(
+    context: StackContext, resources: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> list[str]:
+    return kubernetes.shift_traffic(context, _get_access(context), resources, models)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     return kubernetes.find_drift(context, _get_access(context), resources)
 
@@ -200,6 +206,7 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     read_metrics=_read_metrics,
     read_captured=_read_captured,
+    shift_traffic=_shift_traffic,
     describe_scraped=kubernetes.describe_scraped,
     find_drift=_find_drift,
     watch_update=_watch_update,

@@ -99,6 +99,15 @@ def _read_metrics(context: StackContext, outputs: dict[str, Any]) -> Mapping[str
     return read_metrics(context, outputs)
 
 
+def _shift_traffic(
+    context: StackContext, resources: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> list[str]:
+    from berth.platforms.docker.shift_traffic import shift_traffic
+
+    wanted = {name: context.spec.models[name] for name in models}
+    return shift_traffic(resources, wanted)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.docker.drift import find_drift
 
@@ -138,6 +147,7 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     read_metrics=_read_metrics,
     read_captured=_read_captured,
+    shift_traffic=_shift_traffic,
     has_external_resources=True,
     find_drift=_find_drift,
     finish_update=_finish_update,

@@ -177,6 +177,39 @@ def _finish_update(context: StackContext, resources: Sequence[Mapping[str, Any]]
     return finish_update(context, get_access(context.spec, context.root), resources)
 
 
+def shift_traffic(
+    context: StackContext,
+    access: "ClusterAccess",
+    resources: Sequence[Mapping[str, Any]],
+    models: Sequence[str],
+) -> list[str]:
+    """Move the requests of models to the versions with traffic in the specification.
+
+    Args:
+        access: Access to the stack's cluster.
+
+    Returns:
+        The models whose requests were moved there.
+
+    Raises:
+        OperationError: If the cluster rejects a request or does not respond.
+    """
+    from berth.platforms.kubernetes.shift_traffic import shift_routes
+
+    wanted = {name: context.spec.models[name] for name in models}
+    with _explain_errors():
+        shifted = _ask_clusters(
+            context, access, resources, lambda place, own: shift_routes(place, own, wanted)
+        )
+    return [name for name in models if name in shifted]
+
+
+def _shift_traffic(
+    context: StackContext, resources: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> list[str]:
+    return shift_traffic(context, get_access(context.spec, context.root), resources, models)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     return find_drift(context, get_access(context.spec, context.root), resources)
 
@@ -301,6 +334,7 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     read_metrics=_read_metrics,
     read_captured=_read_captured,
+    shift_traffic=_shift_traffic,
     describe_scraped=describe_scraped,
     explain_failure=_explain_failure,
     find_unreachable_parts=find_unreachable_sites,

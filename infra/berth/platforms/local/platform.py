@@ -56,6 +56,15 @@ def _read_captured(
     return read_captured(context, outputs, model, version)
 
 
+def _shift_traffic(
+    context: StackContext, resources: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> list[str]:
+    from berth.platforms.local.shift_traffic import shift_traffic
+
+    wanted = {name: context.spec.models[name] for name in models}
+    return shift_traffic(resources, wanted)
+
+
 def _find_drift(context: StackContext, resources: Sequence[Mapping[str, Any]]) -> list[str]:
     from berth.platforms.local.observe import find_drift
 
@@ -83,5 +92,6 @@ PLATFORM = Platform(
     read_logs=_read_logs,
     read_metrics=_read_metrics,
     read_captured=_read_captured,
+    shift_traffic=_shift_traffic,
     kept_data=COMMON_DATA,
 )
