@@ -1,6 +1,6 @@
 """DockerHosting: everything that serves models on a Docker engine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.kubernetes.hosting_images import HostingImages, create_images
 from pulumi_berth.oci.image_store import STORE_HOST
 from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.signing.hosted_versions import check_signatures
 from pulumi_berth.values import default_to
 
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -58,6 +59,10 @@ class DockerHostingArgs:
     images: ImageSettings | None = None
     """Registry that images are pushed to and pulled from, and how they are built. By default, they
     are built in Berth's cache and loaded into the engine."""
+    trusted_keys: Sequence[str] | None = None
+    """Public keys in PEM format. If there are any, the program fails before it declares a resource
+    if none of them signed the files of a version, and a version cannot set `image` or `container`.
+    Defaults to none: no signature is required."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
     jwt: JwtArgs | None = None
@@ -127,6 +132,7 @@ class DockerHosting(pulumi.ComponentResource):
         super().__init__("berth:index:DockerHosting", name, None, opts)
         args = parse_args(DockerHostingArgs, args)
         check_models(args.models, allows_datasets=False)
+        check_signatures(args.models, args.trusted_keys)
         check_clients(args.clients, args.models)
         check_tls(args.tls, default_to(args.port, DEFAULT_PORT))
         parts = declare_docker_hosting(
