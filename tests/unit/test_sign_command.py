@@ -1,7 +1,6 @@
 """`berth sign` and `require_signature`: keys, existing signatures, and refused versions."""
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_signed_version_is_valid_and_signing_again_changes_nothing(root: Path) -
     before = (root / "models" / "digits" / "1.sig").read_bytes()
     assert not json.loads(run("--key", "signing.key", "--json").stdout)["changed"]
     assert (root / "models" / "digits" / "1.sig").read_bytes() == before
-    assert sorted(os.listdir(root / "models" / "digits")) == ["1", "1.sig"]
+    assert sorted(each.name for each in version(root).parent.iterdir()) == ["1", "1.sig"]
 
 
 def test_signature_by_another_key_is_replaced_only_on_request(root: Path) -> None:
@@ -182,8 +181,8 @@ def test_unusable_trusted_keys_are_reported_with_their_line(root: Path) -> None:
 
     missing, private = problems(root)
 
-    assert "berth:require_signature[0]: keys/missing.pub cannot be read (No such file" in missing
-    assert "berth:require_signature[1]: keys/private.pub is not a public key in PEM" in private
+    assert "berth:require_signature[0]: 'keys/missing.pub' cannot be read (No such file" in missing
+    assert "berth:require_signature[1]: 'keys/private.pub' is not a public key in PEM" in private
 
 
 @pytest.mark.parametrize("value", ["../release.pub", "/etc/release.pub", "-----BEGIN KEY-----"])
