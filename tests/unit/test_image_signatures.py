@@ -238,7 +238,7 @@ _OFFLINE = ["--allow-insecure-registry", "--allow-http-registry"]
 
 
 def cosign(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    program = os.environ.get("BERTH_TEST_COSIGN") or shutil.which("cosign")
+    program = shutil.which("cosign")
     if program is None:
         pytest.skip("cosign is not installed")
     environment = {**os.environ, "COSIGN_PASSWORD": "", "NO_PROXY": "127.0.0.1"}
