@@ -19,10 +19,10 @@ from berth.signing.private_key import PrivateKey, load_private_key
 from berth.spec import SpecError, load_file
 from pulumi_berth.oci.copy import copy_by_digest
 from pulumi_berth.oci.registry import RegistryError, Repository, split_reference
+from pulumi_berth.signing.errors import SignatureError
 from pulumi_berth.signing.image_signature import (
     HASH,
     ImageSignature,
-    SignatureError,
     build_artifact,
     build_payload,
     check_image_signature,

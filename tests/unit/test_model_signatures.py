@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from berth_protocol.model_card import digest, read_card
 from pulumi_berth.signing.bundle import (
     MAX_BYTES,
-    SignatureError,
     find_signature_file,
     verify_version,
 )
+from pulumi_berth.signing.errors import SignatureError
 from pulumi_berth.signing.keys import parse_public_key
 from tests.repository import REPOSITORY
 from tests.unit.signing_keys import (
@@ -276,9 +276,7 @@ def test_statement_of_old_format_is_refused_although_library_accepts_it(version:
 
 @pytest.mark.parametrize("hash_type", ["blake2", "blake3"])
 def test_other_hash_is_refused_with_reason(version: Path, hash_type: str) -> None:
-    hashing = model_signing.hashing.Config().use_file_serialization(
-        hashing_algorithm=hash_type  # type: ignore[arg-type]
-    )
+    hashing = model_signing.hashing.Config().use_file_serialization(hashing_algorithm=hash_type)
     model_signing.signing.Config().use_elliptic_key_signer(
         private_key=write_key(version.parent / "key", KEY)
     ).set_hashing_config(hashing).sign(version, find_signature_file(version))

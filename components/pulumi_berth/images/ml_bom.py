@@ -64,7 +64,7 @@ def build_ml_bom(card: ModelCard, digest: str, berth_version: str, image: BomIma
     packages = sorted(image.packages, key=lambda each: each.purl) if image else []
     main = model if image is None else _describe_image(image)
     components = [] if image is None else [model, *map(_describe_package, packages)]
-    dependencies = [{"ref": _MODEL_REF}]
+    dependencies: list[dict[str, Any]] = [{"ref": _MODEL_REF}]
     if image is not None:
         refs = [_MODEL_REF, *(each.purl for each in packages)]
         dependencies.append({"ref": _IMAGE_REF, "dependsOn": refs})

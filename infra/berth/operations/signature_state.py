@@ -10,11 +10,11 @@ from berth.spec.signatures import read_trusted_keys
 from berth_protocol.model_card import ModelCard
 from pulumi_berth.oci.registry import RegistryError
 from pulumi_berth.signing.bundle import (
-    SignatureError,
     check_signature,
     find_signature_file,
     read_signature,
 )
+from pulumi_berth.signing.errors import SignatureError
 from pulumi_berth.signing.image_signature import find_signer, open_image
 from pulumi_berth.signing.keys import PublicKey
 

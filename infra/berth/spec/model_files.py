@@ -78,7 +78,8 @@ def _check_signatures(
 ) -> Iterator[Problem]:
     """Check the signature of each version whose card can be read. The files were compared."""
     # Only needed by stacks that require signatures, and slow to import.
-    from pulumi_berth.signing.bundle import SignatureError, check_signature
+    from pulumi_berth.signing.bundle import check_signature
+    from pulumi_berth.signing.errors import SignatureError
 
     for model, entry in spec.models.items():
         for version, version_spec in entry.versions.items():
