@@ -13,8 +13,8 @@ lock() {
         --output-file "$output" requirements.txt "$@"
 }
 lock requirements.lock
-lock requirements-package.lock pyproject.toml --extra package
-lock requirements-dev.lock pyproject.toml --extra lightgbm --extra xgboost --group dev
+lock requirements-package.lock pyproject.toml --extra package --extra sign
+lock requirements-dev.lock pyproject.toml --extra lightgbm --extra xgboost --extra sign --group dev
 echo uv | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
     --no-emit-index-url --no-emit-find-links --custom-compile-command tools/lock_requirements.sh \
     --output-file tools/requirements-uv.txt -

@@ -8,7 +8,7 @@ import pulumi
 
 from berth.platforms import get_platform
 from berth.project import program_project
-from berth.spec import SpecError, load_config
+from berth.spec import HostingSpec, SpecError, load_config
 
 # https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
 _PATCH_FORCE = "pulumi.com/patchForce"
@@ -36,6 +36,7 @@ def run() -> None:
     spare_garbage_collection()
     try:
         spec = load_config(pulumi.get_stack())
+        _require_signatures(spec)
         platform = get_platform(spec.platform)
         pulumi.runtime.register_stack_transformation(_restore_changed_fields)
         outputs = platform.deploy(spec, stack=pulumi.get_stack(), root=program_project())
@@ -44,6 +45,19 @@ def run() -> None:
     for key, value in outputs.items():
         pulumi.export(key, value)
     pulumi.run(_start_registrations)
+
+
+def _require_signatures(spec: HostingSpec) -> None:
+    """Check required signatures also when `pulumi up` runs the program without Berth's command.
+
+    Raises:
+        SpecError: If a version is not signed with a trusted key.
+    """
+    if spec.require_signature:
+        # Slow to import, and most stacks do not need it.
+        from berth.spec.model_files import check_models
+
+        check_models(spec, program_project())
 
 
 def _restore_changed_fields(

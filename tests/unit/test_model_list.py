@@ -10,10 +10,14 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth.errors import OperationError
+from berth.operations import signature_state
 from berth.operations.model_list import ModelList, as_json, format_text, list_models
-from berth_protocol.model_card import digest
+from berth.operations.signature_state import SignatureState
+from berth_protocol.model_card import ModelCard, digest
 from tests.repository import REPOSITORY
+from tests.unit.signing_keys import create_key, public_key, sign_directory
 
+_KEY = create_key()
 _DIGITS = REPOSITORY / "models" / "digits" / "1"
 
 
@@ -34,6 +38,10 @@ def build_state(version: str = "2", shadow: str | None = None, **berth: Any) -> 
     }
 
 
+def describe_version(directory: Path, card: ModelCard) -> SignatureState:
+    return signature_state.describe_version(directory, card, [public_key(_KEY)])
+
+
 def list_all(root: Path, **states: dict[str, Any] | OperationError | None) -> ModelList:
     def read(stack: str) -> dict[str, Any] | None:
         state = states[stack]
@@ -41,7 +49,7 @@ def list_all(root: Path, **states: dict[str, Any] | OperationError | None) -> Mo
             raise state
         return state
 
-    return list_models(root, list(states), read)
+    return list_models(root, list(states), read, describe_version)
 
 
 def test_versions_have_card_digest_and_stacks(root: Path) -> None:
@@ -64,7 +72,7 @@ def test_table_shows_traffic_and_shadow(root: Path) -> None:
         list_all(root, dev=build_state(traffic=90), prod=build_state("2", "2", traffic=0))
     )
     first, second, third = text.splitlines()
-    assert first.split() == ["MODEL", "VERSION", "DIGEST", "METRICS", "RUNS", "IN"]
+    assert first.split() == ["MODEL", "VERSION", "DIGEST", "SIGNATURE", "METRICS", "RUNS", "IN"]
     assert second.endswith("accuracy 0.9722, f1_macro 0.9725  dev 90 %, prod shadow")
     assert third.split()[:2] == ["digits", "10"]
     assert third.endswith("-")
@@ -107,3 +115,44 @@ def test_command_lists_a_project_that_was_never_deployed(
     result = CliRunner().invoke(main, ["models", "cats"])
     assert result.exit_code == 1
     assert "Model 'cats' is not in this project. Models: digits." in result.stderr
+
+
+def test_signature_state_of_versions(root: Path) -> None:
+    signed, other = (root / "models" / "digits" / version for version in ("2", "10"))
+
+    def states() -> list[str]:
+        return [str(one.signature.state) for one in list_all(root).versions if one.signature]
+
+    assert states() == ["unsigned", "unsigned"]
+    sign_directory(signed, _KEY)
+    sign_directory(other, create_key())
+    assert states() == ["trusted", "unknown-key"]
+    found = as_json(list_all(root))["models"]
+    assert found[0]["signature"] == {
+        "state": "trusted",
+        "key": public_key(_KEY).fingerprint,
+        "problem": None,
+    }
+    card = signed / "model.yaml"
+    card.write_text(card.read_text() + "# edited\n")
+    assert states()[0] == "invalid"
+    text = format_text(list_all(root))
+    assert "digits 2 has an invalid signature: " in text
+    assert "model.yaml is sha256:" in text
+
+
+def test_signature_state_of_image_is_only_looked_up_on_request(root: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def describe_image(stack: str, reference: str) -> SignatureState:
+        asked.append((stack, reference))
+        return SignatureState(state=signature_state.State.UNSIGNED)
+
+    image = f"registry.example.com/digits@sha256:{'0' * 64}"
+    state = build_state(image=image)
+    found = list_models(root, ["dev"], lambda _: state, describe_version)
+    assert as_json(found)["models"][0]["stacks"][0]["image_signature"] is None
+    found = list_models(root, ["dev"], lambda _: state, describe_version, describe_image)
+    assert asked == [("dev", image)]
+    assert as_json(found)["models"][0]["stacks"][0]["image_signature"]["state"] == "unsigned"
+    assert "image of digits 2 in stack dev: unsigned" in format_text(found)

@@ -28,6 +28,7 @@ from pulumi_berth.hosted_models import (
 from pulumi_berth.images.built_image import ImageSettings
 from pulumi_berth.images.hosting_images import HostingImages, create_images
 from pulumi_berth.oci.image_store import STORE_HOST
+from pulumi_berth.signing.hosted_versions import check_signatures
 from pulumi_berth.values import default_to
 
 
@@ -69,6 +70,7 @@ class DockerHosting(pulumi.ComponentResource):
         super().__init__("berth:index:DockerHosting", name, None, opts)
         args = parse_args(DockerHostingArgs, args)
         check_models(args.models, allows_datasets=False)
+        check_signatures(args.models, args.trusted_keys)
         check_clients(args.clients, args.models)
         check_tls(args.tls, default_to(args.port, DEFAULT_PORT))
         parts = declare_docker_hosting(

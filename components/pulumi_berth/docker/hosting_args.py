@@ -1,6 +1,6 @@
 """Arguments of a hosting stack on Docker engines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -27,6 +27,10 @@ class DockerHostingArgs:
     images: ImageSettings | None = None
     """Registry that images are pushed to and pulled from, and how they are built. By default, they
     are built in Berth's cache and loaded into the engine."""
+    trusted_keys: Sequence[str] | None = None
+    """Public keys in PEM format. If there are any, the program fails before it declares a resource
+    if none of them signed the files of a version, and a version cannot set `image` or `container`.
+    Defaults to none: no signature is required."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
     jwt: JwtArgs | None = None

@@ -55,6 +55,7 @@ from pulumi_berth.kubernetes.valkey import SELECTOR_LABELS as VALKEY_LABELS
 from pulumi_berth.kubernetes.valkey import Valkey, ValkeyArgs
 from pulumi_berth.own_container import plan_own_container
 from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.signing.hosted_versions import check_signatures
 from pulumi_berth.values import default_to
 
 
@@ -99,6 +100,7 @@ class KubernetesHosting(pulumi.ComponentResource):
         super().__init__("berth:index:KubernetesHosting", name, None, opts)
         args = parse_args(KubernetesHostingArgs, args)
         check_models(args.models)
+        check_signatures(args.models, args.trusted_keys)
         check_clients(args.clients, args.models)
         child_opts, prefix = pulumi.ResourceOptions(parent=self), f"{name}-"
         limits = args.limits or HostingLimitsArgs()

@@ -79,6 +79,10 @@ class KubernetesHostingArgs:
     """Models by name, as in their model cards."""
     images: ImageSettings
     """Registry that the images are pushed to, and how they are built."""
+    trusted_keys: Sequence[str] | None = None
+    """Public keys in PEM format. If there are any, the program fails before it declares a resource
+    if none of them signed the files of a version, and a version cannot set `image` or `container`.
+    Defaults to none: no signature is required."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
     jwt: JwtArgs | None = None

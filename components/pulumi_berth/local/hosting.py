@@ -1,6 +1,6 @@
 """LocalHosting: everything that serves models on this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pulumi_berth.local.berth import LocalBerth, LocalBerthArgs
 from pulumi_berth.local.gateway import LocalGateway, LocalGatewayArgs
 from pulumi_berth.local.supervisor import Supervisor
 from pulumi_berth.serving_settings import ServingSettings
+from pulumi_berth.signing.hosted_versions import check_signatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class LocalHostingArgs:
     its own. A relative path starts at the working directory of the program."""
     models: Mapping[str, HostedModelArgs]
     """Models by name, as in their model cards."""
+    trusted_keys: Sequence[str] | None = None
+    """Public keys in PEM format. If there are any, the program fails before it declares a resource
+    if none of them signed the files of a version, and a version cannot set `image` or `container`.
+    Defaults to none: no signature is required."""
     clients: Mapping[str, ClientArgs] | None = None
     """Clients of the gateway by name. Defaults to one client named `default`."""
     jwt: JwtArgs | None = None
@@ -91,6 +96,7 @@ class LocalHosting(pulumi.ComponentResource):
         super().__init__("berth:index:LocalHosting", name, None, opts)
         args = parse_args(LocalHostingArgs, args)
         check_models(args.models, allows_containers=False, allows_datasets=False)
+        check_signatures(args.models, args.trusted_keys)
         check_clients(args.clients, args.models)
         parts = declare_local_hosting(
             args,

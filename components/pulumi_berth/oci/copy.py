@@ -23,7 +23,8 @@ def copy_by_digest(origin: Repository, target: Repository, digest: str, tag: str
         tag: Tag in the target, so that a registry that removes untagged images keeps it.
 
     Returns:
-        False if the target had the image already. Nothing is pushed then.
+        False if the target had the image already. Only signatures and attestations that it lacks
+        are pushed then: an image can be signed after it was copied.
 
     Raises:
         RegistryContentError: If the origin has something else than an image.
@@ -31,6 +32,7 @@ def copy_by_digest(origin: Repository, target: Repository, digest: str, tag: str
         TagExistsError: If the tag belongs to another image.
     """
     if target.digest_of(tag) == digest:
+        _copy_attachments(digest, origin, target)
         return False
     whole = origin.manifest(digest)
     content = decode_document(whole.data)
@@ -61,8 +63,22 @@ def copy_manifest(document: Document, origin: Repository, target: Repository) ->
 def _copy_attachments(digest: str, origin: Repository, target: Repository) -> None:
     for kind in _ATTACHMENTS:
         tag = f"{digest.replace(':', '-')}.{kind}"
-        if origin.digest_of(tag) is None or target.digest_of(tag) is not None:
+        present, existing = origin.digest_of(tag), target.digest_of(tag)
+        if present is None or present == existing:
             continue
         document = origin.manifest(tag)
-        copy_manifest(document, origin, target)
-        target.push_manifest(document, tag)
+        if existing is None:
+            copy_manifest(document, origin, target)
+            target.push_manifest(document, tag)
+        elif _extends(document, target.manifest(tag)):
+            # The image was signed again after it was copied.
+            copy_manifest(document, origin, target)
+            target.replace_tag(document, tag)
+
+
+def _extends(document: Document, existing: Document) -> bool:
+    """Return whether a manifest has all layers of another one."""
+    layers, others = (
+        decode_document(each.data).get("layers") or [] for each in (document, existing)
+    )
+    return all(layer in layers for layer in others)

@@ -111,21 +111,39 @@ class Repository:
         """
         if self._has_manifest(document, reference):
             return
+        response = self._put_manifest(document, reference or document.digest)
+        # Another client can have pushed the same tag in the meantime.
+        if response.status_code == 201 or self._has_manifest(document, reference):
+            return
+        raise self._rejection(response, f"push {reference or document.digest}")
+
+    def replace_tag(self, document: Document, tag: str) -> None:
+        """Push a manifest with a tag that may belong to another manifest.
+
+        Only for tags that grow, such as those of signatures. Every other tag is never moved.
+
+        Raises:
+            RegistryError: If the registry rejects it, such as one with immutable tags.
+        """
+        if self.digest_of(tag) == document.digest:
+            return
+        response = self._put_manifest(document, tag)
+        if response.status_code != 201:
+            raise self._rejection(response, f"push {tag}")
+
+    def _put_manifest(self, document: Document, reference: str) -> requests.Response:
         for pause in (*_UNKNOWN_BLOB_PAUSES, None):
             response = self._request(
                 "PUT",
                 "manifests",
-                reference or document.digest,
+                reference,
                 headers={"Content-Type": document.media_type},
                 data=document.data,
             )
             if pause is None or "MANIFEST_BLOB_UNKNOWN" not in response.text:
                 break
             time.sleep(pause)
-        # Another client can have pushed the same tag in the meantime.
-        if response.status_code == 201 or self._has_manifest(document, reference):
-            return
-        raise self._rejection(response, f"push {reference or document.digest}")
+        return response
 
     def _has_manifest(self, document: Document, reference: str | None) -> bool:
         """Return whether the registry has the manifest with its digest, or with the tag.

@@ -37,6 +37,8 @@ COMMANDS = {
     "refresh": "Read the state of all resources from where they run.",
     "rollback": "Roll back to an earlier successful update.",
     "rollout": "Move traffic to a version step by step, and revert it if guards are violated.",
+    "sign": "Sign a model version, so that stacks can require the signature.",
+    "sign-images": "Sign the images of a stack in cosign's format.",
     "status": "Show the endpoint and each version's state, traffic and digest.",
     "test": "Run the tests of a checkout of Berth's repository.",
     "up": "Deploy the stack that its configuration file describes.",
@@ -84,8 +86,9 @@ def _exit_code(error: Exception) -> int | None:
     from berth.project import ProjectError
     from berth.spec import SpecError
     from berth_protocol.model_card import CardError
+    from pulumi_berth.signing.errors import SignatureError
 
-    if isinstance(error, ProjectError | SpecError | CardError | PackageError):
+    if isinstance(error, ProjectError | SpecError | CardError | PackageError | SignatureError):
         return BAD_INPUT
     return 1 if isinstance(error, OperationError | EngineError) else None
 

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from berth.cli.options import json_option, say, show
+from berth.cli.sign import describe, format_text
+from berth.cli.signing_key import KEY_HELP, load_key
 from berth.project import find_project
 
 
@@ -46,6 +48,13 @@ from berth.project import find_project
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of the models. Defaults to 'models' in the project.",
 )
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="KEY",
+    help=f"Sign the version as 'berth sign' does. {KEY_HELP}",
+)
 @json_option
 def package(
     source: str,
@@ -59,6 +68,7 @@ def package(
     metrics: tuple[str, ...],
     has_rows: bool | None,
     into: Path | None,
+    key: Path | None,
     as_json: bool,
 ) -> None:
     """Package a trained model as a version that Berth can serve.
@@ -68,6 +78,8 @@ def package(
     `train.py:function`, which returns a fitted model and sample rows.
     """
     directory = into or find_project() / "models"
+    # A key that cannot be used is reported before the model is packaged.
+    private = None if key is None else load_key(key)
     from berth.operations.package_mlflow import package_source
 
     say(f"Packaging {source} as {name} {version}: converting, checking and comparing predictions")
@@ -93,7 +105,13 @@ def package(
         "rows_compared": result.rows,
         "largest_differences": {name: d.largest for name, d in result.differences.items()},
         "metrics": result.card.metrics,
+        "signature": None,
     }
+    if private is not None:
+        from berth.signing.version import sign_version
+
+        say(f"Signing {name} {version}")
+        document["signature"] = describe(sign_version(result.path, private))
     show(document, as_json, lambda: _format(document))
 
 
@@ -101,11 +119,12 @@ def _format(document: dict[str, Any]) -> str:
     differences = ", ".join(f"{n} {d:g}" for n, d in document["largest_differences"].items())
     rows = document["rows_compared"]
     compared = "the given inputs" if rows is None else f"{rows} rows"
+    signature = document["signature"]
     action = "Created" if document["changed"] else "Unchanged:"
     return (
         f"{action} {document['path']}: {document['digest']}\n"
         f"Compared predictions for {compared}. Largest difference: "
-        f"{differences}"
+        f"{differences}" + ("" if signature is None else f"\n{format_text(signature)}")
     )
 
 

@@ -45,6 +45,7 @@ def list_requirements(
 
     return [
         Requirement(name="models", check=check_models),
+        Requirement(name="image-signatures", check=_check_image_signatures),
         *get_platform(context.spec.platform).list_requirements(),
         Requirement(name="ownership", check=_check_ownership),
         Requirement(name="tools", check=check_tools),
@@ -99,6 +100,19 @@ def check_ownership(context: StackContext, *, for_removal: bool = False) -> bool
     platform = get_platform(context.spec.platform)
     platform.check_ownership(context, owner_ids, for_removal=for_removal)
     return True
+
+
+def _check_image_signatures(context: StackContext) -> Finding:
+    check = "image-signatures"
+    if not context.spec.require_signature:
+        detail = "require_signature is not set."
+        return Finding(check=check, status=Status.OPTIONAL, detail=detail)
+    # Slow to import, and most stacks do not need it.
+    from berth.operations.image_signatures import require_signed_images
+
+    count = require_signed_images(context)
+    detail = f"Images from a registry that a trusted key signed: {count}."
+    return Finding(check=check, status=Status.PASSED, detail=detail)
 
 
 def _check_ownership(context: StackContext) -> Finding:

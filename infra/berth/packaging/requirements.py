@@ -18,12 +18,20 @@ def missing_requirement(framework: str, error: ImportError) -> PackageError:
 
     Its message is one line: the missing package, the command that installs it, and the versions.
     """
-    extra = EXTRAS[framework]
+    return PackageError(missing_package(framework, EXTRAS[framework], error))
+
+
+def missing_package(subject: str, extra: str, error: ImportError) -> str:
+    """Return the message for an import that failed: what is missing, and how to install it.
+
+    Args:
+        subject: What needs the packages.
+        extra: Extra of this distribution that installs them.
+    """
     command = shlex.join([sys.executable, "-m", "pip", "install", f"{_DISTRIBUTION}[{extra}]"])
     pins = ", ".join(find_pins(extra))
-    return PackageError(
-        f"{framework}: a required package is not installed ({error}). Run {command}"
-        + (f" to install {pins}." if pins else ".")
+    return f"{subject}: a required package is not installed ({error}). Run {command}" + (
+        f" to install {pins}." if pins else "."
     )
 
 

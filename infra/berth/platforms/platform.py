@@ -156,6 +156,10 @@ def _no_offline_answer(
     return {}
 
 
+def _find_configured_registry(context: StackContext) -> str | None:
+    return context.spec.registry.url
+
+
 @dataclass(frozen=True, kw_only=True)
 class Platform:
     """Where stacks run, and how Berth works with it.
@@ -194,6 +198,8 @@ class Platform:
             gateway is sure to be read, and it forwards all requests.
         has_external_resources: Whether something other than the stack can change its resources
             without the resources' own diff noticing it. The engine then reads them before `up`.
+        find_registry: Returns the registry and path of the stack's images, or None if they are in
+            none.
         find_drift: Returns what differs from the last update, one line each. It gets the type, ID,
             provider, URN and outputs of each resource in the state, and the inputs of Kubernetes
             objects, with secrets replaced by `HIDDEN`.
@@ -240,6 +246,7 @@ class Platform:
         [StackContext, Sequence[Mapping[str, Any]], Sequence[str]], list[str]
     ] = _shift_nothing
     describe_scraped: Callable[[StackContext], ScrapedStack] = _describe_scraped_gateway
+    find_registry: Callable[[StackContext], str | None] = _find_configured_registry
     has_external_resources: bool = False
     find_drift: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[str]] = _no_drift
     build_partial_outputs: Callable[

@@ -19,6 +19,7 @@ from berth.spec.kubernetes import KubernetesSpec
 from berth.spec.models import Models
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import PolicySpec
+from berth.spec.signatures import TrustedKeys
 
 PlatformName = Literal["local", "docker", "kubernetes", "aws"]
 PLATFORM_NAMES: tuple[PlatformName, ...] = get_args(PlatformName)
@@ -84,6 +85,11 @@ class HostingSpec(Section):
     """Stack to compare this one with, and what may differ."""
     policy: PolicySpec = Field(default_factory=PolicySpec)
     """Accepted exceptions from the security baseline."""
+    require_signature: TrustedKeys = Field(default=[])
+    """Public keys that are trusted: each a file of the project, or the key itself in PEM format. If
+    there are any, a version whose files none of them signed is not deployed, and an image that is
+    pulled from a registry instead of built needs a signature by one of them too. By default, no
+    signature is required."""
     local: LocalSpec = Field(default_factory=LocalSpec)
     """Settings of the local platform."""
     docker: DockerSpec = Field(default_factory=DockerSpec)

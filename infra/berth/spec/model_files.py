@@ -1,7 +1,8 @@
 """Checks the model versions of a specification against the files on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -9,6 +10,7 @@ from berth.spec.document import read_document
 from berth.spec.errors import Problem, SpecError, format_path
 from berth.spec.hosting import HostingSpec
 from berth.spec.models import ContainerSpec, ModelSpec, version_directory
+from berth.spec.signatures import read_trusted_keys
 from berth.spec.validation import format_problems
 from berth_protocol.model_card import (
     CardError,
@@ -21,6 +23,14 @@ from berth_protocol.model_card import (
 )
 from pulumi_berth.own_container_rules import find_context_problem
 
+if TYPE_CHECKING:
+    from pulumi_berth.signing.keys import PublicKey
+
+_UNSIGNED_CONTEXT = (
+    "is built from files that no signature covers, and require_signature is set; push and sign the "
+    "image, and set container.image instead"
+)
+
 
 def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> None:
     """Check the directory of each version that `spec` deploys, except of own containers.
@@ -31,10 +41,13 @@ def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> N
 
     Raises:
         SpecError: If a directory or model card is missing or invalid, a file differs from its
-            card, a digest differs from the pinned one, or versions that share traffic have
-            different inputs or outputs.
+            card, a digest differs from the pinned one, a required signature is missing or not
+            valid, or versions that share traffic have different inputs or outputs.
     """
-    problems = [problem for name in spec.models for problem in _check_model(name, spec, root)]
+    keys, problems = read_trusted_keys(spec.require_signature, root)
+    problems += [problem for name in spec.models for problem in _check_model(name, spec, root)]
+    if keys:
+        problems += _check_signatures(spec, root, keys)
     if not problems:
         return
     if source is not None:
@@ -58,6 +71,30 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
             continue
         yield from _check_version(model, version, spec, card, directory)
     yield from _check_shared_traffic(model, entry, cards)
+
+
+def _check_signatures(
+    spec: HostingSpec, root: Path, keys: "Sequence[PublicKey]"
+) -> Iterator[Problem]:
+    """Check the signature of each version whose card can be read. The files were compared."""
+    # Only needed by stacks that require signatures, and slow to import.
+    from pulumi_berth.signing.bundle import check_signature
+    from pulumi_berth.signing.errors import SignatureError
+
+    for model, entry in spec.models.items():
+        for version, version_spec in entry.versions.items():
+            path = ("models", model, "versions", version)
+            if version_spec.container is not None:
+                if version_spec.container.context is not None:
+                    yield Problem((*path, "container", "context"), _UNSIGNED_CONTEXT, False)
+                continue
+            directory = version_directory(root, model, version, version_spec.path)
+            try:
+                check_signature(directory, read_card(directory), keys)
+            except SignatureError as error:
+                yield Problem(path, str(error), False)
+            except CardError:
+                continue
 
 
 def _check_container(

@@ -26,6 +26,7 @@ from berth.operations.promotion.images import (
     plan_images,
 )
 from berth.operations.promotion.release import Release, read_release
+from berth.operations.promotion.signatures import check_signatures
 from berth.operations.update import Update
 from berth.platforms.preflight import Finding, Status
 from berth.spec import HostingSpec, SpecError, load_file
@@ -161,6 +162,7 @@ def plan_promotion(
         *_describe_images(images),
         *check_images(release, source, exists),
         *check_scans(release, images, source, target),
+        *check_signatures(root, release, images, source, target),
         *datasets.findings,
         *checks.check_metrics(comparisons, accepts_worse=accepts_worse),
     ]

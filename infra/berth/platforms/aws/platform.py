@@ -34,6 +34,21 @@ def _list_requirements() -> list[Requirement]:
     return list_requirements()
 
 
+def _find_registry(context: StackContext) -> str | None:
+    from berth.platforms.aws.access import require_credentials, stack_prefix
+
+    spec = context.spec
+    if spec.registry.url is not None:
+        return spec.registry.url
+    # The identity that is found here is also the one that reads the registry.
+    caller = require_credentials(spec.aws)
+    account = spec.registry.source_account or (caller and caller["Account"])
+    if not account:
+        return None
+    prefix = stack_prefix(spec.registry.source_stack or context.stack)
+    return f"{account}.dkr.ecr.{spec.aws['region']}.amazonaws.com/{prefix}"
+
+
 def _complete_configuration(context: StackContext) -> list[str]:
     from berth.platforms.aws.caller_address import record_caller_address
 
@@ -198,6 +213,7 @@ PLATFORM = Platform(
     complete_configuration=_complete_configuration,
     preflight=_run_preflight,
     list_requirements=_list_requirements,
+    find_registry=_find_registry,
     find_warnings=_find_warnings,
     prepare_update=_prepare_update,
     check_ownership=_check_ownership,

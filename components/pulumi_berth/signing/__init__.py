@@ -1,0 +1,1 @@
+"""Signatures of model versions and images: reading and verifying them."""

@@ -1,0 +1,136 @@
+"""Bills of materials: valid CycloneDX, with the model, its files and the packages of its image."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from berth.cli.main import main
+from berth.errors import OperationError
+from berth.operations.bom import build_version_bom
+from berth.spec import load_file
+from berth_protocol.model_card import digest, read_card
+from pulumi_berth.images.build import _attach_sbom
+from pulumi_berth.images.contents import ImagePackage
+from pulumi_berth.images.sbom import build_sbom
+from pulumi_berth.oci.image_store import STORE_HOST, StoredRepository
+from pulumi_berth.oci.registry import split_reference
+from tests.repository import REPOSITORY
+from tests.unit.own_registry import push_image
+
+_DIGITS = REPOSITORY / "models" / "digits" / "1"
+_STACK = 'config:\n  berth:platform: docker\n  berth:models: {digits: {versions: {"1": {}}}}\n'
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "Pulumi.yaml").write_text("name: demo\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(_STACK)
+    shutil.copytree(_DIGITS, tmp_path / "models" / "digits" / "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def validate(document: bytes) -> dict[str, Any]:
+    """Check the document with the schema of CycloneDX 1.6, which forbids unknown keys."""
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document.decode()) is None
+    content: dict[str, Any] = json.loads(document)
+    return content
+
+
+def test_validation_finds_unknown_key() -> None:
+    """Otherwise the tests below would show nothing."""
+    document = '{"bomFormat": "CycloneDX", "specVersion": "1.6", "unknown": 1}'
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document) is not None
+
+
+def test_bom_of_model_has_card_and_hashes(root: Path) -> None:
+    result = CliRunner().invoke(main, ["models", "digits", "1", "--bom", "bom.json"])
+
+    assert result.exit_code == 0, result.output
+    content = validate((root / "bom.json").read_bytes())
+    card = read_card(_DIGITS)
+    model = content["metadata"]["component"]
+    assert (model["type"], model["name"], model["version"]) == (
+        "machine-learning-model",
+        "digits",
+        "1",
+    )
+    assert model["hashes"][0]["content"] == card.files["model.onnx"].removeprefix("sha256:")
+    hashes = {each["name"]: each["hashes"][0]["content"] for each in model["components"]}
+    assert hashes["model.yaml"] == digest(_DIGITS).removeprefix("sha256:")
+    inputs = model["modelCard"]["modelParameters"]["inputs"]
+    assert inputs == [{"format": f"{card.inputs[0].name} FP32 {card.inputs[0].shape}"}]
+    metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert {each["type"]: float(each["value"]) for each in metrics} == card.metrics
+    assert content["components"] == []
+
+
+def push_with_sbom(root: Path) -> str:
+    repository = StoredRepository(name=f"{STORE_HOST}/digits")
+    reference = push_image(repository, "layer")
+    manifest = repository.manifest(split_reference(reference)[1])
+    packages = [
+        ImagePackage(kind="pypi", name="numpy", version="2.4.6", license="BSD-3-Clause"),
+        ImagePackage(kind="deb", name="libc6", version="2.41-12"),
+    ]
+    _attach_sbom(repository, manifest, build_sbom(reference, packages))
+    return reference
+
+
+def build(root: Path, image: str | None, own: str | None = None) -> bytes:
+    entry = {"image": image, "digest": own or digest(_DIGITS)}
+    return build_version_bom(
+        root,
+        "digits",
+        "1",
+        outputs={"models": {"digits": {"versions": {"1": entry}}}},
+        spec=load_file(root / "Pulumi.dev.yaml"),
+    )
+
+
+def test_bom_of_image_has_model_and_packages(root: Path) -> None:
+    reference = push_with_sbom(root)
+
+    document = build(root, reference)
+
+    assert document == build(root, reference)
+    content = validate(document)
+    assert content["metadata"]["component"]["type"] == "container"
+    assert content["metadata"]["component"]["version"] == split_reference(reference)[1]
+    model, libc, numpy = content["components"]
+    assert model["type"] == "machine-learning-model"
+    assert (libc["purl"], "licenses" in libc) == ("pkg:deb/debian/libc6@2.41-12", False)
+    assert numpy["purl"] == "pkg:pypi/numpy@2.4.6"
+    assert numpy["licenses"] == [{"expression": "BSD-3-Clause"}]
+    depends = {each["ref"]: each.get("dependsOn", []) for each in content["dependencies"]}
+    assert depends["image"] == ["model", libc["purl"], numpy["purl"]]
+
+
+def test_stack_that_runs_other_files_or_no_image_is_refused(root: Path) -> None:
+    reference = push_with_sbom(root)
+
+    with pytest.raises(OperationError, match="The stack runs sha256:0000"):
+        build(root, reference, "sha256:" + "0" * 64)
+    with pytest.raises(OperationError, match="The stack runs no image of digits 1"):
+        build(root, None)
+
+
+def test_image_without_sbom_is_refused(root: Path) -> None:
+    reference = push_image(StoredRepository(name=f"{STORE_HOST}/digits"), "another")
+
+    with pytest.raises(OperationError, match="has no SBOM of sha256:"):
+        build(root, reference)
+
+
+def test_bom_needs_version(root: Path) -> None:
+    result = CliRunner().invoke(main, ["models", "digits", "--bom", "bom.json"])
+
+    assert result.exit_code == 2
+    assert "--bom needs MODEL and VERSION." in result.stderr
