@@ -75,6 +75,10 @@ class SimulatedStack:
         self.sleep(5.0)
         self.share, self.has_shadow = traffic.get(_NEW, 0) / 100, shadow == _NEW
 
+    def shift(self, traffic: Mapping[str, int]) -> bool:
+        """Move nothing, so that `revert` does."""
+        return False
+
     def revert(self, traffic: Mapping[str, int]) -> None:
         """Return the traffic."""
         self.deploy(traffic, None)

@@ -7,10 +7,10 @@ from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth.spec.models import ModelSpec
 from berth_gateway.config import get_share_name
 from berth_protocol.paths import infer_path
+from pulumi_berth.kubernetes.api_groups import GATEWAY_API
 from pulumi_berth.kubernetes.berth import HTTP_PORT
 from pulumi_berth.kubernetes.berth_plan import get_berth_name
 from pulumi_berth.kubernetes.cluster_access import apply_object
-from pulumi_berth.kubernetes.http_route import GATEWAY_API
 from pulumi_berth.kubernetes.route_plan import RoutePlan, build_route_rules, build_service_ref
 
 _ROUTE = f"kubernetes:{GATEWAY_API}:HTTPRoute"
