@@ -75,7 +75,7 @@ class SimulatedStack:
         self.sleep(5.0)
         self.share, self.has_shadow = traffic.get(_NEW, 0) / 100, shadow == _NEW
 
-    def shift(self, traffic: Mapping[str, int]) -> bool:
+    def shift(self, traffic: Mapping[str, int]) -> bool:  # noqa: ARG002 - as in `Target`
         """Move nothing, so that `revert` does."""
         return False
 

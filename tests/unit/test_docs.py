@@ -147,6 +147,7 @@ def test_python_examples_parse_and_import_existing_names(page: Path) -> None:
 
 
 def test_every_variable_of_the_programs_is_in_the_reference(tmp_path: Path) -> None:
+    from berth.operations.rollout.query_sources import TOKEN_VARIABLE, URL_VARIABLE
     from berth.signing.private_key import PASSPHRASE
     from berth_gateway.settings import read_settings
     from berth_serving.settings import Settings
@@ -164,8 +165,8 @@ def test_every_variable_of_the_programs_is_in_the_reference(tmp_path: Path) -> N
     text = (DOCS / "reference/environment-variables.md").read_text()
     documented = set(re.findall(r"^\| `((?:BERTH|GATEWAY)_[A-Z_]+)`", text, re.MULTILINE))
     read = {name for name in environment.read if name.startswith(("BERTH", "GATEW"))}
-    # The command line reads this one.
-    assert documented == {*read, PASSPHRASE}
+    # The command line reads these.
+    assert documented == {*read, PASSPHRASE, URL_VARIABLE, TOKEN_VARIABLE}
 
 
 def test_metrics_reference_and_programs_name_the_same_metrics() -> None:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from berth.spec import ParitySpec, ServingSpec, load_file, schema
 from berth.spec.hosting import HostingSpec
+from berth.spec.models import CaptureSpec
 from berth.spec.reference import reference_text
 from berth.spec.schema import schema_text, stack_schema
 from pulumi_berth.serving_settings import ServingSettings
@@ -121,8 +122,9 @@ def test_default_may_differ_keys_exist_in_specification() -> None:
 
 def test_serving_section_matches_component_settings() -> None:
     component = {field.name for field in dataclasses.fields(ServingSettings)}
+    capture = {f"capture_{name}" for name in CaptureSpec.model_fields}
 
-    assert set(ServingSpec.model_fields) == component
+    assert set(ServingSpec.model_fields) | capture == component
 
 
 def test_reference_contains_every_section() -> None:

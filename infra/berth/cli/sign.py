@@ -37,7 +37,7 @@ def sign(
     replaces: bool,
     as_json: bool,
 ) -> None:
-    """Sign VERSION of MODEL in the OpenSSF model-signing format.
+    """Sign a model version in the OpenSSF model-signing format.
 
     The signature is the file VERSION.sig next to the directory of the version. It covers every
     file. Stacks that set 'berth:require_signature' deploy only versions with a trusted signature.

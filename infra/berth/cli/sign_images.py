@@ -17,7 +17,7 @@ from berth.project import find_project
 )
 @json_option
 def sign_images(model: str | None, name: str, key: Path, as_json: bool) -> None:
-    """Sign the images that a stack runs, in their registry.
+    """Sign the images of a stack, in their registry.
 
     MODEL limits the command to the images of one model. 'cosign verify --key' accepts the
     signatures, and 'berth promote' copies them together with the images.
