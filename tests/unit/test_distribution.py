@@ -80,7 +80,10 @@ def test_metadata_declares_the_pinned_requirements(metadata: Message) -> None:
 @pytest.mark.slow
 def test_metadata_declares_an_extra_for_each_framework(metadata: Message) -> None:
     extras = set(metadata.get_all("Provides-Extra", []))
-    assert extras == {"package", "lightgbm", "xgboost", "torch", "transformers"}
+    assert extras == {
+        *("package", "lightgbm", "xgboost", "torch", "transformers"),
+        *("mlflow", "sign"),
+    }
 
 
 @pytest.mark.parametrize("lock", ["requirements", "requirements-package", "requirements-dev"])
