@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
+from jsonschema import Draft7Validator, ValidationError
+from referencing import Registry, Resource
 
 from berth.cli.main import main
 from berth.errors import OperationError
@@ -39,15 +40,22 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def validate(document: bytes) -> dict[str, Any]:
     """Check the document with the schema of CycloneDX 1.6, which forbids unknown keys."""
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document.decode()) is None
+    # The library's own validator needs packages that make every import of jsonschema slow.
+    directory = files("cyclonedx.schema") / "_res"
+    schemas = [
+        json.loads((directory / f"{name}.SNAPSHOT.schema.json").read_text())
+        for name in ("bom-1.6", "spdx", "jsf-0.82")
+    ]
+    resources = [(schema["$id"], Resource.from_contents(schema)) for schema in schemas]
     content: dict[str, Any] = json.loads(document)
+    Draft7Validator(schemas[0], registry=Registry().with_resources(resources)).validate(content)
     return content
 
 
 def test_validation_finds_unknown_key() -> None:
     """Otherwise the tests below would show nothing."""
-    document = '{"bomFormat": "CycloneDX", "specVersion": "1.6", "unknown": 1}'
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document) is not None
+    with pytest.raises(ValidationError, match="unknown"):
+        validate(b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "unknown": 1}')
 
 
 def test_bom_of_model_has_card_and_hashes(root: Path) -> None:
