@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from berth.errors import OperationError
-from berth.operations.completeness import find_missing, format_completeness, read_needs
 from berth.operations.past_states import read_past_state
 from berth.operations.rollback import choose_update
 from berth.operations.stack import Stack
@@ -26,6 +25,9 @@ def find_missing_parts(root: Path, name: str, update: Update) -> list[str] | Non
 
     None if it is unknown what it ran.
     """
+    # The clients of registries take long to import, and a rollback moves the traffic first.
+    from berth.operations.completeness import find_missing, read_needs
+
     state = read_past_state(root, name, update.number)
     if state is None:
         return None
@@ -62,6 +64,8 @@ def record_completeness(stack: Stack, say: Callable[[str], None]) -> None:
 
 def read_completeness(tags: Mapping[str, str]) -> dict[int, str]:
     """Return the recorded answers by the number of the release's update."""
+    from berth.operations.completeness import format_completeness
+
     found = {int(number): "" for number in tags.get(COMPLETE_TAG, "").split()}
     for tag, value in tags.items():
         number = tag.removeprefix(INCOMPLETE_TAG)
