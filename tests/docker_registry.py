@@ -1,7 +1,5 @@
-"""Registries for tests: the program `docker-registry` on loopback, with images of a few bytes."""
+"""Registries for tests: the program `docker-registry` with images of a few bytes."""
 
-import hashlib
-import json
 import shutil
 import socket
 import subprocess
@@ -21,15 +19,17 @@ _START_SECONDS = 60
 
 
 @contextmanager
-def start_registry(directory: Path) -> Iterator[str]:
-    """Run a registry without TLS that allows deletion, and yield its address."""
+def start_registry(directory: Path, address: str | None = None) -> Iterator[str]:
+    """Run a registry without TLS that allows deletion, and yield its address.
+
+    Args:
+        address: Its address and port. Defaults to a free port on loopback.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("not installed: docker-registry")
-    directory.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    directory.mkdir(exist_ok=True)
+    address = address or f"127.0.0.1:{_find_port()}"
     storage = f"filesystem: {{rootdirectory: {directory}/data}}, delete: {{enabled: true}}"
     config = directory / "config.yml"
     config.write_text(f"version: 0.1\nstorage: {{{storage}}}\nhttp: {{addr: '{address}'}}\n")
@@ -47,6 +47,12 @@ def start_registry(directory: Path) -> Iterator[str]:
         process.wait()
 
 
+def _find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _responds(address: str) -> bool:
     try:
         return httpx.get(f"http://{address}/v2/", trust_env=False).is_success
@@ -54,39 +60,26 @@ def _responds(address: str) -> bool:
         return False
 
 
-def push_image(name: str, content: bytes, directory: Path) -> str:
-    """Push an image with one layer, and return `name@sha256:...`."""
-    repository = Repository(name=name, plain_http=True)
-
-    def push(data: bytes) -> tuple[str, int]:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        path = directory / digest.replace(":", "-")
-        path.write_bytes(data)
-        repository.push_file(path, digest)
-        return digest, len(data)
-
-    layer, layer_size = push(content)
-    config, config_size = push(
-        json.dumps(
-            {"architecture": "amd64", "os": "linux",
-             "rootfs": {"type": "layers", "diff_ids": [layer]}}
-        ).encode()
-    )  # fmt: skip
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": config,
-            "size": config_size,
-        },
-        "layers": [{"mediaType": documents.LAYER, "digest": layer, "size": layer_size}],
-    }
-    document = Document(
-        media_type=str(manifest["mediaType"]), data=json.dumps(manifest, sort_keys=True).encode()
+def push_image(repository: Repository, content: str) -> str:
+    """Push an image whose only layer is `content`, and return its reference."""
+    layer = Document(media_type=documents.LAYER, data=content.encode())
+    rootfs = {"type": "layers", "diff_ids": [layer.digest]}
+    config = documents.encode_document(
+        documents.CONFIG, {"architecture": "amd64", "os": "linux", "rootfs": rootfs}
     )
-    repository.push_manifest(document, f"release-{document.digest[-16:]}")
-    return f"{name}@{document.digest}"
+    manifest = documents.encode_document(
+        documents.MANIFEST,
+        {
+            "schemaVersion": 2,
+            "mediaType": documents.MANIFEST,
+            "config": config.descriptor,
+            "layers": [layer.descriptor],
+        },
+    )
+    repository.push_document(layer)
+    repository.push_document(config)
+    repository.push_manifest(manifest)
+    return f"{repository.name}@{manifest.digest}"
 
 
 def delete_image(reference: str) -> None:

@@ -1,13 +1,9 @@
 """A stack whose images are pushed to a registry, and pulled from it by digest."""
 
 import json
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from pulumi_berth.docker.engine import IMAGE_LABEL
@@ -18,47 +14,19 @@ from tests.cluster.stacks import SMALL
 from tests.docker.engine import Engine
 from tests.docker.hosting import DockerProject
 from tests.docker.lab import Lab
-from tests.docker.machines import find_missing_programs
+from tests.docker_registry import start_registry
 from tests.own_image import MODEL, write_context
 
 pytestmark = pytest.mark.slow
 _PORT = 5000
-_START_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
 def registry(docker_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry without TLS on this machine, which the engines of the lab trust."""
-    if missing := find_missing_programs("docker-registry"):
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    directory = tmp_path_factory.mktemp("registry")
     address = f"{docker_lab.network.address}:{_PORT}"
-    process = _start(directory, address)
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            httpx.get(f"http://{address}/v2/", trust_env=False)
-            break
-        except httpx.TransportError:
-            log = (directory / "log").read_text()
-            assert process.poll() is None, log
-            assert time.monotonic() < deadline, log
-            time.sleep(0.1)
-    yield f"{address}/berth"
-    process.terminate()
-    process.wait()
-
-
-def _start(directory: Path, address: str) -> "subprocess.Popen[bytes]":
-    (directory / "config.yml").write_text(
-        "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
-        f"http: {{addr: '{address}'}}\n"
-    )
-    with (directory / "log").open("wb") as log:
-        return subprocess.Popen(
-            ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
-        )
+    with start_registry(tmp_path_factory.mktemp("registry"), address) as started:
+        yield f"{started}/berth"
 
 
 def _find_digests(project: DockerProject) -> dict[str, str]:

@@ -17,7 +17,7 @@ from berth.operations.completeness import (
 from berth.operations.past_states import PastState, read_past_state
 from berth.platforms.stack_context import StackContext
 from berth.spec import load_file
-from pulumi_berth.oci.registry import split_reference
+from pulumi_berth.oci.registry import Repository, split_reference
 from tests.docker_registry import delete_image, push_image, start_registry
 from tests.unit.promotion_project import SOURCE_FILE, Project, create_project, registry_lines
 
@@ -58,7 +58,7 @@ def test_image_that_somebody_deletes_from_the_registry_is_named(
     registry: str, project: Project, tmp_path: Path
 ) -> None:
     pinned, built, base = (
-        push_image(f"{registry}/berth/{name}", name.encode(), tmp_path)
+        push_image(Repository(name=f"{registry}/berth/{name}", plain_http=True), name)
         for name in ("digits", "gateway", "base")
     )
     component = {"type": "berth:images:Base", "urn": "c", "outputs": {"reference": base}}
@@ -89,7 +89,8 @@ def test_registry_without_an_answer_is_no_complete_release(project: Project) -> 
 def test_dataset_version_that_is_gone_is_named(
     registry: str, project: Project, tmp_path: Path
 ) -> None:
-    name, digest = split_reference(push_image(f"{registry}/data/faces", b"rows", tmp_path))
+    faces = Repository(name=f"{registry}/data/faces", plain_http=True)
+    name, digest = split_reference(push_image(faces, "rows"))
     layer = {"kind": "dataset", "name": name, "digest": digest}
     built = f"{registry}/berth/data-faces@sha256:{'2' * 64}"
     needs = read_needs(PastState(outputs={}, resources=[_built(built, [layer])]))

@@ -28,20 +28,17 @@ from pulumi_berth.signing.image_signature import (
     check_image_signature,
     find_signature_tag,
 )
+from tests.docker_registry import push_image, start_registry
 from tests.repository import REPOSITORY
-from tests.unit.own_registry import push_image, run_registry
 from tests.unit.signing_keys import create_key, public_key, public_pem, sign_directory, write_key
 
 KEY = create_key()
 OTHER = create_key()
-pytestmark = pytest.mark.skipif(
-    shutil.which("docker-registry") is None, reason="docker-registry is not installed"
-)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_registry(tmp_path_factory.mktemp("registry")) as address:
+    with start_registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
 
 

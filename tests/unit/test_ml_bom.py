@@ -21,8 +21,8 @@ from pulumi_berth.images.contents import ImagePackage
 from pulumi_berth.images.sbom import build_sbom
 from pulumi_berth.oci.image_store import STORE_HOST, StoredRepository
 from pulumi_berth.oci.registry import split_reference
+from tests.docker_registry import push_image
 from tests.repository import REPOSITORY
-from tests.unit.own_registry import push_image
 
 _DIGITS = REPOSITORY / "models" / "digits" / "1"
 _STACK = 'config:\n  berth:platform: docker\n  berth:models: {digits: {versions: {"1": {}}}}\n'

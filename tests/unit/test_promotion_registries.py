@@ -43,8 +43,8 @@ def project(tmp_path: Path, registries: tuple[str, str]) -> Project:
         TARGET_FILE.format(platform="docker") + registry_lines(f"{target}/team"),
     )
     for version in ("1", "2"):
-        content = f"layer of version {version}".encode()
-        project.images[version] = push_image(f"{source}/berth/digits", content, tmp_path)
+        repository = Repository(name=f"{source}/berth/digits", plain_http=True)
+        project.images[version] = push_image(repository, f"layer of version {version}")
         project.reports[f"digits-{version}"] = {"scanner": "grype 0.80"}
     return project
 
