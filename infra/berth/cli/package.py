@@ -113,6 +113,11 @@ def package(
         say(f"Signing {name} {version}")
         document["signature"] = describe(sign_version(result.path, private))
     show(document, as_json, lambda: _format(document))
+    if result.changed and not as_json:
+        say(
+            f"To serve it, add '\"{version}\": {{}}' to berth:models.{name}.versions in a stack's "
+            "configuration file, and run 'berth up'."
+        )
 
 
 def _format(document: dict[str, Any]) -> str:
