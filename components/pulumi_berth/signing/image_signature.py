@@ -1,8 +1,8 @@
 """Signatures of images in cosign's format, as tags next to the image.
 
 The signature of `sha256:<hex>` is the image `sha256-<hex>.sig` in the same repository. Each of its
-layers is a signed statement about the digest, with the signature in an annotation. Cosign 1, 2 and
-3 verify it with `cosign verify --key`.
+layers is a signed statement about the digest, with the signature in an annotation. Cosign 2.5.0
+verifies it with `cosign verify --key`: see tests/unit/test_image_signatures.py.
 
 https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
