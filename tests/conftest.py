@@ -6,6 +6,7 @@ process, one after the other.
 
 import gc
 import os
+import time
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,6 +42,19 @@ _HOSTED = (
     *("test_up", "test_network", "test_traffic", "test_shared_limits", "test_same_responses"),
     *("test_ownership", "test_own_container", "test_components"),
 )
+
+
+# A continuous integration ends a run at its limit and then reports nothing. Tests that have not
+# started by then are skipped. The quick tests, which run last, have run before: see .ci/newcomer.
+_SECONDS = float(os.environ.get("BERTH_TEST_SECONDS", "inf"))
+_STARTED = time.monotonic()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Skip a test that would start after the time limit of the run."""
+    if time.monotonic() - _STARTED > _SECONDS:
+        pytest.skip(f"not started within the limit of {_SECONDS:.0f} s, BERTH_TEST_SECONDS")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

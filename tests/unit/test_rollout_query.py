@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,8 @@ def test_metric_is_read_from_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> None
                 {
                     "MetricName": "Orders",
                     "Value": 3.0,
-                    "Timestamp": datetime.now(UTC),
+                    # The emulator leaves out the second in which a query is made.
+                    "Timestamp": datetime.now(UTC) - timedelta(seconds=5),
                     "Dimensions": parse_metric(text)["Metric"]["Dimensions"],
                 }
             ],
