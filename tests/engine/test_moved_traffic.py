@@ -64,7 +64,7 @@ def test_requests_move_and_none_fails(gateway: dict[str, Any]) -> None:
     drift = gateway_process.find_drift(RunDir(Path(gateway["run_dir"])), gateway)
     assert drift is not None
     assert "was changed by another program" in drift
-    # A model that is where it should be is left alone.
+    # The function changes no model whose traffic is already the wanted one.
     assert shift_traffic(resources, create_spec(v1=0, v2=100)) == []
 
 
