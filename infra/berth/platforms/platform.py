@@ -138,7 +138,8 @@ def _describe_scraped_gateway(context: StackContext) -> ScrapedStack:
     return describe_scraped_gateway(context)
 
 
-def _ask_registry(context: StackContext, reference: str) -> bool | None:
+def ask_registry(context: StackContext, reference: str) -> bool | None:
+    """Return whether the registry or the store has an image. None if it does not say."""
     from pulumi_berth.oci.image_store import open_repository
     from pulumi_berth.oci.registry import RegistryError, split_reference
 
@@ -264,7 +265,7 @@ class Platform:
     find_lost_parts: Callable[[StackContext, Sequence[Mapping[str, Any]]], list[LostPart]] = (
         _no_lost_parts
     )
-    has_image: Callable[[StackContext, str], bool | None] = _ask_registry
+    has_image: Callable[[StackContext, str], bool | None] = ask_registry
     open_own_dataset: Callable[[HostingSpec, str, str], BucketDataset] | None = None
     answer_offline: Callable[[HostingSpec, str, Mapping[str, Any]], dict[str, Any]] = (
         _no_offline_answer

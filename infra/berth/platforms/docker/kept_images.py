@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from docker.errors import ImageNotFound
 
 from berth.platforms.docker.hosts import open_engines
+from berth.platforms.platform import ask_registry
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.docker.engine import EngineError
 from pulumi_berth.images.image_archive import get_engine_name
-from pulumi_berth.oci.image_store import is_stored, open_repository
-from pulumi_berth.oci.registry import RegistryError, split_reference
+from pulumi_berth.oci.image_store import is_stored
 
 
 def has_image(context: StackContext, reference: str) -> bool | None:
@@ -17,7 +17,7 @@ def has_image(context: StackContext, reference: str) -> bool | None:
 
     None if neither the registry nor an engine gives an answer.
     """
-    exists = _ask_repository(context, reference)
+    exists = ask_registry(context, reference)
     if exists:
         return True
     name = get_engine_name(reference) if is_stored(reference) else reference
@@ -31,12 +31,3 @@ def has_image(context: StackContext, reference: str) -> bool | None:
     except EngineError:
         return exists
     return True
-
-
-def _ask_repository(context: StackContext, reference: str) -> bool | None:
-    name, digest = split_reference(reference)
-    repository = open_repository(name, plain_http=context.spec.registry.plain_http)
-    try:
-        return repository.digest_of(digest) is not None
-    except RegistryError:
-        return None
