@@ -521,4 +521,4 @@ def test_local_stack_has_only_the_general_checks(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(REPOSITORY)
     result = CliRunner().invoke(main, ["preflight", "-s", "local", "--json"])
     checks = [one["check"] for one in json.loads(result.stdout)["checks"]]
-    assert checks == ["models", "ownership", "tools"]
+    assert checks == ["models", "image-signatures", "ownership", "tools"]
