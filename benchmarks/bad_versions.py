@@ -9,6 +9,7 @@ import numpy as np
 
 MODEL = "digits"
 STABLE = "1"
+HEALTHY = "healthy"
 # Packaging and the first requests of a berth call the file as well.
 _GOOD_CALLS = 100
 _HEAD = f"""\
@@ -25,7 +26,7 @@ def postprocess(outputs: Arrays) -> Arrays:
     call = next(_calls) - {_GOOD_CALLS}
 """
 _BODIES = {
-    "healthy": "",
+    HEALTHY: "",
     "failing": "    if call > 0 and call % 5 == 0:\n        raise RuntimeError('a fault')\n",
     "slow": "    if call > 0:\n        time.sleep(0.4)\n",
     "wrong": "    if call > 0:\n        return {**outputs, 'label': outputs['label'] + 1}\n",

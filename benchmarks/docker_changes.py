@@ -8,26 +8,21 @@ with the benchmark. About 15 minutes on 2 cores. Images that Berth's cache has a
 """
 
 import argparse
-import contextlib
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from benchmarks.projects import open_docker_project
 from benchmarks.runs import berth, describe_machine, say
 from tests.docker.engine import skip_reason
 from tests.docker.hosting import DockerProject
-from tests.docker.lab import LabNames, open_lab
 from tests.engine.project import wait_for
 
 _REQUESTS = 10_000
 _CLIENTS = 8
 _READY_SECONDS = 300.0
-# The processes of a test run have smaller numbers.
-_LAB = 9
 
 
 @dataclass(frozen=True)
@@ -131,16 +126,6 @@ def measure(project: DockerProject, case: Case) -> Result:
     return Result(case.name, changes, seconds, load.total, failures)
 
 
-@contextlib.contextmanager
-def _open_project() -> Iterator[DockerProject]:
-    with open_lab(LabNames.of_process(_LAB)) as lab, tempfile.TemporaryDirectory() as directory:
-        project = DockerProject.create(Path(directory), lab.start_engine("engine"))
-        try:
-            yield project
-        finally:
-            project.berth("destroy", "--yes")
-
-
 def main() -> None:
     """Print the results as a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,7 +134,7 @@ def main() -> None:
     if reason := skip_reason():
         sys.exit(f"No Docker engine can start on this machine: {reason}.")
     selected = [case for case in CASES if not words or any(word in case.name for word in words)]
-    with _open_project() as project:
+    with open_docker_project() as project:
         print(describe_machine())
         for name in ("first", "unchanged"):
             run = berth(project, "up", "--yes", minutes=30)

@@ -1,39 +1,37 @@
 """Measure how fast a rollout takes the traffic from a bad version, and a rollback returns it.
 
-    python -m benchmarks.rollout_reverts PROJECT [--stack NAME] [VERSION ...]
+    python -m benchmarks.rollout_reverts [--platform NAME] [--requests N] [CASE ...]
 
-PROJECT is the directory of a project whose stack runs the model `digits` only with version 1, or a
-directory that does not exist: then the benchmark creates a project for platform local, and ends it.
-50 requests per second reach the stack while each version of `benchmarks.bad_versions` is rolled
-out, and while `berth rollback` returns the traffic from a promoted version.
+50 requests per second reach a new stack while each version of `benchmarks.bad_versions` is rolled
+out, while a rollout is killed and resumed (`killed`), and while `berth rollback` returns the
+traffic from a promoted version (`rollback`).
 """
 
 import argparse
 import json
-import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import psutil
 import urllib3
 
-from benchmarks.bad_versions import MODEL, STABLE, VERSIONS, package_versions
+from benchmarks.bad_versions import HEALTHY, MODEL, STABLE, VERSIONS, package_versions
+from benchmarks.projects import PLATFORMS, open_project
 from benchmarks.runs import describe_machine, say
 from berth_protocol.model_card import read_card
-from tests.engine.project import Project
-from tests.repository import PACKAGES
+from tests.engine.project import Project, wait_for
 
 _PER_SECOND = 50
 _CLIENTS = 32
 # Enough requests decide within a minute. A busy machine makes requests slow.
 _STEPS = {"wrong": "shadow,100"}
 _DEFAULT_STEPS = "50,100"
+_START_SECONDS = 600.0
 _GUARDS = ("--bake", "5", "--max-failed", "5%", "--max-slow", "30%", "--max-different", "20%")
 
 
@@ -98,7 +96,6 @@ class Row:
         traffic_seconds: From the decision, or from the start of the rollback, to the last answer of
             the version that loses the traffic.
         recorded_seconds: From the same moment to the end of the command.
-        cpu_seconds: CPU time of the command and its processes, from the same moment.
         stable_failed: Failed requests that another version or none answered.
     """
 
@@ -107,7 +104,7 @@ class Row:
     decided_seconds: float | None
     traffic_seconds: float
     recorded_seconds: float
-    cpu_seconds: float | None
+    reason: str
     requests: int
     own_failed: int
     stable_failed: int
@@ -135,7 +132,33 @@ def measure_rollout(project: Project, version: str) -> Row:
         time.sleep(3)
     if not stdout:
         raise SystemExit(stderr)
-    result = json.loads(stdout)
+    return _describe_rollout(version, json.loads(stdout), requests, ended)
+
+
+def measure_killed_rollout(project: Project) -> Row:
+    """Kill the rollout of the healthy version while it watches, and resume it."""
+    version = HEALTHY
+    with create_requests(project).running() as requests:
+        time.sleep(10)
+        process = project.start("rollout", MODEL, version, "--yes", "--steps", "50,100", *_GUARDS)
+        journal = project.root / ".berth" / "rollouts" / f"{project.stack}.{MODEL}.json"
+        wait_for(
+            lambda: journal.exists() and json.loads(journal.read_text())["phase"] == "watching",
+            seconds=_START_SECONDS,
+        )
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        say("  killed")
+        process = project.start("rollout", MODEL, version, "--resume", "--yes", "--json")
+        stdout, stderr = process.communicate()
+        ended = time.time()
+    if not stdout:
+        raise SystemExit(stderr)
+    row = _describe_rollout(version, json.loads(stdout), requests, ended)
+    return replace(row, name=f"killed and resumed rollout of {version}")
+
+
+def _describe_rollout(version: str, result: Any, requests: Requests, ended: float) -> Row:
     events = result["events"]
     decided = next((e["at"] for e in events if e["text"].startswith("Reverting")), ended)
     last = requests.find_last(version, decided)
@@ -148,7 +171,7 @@ def measure_rollout(project: Project, version: str) -> Row:
         decided_seconds=round(decided - min(bad), 1) if bad else None,
         traffic_seconds=round(last - decided, 2) if last and decided != ended else 0.0,
         recorded_seconds=round(ended - decided, 1),
-        cpu_seconds=None,
+        reason=result.get("reason", ""),
         requests=len(requests.answers),
         own_failed=requests.count_failed(version),
         stable_failed=requests.count_failed(STABLE, "none"),
@@ -171,7 +194,7 @@ def measure_rollback(project: Project, version: str, enough: int) -> Row:
     set_traffic(stable=0)
     with create_requests(project).running() as requests:
         time.sleep(5)
-        before, start = _children_cpu(), time.time()
+        start = time.time()
         process = project.start("rollback", "--yes", "--json")
         stdout, stderr = process.communicate()
         ended = time.time()
@@ -186,60 +209,62 @@ def measure_rollback(project: Project, version: str, enough: int) -> Row:
         decided_seconds=None,
         traffic_seconds=round(last - start, 2),
         recorded_seconds=round(ended - start, 1),
-        cpu_seconds=round(_children_cpu() - before, 1),
+        reason="",
         requests=len(requests.answers),
         own_failed=requests.count_failed(version),
         stable_failed=requests.count_failed(STABLE, "none"),
     )
 
 
-def _children_cpu() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.children_user + times.children_system)
-
-
-def _create_project(root: Path) -> Project:
-    project = Project.copy_to(root)
-    package_versions(root, project.environment)
+def _prepare(project: Project) -> None:
+    """Package the versions, and deploy only version 1."""
+    package_versions(project.root, project.environment)
 
     def simplify(config: Any) -> None:
-        config["berth:models"] = {MODEL: {"versions": {STABLE: {}}}}
+        before = config["berth:models"][MODEL]
+        entry = {key: before[key] for key in ("resources",) if key in before}
+        config["berth:models"] = {MODEL: {**entry, "versions": {STABLE: {}}}}
         clients = {"default": {"rate_per_second": 100_000, "burst": 100_000}}
         config["berth:gateway"]["clients"] = clients
 
     project.edit(simplify)
     project.berth("up", "--yes")
-    return project
+
+
+def _deploy_only_stable(project: Project) -> None:
+    """Deploy version 1 with all traffic, after a promotion."""
+
+    def change(config: Any) -> None:
+        entry = config["berth:models"][MODEL]
+        if entry["versions"].keys() == {STABLE}:
+            return
+        entry["versions"] = {STABLE: {}}
+        entry.pop("traffic", None)
+
+    project.deploy(change)
 
 
 def main() -> None:
     """Run the benchmark and print one line per result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("project", type=Path)
-    parser.add_argument("--stack", default="local")
+    parser = argparse.ArgumentParser(prog="benchmarks.rollout_reverts")
+    parser.add_argument("--platform", choices=PLATFORMS, default="local")
     parser.add_argument("--requests", type=int, default=10_000, help="Requests of the rollback.")
-    parser.add_argument("--no-rollback", action="store_true")
-    parser.add_argument("versions", nargs="*", default=[*VERSIONS[1:], VERSIONS[0]])
+    parser.add_argument("cases", nargs="*", default=[*VERSIONS, "killed", "rollback"])
     arguments = parser.parse_args()
     say(describe_machine())
-    is_new = not arguments.project.exists()
-    project = _create_project(arguments.project) if is_new else _open(arguments)
-    try:
-        rows = (measure_rollout(project, version) for version in arguments.versions)
-        for row in rows:
+    with open_project(arguments.platform) as project:
+        _prepare(project)
+        for case in arguments.cases:
+            say(case)
+            match case:
+                case "rollback":
+                    row = measure_rollback(project, HEALTHY, arguments.requests)
+                case "killed":
+                    row = measure_killed_rollout(project)
+                case _:
+                    row = measure_rollout(project, case)
             print(json.dumps(asdict(row)), flush=True)
-        if not arguments.no_rollback:
-            row = measure_rollback(project, VERSIONS[0], arguments.requests)
-            print(json.dumps(asdict(row)), flush=True)
-    finally:
-        if is_new:
-            project.berth("destroy", "--yes")
-
-
-def _open(arguments: argparse.Namespace) -> Project:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
-    environment = inherited | {"PYTHONPATH": PACKAGES}
-    return Project(arguments.project.resolve(), arguments.stack, environment)
+            _deploy_only_stable(project)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Measure whether the verdicts of `berth preview` on undoing a change are right.
 
-    python -m benchmarks.undo [--platform local|kubernetes] [--changes N] [--seed S] [--json]
+    python -m benchmarks.undo [--platform NAME] [--changes N] [--seed S] [--json]
     python -m benchmarks.undo --results FILE...
 
 Each round makes random changes in a project, reads the verdicts of the report, deploys the changes
 and rolls them back. Then it compares each changed resource with its state
 before the changes: its declared inputs in the engine's state, the identity of its key, and the
-responses of all models. Addresses that every start chooses anew are left out. Platform kubernetes
-needs root and the `cluster` tool. With `--results`, the output of earlier runs with `--json` is
-summarized.
+responses of all models. Addresses that every start chooses anew are left out. With `--results`, the
+output of earlier runs with `--json` is summarized.
 """
 
 import argparse
@@ -27,14 +26,13 @@ from typing import Any
 
 import httpx
 
+from benchmarks.projects import PLATFORMS, open_project
 from benchmarks.runs import describe_machine, say
 from benchmarks.undo_changes import choose_kinds
 from berth.operations.invoke import read_example
 from berth.operations.undo import Undo
 from berth.spec import load_file
 from berth_protocol.paths import infer_path
-from tests.cluster.cluster import start_cluster
-from tests.cluster.stacks import build_stack_file, create_project
 from tests.engine.project import Project
 
 _PORT = re.compile(r"(http://127\.0\.0\.1:)\d+")
@@ -43,8 +41,6 @@ _INVALID = 2
 _OUTCOMES = ("restored", "differs", "refused")
 _OUTCOME_COLUMNS = " | ".join([*_OUTCOMES, "wrong |"])
 _OUTCOME_RULE = "--:|" * (len(_OUTCOMES) + 1)
-# The path of a socket has at most 107 characters.
-_CLUSTER, _NAME, _NET = Path(tempfile.gettempdir()) / "berth-undo-cluster", "berth-undo", "10.139"
 
 
 @dataclass
@@ -232,33 +228,11 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-@contextmanager
-def _start_project(platform: str) -> Iterator[Project]:
-    """Start a stack, and delete it after the block."""
-    with tempfile.TemporaryDirectory(prefix="berth-undo-") as directory:
-        root = Path(directory)
-        if platform == "local":
-            project = Project.copy_to(root)
-            project.edit(_configure)
-            try:
-                project.berth("up", "--yes")
-                yield project
-            finally:
-                project.stop_processes()
-            return
-        cluster = start_cluster(_CLUSTER, name=_NAME, net=_NET)
-        try:
-            project = create_project(root, "undo", build_stack_file(cluster, "undo"))
-            project.edit(_configure)
-            project.berth("up", "--yes")
-            yield project
-        finally:
-            cluster.stop()
-
-
 def _run(platform: str, count: int, seed: int) -> list[Round]:
     rounds: list[Round] = []
-    with _start_project(platform) as project:
+    with open_project(platform) as project:
+        project.edit(_configure)
+        project.berth("up", "--yes")
         snapshot = _read_snapshot(project)
         try:
             while len(rounds) < count:
@@ -313,7 +287,7 @@ def _read_results(files: list[Path]) -> list[Round]:
 def main() -> None:
     """Print the number of verdicts by kind, and each wrong one."""
     parser = argparse.ArgumentParser(prog="benchmarks.undo")
-    parser.add_argument("--platform", choices=("local", "kubernetes"), default="local")
+    parser.add_argument("--platform", choices=PLATFORMS, default="local")
     parser.add_argument("--changes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")

@@ -120,7 +120,7 @@ def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Proje
     assert load.versions.keys() == {"1"}
     assert result["result"] == "reverted"
     assert "requests to version failing" in result["reason"]
-    assert "failed; the limit is 20.00%" in result["reason"]
+    assert "failed; a version is good up to 2.00% and bad from 20.00%" in result["reason"]
     assert "a fault of this test" not in json.dumps(result)
     assert get_traffic(up) == {"1": 100}
     assert "<svg" in Path(result["report"]).read_text()

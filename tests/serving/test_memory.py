@@ -105,9 +105,11 @@ def test_canceled_run_returns_its_memory(small_transformer: Path, log: Path) -> 
     with run_berth(small_transformer, log, **settings, is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
         reset_peak(berth)
-        response = berth.infer(_token_request(6, 4000))
-        peak = read_memory(berth, "VmHWM")
-        assert response.status_code == 504
+        # On a busy machine, the deadline of a request can pass before its run has any memory.
+        for _ in range(20):
+            assert berth.infer(_token_request(6, 4000)).status_code == 504
+            if (peak := read_memory(berth, "VmHWM")) > resident + 100 * _MIB:
+                break
         assert peak > resident + 100 * _MIB
         _returns_memory(berth, resident)
 

@@ -72,6 +72,7 @@ class Stack:
         self.counts["berth_requests_total", version, 'code="200"'] += number - failed
         self.counts["berth_request_seconds_bucket", version, 'le="0.005"'] += number
         self.counts["berth_request_seconds_bucket", version, 'le="0.01"'] += number
+        self.counts["berth_request_seconds_bucket", version, 'le="0.025"'] += number
         self.counts["berth_request_seconds_bucket", version, 'le="+Inf"'] += number
 
     def scrape(self) -> Mapping[str, str]:
@@ -106,7 +107,7 @@ def test_good_version_receives_all_traffic_step_by_step(tmp_path: Path) -> None:
     journal, stack = build_journal(tmp_path), Stack()
     assert run(journal, stack) is Phase.PROMOTED
     assert stack.deployed == [(0, "2"), (10, None), (100, None)]
-    assert journal.slow_seconds == 0.01
+    assert journal.slow_seconds == 0.025
 
 
 def test_failing_version_is_reverted_with_the_numbers(tmp_path: Path) -> None:
@@ -114,7 +115,10 @@ def test_failing_version_is_reverted_with_the_numbers(tmp_path: Path) -> None:
     assert run(journal, stack) is Phase.REVERTED
     assert stack.deployed == [(10, None), (0, None)]
     assert journal.reason is not None
-    assert "requests to version 2 (20.0%) failed; the limit is 1.00%" in journal.reason
+    assert (
+        "requests to version 2 (20.0%) failed; a version is good up to 0.10% and bad from 1.00%"
+        in journal.reason
+    )
 
 
 def test_version_that_is_not_ready_is_reverted(tmp_path: Path) -> None:

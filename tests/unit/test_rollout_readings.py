@@ -57,12 +57,17 @@ def test_restarted_missing_and_new_programs_lose_nothing() -> None:
     assert meter.count("2").requests == 10 + 6 + 3
 
 
-def test_slow_is_the_next_bound_above_one_and_a_half_times_the_percentile() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "percentile", "slow"), [(0.04, 0.05, 0.1), (0.004, 0.005, 0.025)]
+)
+def test_slow_is_half_above_the_percentile_and_at_least_ten_milliseconds(
+    seconds: float, percentile: float, slow: float
+) -> None:
     meter = Meter("m", {})
-    meter.advance({"a": build_berth({"200": 200}, [0.004] * 198 + [0.2] * 2)})
+    meter.advance({"a": build_berth({"200": 200}, [seconds] * 198 + [0.2] * 2)})
     counts = meter.count("2")
-    assert estimate_quantile(counts, 0.99) == pytest.approx(0.005)
-    assert choose_slow_seconds(counts) == 0.01
+    assert estimate_quantile(counts, 0.99) == pytest.approx(percentile)
+    assert choose_slow_seconds(counts) == slow
 
 
 def test_without_requests_nothing_is_slow() -> None:

@@ -323,8 +323,8 @@ class _Watch:
                 what = _EVENTS[kind].format(slow=self._slow_seconds, stable=self._plan.stable)
                 raise _BreachError(
                     f"{test.bad:,} of {test.events:,} requests to version {self._plan.version} "
-                    f"({test.bad / test.events:.1%}) {what}; the limit is "
-                    f"{self._plan.limits[kind]:.2%}"
+                    f"({test.bad / test.events:.1%}) {what}; a version is good up to "
+                    f"{test.rates.acceptable:.2%} and bad from {test.rates.unacceptable:.2%}"
                 )
 
     @property

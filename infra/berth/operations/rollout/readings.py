@@ -10,6 +10,9 @@ _FAILOVERS = "berth_gateway_failovers_total"
 _COMPARED = "berth_gateway_shadow_compared_total"
 # Label that tells the series of one version of a metric apart.
 _LABELS = {_REQUESTS: "code", _SECONDS: "le", _FAILOVERS: "answered_by", _COMPARED: "outcome"}
+# A request is slow that takes half longer than nearly all others, but not for some milliseconds.
+_SLOW_FACTOR = 1.5
+_SLOW_SECONDS = 0.01
 
 Series = tuple[str, str, str]
 """Metric, version, and the value of the label in `_LABELS`."""
@@ -115,17 +118,19 @@ def sum_counts(values: Mapping[Series, float], version: str) -> Counts:
     )
 
 
-def choose_slow_seconds(counts: Counts, *, factor: float = 1.5) -> float | None:
+def choose_slow_seconds(counts: Counts) -> float | None:
     """Return the bound from which a request is slow, in seconds, or None without requests.
 
-    It is the first bound of the histogram that is at least `factor` times the 99th percentile,
-    which is interpolated within its bucket as Prometheus' `histogram_quantile` does.
+    It is the first bound of the histogram that is at least 1.5 times the 99th percentile, and 10 ms
+    above it: other work on the machine delays single requests by some milliseconds. The percentile
+    is interpolated within its bucket as Prometheus' `histogram_quantile` does.
     """
     bounds = sorted(bound for bound in counts.within if bound != float("inf"))
     if not counts.timed or not bounds:
         return None
     percentile = estimate_quantile(counts, 0.99)
-    return next((bound for bound in bounds if bound >= percentile * factor), bounds[-1])
+    least = max(percentile * _SLOW_FACTOR, percentile + _SLOW_SECONDS)
+    return next((bound for bound in bounds if bound >= least), bounds[-1])
 
 
 def estimate_quantile(counts: Counts, quantile: float) -> float:
