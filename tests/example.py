@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.repository import REPOSITORY, copy_sources
+from tests.repository import REPOSITORY
 
 LANGUAGES = ("python", "yaml")
 _TIMEOUT_SECONDS = 600
@@ -24,13 +24,11 @@ def install_berth(directory: Path) -> dict[str, str]:
 
     Its requirements are those of the test's own environment.
     """
-    source, target = directory / "source", directory / "installed"
-    copy_sources(source)
+    target = directory / "installed"
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
     subprocess.run(
-        [*command, "--quiet", "--target", target, source], check=True, capture_output=True
+        [*command, "--quiet", "--target", target, REPOSITORY], check=True, capture_output=True
     )
-    shutil.rmtree(source)
     python = Path(sys.executable).parent
     return {
         "PATH": os.pathsep.join((str(target / "bin"), str(python), os.environ["PATH"])),

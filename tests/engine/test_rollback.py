@@ -33,7 +33,7 @@ class FirstRollback:
 def repository(project: Project) -> Project:
     """The project in a Git repository, with a comment in its configuration."""
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
-    (project.root / ".gitignore").write_text(".berth/\n__pycache__/\n*.egg-info/\n")
+    (project.root / ".gitignore").write_text(".berth/\n__pycache__/\n")
     text = project.config_file.read_text()
     project.config_file.write_text(text.replace("config:\n", f"config:\n  {COMMENT}\n"))
     project.commit("first")

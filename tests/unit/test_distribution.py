@@ -8,8 +8,10 @@ from email.message import Message
 from email.parser import Parser
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from tests.repository import REPOSITORY, SOURCES, copy_sources
+from tests.repository import REPOSITORY, SOURCES
 
 PACKAGES = {
     "berth",
@@ -25,12 +27,10 @@ PACKAGES = {
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel."""
-    source = tmp_path_factory.mktemp("source")
-    copy_sources(source)
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     finished = subprocess.run(
-        [*command, "--quiet", "--wheel-dir", target, source],
+        [*command, "--quiet", "--wheel-dir", target, REPOSITORY],
         capture_output=True,
         text=True,
         check=False,
@@ -65,6 +65,14 @@ def test_wheel_contains_every_python_and_data_file(wheel: zipfile.ZipFile) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("wheel")
+def test_building_a_wheel_leaves_nothing_in_the_checkout() -> None:
+    """A later build would otherwise contain modules that have been removed since."""
+    assert not (REPOSITORY / "build").exists()
+    assert list(REPOSITORY.glob("*.egg-info")) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_package_declares_its_types(wheel: zipfile.ZipFile, package: str) -> None:
     assert f"{package}/py.typed" in wheel.namelist()
@@ -74,7 +82,13 @@ def test_package_declares_its_types(wheel: zipfile.ZipFile, package: str) -> Non
 def test_metadata_declares_the_pinned_requirements(metadata: Message) -> None:
     pins = re.findall(r"^[a-zA-Z].*==.*$", (REPOSITORY / "requirements.txt").read_text(), re.M)
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(required) == sorted(pins)
+    assert {_normalize(line) for line in required} == {_normalize(pin) for pin in pins}
+    assert len(required) == len(pins)
+
+
+def _normalize(requirement: str) -> tuple[str, str, str]:
+    parsed = Requirement(requirement)
+    return canonicalize_name(parsed.name), str(parsed.specifier), str(parsed.marker)
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ build-backend = "backend"
 backend-path = ["."]
 """
 
-# Installs the package `berth` of the small project as setuptools does for an editable install.
+# Installs the package `berth` of the small project as an editable install does.
 BACKEND = """\
 import zipfile
 from pathlib import Path
