@@ -153,14 +153,69 @@ def test_killed_rollout_is_resumed(up: Project) -> None:
 
 
 def test_killed_rollout_is_aborted(up: Project) -> None:
+    """All commands show the interrupted rollout, and none of them ends it by accident."""
     with create_load(up).running():
         process = up.start("rollout", "digits", "2", "--yes", "--steps", "10,100", "--bake", "600")
         wait_for(lambda: read_journal(up).get("phase") == "watching", seconds=120)
+        assert up.json("status")["rollouts"][0]["is_interrupted"] is False
+        refused = up.berth("destroy", "--yes", code=1)
+        assert "A process runs the rollout of digits to version 2" in refused.stderr
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert get_traffic(up) == {"1": 90, "2": 10}
+    (rollout,) = up.json("status")["rollouts"]
+    assert (rollout["phase"], rollout["step"], rollout["traffic"]) == (
+        *("watching", "version 2 receives 10 % of the traffic"),
+        {"1": 90, "2": 10},
+    )
+    assert rollout["resume"] == "berth rollout digits 2 --resume"
+    shown = "interrupted while watching"
+    assert shown in up.berth("status").stdout
+    watched = up.berth("watch", "--once").stdout
+    assert shown in watched
+    assert rollout["resume"] in watched
+    assert shown in up.berth("history").stderr
+    journal = read_journal(up)
+    updated = up.berth("up", "--yes")
+    assert shown in updated.stderr
+    assert "does not end the rollout" in updated.stderr
+    assert get_traffic(up) == {"1": 90, "2": 10}
+    # The update before the rollout has no version 2, and the rollback removes it.
+    assert shown in up.berth("rollback", "--yes", "--no-request").stderr
+    assert get_traffic(up) == {"1": 100}
+    assert read_journal(up) == journal
     result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
     assert (result["result"], result["reason"]) == ("reverted", "aborted")
+    assert get_traffic(up) == {"1": 100}
+    assert up.json("status")["rollouts"] == []
+
+
+def test_stack_that_is_destroyed_during_an_interrupted_rollout_stays_destroyed(
+    up: Project,
+) -> None:
+    arguments = ("rollout", "digits", "2", "--yes", "--steps", "10,100", "--bake", "600")
+    process = up.start(*arguments)
+    # Without requests, the rollout does not begin.
+    wait_for(lambda: read_journal(up).get("phase") == "starting", seconds=120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "so nothing was changed" in up.berth("status").stdout
+    with create_load(up).running():
+        process = up.start("rollout", "digits", "2", "--yes", "--resume")
+        wait_for(lambda: read_journal(up).get("phase") == "deploying", seconds=120)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    destroyed = up.berth("destroy", "--yes")
+    assert "interrupted while deploying" in destroyed.stderr
+    assert "The record of the rollout is kept" in destroyed.stderr
+    assert "interrupted while deploying" in up.berth("status", code=1).stderr
+    refused = up.berth("rollout", "digits", "2", "--yes", "--resume", code=1)
+    assert "Stack 'local' is not deployed" in refused.stderr
+    assert read_journal(up)["phase"] == "deploying"
+    result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
+    assert result["result"] == "reverted"
+    assert up.find_processes() == []
+    up.berth("up", "--yes")
     assert get_traffic(up) == {"1": 100}
 
 

@@ -12,7 +12,7 @@ import pytest
 from berth.operations.watch.page import build_page, build_sections
 from berth.operations.watch.server import ADDRESS, build_app, create_server
 from berth_protocol.http_server import bind
-from tests.unit.watched import build_snapshot
+from tests.unit.watched import build_snapshot, interrupt_rollout
 
 PATHS = ("/", "/sections.json", "/dashboard.css", "/dashboard.js", "/dashboard.svg")
 
@@ -125,3 +125,12 @@ def test_page_of_a_stack_of_which_nothing_is_known_is_built() -> None:
     page = build_page([empty])
     assert "No berths." in page
     assert "Not checked yet." in page
+
+
+def test_interrupted_rollout_is_marked_with_its_commands() -> None:
+    rollouts = build_sections([interrupt_rollout(build_snapshot())])["rollouts"]
+    assert "⚠ digits 1 → 2: interrupted while watching" in rollouts
+    assert "step 2 of 5, version 2 receives 5 % of the traffic, since 2026-" in rollouts
+    assert "<code>berth rollout digits 2 -s dev --resume</code>" in rollouts
+    assert "<code>berth rollout digits 2 -s dev --abort</code>" in rollouts
+    assert "⚠" not in build_sections([build_snapshot()])["rollouts"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from berth.operations.watch.snapshot import Snapshot, as_json, describe_health
 from berth.operations.watch.terminal import format_snapshot
-from tests.unit.watched import START, build_snapshot
+from tests.unit.watched import START, build_snapshot, interrupt_rollout
 
 
 def test_text_shows_everything_that_the_snapshot_knows() -> None:
@@ -69,3 +69,20 @@ def test_health_of_a_stack_without_problems_is_short() -> None:
         snapshot, berths=snapshot.berths[:1], rollouts=(), updates=(), drift=(), problems=()
     )
     assert describe_health(good) == "The berth is ready."
+
+
+def test_interrupted_rollout_is_shown_with_its_record_and_its_commands() -> None:
+    snapshot = interrupt_rollout(build_snapshot())
+    lines = format_snapshot(snapshot, width=80)
+    first = lines.index("digits 1 → 2: interrupted while watching")
+    assert lines[first + 1 : first + 4] == [
+        "  step 2 of 5, version 2 receives 5 % of the traffic, since 2026-11-26T15:59:40Z",
+        "  continue it with  berth rollout digits 2 -s dev --resume",
+        "  end it with       berth rollout digits 2 -s dev --abort",
+    ]
+    assert "Rollout of digits to version 2: interrupted while watching." in describe_health(
+        snapshot
+    )
+    (rollout,) = as_json(snapshot)["rollouts"]
+    assert rollout["is_interrupted"]
+    assert rollout["traffic"] == {"1": 95, "2": 5}

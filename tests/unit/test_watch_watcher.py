@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from berth.errors import OperationError
-from berth.operations.rollout.journal import Journal, Phase, journal_path
+from berth.operations.rollout.journal import Journal, Phase, hold, journal_path
 from berth.operations.rollout.plan import Plan
 from berth.operations.state_file import RecordedState
 from berth.operations.update import Update
@@ -182,10 +182,14 @@ def test_rollout_in_progress_and_an_unreadable_one_are_shown(stack: _Stack) -> N
     path = journal_path(stack.root, "local", "digits")
     journal = Journal(path=path, plan=plan, phase=Phase.WATCHING, step=1)
     journal.add_event("Step 2 of 3", at=5.0)
-    (rollout,) = Watcher("local", stack).read().rollouts
+    with hold(path):
+        (rollout,) = Watcher("local", stack).read().rollouts
     assert (rollout.phase, rollout.is_in_progress) == ("watching", True)
+    assert (rollout.is_interrupted, rollout.resume) == (False, None)
     assert rollout.step == "version 2 receives 50 % of the traffic"
     assert (rollout.event, rollout.event_at) == ("Step 2 of 3", 5.0)
+    (killed,) = Watcher("local", stack).read().rollouts
+    assert (killed.is_interrupted, killed.resume) == (True, "berth rollout digits 2 --resume")
     path.write_text("{")
     snapshot = Watcher("local", stack).read()
     assert snapshot.rollouts == ()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from berth.operations.pages.plot import Line, Plot, Unit, build_plot
 from berth.operations.pages.table import build_list, build_scroll_region, build_table
+from berth.operations.rollout.status import describe_record, describe_rollout
 from berth.operations.watch.snapshot import (
     BerthStatus,
     Rates,
@@ -15,7 +16,7 @@ from berth.operations.watch.snapshot import (
     format_time,
     format_traffic,
 )
-from berth.operations.watch.terminal import describe_rollout, list_some
+from berth.operations.watch.terminal import list_some
 
 _BERTH_TITLES = (
     *("model", "version", "state", "replicas", "traffic", "exposed"),
@@ -231,7 +232,13 @@ def _build_rollouts(snapshot: Snapshot) -> str:
         return "<p>No rollout was started from this project directory.</p>"
     lines = []
     for each in snapshot.rollouts:
-        text = html.escape(describe_rollout(each))
+        text = ("⚠ " if each.is_interrupted else "") + html.escape(describe_rollout(each))
+        if each.resume is not None and each.abort is not None:
+            text += (
+                f"<br>{html.escape(describe_record(each))}."
+                f"<br>No process runs it. Continue it with <code>{html.escape(each.resume)}</code>"
+                f", or end it with <code>{html.escape(each.abort)}</code>."
+            )
         if each.reason is not None:
             text += f"<br>Reason: {html.escape(each.reason)}"
         if each.event is not None and each.event_at is not None:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from berth.operations.rollout.status import RolloutStatus
+
 READY = "ready"
 UNKNOWN = "unknown"
 """State of a gateway or a berth that could not be observed."""
@@ -76,33 +78,6 @@ class UpdateStatus:
     result: str
     ended: str
     changes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutStatus:
-    """The latest rollout of a model.
-
-    Attributes:
-        model: The model.
-        stable: The version from which it moves the traffic.
-        version: The version to which it moves the traffic.
-        phase: What it does, or how it ended.
-        is_in_progress: Whether it has not ended.
-        step: What the version receives in the current step.
-        reason: Why it is or was reverted.
-        event: What happened last.
-        event_at: When, in seconds since 1970.
-    """
-
-    model: str
-    stable: str
-    version: str
-    phase: str
-    is_in_progress: bool
-    step: str
-    reason: str | None
-    event: str | None
-    event_at: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +154,10 @@ def describe_health(snapshot: Snapshot) -> str:
         is_one = len(snapshot.berths) == 1
         parts.append("The berth is ready." if is_one else f"{_count(snapshot.berths)} are ready.")
     parts += [
-        f"Rollout of {each.model} to version {each.version}: {each.phase}."
+        f"Rollout of {each.model} to version {each.version}: "
+        f"{'interrupted while ' if each.is_interrupted else ''}{each.phase}."
         for each in snapshot.rollouts
-        if each.is_in_progress
+        if not each.has_ended
     ]
     if snapshot.updates and snapshot.updates[0].result != "succeeded":
         parts.append(f"Update {snapshot.updates[0].number} {snapshot.updates[0].result}.")

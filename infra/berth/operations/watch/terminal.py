@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
+from berth.operations.rollout.status import describe_record, describe_rollout
 from berth.operations.watch.snapshot import (
     BerthStatus,
-    RolloutStatus,
     Snapshot,
     format_milliseconds,
     format_share,
@@ -96,16 +96,14 @@ def _format_rollouts(snapshot: Snapshot) -> list[str]:
     lines = ["", "ROLLOUTS"]
     for each in snapshot.rollouts:
         lines.append(describe_rollout(each))
+        if each.is_interrupted:
+            lines.append(f"  {describe_record(each)}")
+            lines.append(f"  continue it with  {each.resume}")
+            lines.append(f"  end it with       {each.abort}")
         if each.event is not None:
             ago = _format_age(snapshot.at - (each.event_at or snapshot.at))
             lines.append(f"  {ago}: {each.event}")
     return lines
-
-
-def describe_rollout(rollout: RolloutStatus) -> str:
-    """Return what a rollout does, or how it ended, in one line."""
-    text = f"{rollout.model} {rollout.stable} → {rollout.version}: {rollout.phase}"
-    return f"{text}, {rollout.step}" if rollout.is_in_progress else text
 
 
 def _format_drift(snapshot: Snapshot) -> list[str]:

@@ -2,19 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from berth.operations.history import list_releases
-from berth.operations.rollout.controller import describe_step
-from berth.operations.rollout.journal import Journal, journal_path, read_journal
+from berth.operations.rollout.status import RolloutStatus, list_rollouts
 from berth.operations.state_file import RecordedState
 from berth.operations.update import Update
 from berth.operations.watch.background import Background, describe_error
 from berth.operations.watch.snapshot import (
     UNKNOWN,
     BerthStatus,
-    RolloutStatus,
     Snapshot,
     UpdateStatus,
 )
@@ -94,7 +91,7 @@ class Watcher:
             endpoint=recorded.outputs["endpoint"] if recorded else None,
             gateway=observed.get("gateway", UNKNOWN),
             berths=self._list_berths(observed.get("models", {})),
-            rollouts=self._list_rollouts(observed.get("models", {}), problems),
+            rollouts=self._list_rollouts(problems),
             updates=updates,
             drift=drift,
             usd_per_month=self._cost.value,
@@ -171,16 +168,12 @@ class Watcher:
             for version, berth in entry["versions"].items()
         )
 
-    def _list_rollouts(
-        self, models: Mapping[str, Any], problems: list[str]
-    ) -> tuple[RolloutStatus, ...]:
-        context = self._context
-        if context is None:
+    def _list_rollouts(self, problems: list[str]) -> tuple[RolloutStatus, ...]:
+        if self._context is None:
             return ()
-        names = sorted({*models, *context.spec.models})
-        paths = [journal_path(context.root, self._stack, name) for name in names]
-        journals = [_attempt(problems, "rollout", partial(read_journal, path)) for path in paths]
-        return tuple(_summarize_rollout(journal) for journal in journals if journal is not None)
+        rollouts, unreadable = list_rollouts(self._context.root, self._stack)
+        problems += unreadable
+        return tuple(rollouts)
 
 
 def _attempt(problems: list[str], what: str, read: Callable[[], T]) -> T | None:
@@ -223,20 +216,4 @@ def _list_updates(history: Sequence[Update]) -> tuple[UpdateStatus, ...]:
             changes=() if release is first else tuple(str(change) for change in release.changes),
         )
         for release in reversed(releases[-_SHOWN_UPDATES:])
-    )
-
-
-def _summarize_rollout(journal: Journal) -> RolloutStatus:
-    plan = journal.plan
-    last = journal.events[-1] if journal.events else {}
-    return RolloutStatus(
-        model=plan.model,
-        stable=plan.stable,
-        version=plan.version,
-        phase=str(journal.phase),
-        is_in_progress=journal.phase.is_in_progress,
-        step=describe_step(plan, plan.steps[journal.step]),
-        reason=journal.reason,
-        event=last.get("text"),
-        event_at=last.get("at"),
     )
