@@ -17,7 +17,11 @@ def test_text_shows_everything_that_the_snapshot_knows() -> None:
     row = next(line for line in lines if line.startswith("digits  1"))
     assert row.split()[2:] == ["ready", "-", "90", "%", "no", "20.0", "25.00%", "4.2", "310"]
     shadow = next(line for line in lines if line.startswith("digits  2"))
-    assert shadow.split()[2:] == ["stopped", "-", "shadow", "no", "-", "-", "-", "-"]
+    assert shadow.split()[2:] == ["stopped", "-", "shadow", "no", "n/a", "n/a", "n/a", "n/a"]
+    assert (
+        "rates of digits 2: not available, because no program of it responds (state: stopped)"
+        in lines
+    )
     assert "digits 1 → 2: watching, version 2 receives 5 % of the traffic" in lines
     assert "  30 s ago: Step 2 of 5" in lines
     assert "digits-2 does not run" in lines

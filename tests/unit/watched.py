@@ -26,7 +26,15 @@ def build_snapshot(seconds: float = 0.0, per_second: float = 20.0) -> Snapshot:
         gateway="ready",
         berths=(
             ready,
-            replace(ready, version="2", state="stopped", traffic=0, is_shadow=True, rates=None),
+            replace(
+                ready,
+                version="2",
+                state="stopped",
+                traffic=0,
+                is_shadow=True,
+                rates=None,
+                rates_note="not available, because no program of it responds (state: stopped)",
+            ),
         ),
         rollouts=(
             RolloutStatus(

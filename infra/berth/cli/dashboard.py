@@ -3,6 +3,7 @@
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,17 @@ def _bind(port: int) -> socket.socket:
 
 def _read(watcher: "Watcher", snapshots: "deque[Snapshot]", interval: float) -> None:
     """Read snapshots until the process ends."""
+    from berth.operations.watch.background import describe_error
+    from berth.operations.watch.snapshot import Snapshot
+
     pause = threading.Event()
     while not pause.wait(interval):
-        snapshots.append(watcher.read())
+        try:
+            snapshots.append(watcher.read())
+        except Exception as error:  # Without a new snapshot, the page would show the last forever.
+            problem = f"snapshot: {describe_error(error)}"
+            stack = snapshots[-1].stack
+            snapshots.append(Snapshot(stack=stack, at=time.time(), problems=(problem,)))
 
 
 def _interrupt(_number: int, _frame: object) -> None:

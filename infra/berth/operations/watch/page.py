@@ -11,10 +11,10 @@ from berth.operations.watch.snapshot import (
     Rates,
     Snapshot,
     describe_health,
-    format_milliseconds,
-    format_share,
+    format_rates,
     format_time,
     format_traffic,
+    list_rate_notes,
 )
 from berth.operations.watch.terminal import list_some
 
@@ -133,15 +133,14 @@ def _build_berths(berths: Sequence[BerthStatus]) -> str:
             berth.replicas or "-",
             format_traffic(berth),
             "yes" if berth.is_exposed else "no",
-            f"{berth.rates.per_second:,.1f}" if berth.rates else "-",
-            format_share(berth.rates.failed_share if berth.rates else None),
-            format_milliseconds(berth.rates.p50_seconds if berth.rates else None),
-            format_milliseconds(berth.rates.p99_seconds if berth.rates else None),
+            *format_rates(berth.rates),
         )
         for berth in berths
     ]
     caption = "Versions of each model, with their requests of the last 10 seconds"
-    return build_table(caption, _BERTH_TITLES, rows, numbers=7, headers=2)
+    table = build_table(caption, _BERTH_TITLES, rows, numbers=7, headers=2)
+    notes = [f"Rates of {note}" for note in list_rate_notes(berths)]
+    return table + (build_list(notes) if notes else "")
 
 
 def _build_plots(snapshots: Sequence[Snapshot]) -> str:

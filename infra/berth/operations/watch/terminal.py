@@ -8,10 +8,10 @@ from berth.operations.rollout.status import describe_record, describe_rollout
 from berth.operations.watch.snapshot import (
     BerthStatus,
     Snapshot,
-    format_milliseconds,
-    format_share,
+    format_rates,
     format_time,
     format_traffic,
+    list_rate_notes,
 )
 
 _BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
@@ -52,6 +52,7 @@ def format_snapshot(snapshot: Snapshot, *, width: int = 0, has_color: bool = Fal
     ]
     if not snapshot.berths:
         lines.append(line("no berths"))
+    lines += [line(f"rates of {each}", _YELLOW) for each in list_rate_notes(snapshot.berths)]
     lines += [line(each) for each in _format_rollouts(snapshot)]
     lines += ["", line("DRIFT", _BOLD), *(line(each) for each in _format_drift(snapshot))]
     lines += ["", line("UPDATES", _BOLD), *(line(each) for each in _format_updates(snapshot))]
@@ -64,7 +65,6 @@ def _format_head(snapshot: Snapshot) -> str:
 
 
 def _list_cells(berth: BerthStatus) -> tuple[str, ...]:
-    rates = berth.rates
     return (
         berth.model,
         berth.version,
@@ -72,10 +72,7 @@ def _list_cells(berth: BerthStatus) -> tuple[str, ...]:
         berth.replicas or "-",
         format_traffic(berth),
         "yes" if berth.is_exposed else "no",
-        f"{rates.per_second:,.1f}" if rates else "-",
-        format_share(rates.failed_share if rates else None),
-        format_milliseconds(rates.p50_seconds if rates else None),
-        format_milliseconds(rates.p99_seconds if rates else None),
+        *format_rates(berth.rates),
     )
 
 

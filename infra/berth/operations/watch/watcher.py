@@ -20,6 +20,7 @@ from berth.platforms import get_platform
 from berth.platforms.stack_context import StackContext
 
 _SHOWN_UPDATES = 5
+_METRICS = "metrics"
 _CONTEXT_SECONDS = 2.0
 _STATE_SECONDS = 1.0
 _DRIFT_SECONDS = 30.0
@@ -90,7 +91,10 @@ class Watcher:
             platform=self._context.spec.platform if self._context else None,
             endpoint=recorded.outputs["endpoint"] if recorded else None,
             gateway=observed.get("gateway", UNKNOWN),
-            berths=self._list_berths(observed.get("models", {})),
+            berths=self._list_berths(
+                observed.get("models", {}),
+                can_read=not any(each.startswith(_METRICS) for each in problems),
+            ),
             rollouts=self._list_rollouts(problems),
             updates=updates,
             drift=drift,
@@ -119,9 +123,15 @@ class Watcher:
         ]
         read = platform.read_metrics
         if read is not None:
-            scrapes = _attempt(problems, "metrics", lambda: read(context, outputs))
-            if scrapes is not None:
+
+            def advance() -> None:
+                scrapes = read(context, outputs)
                 self._traffic.advance(time.monotonic(), versions, scrapes)
+
+            known = len(problems)
+            _attempt(problems, _METRICS, advance)
+            if len(problems) > known:
+                self._traffic.lose()
         return observed
 
     def _read_slow(
@@ -152,7 +162,31 @@ class Watcher:
         assert self._context is not None
         return self._source.estimate_cost(self._context)
 
-    def _list_berths(self, models: Mapping[str, Any]) -> tuple[BerthStatus, ...]:
+    def _explain_rates(
+        self, model: str, version: str, berth: Mapping[str, Any], *, can_read: bool
+    ) -> str | None:
+        """Return why the rates of a version are not known or not complete, or None."""
+        if self._context is None:
+            return "the configuration cannot be read"
+        spec = self._context.spec
+        declared = spec.models[model].versions.get(version) if model in spec.models else None
+        if declared is not None and declared.container is not None:
+            return "not available, because its own container does not report requests"
+        if get_platform(spec.platform).read_metrics is None:
+            return f"not available on platform {spec.platform}"
+        if not can_read:
+            return "not available, because the metrics cannot be read"
+        reporters = self._traffic.count_reporters(model, version)
+        if not reporters:
+            return f"not available, because no program of it responds (state: {berth['state']})"
+        ready, _, _ = (_count_replicas(berth.get("replicas")) or "").partition("/")
+        if ready.isdecimal() and reporters < int(ready):
+            return f"not complete, because only {reporters} of {ready} replicas respond"
+        if self._traffic.get_rates(model, version) is None:
+            return "known after the next reading"
+        return None
+
+    def _list_berths(self, models: Mapping[str, Any], *, can_read: bool) -> tuple[BerthStatus, ...]:
         return tuple(
             BerthStatus(
                 model=model,
@@ -163,6 +197,7 @@ class Watcher:
                 is_shadow=version == entry["shadow"],
                 is_exposed=berth["exposed"],
                 rates=self._traffic.get_rates(model, version),
+                rates_note=self._explain_rates(model, version, berth, can_read=can_read),
             )
             for model, entry in models.items()
             for version, berth in entry["versions"].items()
