@@ -12,6 +12,7 @@ from berth.operations.watch.background import Background, describe_error
 from berth.operations.watch.snapshot import (
     UNKNOWN,
     BerthStatus,
+    Rates,
     Snapshot,
     UpdateStatus,
 )
@@ -162,46 +163,51 @@ class Watcher:
         assert self._context is not None
         return self._source.estimate_cost(self._context)
 
-    def _explain_rates(
+    def _read_rates(
         self, model: str, version: str, berth: Mapping[str, Any], *, can_read: bool
-    ) -> str | None:
-        """Return why the rates of a version are not known or not complete, or None."""
+    ) -> tuple[Rates | None, str | None]:
+        """Return the rates of a version, and why they are not known or not complete."""
         if self._context is None:
-            return "the configuration cannot be read"
+            return None, "not available, because the configuration cannot be read"
         spec = self._context.spec
         declared = spec.models[model].versions.get(version) if model in spec.models else None
         if declared is not None and declared.container is not None:
-            return "not available, because its own container does not report requests"
+            return None, "not available, because its own container does not report requests"
         if get_platform(spec.platform).read_metrics is None:
-            return f"not available on platform {spec.platform}"
+            return None, f"not available on platform {spec.platform}"
         if not can_read:
-            return "not available, because the metrics cannot be read"
+            return None, "not available, because the metrics cannot be read"
         reporters = self._traffic.count_reporters(model, version)
         if not reporters:
-            return f"not available, because no program of it responds (state: {berth['state']})"
+            state = berth["state"]
+            return None, f"not available, because no program of it responds (state: {state})"
+        rates = self._traffic.get_rates(model, version)
         ready, _, _ = (_count_replicas(berth.get("replicas")) or "").partition("/")
+        if rates is None:
+            return None, "known after the next reading"
         if ready.isdecimal() and reporters < int(ready):
-            return f"not complete, because only {reporters} of {ready} replicas respond"
-        if self._traffic.get_rates(model, version) is None:
-            return "known after the next reading"
-        return None
+            return rates, f"not complete, because only {reporters} of {ready} replicas respond"
+        return rates, None
 
     def _list_berths(self, models: Mapping[str, Any], *, can_read: bool) -> tuple[BerthStatus, ...]:
-        return tuple(
-            BerthStatus(
-                model=model,
-                version=version,
-                state=berth["state"],
-                replicas=_count_replicas(berth.get("replicas")),
-                traffic=berth["traffic"],
-                is_shadow=version == entry["shadow"],
-                is_exposed=berth["exposed"],
-                rates=self._traffic.get_rates(model, version),
-                rates_note=self._explain_rates(model, version, berth, can_read=can_read),
-            )
-            for model, entry in models.items()
-            for version, berth in entry["versions"].items()
-        )
+        berths = []
+        for model, entry in models.items():
+            for version, berth in entry["versions"].items():
+                rates, note = self._read_rates(model, version, berth, can_read=can_read)
+                berths.append(
+                    BerthStatus(
+                        model=model,
+                        version=version,
+                        state=berth["state"],
+                        replicas=_count_replicas(berth.get("replicas")),
+                        traffic=berth["traffic"],
+                        is_shadow=version == entry["shadow"],
+                        is_exposed=berth["exposed"],
+                        rates=rates,
+                        rates_note=note,
+                    )
+                )
+        return tuple(berths)
 
     def _list_rollouts(self, problems: list[str]) -> tuple[RolloutStatus, ...]:
         if self._context is None:
