@@ -3,30 +3,52 @@
     python -m tools.page_pictures DIRECTORY [--pictures OUT] [--axe AXE_JS]
 
 DIRECTORY must not exist: a project for platform local is created there, deployed, and ended at the
-end. 40 requests per second reach it while version 2 is rolled out. The pictures are made from the
-pages of this stack with Chromium and chromedriver, which must be on the PATH. AXE_JS is the file
-`axe.min.js` of axe-core (npm): then its rules for WCAG 2.2 AA and best practices are run on each
-page in each color scheme and size, and violations end the command with status 1.
+end. Clients send requests while a version is rolled out that fails after a while. The pictures are
+made from the pages of this stack with Chromium and chromedriver, which must be on the PATH. AXE_JS
+is the file `axe.min.js` of axe-core (npm): then its rules for WCAG 2.2 AA and best practices are
+run on each page in each color scheme and size, and violations end the command with status 1.
 """
 
 import argparse
+import base64
 import json
 import signal
+import struct
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from berth_protocol.model_card import read_card
 from tests.browser import Browser, open_browser
 from tests.engine.project import Load, Project
 
-MODEL = "digits"
+MODEL, VERSION = "digits", "3"
 _CLIENTS, _PAUSE_SECONDS = 4, 0.1
-_ROLLOUT = ("rollout", MODEL, "2", "--yes", "--json", "--steps", "shadow,25,50,100")
+# Every fifth call fails after those that packaging, the shadow and the first step need.
+_SERVE = """\
+import itertools
+
+from berth_serving.processing import Arrays, Tensor
+
+OUTPUTS = [Tensor("label", "INT64", [-1]), Tensor("probabilities", "FP32", [-1, 10])]
+_calls = itertools.count()
+
+
+def postprocess(outputs: Arrays) -> Arrays:
+    call = next(_calls)
+    if call > 650 and call % 5 == 0:
+        raise RuntimeError("a fault for the picture")
+    return outputs
+"""
+_ROLLOUT = ("rollout", MODEL, VERSION, "--yes", "--json", "--steps", "shadow,25,50,100")
 _GUARDS = (
     "--bake",
     "20",
@@ -48,6 +70,20 @@ _VIEWS = (
     ("light, zoom of 200 %", "light", 640, 2.0),
 )
 _TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+_READ_PIXELS = """
+const picture = new Image();
+picture.src = `data:image/png;base64,${arguments[0]}`;
+return picture.decode().then(() => {
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const data = context.getImageData(0, 0, picture.width, picture.height).data;
+  let text = "";
+  for (let at = 0; at < data.length; at += 8192)
+    text += String.fromCharCode(...data.subarray(at, at + 8192));
+  return btoa(text);
+});
+"""
 _RUN_AXE = """
 const result = await axe.run(document, {runOnly: arguments[0]});
 const list = found => found.map(rule => ({
@@ -78,18 +114,18 @@ def main() -> None:
                 rollout = project.start(*_ROLLOUT, *_GUARDS)
                 browser.open(url)
                 browser.wait_for(
-                    "return document.getElementById('rollouts').textContent.includes('50 %')",
+                    "return document.getElementById('rollouts').textContent.includes(arguments[0])",
+                    f"watching, version {VERSION} receives 25 %",
                     seconds=600,
                 )
-                time.sleep(15)
-                _save(browser, arguments.pictures / "watch-a-stack.png", height=1000)
+                time.sleep(10)
+                _save(browser, url, arguments.pictures / "watch-a-stack.png", height=950)
                 violations += _check(browser, "dashboard", url, axe)
                 stdout, stderr = rollout.communicate(timeout=900)
             if not stdout:
                 raise SystemExit(stderr)
             report = Path(json.loads(stdout)["report"]).as_uri()
-            browser.open(report)
-            _save(browser, arguments.pictures / "roll-out-a-version.png", height=1150)
+            _save(browser, report, arguments.pictures / "roll-out-a-version.png", height=1150)
             violations += _check(browser, "report", report, axe)
     finally:
         project.berth("destroy", "--yes")
@@ -99,6 +135,14 @@ def main() -> None:
 def _create_project(root: Path) -> Project:
     root.mkdir(parents=True)
     project = Project.copy_to(root)
+    rows, serve = root / "rows.npz", root / "serve.py"
+    np.savez(rows, input=np.zeros((60, 64), np.float32))
+    serve.write_text(_SERVE)
+    model = root / "models" / MODEL / "1" / "model.onnx"
+    project.berth(
+        *("package", str(model), "--name", MODEL, "--version", VERSION),
+        *("--with", str(serve), "--rows", str(rows)),
+    )
 
     def simplify(config: Any) -> None:
         config["berth:models"] = {MODEL: {"versions": {"1": {}}}}
@@ -132,12 +176,42 @@ def _dashboard(project: Project) -> Iterator[str]:
         process.communicate()
 
 
-def _save(browser: Browser, path: Path, *, height: int) -> None:
-    """Write a picture of the beginning of the page that is open."""
+def _save(browser: Browser, url: str, path: Path, *, height: int) -> None:
+    """Write a picture of the beginning of a page with 256 colors."""
     browser.prefer("light")
     browser.resize(1000, height)
+    browser.open(url)
     browser.save_screenshot(path)
+    # A page's own policy forbids images in its address.
+    browser.open("about:blank")
+    source = base64.b64encode(path.read_bytes()).decode()
+    pixels = np.frombuffer(base64.b64decode(browser.run(_READ_PIXELS, source)), np.uint8)
+    path.write_bytes(_build_png(pixels.reshape(height, 1000, 4)[:, :, :3]))
     print(f"{path}: {path.stat().st_size:,} bytes", file=sys.stderr)
+
+
+def _build_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture with the 256 colors that are used most, and the nearest for the others."""
+    height, width, _ = pixels.shape
+    colors, places, counts = np.unique(
+        pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True
+    )
+    palette = colors[np.argsort(-counts)[:256]]
+    distances = ((colors[:, None].astype(int) - palette[None]) ** 2).sum(axis=2)
+    indices = distances.argmin(axis=1).astype(np.uint8)[places.ravel()].reshape(height, width)
+    rows = np.hstack([np.zeros((height, 1), np.uint8), indices])
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", palette.tobytes())
+        + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _check(browser: Browser, page: str, url: str, axe: str | None) -> int:
