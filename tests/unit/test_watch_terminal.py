@@ -19,7 +19,7 @@ def test_text_shows_everything_that_the_snapshot_knows() -> None:
     shadow = next(line for line in lines if line.startswith("digits  2"))
     assert shadow.split()[2:] == ["stopped", "-", "shadow", "no", "n/a", "n/a", "n/a", "n/a"]
     assert (
-        "rates of digits 2: not available, because no program of it responds (state: stopped)"
+        "rates of  digits 2: not available, because no program of it responds (state: stopped)"
         in lines
     )
     assert "digits 1 → 2: watching, version 2 receives 5 % of the traffic" in lines
@@ -90,3 +90,25 @@ def test_interrupted_rollout_is_shown_with_its_record_and_its_commands() -> None
     (rollout,) = as_json(snapshot)["rollouts"]
     assert rollout["is_interrupted"]
     assert rollout["traffic"] == {"1": 95, "2": 5}
+
+
+def test_narrow_terminal_shows_the_important_columns_and_whole_commands() -> None:
+    snapshot = interrupt_rollout(build_snapshot())
+    lines = format_snapshot(snapshot, width=60)
+    assert max(len(line) for line in lines) <= 60
+    titles = next(line for line in lines if line.startswith("MODEL"))
+    assert titles.split() == [
+        "MODEL",
+        "VERSION",
+        "STATE",
+        "TRAFFIC",
+        "REQ/S",
+        "ERRORS",
+        "P99",
+        "MS",
+    ]
+    assert "  end it with       berth rollout digits 2 -s dev --abort" in lines
+    note = lines.index("rates of  digits 2: not available, because no program of it")
+    assert lines[note + 1].strip() == "responds (state: stopped)"
+    # What does not fit is left out, also of a terminal that is not usable.
+    assert max(len(line) for line in format_snapshot(snapshot, width=20)) <= 20

@@ -150,7 +150,9 @@ class Watcher:
         if spec is not None:
             self._cost.refresh(repr(spec), waits=is_complete)
             problems += [f"cost: {self._cost.problem}"] if self._cost.problem else ()
-        drift = None if self._drift.value is None else tuple(self._drift.value)
+        # A stack that was destroyed in between has no drift.
+        found = self._drift.value if recorded is not None else None
+        drift = None if found is None else tuple(found)
         return _list_updates(self._history.value or ()), drift
 
     def _find_drift(self) -> list[str]:
