@@ -69,7 +69,10 @@ def _bind(port: int) -> socket.socket:
     from berth_protocol.http_server import bind
 
     try:
-        return bind(ADDRESS, port)
+        bound = bind(ADDRESS, port)
+        # A browser can open the address as soon as it is printed, before the server reads from it.
+        bound.listen()
+        return bound
     except OSError as error:
         raise OperationError(
             f"Cannot listen on {ADDRESS}:{port}: {error.strerror}. Choose another port with --port."

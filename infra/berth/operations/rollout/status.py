@@ -129,6 +129,8 @@ def describe_rollout(rollout: RolloutStatus) -> str:
     head = f"{rollout.model} {rollout.stable} → {rollout.version}:"
     if rollout.is_interrupted:
         return f"{head} interrupted while {rollout.phase}"
+    if rollout.phase == Phase.REVERTING:
+        return f"{head} {rollout.phase}, all traffic returns to version {rollout.stable}"
     if rollout.is_in_progress:
         return f"{head} {rollout.phase}, {rollout.step}"
     return f"{head} {rollout.phase}"
