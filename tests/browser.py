@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-TAB, ENTER = "\ue004", "\ue007"
+TAB, ENTER, ESCAPE, RIGHT = "\ue004", "\ue007", "\ue00c", "\ue014"
+_SHIFT = "\ue008"
 _ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -44,17 +45,25 @@ class Browser:
         """Run a script as the body of a function, and return its result."""
         return self._send("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, *, with_shift: bool = False) -> None:
         """Press and release a key."""
-        actions = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        keys = [_SHIFT, key] if with_shift else [key]
+        actions = [
+            *({"type": "keyDown", "value": each} for each in keys),
+            *({"type": "keyUp", "value": each} for each in reversed(keys)),
+        ]
         source = {"type": "key", "id": "keyboard", "actions": actions}
         self._send("POST", "/actions", {"actions": [source]})
 
-    def resize(self, width: int, height: int) -> None:
-        """Set the size of the page's viewport, which can be narrower than a window."""
+    def resize(self, width: int, height: int, *, scale: float = 1) -> None:
+        """Set the size of the page's viewport in CSS pixels, which can be narrower than a window.
+
+        Args:
+            scale: Pixels per CSS pixel, such as 2 for a zoom of 200 %.
+        """
         self._call(
             "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+            {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False},
         )
 
     def prefer(self, scheme: str) -> None:

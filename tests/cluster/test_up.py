@@ -10,7 +10,7 @@ from berth.spec import load_file
 from berth_protocol.model_card import read_card
 from pulumi_berth.oci.registry import Repository, split_reference
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import NAMESPACE
+from tests.cluster.stacks import NAMESPACE, create_load
 from tests.engine.project import Project
 from tests.text_models import SENTENCES, UPPER, build_text_request
 
@@ -63,6 +63,27 @@ def test_metrics_of_all_berths_and_gateways_are_read_in_their_pods(hosted: Proje
     assert len(berths) + len(gateways) == len(texts)
     assert gateways
     assert any('berth_requests_total{code="200",model="digits",version="2"}' in x for x in berths)
+
+
+def test_watch_and_dashboard_show_the_requests_in_each_pod(hosted: Project) -> None:
+    with create_load(hosted).running():
+        snapshot, sections = hosted.watch()
+    assert snapshot["problems"] == []
+    assert snapshot["drift"] == []
+    assert (snapshot["platform"], snapshot["gateway"]) == ("kubernetes", "ready")
+    assert snapshot["updates"]
+    berths = {(each["model"], each["version"]): each for each in snapshot["berths"]}
+    for version in ("1", "2"):
+        berth = berths["digits", version]
+        assert (berth["state"], berth["replicas"]) == ("ready", "1/1")
+        assert berth["rates"]["per_second"] > 0
+        assert berth["rates"]["failed_share"] == 0
+    # Pods of models without requests report that they have none.
+    assert berths[SENTENCES, "1"]["rates"]["per_second"] == 0
+    assert berths[SENTENCES, "1"]["rates"]["p99_seconds"] is None
+    assert {each["rates_note"] for each in berths.values()} == {None}
+    assert sections["health"].endswith("are ready.")
+    assert sections["problems"] == ""
 
 
 def test_no_cluster_object_contains_the_key(hosted: Project, cluster: Cluster) -> None:

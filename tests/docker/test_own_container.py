@@ -67,6 +67,21 @@ def test_own_container_is_built_in_the_engine_and_treated_like_a_berth(
     assert find_failures(own.attrs) == OWN_DEVIATIONS
     up.berth("preview", "--expect-no-changes")
 
+    # Its requests are not known to Berth, which is not the same as none.
+    with up.load():
+        snapshot, sections = up.watch()
+    assert snapshot["problems"] == []
+    assert snapshot["drift"] == []
+    assert (snapshot["platform"], snapshot["gateway"]) == ("docker", "ready")
+    berths = {(each["model"], each["version"]): each for each in snapshot["berths"]}
+    assert berths["digits", "1"]["rates"]["per_second"] > 0
+    assert berths["digits", "1"]["rates"]["failed_share"] == 0
+    assert berths["digits", "1"]["rates_note"] is None
+    assert berths[MODEL, "1"]["rates"] is None
+    assert "its own container does not report requests" in berths[MODEL, "1"]["rates_note"]
+    assert "its own container does not report requests" in sections["berths"]
+    assert sections["problems"] == ""
+
     # Only the gateways are in its network.
     (network,) = own.attrs["NetworkSettings"]["Networks"]
     names = up.engine.docker(

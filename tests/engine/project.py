@@ -219,6 +219,25 @@ class Project:
         """Return the output of `berth ARGUMENTS --json`, which is only JSON."""
         return json.loads(self.berth(*arguments, "--json", code=code).stdout)
 
+    def watch(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what `berth watch` reports of the stack, and the sections of its dashboard."""
+        snapshot = json.loads(self.berth("watch", "--once", "--json").stdout)
+        process = self.start("dashboard", "--port", "0", "--interval", "1")
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+
+            def read() -> dict[str, str] | None:
+                response = urllib3.request("GET", f"{url}sections.json", timeout=30, retries=False)
+                sections: dict[str, str] = response.json()
+                return None if "after the next reading" in sections["berths"] else sections
+
+            sections = wait_for(read, seconds=120)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        return snapshot, sections
+
     def edit(self, change: Callable[[Any], None]) -> None:
         """Change the configuration of the stack, as a user with an editor does."""
         yaml = YAML()

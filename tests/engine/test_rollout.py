@@ -1,9 +1,16 @@
 """`berth rollout` on a running stack, under load."""
 
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import signal
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +119,57 @@ def test_dashboard_and_watch_show_the_requests_of_a_stack(up: Project, tmp_path:
     assert "\x1b" not in up.berth("watch", "--once").stdout
 
 
+def test_watch_fits_into_a_narrow_terminal_and_restores_it(up: Project) -> None:
+    """The terminal has 60 columns, is resized, and does not use UTF-8."""
+    variables = {"TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii"}
+    screen, terminal = pty.openpty()
+    resize(terminal, columns=60)
+    # The watch takes the size of its terminal, unless these state another one.
+    environment = {k: v for k, v in up.environment.items() if k not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "berth", "watch", "--interval", "60"]
+    with subprocess.Popen(
+        command, cwd=up.root, env=environment | variables, stdout=terminal, stderr=terminal
+    ) as process:
+        shown = read_until(screen, "UPDATES")
+        lines = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", shown).splitlines()
+        assert any(line.startswith("digits") for line in lines)
+        assert max(len(line) for line in lines) <= 60
+        assert "EXPOSED" not in shown
+        assert "\x1b[3" not in shown, "NO_COLOR is set"
+        resize(terminal, columns=120)
+        assert "EXPOSED" in read_until(screen, "UPDATES")
+        process.send_signal(signal.SIGTERM)
+        # The cursor and the screen that the terminal had before.
+        read_until(screen, "\x1b[?25h\x1b[?1049l")
+        assert process.wait(timeout=60) == 0
+    os.close(screen)
+    os.close(terminal)
+
+
+def resize(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+
+
+def read_until(screen: int, text: str) -> str:
+    """Return what a terminal got until a text has appeared in it."""
+    shown = ""
+    while text not in shown:
+        assert select.select([screen], [], [], 120)[0], f"{text} does not appear: {shown}"
+        shown += os.read(screen, 65536).decode()
+    return shown
+
+
+def test_watch_into_a_pipe_that_closes_ends_without_a_traceback(up: Project) -> None:
+    process = up.start("watch", "--interval", "0.5")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert "\x1b" not in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
 def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Project) -> None:
     load = create_load(up)
     with load.running():
@@ -153,15 +211,86 @@ def test_killed_rollout_is_resumed(up: Project) -> None:
 
 
 def test_killed_rollout_is_aborted(up: Project) -> None:
+    """All commands show the interrupted rollout, and none of them ends it by accident."""
     with create_load(up).running():
         process = up.start("rollout", "digits", "2", "--yes", "--steps", "10,100", "--bake", "600")
         wait_for(lambda: read_journal(up).get("phase") == "watching", seconds=120)
+        assert up.json("status")["rollouts"][0]["is_interrupted"] is False
+        refused = up.berth("destroy", "--yes", code=1)
+        assert "A process runs the rollout of digits to version 2" in refused.stderr
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert get_traffic(up) == {"1": 90, "2": 10}
+    (rollout,) = up.json("status")["rollouts"]
+    assert (rollout["phase"], rollout["step"], rollout["traffic"]) == (
+        *("watching", "version 2 receives 10 % of the traffic"),
+        {"1": 90, "2": 10},
+    )
+    assert rollout["resume"] == "berth rollout digits 2 --resume"
+    shown = "interrupted while watching"
+    assert shown in up.berth("status").stdout
+    watched = up.berth("watch", "--once").stdout
+    assert shown in watched
+    assert rollout["resume"] in watched
+    assert shown in up.berth("history").stderr
+    journal = read_journal(up)
+    updated = up.berth("up", "--yes")
+    assert shown in updated.stderr
+    assert "does not end the rollout" in updated.stderr
+    assert get_traffic(up) == {"1": 90, "2": 10}
+    # The update before the rollout has no version 2, and the rollback removes it.
+    assert shown in up.berth("rollback", "--yes", "--no-request").stderr
+    assert get_traffic(up) == {"1": 100}
+    assert read_journal(up) == journal
     result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
     assert (result["result"], result["reason"]) == ("reverted", "aborted")
     assert get_traffic(up) == {"1": 100}
+    assert up.json("status")["rollouts"] == []
+
+
+def test_stack_that_is_destroyed_during_an_interrupted_rollout_stays_destroyed(
+    up: Project, tmp_path: Path
+) -> None:
+    """Nothing is deployed again by accident, and a watch shows the stack when it is back."""
+    arguments = ("rollout", "digits", "2", "--yes", "--steps", "10,100", "--bake", "600")
+    process = up.start(*arguments)
+    # Without requests, the rollout does not begin.
+    wait_for(lambda: read_journal(up).get("phase") == "starting", seconds=120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "so nothing was changed" in up.berth("status").stdout
+    with create_load(up).running():
+        process = up.start("rollout", "digits", "2", "--yes", "--resume")
+        wait_for(lambda: read_journal(up).get("phase") == "deploying", seconds=120)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    command = [sys.executable, "-m", "berth", "watch", "--json", "--interval", "0.5"]
+    with (tmp_path / "watch.jsonl").open("w") as file:
+        watch = subprocess.Popen(command, cwd=up.root, env=up.environment, stdout=file)
+    wait_for(lambda: "ready" in (tmp_path / "watch.jsonl").read_text(), seconds=60)
+    destroyed = up.berth("destroy", "--yes")
+    assert "interrupted while deploying" in destroyed.stderr
+    assert "The record of the rollout is kept" in destroyed.stderr
+    assert "interrupted while deploying" in up.berth("status", code=1).stderr
+    refused = up.berth("rollout", "digits", "2", "--yes", "--resume", code=1)
+    assert "Stack 'local' is not deployed" in refused.stderr
+    assert read_journal(up)["phase"] == "deploying"
+    result = up.json("rollout", "digits", "2", "--yes", "--abort", code=1)
+    assert result["result"] == "reverted"
+    assert up.find_processes() == []
+    up.berth("up", "--yes")
+    assert get_traffic(up) == {"1": 100}
+    before = len((tmp_path / "watch.jsonl").read_text().splitlines())
+    wait_for(lambda: len((tmp_path / "watch.jsonl").read_text().splitlines()) > before + 3)
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(timeout=60) == 0
+    snapshots = [json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines()]
+    gone = [each for each in snapshots if "is not deployed" in " ".join(each["problems"])]
+    assert gone
+    assert all(each["berths"] == [] and each["drift"] is None for each in gone)
+    assert all(each["rollouts"] for each in gone)
+    assert snapshots[-1]["problems"] == []
+    assert {each["state"] for each in snapshots[-1]["berths"]} == {"ready"}
 
 
 def test_update_replaces_traffic_that_a_killed_command_moved(up: Project) -> None:

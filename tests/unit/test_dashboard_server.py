@@ -1,6 +1,7 @@
 """The dashboard's server and page: who can read it, and what it contains."""
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,10 +10,11 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
+from berth.cli.dashboard import _bind
 from berth.operations.watch.page import build_page, build_sections
 from berth.operations.watch.server import ADDRESS, build_app, create_server
 from berth_protocol.http_server import bind
-from tests.unit.watched import build_snapshot
+from tests.unit.watched import build_snapshot, interrupt_rollout
 
 PATHS = ("/", "/sections.json", "/dashboard.css", "/dashboard.js", "/dashboard.svg")
 
@@ -125,3 +127,18 @@ def test_page_of_a_stack_of_which_nothing_is_known_is_built() -> None:
     page = build_page([empty])
     assert "No berths." in page
     assert "Not checked yet." in page
+
+
+def test_interrupted_rollout_is_marked_with_its_commands() -> None:
+    rollouts = build_sections([interrupt_rollout(build_snapshot())])["rollouts"]
+    assert "⚠ digits 1 → 2: interrupted while watching" in rollouts
+    assert "step 2 of 5, version 2 receives 5 % of the traffic, since 2026-" in rollouts
+    assert "<code>berth rollout digits 2 -s dev --resume</code>" in rollouts
+    assert "<code>berth rollout digits 2 -s dev --abort</code>" in rollouts
+    assert "⚠" not in build_sections([build_snapshot()])["rollouts"]
+
+
+def test_address_accepts_connections_before_the_server_runs() -> None:
+    """The address is printed then, and a browser or a script opens it at once."""
+    with _bind(0) as bound:
+        socket.create_connection(bound.getsockname(), timeout=10).close()

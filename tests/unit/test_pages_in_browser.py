@@ -13,7 +13,7 @@ from berth.operations.rollout.report import build_report
 from berth.operations.watch.server import ADDRESS, build_app, create_server
 from berth.operations.watch.snapshot import Snapshot
 from berth_protocol.http_server import bind
-from tests.browser import ENTER, TAB, Browser, open_browser
+from tests.browser import ENTER, ESCAPE, RIGHT, TAB, Browser, open_browser
 from tests.unit import test_rollout_controller as rollouts
 from tests.unit.watched import build_snapshot
 
@@ -232,3 +232,57 @@ def test_paused_page_keeps_its_focus_and_does_not_change(
     browser.press(ENTER)
     browser.wait_for(shows)
     assert browser.run(_FOCUSED) == "pause"
+
+
+def walk(browser: Browser, *, with_shift: bool = False) -> list[str | None]:
+    """Press Tab until the focus has left the page, and return what had it. Escape moves nothing.
+
+    After the last element, a browser without a window begins again.
+    """
+    reached: list[str | None] = []
+    while len(reached) < 20:
+        browser.press(TAB, with_shift=with_shift)
+        focused = browser.run(_FOCUSED)
+        if browser.run("return document.activeElement === document.body") or focused in reached:
+            return reached
+        browser.press(ESCAPE)
+        assert browser.run(_FOCUSED) == focused
+        reached.append(focused)
+    raise AssertionError(f"the keyboard does not leave the page: {reached}")
+
+
+def test_keyboard_leaves_the_dashboard_in_both_directions(
+    browser: Browser, dashboard: _Dashboard
+) -> None:
+    stops = [None, "pause", "Table: Berths", "Table: Updates"]
+    browser.open(dashboard.url)
+    assert walk(browser) == stops
+    browser.open(dashboard.url)
+    assert walk(browser, with_shift=True) == stops[::-1]
+
+
+def test_skip_link_leads_to_the_berths(browser: Browser, dashboard: _Dashboard) -> None:
+    browser.open(dashboard.url)
+    browser.press(TAB)
+    box = browser.run("return document.activeElement.getBoundingClientRect()")
+    assert box["x"] >= 0, "a focused link must be visible"
+    browser.press(ENTER)
+    browser.press(TAB)
+    assert browser.run(_FOCUSED) == "Table: Berths"
+
+
+def test_keyboard_scrolls_the_tables_of_the_report_on_a_narrow_screen(
+    browser: Browser, report: str
+) -> None:
+    browser.resize(320, 800)
+    try:
+        browser.open(report)
+        stops = ["Table: Steps", "Table: Events"]
+        assert walk(browser) == stops
+        browser.open(report)
+        browser.press(TAB)
+        for _ in range(3):
+            browser.press(RIGHT)
+        browser.wait_for("return document.activeElement.scrollLeft > 0")
+    finally:
+        browser.resize(1200, 800)

@@ -159,7 +159,7 @@ def test_without_a_baseline_nothing_is_changed(tmp_path: Path) -> None:
     assert not journal.phase.is_in_progress
 
 
-def test_process_that_ends_before_the_first_step_leaves_no_rollout_to_continue(
+def test_process_that_is_killed_before_the_first_step_leaves_no_rollout_in_progress(
     tmp_path: Path,
 ) -> None:
     journal, stack = build_journal(tmp_path), Stack(requests_per_second=0)

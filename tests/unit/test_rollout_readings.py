@@ -19,6 +19,7 @@ def build_berth(codes: dict[str, int], seconds: list[float], version: str = "2")
         metrics.requests.labels("m", version, code).inc(count)
     for duration in seconds:
         metrics.latency.labels("m", version).observe(duration)
+    metrics.info.labels("m", version, "sha256:1", "0", "0", "cpu").set(1)
     return metrics.render().decode()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from berth.operations.watch.snapshot import Snapshot, as_json, describe_health
 from berth.operations.watch.terminal import format_snapshot
-from tests.unit.watched import START, build_snapshot
+from tests.unit.watched import START, build_snapshot, interrupt_rollout
 
 
 def test_text_shows_everything_that_the_snapshot_knows() -> None:
@@ -17,7 +17,11 @@ def test_text_shows_everything_that_the_snapshot_knows() -> None:
     row = next(line for line in lines if line.startswith("digits  1"))
     assert row.split()[2:] == ["ready", "-", "90", "%", "no", "20.0", "25.00%", "4.2", "310"]
     shadow = next(line for line in lines if line.startswith("digits  2"))
-    assert shadow.split()[2:] == ["stopped", "-", "shadow", "no", "-", "-", "-", "-"]
+    assert shadow.split()[2:] == ["stopped", "-", "shadow", "no", "n/a", "n/a", "n/a", "n/a"]
+    assert (
+        "rates of  digits 2: not available, because no program of it responds (state: stopped)"
+        in lines
+    )
     assert "digits 1 → 2: watching, version 2 receives 5 % of the traffic" in lines
     assert "  30 s ago: Step 2 of 5" in lines
     assert "digits-2 does not run" in lines
@@ -69,3 +73,42 @@ def test_health_of_a_stack_without_problems_is_short() -> None:
         snapshot, berths=snapshot.berths[:1], rollouts=(), updates=(), drift=(), problems=()
     )
     assert describe_health(good) == "The berth is ready."
+
+
+def test_interrupted_rollout_is_shown_with_its_record_and_its_commands() -> None:
+    snapshot = interrupt_rollout(build_snapshot())
+    lines = format_snapshot(snapshot, width=80)
+    first = lines.index("digits 1 → 2: interrupted while watching")
+    assert lines[first + 1 : first + 4] == [
+        "  step 2 of 5, version 2 receives 5 % of the traffic, since 2026-11-26T15:59:40Z",
+        "  continue it with  berth rollout digits 2 -s dev --resume",
+        "  end it with       berth rollout digits 2 -s dev --abort",
+    ]
+    assert "Rollout of digits to version 2: interrupted while watching." in describe_health(
+        snapshot
+    )
+    (rollout,) = as_json(snapshot)["rollouts"]
+    assert rollout["is_interrupted"]
+    assert rollout["traffic"] == {"1": 95, "2": 5}
+
+
+def test_narrow_terminal_shows_the_important_columns_and_whole_commands() -> None:
+    snapshot = interrupt_rollout(build_snapshot())
+    lines = format_snapshot(snapshot, width=60)
+    assert max(len(line) for line in lines) <= 60
+    titles = next(line for line in lines if line.startswith("MODEL"))
+    assert titles.split() == [
+        "MODEL",
+        "VERSION",
+        "STATE",
+        "TRAFFIC",
+        "REQ/S",
+        "ERRORS",
+        "P99",
+        "MS",
+    ]
+    assert "  end it with       berth rollout digits 2 -s dev --abort" in lines
+    note = lines.index("rates of  digits 2: not available, because no program of it")
+    assert lines[note + 1].strip() == "responds (state: stopped)"
+    # What does not fit is left out, also of a terminal that is not usable.
+    assert max(len(line) for line in format_snapshot(snapshot, width=20)) <= 20

@@ -52,5 +52,33 @@ def test_version_and_model_that_appear_later_are_counted_from_then_on() -> None:
     rates = traffic.get_rates("m", "2")
     assert rates is not None
     assert rates.per_second == pytest.approx(5)
-    assert traffic.get_rates("n", "1") is not None
     assert traffic.get_rates("absent", "1") is None
+
+
+def test_version_whose_programs_report_nothing_has_no_rates() -> None:
+    """A program can stop, and reading it can need a permission that the user lacks."""
+    traffic = Traffic(window_seconds=10)
+    text = build_berth({"200": 40}, [])
+    for at in (0, 4):
+        traffic.advance(at, [("m", "2"), ("m", "1")], {"a": text})
+    assert traffic.get_rates("m", "2") is not None
+    assert traffic.get_rates("m", "1") is None
+    assert (traffic.count_reporters("m", "2"), traffic.count_reporters("m", "1")) == (1, 0)
+    traffic.advance(8, _VERSIONS, {})
+    assert traffic.get_rates("m", "2") is None
+    traffic.advance(12, _VERSIONS, {"a": text})
+    assert traffic.get_rates("m", "2") is not None
+    traffic.lose()
+    assert traffic.get_rates("m", "2") is None
+
+
+def test_program_that_is_read_later_does_not_add_what_it_counted_before() -> None:
+    traffic = Traffic(window_seconds=10)
+    traffic.advance(0, _VERSIONS, {"a": build_berth({"200": 0}, [])})
+    both = {"a": build_berth({"200": 40}, []), "b": build_berth({"200": 1_000_000}, [])}
+    traffic.advance(4, _VERSIONS, both)
+    traffic.advance(8, _VERSIONS, both | {"b": build_berth({"200": 1_000_040}, [])})
+    rates = traffic.get_rates("m", "2")
+    assert rates is not None
+    assert rates.per_second == 10
+    assert traffic.count_reporters("m", "2") == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from berth.errors import OperationError
-from berth.operations.rollout.journal import Journal, Phase, journal_path
+from berth.operations.rollout.journal import Journal, Phase, hold, journal_path
 from berth.operations.rollout.plan import Plan
 from berth.operations.state_file import RecordedState
 from berth.operations.update import Update
@@ -19,6 +19,7 @@ from berth.operations.watch.watcher import Watcher
 from berth.platforms import get_platform
 from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError
+from berth.spec.models import ContainerSpec, VersionSpec
 from tests.unit.spec_file import SMALLEST, load
 from tests.unit.test_rollout_readings import build_berth
 
@@ -56,6 +57,8 @@ class _Stack:
     failures: dict[str, Exception] = field(default_factory=dict)
     replicas: Any = None
     requests: int = 0
+    metrics: str | None = None
+    container: bool = False
 
     def _fail(self, part: str) -> None:
         if part in self.failures:
@@ -64,6 +67,10 @@ class _Stack:
     def open_context(self) -> tuple[StackContext, list[str]]:
         self._fail("context")
         spec = load(self.root, SMALLEST)
+        if self.container:
+            spec.models["digits"].versions["2"] = VersionSpec.model_construct(
+                container=ContainerSpec.model_construct()
+            )
         return StackContext(root=self.root, stack="local", spec=spec), []
 
     def read_state(self) -> RecordedState:
@@ -90,6 +97,8 @@ class _Stack:
 
     def read_metrics(self, context: StackContext, outputs: dict[str, Any]) -> Mapping[str, str]:
         self._fail("metrics")
+        if self.metrics is not None:
+            return {"a": self.metrics}
         self.requests += 10
         text = build_berth({"200": self.requests}, [])
         return {"a": text.replace('model="m"', 'model="digits"')}
@@ -153,6 +162,52 @@ def test_part_that_cannot_be_read_is_reported_and_the_others_are_shown(
     assert berth.state == ("unknown" if part == "observe" else "ready")
 
 
+def read_note(watcher: Watcher) -> str | None:
+    """Read a snapshot, and return why its only berth has no complete rates."""
+    (berth,) = watcher.read().berths
+    assert berth.rates is None or "not available" not in str(berth.rates_note)
+    return berth.rates_note
+
+
+def test_rates_of_an_earlier_reading_are_not_shown_as_the_current_ones(stack: _Stack) -> None:
+    watcher = Watcher("local", stack)
+    assert read_note(watcher) == "known after the next reading"
+    assert read_note(watcher) is None
+    stack.failures["metrics"] = RuntimeError("no answer")
+    assert read_note(watcher) == "not available, because the metrics cannot be read"
+    del stack.failures["metrics"]
+    assert read_note(watcher) is None
+    stack.metrics = ""
+    assert read_note(watcher) == ("not available, because no program of it responds (state: ready)")
+
+
+def test_metrics_in_another_format_are_reported(stack: _Stack) -> None:
+    stack.metrics = 'berth_requests_total{model="digits",version= 7\n'
+    watcher = Watcher("local", stack)
+    watcher.read()
+    snapshot = watcher.read()
+    assert snapshot.problems[0].startswith("metrics: ")
+    assert snapshot.berths[0].rates is None
+
+
+def test_replica_that_does_not_report_makes_the_rates_incomplete(stack: _Stack) -> None:
+    watcher = Watcher("local", stack)
+    watcher.read()
+    stack.replicas = "2/3"
+    assert read_note(watcher) == "not complete, because only 1 of 2 replicas respond"
+    stack.replicas = "1/3"
+    assert read_note(watcher) is None
+
+
+def test_container_of_the_user_has_no_rates(stack: _Stack) -> None:
+    stack.container = True
+    watcher = Watcher("local", stack)
+    watcher.read()
+    assert read_note(watcher) == (
+        "not available, because its own container does not report requests"
+    )
+
+
 def test_stack_that_is_not_deployed_is_reported(stack: _Stack) -> None:
     stack.failures["state"] = OperationError("Stack 'local' is not deployed.")
     snapshot = Watcher("local", stack).read(is_complete=True)
@@ -182,10 +237,14 @@ def test_rollout_in_progress_and_an_unreadable_one_are_shown(stack: _Stack) -> N
     path = journal_path(stack.root, "local", "digits")
     journal = Journal(path=path, plan=plan, phase=Phase.WATCHING, step=1)
     journal.add_event("Step 2 of 3", at=5.0)
-    (rollout,) = Watcher("local", stack).read().rollouts
+    with hold(path):
+        (rollout,) = Watcher("local", stack).read().rollouts
     assert (rollout.phase, rollout.is_in_progress) == ("watching", True)
+    assert (rollout.is_interrupted, rollout.resume) == (False, None)
     assert rollout.step == "version 2 receives 50 % of the traffic"
     assert (rollout.event, rollout.event_at) == ("Step 2 of 3", 5.0)
+    (killed,) = Watcher("local", stack).read().rollouts
+    assert (killed.is_interrupted, killed.resume) == (True, "berth rollout digits 2 --resume")
     path.write_text("{")
     snapshot = Watcher("local", stack).read()
     assert snapshot.rollouts == ()

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from berth.operations.rollout.status import RolloutStatus
 from berth.operations.watch.snapshot import (
     BerthStatus,
     Rates,
-    RolloutStatus,
     Snapshot,
     UpdateStatus,
 )
@@ -26,7 +26,15 @@ def build_snapshot(seconds: float = 0.0, per_second: float = 20.0) -> Snapshot:
         gateway="ready",
         berths=(
             ready,
-            replace(ready, version="2", state="stopped", traffic=0, is_shadow=True, rates=None),
+            replace(
+                ready,
+                version="2",
+                state="stopped",
+                traffic=0,
+                is_shadow=True,
+                rates=None,
+                rates_note="not available, because no program of it responds (state: stopped)",
+            ),
         ),
         rollouts=(
             RolloutStatus(
@@ -35,10 +43,17 @@ def build_snapshot(seconds: float = 0.0, per_second: float = 20.0) -> Snapshot:
                 version="2",
                 phase="watching",
                 is_in_progress=True,
+                is_interrupted=False,
                 step="version 2 receives 5 % of the traffic",
+                step_number=2,
+                steps=5,
+                traffic={"1": 95, "2": 5},
+                since=START - 20,
                 reason=None,
                 event="Step 2 of 5",
                 event_at=START - 30,
+                resume=None,
+                abort=None,
             ),
         ),
         updates=(
@@ -54,3 +69,15 @@ def build_snapshot(seconds: float = 0.0, per_second: float = 20.0) -> Snapshot:
         notes=("The process supervisor is not running",),
         problems=("metrics: <b>no answer</b>",),
     )
+
+
+def interrupt_rollout(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot after the process of its rollout was killed."""
+    (rollout,) = snapshot.rollouts
+    killed = replace(
+        rollout,
+        is_interrupted=True,
+        resume="berth rollout digits 2 -s dev --resume",
+        abort="berth rollout digits 2 -s dev --abort",
+    )
+    return replace(snapshot, rollouts=(killed,))

@@ -3,6 +3,7 @@
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,10 @@ def _bind(port: int) -> socket.socket:
     from berth_protocol.http_server import bind
 
     try:
-        return bind(ADDRESS, port)
+        bound = bind(ADDRESS, port)
+        # A browser can open the address as soon as it is printed, before the server reads from it.
+        bound.listen()
+        return bound
     except OSError as error:
         raise OperationError(
             f"Cannot listen on {ADDRESS}:{port}: {error.strerror}. Choose another port with --port."
@@ -77,9 +81,17 @@ def _bind(port: int) -> socket.socket:
 
 def _read(watcher: "Watcher", snapshots: "deque[Snapshot]", interval: float) -> None:
     """Read snapshots until the process ends."""
+    from berth.operations.watch.background import describe_error
+    from berth.operations.watch.snapshot import Snapshot
+
     pause = threading.Event()
     while not pause.wait(interval):
-        snapshots.append(watcher.read())
+        try:
+            snapshots.append(watcher.read())
+        except Exception as error:  # Without a new snapshot, the page would show the last forever.
+            problem = f"snapshot: {describe_error(error)}"
+            stack = snapshots[-1].stack
+            snapshots.append(Snapshot(stack=stack, at=time.time(), problems=(problem,)))
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -24,12 +24,22 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
         load_spec,
         open_stack_for_update,
     )
+    from berth.cli.unfinished_rollouts import (
+        report_unfinished_rollouts,
+        require_no_running_rollout,
+    )
     from berth.operations import lifecycle
     from berth.operations.preflight import check_ownership
     from berth.platforms.stack_context import StackContext
 
     spec = load_spec(root, name)
     context = StackContext(root=root, stack=name, spec=spec)
+    require_no_running_rollout(root, name)
+    report_unfinished_rollouts(
+        root,
+        name,
+        "The record of the rollout is kept: after the next 'berth up', the same commands work.",
+    )
     check_ownership(context, for_removal=True)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     lost = find_lost_parts(stack, context)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from berth.cli.terminal_text import allow_any_encoding
 from pulumi_berth.proxies import exclude_loopback
 
 BAD_INPUT = 2
@@ -108,4 +109,5 @@ def _is_in_repository() -> bool:
 @click.version_option(package_name="berth")
 def main() -> None:
     """Serve trained models, each version in its own serving container."""
+    allow_any_encoding()
     exclude_loopback(os.environ)

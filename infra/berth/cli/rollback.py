@@ -66,6 +66,10 @@ def rollback(
         require_serving,
         run_update,
     )
+    from berth.cli.unfinished_rollouts import (
+        report_unfinished_rollouts,
+        require_no_running_rollout,
+    )
     from berth.engine import ensure_providers
     from berth.operations import rollback as operation
     from berth.operations.lifecycle import exclude
@@ -89,6 +93,12 @@ def rollback(
         )
         show(asdict(report), as_json, lambda: operation.format_report(report))
         sys.exit(0 if report.is_possible else 1)
+    require_no_running_rollout(root, name)
+    report_unfinished_rollouts(
+        root,
+        name,
+        "The rollback does not end the rollout: continue it or end it afterwards.",
+    )
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
     current = stack.config()

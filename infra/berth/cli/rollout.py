@@ -1,6 +1,7 @@
 """`berth rollout`."""
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ def rollout(
     """
     require_yes(yes, as_json)
     from berth.cli.rollout_target import RolloutTarget
+    from berth.errors import OperationError
     from berth.operations.rollout.controller import Controller, describe_step
     from berth.operations.rollout.journal import Phase, hold, journal_path
     from berth.operations.rollout.query_sources import open_sources
@@ -118,15 +120,29 @@ def rollout(
         if not yes and not click.confirm("Perform this rollout?", err=True):
             raise click.Abort
         target = RolloutTarget(root, name, plan, as_json=as_json)
+        is_deployed = target.is_deployed()
+        if not is_deployed and not abort:
+            raise OperationError(
+                f"Stack '{name}' is not deployed. Run 'berth up -s {name}' first. '--abort' ends "
+                "an interrupted rollout."
+            )
         target.require_own_traffic()
         read_query = open_sources()
         controller = Controller(journal, target, report=say, show=_show_line, read_query=read_query)
         journal.save()
         try:
-            phase = controller.revert("aborted") if abort else controller.run()
+            if not abort:
+                phase = controller.run()
+            elif journal.phase is Phase.STARTING:
+                phase = controller.cancel("aborted")
+            elif is_deployed:
+                phase = controller.revert("aborted")
+            else:
+                target.write_traffic({plan.stable: 100, plan.version: 0}, None)
+                phase = controller.end_without_stack()
         except KeyboardInterrupt:
             if journal.phase is Phase.STARTING:
-                say("Interrupted. Nothing was changed.")
+                controller.cancel("interrupted")
                 sys.exit(_INTERRUPTED)
             say(
                 f"Interrupted: {describe_step(plan, plan.steps[journal.step])}. Continue with "
@@ -152,8 +168,9 @@ def rollout(
 
 
 def _format_command(name: str, plan: "Plan") -> str:
-    option = "" if name == "local" else f" -s {name}"
-    return f"{get_command()} rollout {plan.model} {plan.version}{option}"
+    from berth.operations.rollout.status import format_command
+
+    return format_command(name, plan.model, plan.version, program=get_command())
 
 
 def _show_line(text: str) -> None:
@@ -207,7 +224,7 @@ def _start(
             *parse_queries("cloudwatch", settings["cloudwatch"]),
         ),
     )
-    return Journal(path=path, plan=plan)
+    return Journal(path=path, plan=plan, since=time.time())
 
 
 def _continue(path: Path, version: str, *, command: str) -> "Journal":
@@ -216,9 +233,14 @@ def _continue(path: Path, version: str, *, command: str) -> "Journal":
     from berth.operations.rollout.journal import read_journal
 
     journal = read_journal(path)
-    if journal is None or not journal.phase.is_in_progress or journal.plan.version != version:
+    if journal is None or journal.phase.has_ended:
         ended = f"; the latest one was {journal.phase}" if journal is not None else ""
         raise OperationError(
             f"No rollout to version {version} is in progress{ended}. Start one with '{command}'."
+        )
+    if journal.plan.version != version:
+        raise OperationError(
+            f"The rollout that was interrupted is to version {journal.plan.version}, not to "
+            f"version {version}. Name that version."
         )
     return journal

@@ -36,6 +36,12 @@ class RolloutTarget:
     as_json: bool
     _deployed: _Deployed | None = None
 
+    def is_deployed(self) -> bool:
+        """Return whether the stack has resources. One that was destroyed has none."""
+        spec = stacks.load_spec(self.root, self.name)
+        context = StackContext(root=self.root, stack=self.name, spec=spec)
+        return bool(stacks.read_stack_resources(context))
+
     def require_own_traffic(self) -> None:
         """Raise OperationError if someone else has changed the traffic since the rollout began."""
         spec = stacks.load_spec(self.root, self.name)
@@ -43,6 +49,11 @@ class RolloutTarget:
             raise OperationError(
                 f"berth rollout is not available on platform {spec.platform}: Berth cannot read "
                 "the metrics of its versions. Change models.<model>.traffic, and run berth up."
+            )
+        if self.plan.model not in spec.models:
+            raise OperationError(
+                f"Model '{self.plan.model}' is not in Pulumi.{self.name}.yaml any more. Add it "
+                f"again with version {self.plan.stable}, then run the same command."
             )
         traffic = spec.models[self.plan.model].traffic
         own = {name: weight for name, weight in traffic.items() if weight}
@@ -62,7 +73,7 @@ class RolloutTarget:
         The configuration file has the split before, so that each later update keeps it.
         """
         deployed = self._observe()
-        self._write_traffic(traffic, None)
+        self.write_traffic(traffic, None)
         spec = stacks.load_spec(self.root, self.name)
         context = StackContext(root=self.root, stack=self.name, spec=spec)
         model = self.plan.model
@@ -70,9 +81,15 @@ class RolloutTarget:
 
     def revert(self, traffic: Mapping[str, int]) -> None:
         """Deploy a traffic split of versions that already run, as fast as possible."""
+        if not self.is_deployed():
+            raise OperationError(
+                f"Stack '{self.name}' was destroyed during the rollout, so nothing was deployed. "
+                "'--abort' ends the rollout."
+            )
         self._deploy(traffic, None, is_urgent=True)
 
-    def _write_traffic(self, traffic: Mapping[str, int], shadow: str | None) -> None:
+    def write_traffic(self, traffic: Mapping[str, int], shadow: str | None) -> None:
+        """Write a traffic split into the configuration file."""
         file = self.root / f"Pulumi.{self.name}.yaml"
         text = file.read_text()
         changed = set_traffic(text, self.plan.model, traffic, shadow)
@@ -80,7 +97,7 @@ class RolloutTarget:
             replace_atomically(file, changed, mode=0o644)
 
     def _deploy(self, traffic: Mapping[str, int], shadow: str | None, *, is_urgent: bool) -> None:
-        self._write_traffic(traffic, shadow)
+        self.write_traffic(traffic, shadow)
         load = stacks.load_spec if is_urgent else stacks.load_deployable_spec
         spec = load(self.root, self.name)
         context = StackContext(root=self.root, stack=self.name, spec=spec)

@@ -54,6 +54,7 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
         require_serving,
         run_update,
     )
+    from berth.cli.unfinished_rollouts import report_unfinished_rollouts
     from berth.operations import lifecycle
     from berth.operations.previous_release import record_completeness
     from berth.operations.serving_check import find_failed, request_examples
@@ -64,6 +65,11 @@ def up(name: str, yes: bool, no_request: bool, forgotten: tuple[str, ...], as_js
     root = find_project()
     spec = load_deployable_spec(root, name)
     context = StackContext(root=root, stack=name, spec=spec)
+    report_unfinished_rollouts(
+        root,
+        name,
+        f"This update deploys the traffic in Pulumi.{name}.yaml, and does not end the rollout.",
+    )
     parts = find_skipped_parts(spec, root)
     require_preflight(context, parts)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Another screen without a cursor, so that the terminal is as before afterwards.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_RESIZE_SECONDS = 0.2
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
@@ -44,7 +45,7 @@ def watch(name: str, once: bool, interval: float, as_json: bool) -> None:
     from berth.operations.watch.watcher import Watcher
 
     watcher = Watcher(name, WatchedStack(root=root, name=name))
-    is_screen = sys.stdout.isatty() and not once and not as_json
+    is_screen = _has_screen() and not once and not as_json
     try:
         if once:
             # Rates need two readings.
@@ -57,12 +58,28 @@ def watch(name: str, once: bool, interval: float, as_json: bool) -> None:
                 snapshot = watcher.read()
                 if is_screen:
                     _draw(snapshot)
+                    _wait_and_redraw(snapshot, interval)
                 else:
                     _print(snapshot, as_json)
-                time.sleep(interval)
+                    time.sleep(interval)
     except KeyboardInterrupt:
         # This is how a user ends the view.
         return
+
+
+def _has_screen() -> bool:
+    """Return whether the output is a terminal that understands escape sequences."""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+
+
+def _wait_and_redraw(snapshot: "Snapshot", seconds: float) -> None:
+    """Wait until the next snapshot is due, and draw this one again if the terminal is resized."""
+    deadline, size = time.monotonic() + seconds, shutil.get_terminal_size()
+    while (rest := deadline - time.monotonic()) > 0:
+        time.sleep(min(rest, _RESIZE_SECONDS))
+        if shutil.get_terminal_size() != size:
+            size = shutil.get_terminal_size()
+            _draw(snapshot)
 
 
 def _print(snapshot: "Snapshot", as_json: bool) -> None:

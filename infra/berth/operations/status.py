@@ -1,5 +1,6 @@
 """The summary of a stack, and its status as text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from berth.operations.update import Update
@@ -26,14 +27,19 @@ def _select(outputs: dict[str, Any], key: str) -> dict[str, Any]:
     return {key: outputs[key]} if key in outputs else {}
 
 
-def format_status(status: dict[str, Any]) -> str:
-    """Return the status as text."""
+def format_status(status: dict[str, Any], rollouts: Sequence[str] = ()) -> str:
+    """Return the status as text.
+
+    Args:
+        rollouts: A line for each rollout that has not ended.
+    """
     lines = [
         f"stack     {status['stack']} (update {status['update']['number']} "
         f"{status['update']['result']}, {status['update']['ended']})",
         f"endpoint  {status['endpoint']} (gateway {status['gateway']})",
         *_format_parent(status.get("parent_gateway")),
         f"metrics   {status['metrics']}",
+        *(f"rollout   {line}" for line in rollouts),
         *(f"note      {note}" for note in status.get("notes", [])),
         "",
         f"{'MODEL':<20} {'VERSION':<10} {'STATE':<10} {'TRAFFIC':>7}  {'EXPOSED':<7}  DIGEST",

@@ -129,10 +129,13 @@ class Controller:
                 journal.step = index
                 self._run_step(plan.steps[index], meter)
         except (_BreachError, OperationError) as error:
-            if journal.phase is Phase.STARTING:
-                raise  # Nothing was changed.
+            if journal.phase is Phase.STARTING:  # Nothing was changed.
+                journal.reason = str(error)
+                journal.enter(Phase.CANCELED)
+                journal.save()
+                raise
             return self.revert(str(error))
-        journal.phase = Phase.PROMOTED
+        journal.enter(Phase.PROMOTED)
         self._add_event(f"Version {plan.version} receives all traffic.")
         return journal.phase
 
@@ -146,7 +149,9 @@ class Controller:
             OperationError: If the update fails. The rollout can then be ended again.
         """
         journal, plan = self._journal, self._plan
-        journal.phase, journal.reason = Phase.REVERTING, reason
+        if journal.phase is not Phase.REVERTING:
+            journal.enter(Phase.REVERTING)
+        journal.reason = reason
         self._add_event(f"Reverting: {reason}")
         traffic = {plan.stable: 100, plan.version: 0}
         before = self._clock.now()
@@ -160,8 +165,27 @@ class Controller:
             self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
             done = "An update has recorded it"
         self._target.revert(traffic)
-        journal.phase = Phase.REVERTED
+        journal.enter(Phase.REVERTED)
         self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
+        return journal.phase
+
+    def cancel(self, reason: str) -> Phase:
+        """End a rollout that has not changed anything."""
+        journal = self._journal
+        journal.reason = reason
+        journal.enter(Phase.CANCELED)
+        self._add_event(f"Ended before the first step: {reason}. Nothing was changed.")
+        return journal.phase
+
+    def end_without_stack(self) -> Phase:
+        """End a rollout whose stack was destroyed. The configuration file has its traffic."""
+        journal = self._journal
+        journal.reason = "aborted"
+        journal.enter(Phase.REVERTED)
+        self._add_event(
+            f"The stack is not deployed. The configuration file gives version {self._plan.stable} "
+            "all traffic again."
+        )
         return journal.phase
 
     def _add_event(self, text: str) -> None:
@@ -208,11 +232,11 @@ class Controller:
             OperationError: If the step cannot be deployed.
         """
         journal, plan = self._journal, self._plan
-        journal.phase = Phase.DEPLOYING
+        journal.enter(Phase.DEPLOYING)
         name = describe_step(plan, step)
         self._add_event(f"Step {journal.step + 1} of {len(plan.steps)}: {name}")
         self._target.deploy(plan.traffic_of(step), plan.shadow_of(step))
-        journal.phase = Phase.WATCHING
+        journal.enter(Phase.WATCHING)
         journal.save()
         watch = _Watch(plan, step, journal.slow_seconds or 0.0)
         meter.advance(self._scrape())

@@ -16,6 +16,8 @@ from berth.operations.rollout.plan import Plan
 from berth.operations.rollout.query import restore_queries
 from pulumi_berth.files import replace_atomically
 
+# Another process holds the lock file for a moment to find out whether the rollout runs.
+_HOLD_SECONDS = 1.0
 # Enough for plots. Beyond it, every second sample is dropped.
 _MAX_SAMPLES = 2000
 _FORMAT = 1
@@ -30,11 +32,18 @@ class Phase(StrEnum):
     REVERTING = "reverting"
     PROMOTED = "promoted"
     REVERTED = "reverted"
+    CANCELED = "canceled"
+    """It ended before its first step."""
 
     @property
     def is_in_progress(self) -> bool:
         """Whether the rollout has changed the stack and has not ended."""
         return self in (Phase.DEPLOYING, Phase.WATCHING, Phase.REVERTING)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of the rollout is left to do."""
+        return self in (Phase.PROMOTED, Phase.REVERTED, Phase.CANCELED)
 
 
 @dataclass(kw_only=True)
@@ -44,7 +53,8 @@ class Journal:
     Attributes:
         path: The file.
         plan: What the rollout does.
-        phase: What it does now.
+        phase: What it does now. `enter` changes it.
+        since: When the phase began, in seconds since 1970.
         step: Index of its step.
         slow_seconds: Duration from which a request is slow, in seconds, once it is known.
         reason: Why it is or was reverted.
@@ -55,11 +65,16 @@ class Journal:
     path: Path
     plan: Plan
     phase: Phase = Phase.STARTING
+    since: float | None = None
     step: int = 0
     slow_seconds: float | None = None
     reason: str | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def enter(self, phase: Phase) -> None:
+        """Change the phase. The next `save` writes it."""
+        self.phase, self.since = phase, time.time()
 
     def add_event(self, text: str, at: float | None = None) -> None:
         """Record and write something that happened."""
@@ -116,11 +131,33 @@ def hold(path: Path) -> Iterator[None]:
         OperationError: If another process has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OperationError(
-                "Another process runs this rollout. End it with Ctrl-C, or wait for it."
-            ) from None
+    deadline = time.monotonic() + _HOLD_SECONDS
+    with _lock_path(path).open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise OperationError(
+                        "Another process runs this rollout. End it with Ctrl-C, or wait for it."
+                    ) from None
+                time.sleep(0.05)
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process runs the rollout."""
+    try:
+        with _lock_path(path).open() as file:
+            # Several readers can have a shared lock at once. It ends with the file.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_suffix(".lock")

@@ -75,6 +75,10 @@ class Meter:
         self._last = {name: parse_metrics(text, model) for name, text in scrapes.items()}
         self._totals: defaultdict[Series, float] = defaultdict(float)
 
+    def learn(self, scrapes: Mapping[str, str]) -> None:
+        """Count what these programs do from now on, and not what they have counted before."""
+        self._last |= {name: parse_metrics(text, self._model) for name, text in scrapes.items()}
+
     def advance(self, scrapes: Mapping[str, str]) -> None:
         """Add what has happened since the last reading. A program may be missing."""
         for name, text in scrapes.items():

@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 
 from berth.operations.pages.plot import Line, Plot, Unit, build_plot
 from berth.operations.pages.table import build_list, build_scroll_region, build_table
+from berth.operations.rollout.status import describe_record, describe_rollout
 from berth.operations.watch.snapshot import (
     BerthStatus,
     Rates,
     Snapshot,
     describe_health,
-    format_milliseconds,
-    format_share,
+    format_rates,
     format_time,
     format_traffic,
+    list_rate_notes,
 )
-from berth.operations.watch.terminal import describe_rollout, list_some
+from berth.operations.watch.terminal import list_some
 
 _BERTH_TITLES = (
     *("model", "version", "state", "replicas", "traffic", "exposed"),
@@ -132,15 +133,14 @@ def _build_berths(berths: Sequence[BerthStatus]) -> str:
             berth.replicas or "-",
             format_traffic(berth),
             "yes" if berth.is_exposed else "no",
-            f"{berth.rates.per_second:,.1f}" if berth.rates else "-",
-            format_share(berth.rates.failed_share if berth.rates else None),
-            format_milliseconds(berth.rates.p50_seconds if berth.rates else None),
-            format_milliseconds(berth.rates.p99_seconds if berth.rates else None),
+            *format_rates(berth.rates),
         )
         for berth in berths
     ]
     caption = "Versions of each model, with their requests of the last 10 seconds"
-    return build_table(caption, _BERTH_TITLES, rows, numbers=7, headers=2)
+    table = build_table(caption, _BERTH_TITLES, rows, numbers=7, headers=2)
+    notes = [f"Rates of {note}" for note in list_rate_notes(berths)]
+    return table + (build_list(notes) if notes else "")
 
 
 def _build_plots(snapshots: Sequence[Snapshot]) -> str:
@@ -231,7 +231,13 @@ def _build_rollouts(snapshot: Snapshot) -> str:
         return "<p>No rollout was started from this project directory.</p>"
     lines = []
     for each in snapshot.rollouts:
-        text = html.escape(describe_rollout(each))
+        text = ("⚠ " if each.is_interrupted else "") + html.escape(describe_rollout(each))
+        if each.resume is not None and each.abort is not None:
+            text += (
+                f"<br>{html.escape(describe_record(each))}."
+                f"<br>No process runs it. Continue it with <code>{html.escape(each.resume)}</code>"
+                f", or end it with <code>{html.escape(each.abort)}</code>."
+            )
         if each.reason is not None:
             text += f"<br>Reason: {html.escape(each.reason)}"
         if each.event is not None and each.event_at is not None:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from berth.operations.rollout.status import RolloutStatus
+
 READY = "ready"
 UNKNOWN = "unknown"
 """State of a gateway or a berth that could not be observed."""
@@ -44,6 +46,7 @@ class BerthStatus:
         is_shadow: Whether it receives duplicates of requests.
         is_exposed: Whether clients can call it by version.
         rates: Its requests. None if they are not known.
+        rates_note: Why the rates are not known or not complete, or None.
     """
 
     model: str
@@ -54,6 +57,7 @@ class BerthStatus:
     is_shadow: bool = False
     is_exposed: bool = False
     rates: Rates | None = None
+    rates_note: str | None = None
 
     @property
     def is_good(self) -> bool:
@@ -76,33 +80,6 @@ class UpdateStatus:
     result: str
     ended: str
     changes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutStatus:
-    """The latest rollout of a model.
-
-    Attributes:
-        model: The model.
-        stable: The version from which it moves the traffic.
-        version: The version to which it moves the traffic.
-        phase: What it does, or how it ended.
-        is_in_progress: Whether it has not ended.
-        step: What the version receives in the current step.
-        reason: Why it is or was reverted.
-        event: What happened last.
-        event_at: When, in seconds since 1970.
-    """
-
-    model: str
-    stable: str
-    version: str
-    phase: str
-    is_in_progress: bool
-    step: str
-    reason: str | None
-    event: str | None
-    event_at: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,16 +127,37 @@ def format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def format_share(share: float | None) -> str:
-    """Return a share as a percentage, or a hyphen if there is none."""
-    return "-" if share is None else f"{share:.2%}"
+def format_rates(rates: Rates | None) -> tuple[str, str, str, str]:
+    """Return requests per second, the share of errors, and two percentiles in milliseconds.
+
+    A hyphen is a number that does not exist without requests. What is not known is `n/a`.
+    """
+    if rates is None:
+        return ("n/a",) * 4
+    return (
+        f"{rates.per_second:,.1f}",
+        "-" if rates.failed_share is None else f"{rates.failed_share:.2%}",
+        _format_milliseconds(rates.p50_seconds),
+        _format_milliseconds(rates.p99_seconds),
+    )
 
 
-def format_milliseconds(seconds: float | None) -> str:
-    """Return a duration with a resolution that fits it, or a hyphen if there is none."""
+def _format_milliseconds(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.1f}" if seconds < 0.1 else f"{seconds * 1000:,.0f}"
+
+
+def list_rate_notes(berths: Sequence[BerthStatus]) -> list[str]:
+    """Return why rates are not known or not complete, one line for each reason."""
+    names: dict[str, list[str]] = {}
+    for berth in berths:
+        if berth.rates_note is not None:
+            names.setdefault(berth.rates_note, []).append(f"{berth.model} {berth.version}")
+    return [
+        f"{', '.join(some[:5])}{f' and {len(some) - 5} more' if len(some) > 5 else ''}: {note}"
+        for note, some in names.items()
+    ]
 
 
 def format_traffic(berth: BerthStatus) -> str:
@@ -179,9 +177,10 @@ def describe_health(snapshot: Snapshot) -> str:
         is_one = len(snapshot.berths) == 1
         parts.append("The berth is ready." if is_one else f"{_count(snapshot.berths)} are ready.")
     parts += [
-        f"Rollout of {each.model} to version {each.version}: {each.phase}."
+        f"Rollout of {each.model} to version {each.version}: "
+        f"{'interrupted while ' if each.is_interrupted else ''}{each.phase}."
         for each in snapshot.rollouts
-        if each.is_in_progress
+        if not each.has_ended
     ]
     if snapshot.updates and snapshot.updates[0].result != "succeeded":
         parts.append(f"Update {snapshot.updates[0].number} {snapshot.updates[0].result}.")

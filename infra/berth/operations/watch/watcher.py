@@ -2,19 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from berth.operations.history import list_releases
-from berth.operations.rollout.controller import describe_step
-from berth.operations.rollout.journal import Journal, journal_path, read_journal
+from berth.operations.rollout.status import RolloutStatus, list_rollouts
 from berth.operations.state_file import RecordedState
 from berth.operations.update import Update
 from berth.operations.watch.background import Background, describe_error
 from berth.operations.watch.snapshot import (
     UNKNOWN,
     BerthStatus,
-    RolloutStatus,
+    Rates,
     Snapshot,
     UpdateStatus,
 )
@@ -23,6 +21,7 @@ from berth.platforms import get_platform
 from berth.platforms.stack_context import StackContext
 
 _SHOWN_UPDATES = 5
+_METRICS = "metrics"
 _CONTEXT_SECONDS = 2.0
 _STATE_SECONDS = 1.0
 _DRIFT_SECONDS = 30.0
@@ -93,8 +92,11 @@ class Watcher:
             platform=self._context.spec.platform if self._context else None,
             endpoint=recorded.outputs["endpoint"] if recorded else None,
             gateway=observed.get("gateway", UNKNOWN),
-            berths=self._list_berths(observed.get("models", {})),
-            rollouts=self._list_rollouts(observed.get("models", {}), problems),
+            berths=self._list_berths(
+                observed.get("models", {}),
+                can_read=not any(each.startswith(_METRICS) for each in problems),
+            ),
+            rollouts=self._list_rollouts(problems),
             updates=updates,
             drift=drift,
             usd_per_month=self._cost.value,
@@ -122,9 +124,15 @@ class Watcher:
         ]
         read = platform.read_metrics
         if read is not None:
-            scrapes = _attempt(problems, "metrics", lambda: read(context, outputs))
-            if scrapes is not None:
+
+            def advance() -> None:
+                scrapes = read(context, outputs)
                 self._traffic.advance(time.monotonic(), versions, scrapes)
+
+            known = len(problems)
+            _attempt(problems, _METRICS, advance)
+            if len(problems) > known:
+                self._traffic.lose()
         return observed
 
     def _read_slow(
@@ -142,7 +150,9 @@ class Watcher:
         if spec is not None:
             self._cost.refresh(repr(spec), waits=is_complete)
             problems += [f"cost: {self._cost.problem}"] if self._cost.problem else ()
-        drift = None if self._drift.value is None else tuple(self._drift.value)
+        # A stack that was destroyed in between has no drift.
+        found = self._drift.value if recorded is not None else None
+        drift = None if found is None else tuple(found)
         return _list_updates(self._history.value or ()), drift
 
     def _find_drift(self) -> list[str]:
@@ -155,32 +165,58 @@ class Watcher:
         assert self._context is not None
         return self._source.estimate_cost(self._context)
 
-    def _list_berths(self, models: Mapping[str, Any]) -> tuple[BerthStatus, ...]:
-        return tuple(
-            BerthStatus(
-                model=model,
-                version=version,
-                state=berth["state"],
-                replicas=_count_replicas(berth.get("replicas")),
-                traffic=berth["traffic"],
-                is_shadow=version == entry["shadow"],
-                is_exposed=berth["exposed"],
-                rates=self._traffic.get_rates(model, version),
-            )
-            for model, entry in models.items()
-            for version, berth in entry["versions"].items()
-        )
+    def _read_rates(
+        self, model: str, version: str, berth: Mapping[str, Any], *, can_read: bool
+    ) -> tuple[Rates | None, str | None]:
+        """Return the rates of a version, and why they are not known or not complete."""
+        if self._context is None:
+            return None, "not available, because the configuration cannot be read"
+        spec = self._context.spec
+        declared = spec.models[model].versions.get(version) if model in spec.models else None
+        if declared is not None and declared.container is not None:
+            return None, "not available, because its own container does not report requests"
+        if get_platform(spec.platform).read_metrics is None:
+            return None, f"not available on platform {spec.platform}"
+        if not can_read:
+            return None, "not available, because the metrics cannot be read"
+        reporters = self._traffic.count_reporters(model, version)
+        if not reporters:
+            state = berth["state"]
+            return None, f"not available, because no program of it responds (state: {state})"
+        rates = self._traffic.get_rates(model, version)
+        ready, _, _ = (_count_replicas(berth.get("replicas")) or "").partition("/")
+        if rates is None:
+            return None, "known after the next reading"
+        if ready.isdecimal() and reporters < int(ready):
+            return rates, f"not complete, because only {reporters} of {ready} replicas respond"
+        return rates, None
 
-    def _list_rollouts(
-        self, models: Mapping[str, Any], problems: list[str]
-    ) -> tuple[RolloutStatus, ...]:
-        context = self._context
-        if context is None:
+    def _list_berths(self, models: Mapping[str, Any], *, can_read: bool) -> tuple[BerthStatus, ...]:
+        berths = []
+        for model, entry in models.items():
+            for version, berth in entry["versions"].items():
+                rates, note = self._read_rates(model, version, berth, can_read=can_read)
+                berths.append(
+                    BerthStatus(
+                        model=model,
+                        version=version,
+                        state=berth["state"],
+                        replicas=_count_replicas(berth.get("replicas")),
+                        traffic=berth["traffic"],
+                        is_shadow=version == entry["shadow"],
+                        is_exposed=berth["exposed"],
+                        rates=rates,
+                        rates_note=note,
+                    )
+                )
+        return tuple(berths)
+
+    def _list_rollouts(self, problems: list[str]) -> tuple[RolloutStatus, ...]:
+        if self._context is None:
             return ()
-        names = sorted({*models, *context.spec.models})
-        paths = [journal_path(context.root, self._stack, name) for name in names]
-        journals = [_attempt(problems, "rollout", partial(read_journal, path)) for path in paths]
-        return tuple(_summarize_rollout(journal) for journal in journals if journal is not None)
+        rollouts, unreadable = list_rollouts(self._context.root, self._stack)
+        problems += unreadable
+        return tuple(rollouts)
 
 
 def _attempt(problems: list[str], what: str, read: Callable[[], T]) -> T | None:
@@ -223,20 +259,4 @@ def _list_updates(history: Sequence[Update]) -> tuple[UpdateStatus, ...]:
             changes=() if release is first else tuple(str(change) for change in release.changes),
         )
         for release in reversed(releases[-_SHOWN_UPDATES:])
-    )
-
-
-def _summarize_rollout(journal: Journal) -> RolloutStatus:
-    plan = journal.plan
-    last = journal.events[-1] if journal.events else {}
-    return RolloutStatus(
-        model=plan.model,
-        stable=plan.stable,
-        version=plan.version,
-        phase=str(journal.phase),
-        is_in_progress=journal.phase.is_in_progress,
-        step=describe_step(plan, plan.steps[journal.step]),
-        reason=journal.reason,
-        event=last.get("text"),
-        event_at=last.get("at"),
     )

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from berth.errors import OperationError
 from berth.platforms.kubernetes.cluster import ClusterAccess
 from berth_protocol.paths import CAPTURED
 from pulumi_berth.container_commands import build_get_command, build_get_with_token_command
@@ -25,6 +26,7 @@ def read_metrics(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, st
 
     Raises:
         ApiException: If the cluster rejects a request.
+        OperationError: If no pod can be read.
         HTTPError: If it does not respond.
     """
     from kubernetes.client import CoreV1Api
@@ -42,7 +44,14 @@ def read_metrics(access: ClusterAccess, outputs: dict[str, Any]) -> dict[str, st
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         texts = dict(pool.map(read, readable))
-    return {name: text for name, text in texts.items() if text}
+    found = {name: text for name, text in texts.items() if text}
+    if readable and not found:
+        raise OperationError(
+            f"None of {len(readable)} pods in namespace {outputs['namespace']} returned metrics. "
+            "Reading them needs the permission to create 'pods/exec' there; 'kubectl auth can-i "
+            f"create pods --subresource=exec -n {outputs['namespace']}' shows whether you have it."
+        )
+    return found
 
 
 def read_captured(
