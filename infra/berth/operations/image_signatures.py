@@ -28,6 +28,8 @@ class PulledImage:
         plain_http: Whether its registry has no TLS.
     """
 
+    model: str
+    version: str
     path: Path
     reference: str | None
     plain_http: bool
@@ -66,6 +68,8 @@ def list_pulled_images(context: StackContext) -> Iterator[PulledImage]:
                 host = container.image.partition("/")[0]
                 own_host = (spec.registry.url or "").partition("/")[0]
                 yield PulledImage(
+                    model=model,
+                    version=version,
                     path=(*path, "container", "image"),
                     reference=container.image,
                     plain_http=spec.registry.plain_http and host == own_host,
@@ -74,10 +78,24 @@ def list_pulled_images(context: StackContext) -> Iterator[PulledImage]:
                 registry = registry or get_platform(spec.platform).find_registry(context)
                 pin = version_spec.image
                 yield PulledImage(
+                    model=model,
+                    version=version,
                     path=(*path, "image"),
                     reference=f"{registry}/{model}@{pin}" if registry and pin else None,
                     plain_http=spec.registry.plain_http,
                 )
+
+
+def find_unsigned_containers(context: StackContext) -> list[PulledImage]:
+    """Return the images of own containers that the stack refuses: no trusted key signed them."""
+    if not context.spec.require_signature:
+        return []
+    keys, _ = read_trusted_keys(context.spec.require_signature, context.root)
+    return [
+        image
+        for image in list_pulled_images(context)
+        if image.path[-2] == "container" and _find_problem(image, keys) is not None
+    ]
 
 
 def _find_problem(image: PulledImage, keys: list[PublicKey]) -> str | None:
