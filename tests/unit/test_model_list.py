@@ -131,6 +131,7 @@ def test_signature_state_of_versions(root: Path) -> None:
     assert found[0]["signature"] == {
         "state": "trusted",
         "key": public_key(_KEY).fingerprint,
+        "identity": None,
         "problem": None,
     }
     card = signed / "model.yaml"

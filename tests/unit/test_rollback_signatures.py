@@ -11,15 +11,18 @@ from berth.operations.rollback_signatures import (
 )
 from berth.operations.update import Update
 
-OLD, NEW = ["keys/old.pub"], ["keys/new.pub"]
+OLD, NEW = (
+    {"berth:require_signature": ["keys/old.pub"]},
+    {"berth:trusted_identities": {"ci": {"identity": "release@example.com"}}},
+)
+EMPTY: dict[str, Any] = {"berth:require_signature": []}
 
 
-def _config(signers: list[str] | None) -> dict[str, Any]:
-    models: dict[str, Any] = {"berth:models": {"digits": {}}}
-    return models if signers is None else {**models, "berth:require_signature": signers}
+def _config(signers: dict[str, Any] | None) -> dict[str, Any]:
+    return {"berth:models": {"digits": {}}, **(signers or {})}
 
 
-def _update(number: int, signers: list[str] | None) -> Update:
+def _update(number: int, signers: dict[str, Any] | None) -> Update:
     return Update(
         number=number,
         kind="update",
@@ -40,17 +43,17 @@ def _update(number: int, signers: list[str] | None) -> Update:
         pytest.param(NEW, NEW, OLD, NEW, "update 3 trusted others", id="replaced key"),
         pytest.param(NEW, OLD, OLD, NEW, "as in the configuration file", id="not deployed yet"),
         pytest.param(None, NEW, None, NEW, "as in update 9", id="removed from the file"),
-        pytest.param([], NEW, None, NEW, "as in update 9", id="emptied in the file"),
+        pytest.param(EMPTY, NEW, None, NEW, "as in update 9", id="emptied in the file"),
         pytest.param(None, None, OLD, OLD, None, id="removed and deployed"),
         pytest.param(NEW, NEW, NEW, NEW, None, id="the same"),
         pytest.param(None, None, None, None, None, id="never required"),
     ],
 )
 def test_strictest_requirement_is_kept(
-    file: list[str] | None,
-    deployed: list[str] | None,
-    target: list[str] | None,
-    expected: list[str] | None,
+    file: dict[str, Any] | None,
+    deployed: dict[str, Any] | None,
+    target: dict[str, Any] | None,
+    expected: dict[str, Any] | None,
     line: str | None,
 ) -> None:
     update = _update(3, target)
@@ -65,7 +68,7 @@ def test_strictest_requirement_is_kept(
 
 
 @pytest.mark.parametrize("target", [None, OLD])
-def test_requirement_of_the_update_is_restored_on_request(target: list[str] | None) -> None:
+def test_requirement_of_the_update_is_restored_on_request(target: dict[str, Any] | None) -> None:
     update = _update(3, target)
     requirement = choose_requirement(_config(NEW), _update(9, NEW), update, restores=True)
 

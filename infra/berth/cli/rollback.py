@@ -34,8 +34,8 @@ from berth.project import find_project
 @click.option(
     "--restore-signatures",
     is_flag=True,
-    help="Also restore 'berth:require_signature' of that update. By default, a rollback requires "
-    "the signatures that the stack requires now.",
+    help="Also restore the required signatures of that update. By default, a rollback requires "
+    "those that the stack requires now.",
 )
 @yes_option
 @json_option

@@ -29,13 +29,14 @@ def sign_images(model: str | None, name: str, key: Path, as_json: bool) -> None:
     from berth.errors import OperationError
     from berth.operations import sign_images as operation
     from berth.platforms.stack_context import StackContext
+    from berth.spec.signatures import requires_signatures
 
     context = StackContext(root=root, stack=name, spec=load_spec(root, name))
     try:
         outputs = read_recorded_state(root, name).outputs
     except OperationError:
         # The stack can require signatures before its first update.
-        if not context.spec.require_signature:
+        if not requires_signatures(context.spec):
             raise
         outputs = {}
     signed = []

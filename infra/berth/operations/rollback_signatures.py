@@ -10,7 +10,7 @@ from typing import Any
 
 from berth.operations.update import Update
 
-KEY = "berth:require_signature"
+KEYS = ("berth:require_signature", "berth:trusted_identities")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +18,14 @@ class SignatureRequirement:
     """The signatures that a rollback requires.
 
     Attributes:
-        signers: The value of `require_signature`. None to require no signature.
-        kept_from: Where the value comes from, or None if it is that of the update.
-        own: The value of the update.
+        values: The values of `KEYS`. Empty to require no signature.
+        kept_from: Where the values come from, or None if they are those of the update.
+        own: The values of the update.
     """
 
-    signers: Any
+    values: Mapping[str, Any]
     kept_from: str | None = None
-    own: Any
+    own: Mapping[str, Any]
 
 
 def choose_requirement(
@@ -33,39 +33,43 @@ def choose_requirement(
 ) -> SignatureRequirement:
     """Return the signatures that a rollback to `update` requires.
 
-    The value in the configuration file wins. If the file has none, the value that is deployed
-    wins, so that removing the key from the file is not enough to deploy an unsigned version.
+    The configuration file wins. If it requires none, what is deployed wins, so that removing the
+    keys from the file is not enough to deploy an unsigned version.
 
     Args:
         current: The stack's configuration file.
         deployed: The latest successful update.
         restores: Whether the user accepts the requirement of `update` instead.
     """
-    own = update.config.get(KEY) or None
-    sources = {"the configuration file": current.get(KEY) or None}
+    own = _read(update.config)
+    sources = {"the configuration file": _read(current)}
     if deployed is not None:
-        sources[f"update {deployed.number}"] = deployed.config.get(KEY) or None
-    kept = [(source, value) for source, value in sources.items() if value is not None]
+        sources[f"update {deployed.number}"] = _read(deployed.config)
+    kept = [(source, values) for source, values in sources.items() if values]
     if restores or not kept or kept[0][1] == own:
-        return SignatureRequirement(signers=own, own=own)
-    source, signers = kept[0]
-    return SignatureRequirement(signers=signers, kept_from=source, own=own)
+        return SignatureRequirement(values=own, own=own)
+    source, values = kept[0]
+    return SignatureRequirement(values=values, kept_from=source, own=own)
 
 
 def apply_requirement(
     config: Mapping[str, Any], requirement: SignatureRequirement
 ) -> dict[str, Any]:
     """Return a configuration with these required signatures."""
-    others = {key: value for key, value in config.items() if key != KEY}
-    return others if requirement.signers is None else {**others, KEY: requirement.signers}
+    others = {key: value for key, value in config.items() if key not in KEYS}
+    return {**others, **requirement.values}
 
 
 def describe_requirement(requirement: SignatureRequirement, update: Update) -> list[str]:
     """Return a line if the required signatures are not those of the update."""
     if requirement.kept_from is None:
         return []
-    own = "required none" if requirement.own is None else "trusted others"
+    own = "trusted others" if requirement.own else "required none"
     return [
         f"Signatures are required as in {requirement.kept_from}, although update {update.number} "
         f"{own}. To restore its requirement, add --restore-signatures."
     ]
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in KEYS if config.get(key)}
