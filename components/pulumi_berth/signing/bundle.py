@@ -280,9 +280,10 @@ def _identify(signature: Signature, signers: Sequence[Signer]) -> tuple[Signer, 
         return verify_identity(signature.bundle, identities)
     if not keys:
         names = ", ".join(each.name for each in identities)
+        trusted = f"only identities are trusted: {names}" if names else "no key is trusted"
         raise SignatureError(
-            f"it was signed with a key, and only identities are trusted: {names}. Sign it with "
-            "--sigstore, or add the key to require_signature"
+            f"it was signed with a key, and {trusted}. Add the key to require_signature, or sign "
+            "it with a trusted identity"
         )
     key = find_signer(signature, keys)
     if key is None:
