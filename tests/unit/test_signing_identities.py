@@ -254,7 +254,7 @@ def test_pulled_image_needs_a_key(root: Path) -> None:
     )
     spec = load_file(root / "Pulumi.local.yaml")
 
-    with pytest.raises(SpecError, match="needs a signature by a key, and the stack trusts only"):
+    with pytest.raises(SpecError, match="needs a signature by a key, and only identities"):
         require_signed_images(StackContext(root=root, stack="local", spec=spec))
 
 
