@@ -76,10 +76,10 @@ def test_own_container_serves_behind_the_gateway_like_a_berth(
 
 def _check_signatures(hosted: Project, reference: str, copy: str, directory: Path) -> None:
     """Require signatures of the running stack, and lose an image of the release before."""
-    number = hosted.json("status")["update"]["number"]
+    status = hosted.json("status")
+    number, models = status["update"]["number"], status["models"]
     signer = Signer.create(hosted, directory)
     hosted.edit(require_signatures)
-    models = hosted.json("status")["models"]
     versions = [
         (name, version)
         for name, model in models.items()
