@@ -9,6 +9,7 @@ import pulumi
 from berth.platforms import get_platform
 from berth.project import program_project
 from berth.spec import HostingSpec, SpecError, load_config
+from berth.spec.signatures import requires_signatures
 
 # https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
 _PATCH_FORCE = "pulumi.com/patchForce"
@@ -53,7 +54,7 @@ def _require_signatures(spec: HostingSpec) -> None:
     Raises:
         SpecError: If a version is not signed with a trusted key.
     """
-    if spec.require_signature:
+    if requires_signatures(spec):
         # Slow to import, and most stacks do not need it.
         from berth.spec.model_files import check_models
 

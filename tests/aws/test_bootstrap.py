@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from berth.operations.past_states import read_past_state
 from tests.aws.emulation import ACCOUNT, REGION, Emulation
 from tests.repository import PACKAGES, REPOSITORY
 
@@ -189,6 +190,7 @@ def project(
     (folder / "Pulumi.yaml").write_text("name: kept\nruntime: python\n")
     (folder / "__main__.py").write_text(
         "import pulumi\npulumi.export('word', pulumi.Config().require_secret('word'))\n"
+        "pulumi.export('bird', pulumi.Config().get('bird'))\n"
     )
     lines = _berth(aws, "--region", REGION, "--bucket", _PROJECT_BUCKET).splitlines()[-2:]
     # The emulator has no TLS, and applies a policy's denials regardless of their conditions.
@@ -235,3 +237,28 @@ def test_lock_in_bucket_rejects_concurrent_updates(
     assert "ann@there" in error
     _run(*_pulumi("cancel", "--yes"), environment=environment, folder=folder)
     _run(*_pulumi("up", "--yes"), environment=environment, folder=folder)
+
+
+def test_past_states_in_the_bucket_are_read(
+    project: tuple[Path, dict[str, str]], aws: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`berth rollback --check` reads in them what an earlier release ran."""
+    folder, environment = project
+    numbers = []
+    for bird in ("wren", "crow"):
+        up = _pulumi("up", "--yes", "--skip-preview", "--config", f"bird={bird}")
+        _run(*up, environment=environment, folder=folder)
+        history = _run(
+            *_pulumi("stack", "history", "--json"), environment=environment, folder=folder
+        )
+        numbers.append(len(json.loads(history)))
+    for name in ("PULUMI_BACKEND_URL", *aws.environment()):
+        monkeypatch.setenv(name, environment[name])
+    states = [read_past_state(folder, "prod", number) for number in numbers]
+    assert [state and state.outputs["bird"] for state in states] == ["wren", "crow"]
+    assert states[0] is not None
+    assert "heron" not in json.dumps(states[0].resources)
+    assert read_past_state(folder, "prod", numbers[-1] + 1) is None
+    assert read_past_state(folder, "other", 1) is None
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://missing-bucket-of-a-test?region=us-east-1")
+    assert read_past_state(folder, "prod", numbers[0]) is None

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.engine.project import Project
+from tests.signed_stack import Signer, refuse, require_signatures, sign_versions_one_by_one
 
 COMMENT = "# why these weights: see the release notes"
 
@@ -196,6 +198,34 @@ def test_rollback_keeps_replaced_keys_and_clients_and_says_so(running: Project) 
     clients = YAML().load(running.config_file)["config"]["berth:gateway"]["clients"]
     assert clients["partner"]["burst"] == 1
     assert "the-key-of" not in running.config_file.read_text()
+
+
+def test_rollback_requires_the_signatures_that_the_stack_requires_now(
+    running: Project, tmp_path: Path
+) -> None:
+    number = _read_number(running)
+    versions = [("digits", "1"), ("digits", "2"), ("breast-cancer", "1")]
+    signer = Signer.create(running, tmp_path)
+    running.edit(require_signatures)
+    sign_versions_one_by_one(running, signer, versions)
+    second = _deploy_traffic(running, 65, 35)
+    signature = running.root / "models" / "digits" / "1.sig"
+    signature.rename(tmp_path / "1.sig")
+
+    # A value that only the file lacks is still required.
+    running.edit(lambda config: config.pop("berth:require_signature"))
+    for command in (("rollback",), ("rollback", "--to", str(number))):
+        lines = (f"as in update {second}", "is not signed")
+        refuse(running, *lines, command=(*command, "--yes"))
+    report = running.json("rollback", "--check", "--to", str(number), code=1)
+    assert any("digits/1 is not signed" in line for line in report["obstacles"])
+    assert any(f"update {number} required none" in line for line in report["kept"])
+    assert _read_number(running) == second
+
+    restored = ("rollback", "--to", str(number), "--restore-signatures", "--yes")
+    running.berth(*restored)
+    assert "require_signature" not in running.config_file.read_text()
+    running.berth("preview", "--expect-no-changes")
 
 
 def test_rollback_reports_another_program_and_runs_it_on_request(running: Project) -> None:

@@ -72,11 +72,29 @@ def test_image_that_somebody_deletes_from_the_registry_is_named(
     missing = find_missing(needs, context)
     assert sorted(missing) == sorted(
         [
-            f"image {pinned} is missing",
+            f"image {pinned} is missing. Push it again with the same digest",
             f"image {built} is missing. A rollback builds an image of the same files",
         ]
     )
     assert format_completeness(missing).startswith("complete: no: image ")
+
+
+def test_copy_is_restored_from_its_source_if_that_exists(registry: str, project: Project) -> None:
+    source, copy = (
+        push_image(Repository(name=f"{registry}/{name}", plain_http=True), "server")
+        for name in ("team/server", "berth/server")
+    )
+    image = _built(copy)
+    image["outputs"]["copy_of"] = source
+    needs = read_needs(PastState(outputs={}, resources=[image, _workload(copy)]))
+    context = _open(project, registry)
+    delete_image(copy)
+    assert find_missing(needs, context) == [
+        f"image {copy} is missing. A rollback copies it again from {source}"
+    ]
+    delete_image(source)
+    (missing,) = find_missing(needs, context)
+    assert f"So is {source}, of which it is a copy" in missing
 
 
 def test_registry_without_an_answer_is_no_complete_release(project: Project) -> None:
@@ -98,7 +116,8 @@ def test_dataset_version_that_is_gone_is_named(
     context = _open(project, registry)
     assert find_missing(needs, context) == []
     delete_image(f"{name}@{digest}")
-    assert find_missing(needs, context) == [f"dataset {name} with the digest {digest} is missing"]
+    (missing,) = find_missing(needs, context)
+    assert missing.startswith(f"dataset {name} with the digest {digest} is missing. Push the same")
 
 
 def test_changed_and_removed_model_files_are_named_with_the_fix(project: Project) -> None:

@@ -96,7 +96,7 @@ def test_metadata_declares_an_extra_for_each_framework(metadata: Message) -> Non
     extras = set(metadata.get_all("Provides-Extra", []))
     assert extras == {
         *("package", "lightgbm", "xgboost", "torch", "transformers"),
-        *("mlflow", "sign"),
+        *("mlflow", "sign", "sigstore"),
     }
 
 

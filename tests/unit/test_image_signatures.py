@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from berth.errors import OperationError
 from berth.operations.preflight import list_requirements, require
-from berth.operations.sign_images import list_registry_images, sign_stack_images
+from berth.operations.sign_images import (
+    list_images_to_sign,
+    list_registry_images,
+    sign_images,
+)
 from berth.platforms.stack_context import StackContext
 from berth.signing.image import sign_image
 from berth.signing.private_key import PrivateKey, load_private_key
@@ -162,14 +167,6 @@ def _outputs(image: str | None) -> dict[str, Any]:
     return {"models": {"digits": {"versions": {"1": {"image": image}}, "shadow": None}}}
 
 
-def test_images_of_stack_are_signed(image: str, key: PrivateKey) -> None:
-    (signed,) = sign_stack_images(_outputs(image), key, "digits", plain_http=True)
-
-    assert (signed.model, signed.version, signed.changed) == ("digits", "1", True)
-    check(image, KEY)
-    assert list_registry_images(_outputs("engine.invalid/digits@sha256:" + "0" * 64)) == {}
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "Pulumi.yaml").write_text("name: demo\nruntime: python\n")
@@ -226,8 +223,34 @@ def test_stack_refuses_own_container_until_it_is_signed(
     with pytest.raises(SpecError, match=r"versions\.1\.container\.image: .* has no signature"):
         require_signatures(project)
 
-    sign_image(image, key, plain_http=True)
+    spec = load_file(project / "Pulumi.local.yaml")
+    context = StackContext(root=project, stack="local", spec=spec)
+    (signed,) = sign_images(list_images_to_sign(context, {}, None), key)
+    assert signed.reference == image
     require_signatures(project)
+
+
+def test_images_that_a_stack_runs_are_signed_with_its_unsigned_containers(
+    registry: str, image: str, project: Path, key: PrivateKey
+) -> None:
+    own = push_image(Repository(name=f"{registry}/own/server", plain_http=True), "another")
+    write_stack(project, image, json.dumps({"1": {"container": {"image": own}}}))
+    spec = load_file(project / "Pulumi.local.yaml")
+    context = StackContext(root=project, stack="local", spec=spec)
+    images = list_images_to_sign(context, _outputs(image), "digits")
+    assert [each.reference for each in images] == [image, own]
+    signed = list(sign_images(images, key))
+
+    assert [(each.model, each.version, each.changed) for each in signed] == [
+        ("digits", "1", True)
+    ] * 2
+    check(image, KEY)
+    check(own, KEY)
+    (again,) = list_images_to_sign(context, _outputs(image), None)
+    assert again.reference == image
+    assert list_registry_images(_outputs("engine.invalid/digits@sha256:" + "0" * 64)) == {}
+    with pytest.raises(OperationError, match="Model 'other' of the stack runs no image"):
+        list_images_to_sign(context, _outputs(image), "other")
 
 
 # Signing with keys of cosign, which a registry without TLS and no transparency log need.

@@ -1,13 +1,16 @@
 """Bills of materials: valid CycloneDX, with the model, its files and the packages of its image."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cyclonedx.model.bom import Bom
 from jsonschema import Draft7Validator, ValidationError
 from referencing import Registry, Resource
 
@@ -21,10 +24,14 @@ from pulumi_berth.images.contents import ImagePackage
 from pulumi_berth.images.sbom import build_sbom
 from pulumi_berth.oci.image_store import STORE_HOST, StoredRepository
 from pulumi_berth.oci.registry import split_reference
+from pulumi_berth.signing.bundle import verify_version
 from tests.docker_registry import push_image
 from tests.repository import REPOSITORY
+from tests.text_models import SENTENCES, package_text_models
+from tests.unit.signing_keys import create_key, public_key, write_key
 
 _DIGITS = REPOSITORY / "models" / "digits" / "1"
+_KEY = create_key()
 _STACK = 'config:\n  berth:platform: docker\n  berth:models: {digits: {versions: {"1": {}}}}\n'
 
 
@@ -78,6 +85,67 @@ def test_bom_of_model_has_card_and_hashes(root: Path) -> None:
     metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert {each["type"]: float(each["value"]) for each in metrics} == card.metrics
     assert content["components"] == []
+
+
+_TRAIN = """
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LogisticRegression
+
+
+def build():
+    x, y = load_wine(return_X_y=True)
+    return LogisticRegression(max_iter=5000).fit(x, y), x[:50]
+"""
+
+
+def _package_wine(root: Path) -> None:
+    """Package and sign a scikit-learn model, as a user does in one command."""
+    (root / "train.py").write_text(_TRAIN)
+    write_key(root / "signing.key", _KEY)
+    arguments = ["train.py:build", "--name", "wine", "--version", "1"]
+    result = CliRunner().invoke(main, ["package", *arguments, "--sign", "signing.key", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["signature"]["key"] == public_key(_KEY).fingerprint
+    version = root / "models" / "wine" / "1"
+    assert verify_version(version, [public_key(_KEY)]) == public_key(_KEY)
+
+
+def _package_sentences(root: Path) -> None:
+    """Package a transformer with its tokenizer."""
+    package_text_models(root / "models", root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("wine", _package_wine), (SENTENCES, _package_sentences)],
+    ids=["scikit-learn", "transformer"],
+)
+def test_bom_of_packaged_model_is_read_by_library_and_has_hashes_of_its_files(
+    root: Path, name: str, package: Callable[[Path], None]
+) -> None:
+    package(root)
+
+    result = CliRunner().invoke(main, ["models", name, "1", "--bom", "bom.json"])
+
+    assert result.exit_code == 0, result.output
+    data = (root / "bom.json").read_bytes()
+    validate(data)
+    bom: Any = Bom.from_json(json.loads(data))  # type: ignore[attr-defined]
+    model = bom.metadata.component
+    assert (model.type.value, model.name, model.version) == ("machine-learning-model", name, "1")
+    hashes = {
+        component.name: {each.alg.value: each.content for each in component.hashes}
+        for component in model.components
+    }
+    version = root / "models" / name / "1"
+    assert hashes == {
+        path.relative_to(version).as_posix(): {
+            "SHA-256": hashlib.sha256(path.read_bytes()).hexdigest()
+        }
+        for path in version.rglob("*")
+        if path.is_file()
+    }
 
 
 def push_with_sbom(root: Path) -> str:

@@ -13,7 +13,7 @@ from berth.errors import OperationError
 from berth.operations import signature_state
 from berth.operations.model_list import ModelList, as_json, format_text, list_models
 from berth.operations.signature_state import SignatureState
-from berth_protocol.model_card import ModelCard, digest
+from berth_protocol.model_card import ModelCard, digest, read_card
 from tests.repository import REPOSITORY
 from tests.unit.signing_keys import create_key, public_key, sign_directory
 
@@ -131,8 +131,12 @@ def test_signature_state_of_versions(root: Path) -> None:
     assert found[0]["signature"] == {
         "state": "trusted",
         "key": public_key(_KEY).fingerprint,
+        "identity": None,
         "problem": None,
     }
+    nobody = signature_state.describe_version(signed, read_card(signed), [])
+    assert (nobody.state, nobody.key) == ("unknown-key", public_key(_KEY).fingerprint)
+    assert "no key is trusted. Add the key to require_signature" in str(nobody.problem)
     card = signed / "model.yaml"
     card.write_text(card.read_text() + "# edited\n")
     assert states()[0] == "invalid"

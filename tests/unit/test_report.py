@@ -101,6 +101,18 @@ def test_first_update_is_not_irreversible() -> None:
     assert "`berth destroy -s prod` removes everything." in format_markdown(report)
 
 
+def test_report_says_that_required_signatures_are_not_rolled_back() -> None:
+    line = "Signatures are required as in the configuration file, although update 4 required none."
+    facts = UndoFacts(release=4, kept_signatures=(line,))
+    change = _change("a", "update")
+    report = build_report(change, facts=facts, verdicts=judge_all([change], facts))
+
+    assert f"- {line}" in format_markdown(report)
+    assert as_json(report)["undo"]["kept"] == [line]
+    # What a rollback restores of the resources does not depend on it.
+    assert report.verdicts == build_report(change).verdicts
+
+
 def test_report_without_changes_says_so() -> None:
     text = format_markdown(build_report())
     assert text == "<!-- berth preview prod -->\n## Stack `prod`: no changes\n\n"

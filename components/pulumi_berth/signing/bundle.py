@@ -3,7 +3,7 @@
 A signature is a Sigstore bundle: a DSSE envelope whose payload is an in-toto statement that lists
 the SHA-256 of every file of the version. `berth sign` writes it with the package `model-signing`.
 Verifying it with a key needs only ECDSA, so this module does that without the package, which takes
-seconds to import.
+seconds to import. `identity` verifies signatures of Sigstore's identities.
 
 The verification is stricter than that of `model-signing`: the statement must list exactly the files
 of the version, so it cannot ignore any.
@@ -24,7 +24,9 @@ import msgspec
 from berth_protocol.model_card import CARD_FILE, CardError, ModelCard, digest, read_card
 from berth_protocol.model_card import verify_files as verify_card_files
 from pulumi_berth.signing.errors import SignatureError
+from pulumi_berth.signing.identity import verify_identity
 from pulumi_berth.signing.keys import PublicKey
+from pulumi_berth.signing.signers import Signer, select_identities, select_keys
 
 SUFFIX = ".sig"
 """Suffix of a signature file, which is next to the directory of the version."""
@@ -44,7 +46,7 @@ class _PublicKeyHint(msgspec.Struct):
 
 class _Material(msgspec.Struct, rename="camel"):
     public_key: _PublicKeyHint | None = None
-    certificate: msgspec.Raw | None = None
+    certificate: dict[str, Any] | None = None
 
 
 class _SignatureEntry(msgspec.Struct):
@@ -95,12 +97,14 @@ class Signature:
         signature: The signature itself.
         fingerprint: Fingerprint of the key that the file names. Empty if it names none.
         is_keyless: Whether it was made with a certificate of Sigstore instead of a key.
+        bundle: The complete file.
     """
 
     payload: bytes
     signature: bytes
     fingerprint: str
     is_keyless: bool
+    bundle: bytes
 
 
 def find_signature_file(directory: Path) -> Path:
@@ -146,6 +150,7 @@ def _parse_bundle(data: bytes) -> Signature:
         signature=base64.b64decode(envelope.signatures[0].sig, validate=True),
         fingerprint="" if key is None else key.hint,
         is_keyless=bundle.verification_material.certificate is not None,
+        bundle=data,
     )
 
 
@@ -206,13 +211,13 @@ def read_statement(payload: bytes) -> dict[str, str]:
     return files
 
 
-def check_signature(directory: Path, card: ModelCard, keys: Sequence[PublicKey]) -> PublicKey:
-    """Check that one of `keys` signed the files that the card lists, and return that key.
+def check_signature(directory: Path, card: ModelCard, signers: Sequence[Signer]) -> Signer:
+    """Check that one of `signers` signed the files that the card lists, and return it.
 
     The function does not read these files: `verify_files` compares them with the card.
 
     Raises:
-        SignatureError: If the version is not signed, is signed by another key, or if the signed
+        SignatureError: If the version is not signed, is signed by somebody else, or if the signed
             files differ.
     """
     path = find_signature_file(directory)
@@ -221,19 +226,20 @@ def check_signature(directory: Path, card: ModelCard, keys: Sequence[PublicKey])
             f"{directory} is not signed: {path.name} does not exist next to it. Sign it with "
             f"'berth sign {card.name} {card.version} --key KEY', or restore the file"
         )
-    return check_signature_file(path, directory, card, keys)
+    return check_signature_file(path, directory, card, signers)
 
 
 def check_signature_file(
-    path: Path, directory: Path, card: ModelCard, keys: Sequence[PublicKey]
-) -> PublicKey:
+    path: Path, directory: Path, card: ModelCard, signers: Sequence[Signer]
+) -> Signer:
     """Check the signature of a version in the file `path`, as `check_signature` does."""
     signature = read_signature(path)
-    key = find_signer(signature, keys)
-    if key is None:
-        raise SignatureError(f"{path}: {_describe_other_signer(signature, keys)}")
     try:
-        signed = read_statement(signature.payload)
+        signer, payload = _identify(signature, signers)
+    except SignatureError as error:
+        raise SignatureError(f"{path}: {error}") from error
+    try:
+        signed = read_statement(payload)
     except SignatureError as error:
         raise SignatureError(f"{path}: {error}. Sign the version again") from error
     if problems := _compare(signed, {CARD_FILE: digest(directory), **card.files}):
@@ -241,11 +247,11 @@ def check_signature_file(
             f"{directory} differs from what was signed: {'; '.join(problems)}. Restore the signed "
             "files, or package and sign another version"
         )
-    return key
+    return signer
 
 
-def verify_version(directory: Path, keys: Sequence[PublicKey]) -> PublicKey:
-    """Check every file of a version and its signature, and return the key that signed it.
+def verify_version(directory: Path, signers: Sequence[Signer]) -> Signer:
+    """Check every file of a version and its signature, and return who signed it.
 
     Raises:
         SignatureError: As `check_signature`, or if a file differs from the card.
@@ -255,16 +261,38 @@ def verify_version(directory: Path, keys: Sequence[PublicKey]) -> PublicKey:
         verify_card_files(directory, card)
     except CardError as error:
         raise SignatureError(str(error)) from error
-    return check_signature(directory, card, keys)
+    return check_signature(directory, card, signers)
 
 
-def _describe_other_signer(signature: Signature, keys: Sequence[PublicKey]) -> str:
-    trusted = ", ".join(key.name for key in keys)
+def _identify(signature: Signature, signers: Sequence[Signer]) -> tuple[Signer, bytes]:
+    """Return who signed, and the payload that is signed.
+
+    Raises:
+        SignatureError: If none of the signers did.
+    """
+    keys, identities = select_keys(signers), select_identities(signers)
     if signature.is_keyless:
-        return (
-            "it was signed with an identity of Sigstore, and only keys can be trusted; sign it "
-            "with --key"
+        if not identities:
+            raise SignatureError(
+                "it was signed with an identity of Sigstore, and only keys are trusted; sign it "
+                "with --key, or add the identity to trusted_identities"
+            )
+        return verify_identity(signature.bundle, identities)
+    if not keys:
+        names = ", ".join(each.name for each in identities)
+        trusted = f"only identities are trusted: {names}" if names else "no key is trusted"
+        raise SignatureError(
+            f"it was signed with a key, and {trusted}. Add the key to require_signature, or sign "
+            "it with a trusted identity"
         )
+    key = find_signer(signature, keys)
+    if key is None:
+        raise SignatureError(_describe_other_key(signature, keys))
+    return key, signature.payload
+
+
+def _describe_other_key(signature: Signature, keys: Sequence[PublicKey]) -> str:
+    trusted = ", ".join(key.name for key in keys)
     fingerprints = {key.fingerprint for key in keys}
     if signature.fingerprint in fingerprints:
         return "the signature is not valid: the file was changed after signing; sign it again"

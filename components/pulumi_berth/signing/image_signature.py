@@ -184,6 +184,11 @@ def check_image_signature(
         RegistryError: If the registry fails or returns something else.
         SignatureError: If no trusted key signed the image.
     """
+    if not keys:
+        raise SignatureError(
+            f"{reference} needs a signature by a key, and only identities are trusted. Add the key "
+            "to require_signature, and sign the image with 'berth sign-images --key KEY'"
+        )
     repository, digest = open_image(reference, plain_http=plain_http)
     key, count = find_signer(repository, digest, keys)
     if key is not None:

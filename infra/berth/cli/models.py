@@ -42,7 +42,8 @@ def models(
     """List the model versions with their metrics, and the stacks that run them.
 
     Reads what each stack recorded at its last update. MODEL and VERSION limit the list. A signature
-    is trusted if its key is in 'require_signature' of a stack.
+    is trusted if its key is in 'require_signature' of a stack, or its identity in
+    'trusted_identities'.
     """
     if bom_file is not None:
         if model is None or version is None:
@@ -61,17 +62,17 @@ def models(
     stacks = sorted(
         path.name[len("Pulumi.") : -len(".yaml")] for path in root.glob("Pulumi.*.yaml")
     )
-    keys = signature_state.collect_trusted_keys(root, stacks)
+    signers = signature_state.collect_signers(root, stacks)
 
     def describe_image(stack: str, reference: str) -> signature_state.SignatureState:
         plain_http = load_spec(root, stack).registry.plain_http
-        return signature_state.describe_image(reference, keys, plain_http=plain_http)
+        return signature_state.describe_image(reference, signers, plain_http=plain_http)
 
     found = model_list.list_models(
         root,
         stacks,
         lambda stack: _read_outputs(root, stack),
-        lambda directory, card: signature_state.describe_version(directory, card, keys),
+        lambda directory, card: signature_state.describe_version(directory, card, signers),
         describe_image if checks_images else None,
     )
     if model is not None:

@@ -31,6 +31,12 @@ from berth.project import find_project
     is_flag=True,
     help="Send no request at the end, for a machine that cannot reach the endpoint.",
 )
+@click.option(
+    "--restore-signatures",
+    is_flag=True,
+    help="Also restore the required signatures of that update. By default, a rollback requires "
+    "those that the stack requires now.",
+)
 @yes_option
 @json_option
 def rollback(
@@ -39,6 +45,7 @@ def rollback(
     with_program: bool,
     check_only: bool,
     no_request: bool,
+    restore_signatures: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +82,7 @@ def rollback(
     from berth.operations.lifecycle import exclude
     from berth.operations.previous_release import find_missing_parts, record_completeness
     from berth.operations.rollback_keys import describe_kept_keys
+    from berth.operations.rollback_signatures import choose_requirement, describe_requirement
     from berth.operations.serving_check import find_failed, request_examples
     from berth.operations.status import summarize_stack
     from berth.platforms import get_platform
@@ -84,10 +92,17 @@ def rollback(
     stack.require_deployed()
     history = stack.history(show_secrets=True)
     update = operation.choose_update(history, number)
+    current, secret_keys = stack.read_config()
+    signatures = choose_requirement(
+        current, operation.find_latest(history), update, restores=restore_signatures
+    )
     if check_only:
         report = operation.inspect_rollback(
             stack,
             update,
+            current,
+            secret_keys=secret_keys,
+            signatures=signatures,
             check=lambda path: load_deployable_spec(root, name, path),
             find_missing=lambda each: find_missing_parts(root, name, each),
         )
@@ -101,10 +116,12 @@ def rollback(
     )
     program = operation.find_program(root, update, with_program=with_program, say=say)
     say(f"Rolling back to update {update.number} of {update.ended}.")
-    current = stack.config()
-    for line in describe_kept_keys(current, update):
+    for line in (
+        *describe_kept_keys(current, update),
+        *describe_requirement(signatures, update),
+    ):
         say(line)
-    with operation.write_config_of(stack, update, current) as config_file:
+    with operation.write_config_of(stack, update, current, signatures) as config_file:
         spec = load_deployable_spec(root, name, config_file)
         context = StackContext(root=root, stack=name, spec=spec)
 

@@ -40,7 +40,8 @@ def sign(
     """Sign a model version in the OpenSSF model-signing format.
 
     The signature is the file VERSION.sig next to the directory of the version. It covers every
-    file. Stacks that set 'berth:require_signature' deploy only versions with a trusted signature.
+    file. Stacks that set 'berth:require_signature' or 'berth:trusted_identities' deploy only
+    versions with a trusted signature.
     """
     if (key is None) == (not sigstore):
         raise click.UsageError("Set one of --key and --sigstore.")

@@ -19,18 +19,30 @@ from berth.project import find_project
 def sign_images(model: str | None, name: str, key: Path, as_json: bool) -> None:
     """Sign the images of a stack, in their registry.
 
-    MODEL limits the command to the images of one model. 'cosign verify --key' accepts the
-    signatures, and 'berth promote' copies them together with the images.
+    If the stack requires signatures, images of own containers are signed too, also before the
+    first update. MODEL limits the command to the images of one model. 'cosign verify --key'
+    accepts the signatures, and 'berth promote' copies them together with the images.
     """
     root = find_project()
     private = load_key(key)
     from berth.cli.stacks import load_spec, read_recorded_state
-    from berth.operations.sign_images import sign_stack_images
+    from berth.errors import OperationError
+    from berth.operations import sign_images as operation
+    from berth.platforms.stack_context import StackContext
+    from berth.spec.signatures import requires_signatures
 
-    spec = load_spec(root, name)
-    outputs = read_recorded_state(root, name).outputs
+    context = StackContext(root=root, stack=name, spec=load_spec(root, name))
+    try:
+        outputs = read_recorded_state(root, name).outputs
+    except OperationError:
+        # The stack can require signatures before its first update.
+        if not requires_signatures(context.spec):
+            raise
+        outputs = {}
     signed = []
-    for image in sign_stack_images(outputs, private, model, plain_http=spec.registry.plain_http):
+    for image in operation.sign_images(
+        operation.list_images_to_sign(context, outputs, model), private
+    ):
         action = "Signed" if image.changed else "Signed already:"
         say(f"{action} {image.reference}")
         signed.append(

@@ -7,7 +7,7 @@ releases. Others can delete it, and a branch can remove a model's directory.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from berth.errors import OperationError
@@ -16,6 +16,7 @@ from berth.operations.missing_images import find_hosts, find_references, is_imag
 from berth.operations.past_states import PastState
 from berth.operations.promotion.release import read_digest
 from berth.platforms import get_platform
+from berth.platforms.platform import ask_registry
 from berth.platforms.stack_context import StackContext
 from berth.spec import VersionSpec, version_directory
 from berth_protocol.model_card import CardError, check_listed, read_card
@@ -48,12 +49,14 @@ class ReleaseNeeds:
     Attributes:
         images: References by digest.
         built: Those of `images` that the stack has built itself.
+        copies: Those of `images` that the stack has copied, and the image that each is a copy of.
         datasets: Versions of datasets.
         models: (model, version) -> digest of the files.
     """
 
     images: tuple[str, ...] = ()
     built: frozenset[str] = frozenset()
+    copies: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetNeed, ...] = ()
     models: Mapping[tuple[str, str], str]
 
@@ -69,12 +72,18 @@ def read_needs(state: PastState) -> ReleaseNeeds:
         if not is_image(entry) and not str(entry["type"]).startswith(_COMPONENTS)
         for reference in find_references(entry, hosts)
     }
+    owned = [outputs for outputs in images if not outputs.get("pull_only")]
     layers = [layer for outputs in images for layer in outputs.get("layers") or ()]
     return ReleaseNeeds(
         images=tuple(sorted(references)),
         built=frozenset(
-            str(outputs.get("reference")) for outputs in images if not outputs.get("pull_only")
+            str(outputs.get("reference")) for outputs in owned if not outputs.get("copy_of")
         ),
+        copies={
+            str(outputs.get("reference")): str(outputs["copy_of"])
+            for outputs in owned
+            if outputs.get("copy_of")
+        },
         datasets=tuple(
             DatasetNeed(kind=layer["kind"], name=layer["name"], digest=layer["digest"])
             for layer in layers
@@ -100,7 +109,7 @@ def find_missing(
     """
     has_image = get_platform(context.spec.platform).has_image
     checks: list[Callable[[], str | None]] = [
-        *(lambda x=x: _check_image(x, x in needs.built, context, has_image) for x in needs.images),
+        *(lambda x=x: _check_image(x, needs, context, has_image) for x in needs.images),
         *(lambda x=x: _check_dataset(x, context) for x in needs.datasets),
     ]
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -121,7 +130,7 @@ def format_completeness(missing: Sequence[str] | None) -> str:
 
 def _check_image(
     reference: str,
-    is_built: bool,
+    needs: ReleaseNeeds,
     context: StackContext,
     has_image: Callable[[StackContext, str], bool | None],
 ) -> str | None:
@@ -130,8 +139,17 @@ def _check_image(
         return f"image {reference} could not be checked: its registry gave no answer"
     if exists:
         return None
-    again = ". A rollback builds an image of the same files" if is_built else ""
-    return f"image {reference} is missing{again}"
+    if reference in needs.built:
+        fix = "A rollback builds an image of the same files"
+    elif (source := needs.copies.get(reference)) is not None:
+        fix = (
+            f"So is {source}, of which it is a copy. Push that image again with the same digest"
+            if ask_registry(context, source) is False
+            else f"A rollback copies it again from {source}"
+        )
+    else:
+        fix = "Push it again with the same digest"
+    return f"image {reference} is missing. {fix}"
 
 
 def _check_dataset(need: DatasetNeed, context: StackContext) -> str | None:
@@ -140,7 +158,10 @@ def _check_dataset(need: DatasetNeed, context: StackContext) -> str | None:
     except OperationError as error:
         return f"dataset {need.name} could not be checked: {error}"
     if digest is None:
-        return f"dataset {need.name} with the digest {need.digest} is missing"
+        return (
+            f"dataset {need.name} with the digest {need.digest} is missing. Push the same files "
+            "again with 'berth data push'"
+        )
     if digest != need.digest:
         return f"dataset {need.name} is {digest}, and the release read {need.digest}"
     return None

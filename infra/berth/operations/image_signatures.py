@@ -8,11 +8,12 @@ from berth.platforms import get_platform
 from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError
 from berth.spec.errors import Path, format_path
-from berth.spec.signatures import read_trusted_keys
+from berth.spec.signatures import read_signers, requires_signatures
 from pulumi_berth.oci.registry import RegistryError
 from pulumi_berth.signing.errors import SignatureError
 from pulumi_berth.signing.image_signature import check_image_signature
 from pulumi_berth.signing.keys import PublicKey
+from pulumi_berth.signing.signers import select_keys
 
 _PARALLEL = 8
 
@@ -28,6 +29,8 @@ class PulledImage:
         plain_http: Whether its registry has no TLS.
     """
 
+    model: str
+    version: str
     path: Path
     reference: str | None
     plain_http: bool
@@ -39,7 +42,8 @@ def require_signed_images(context: StackContext) -> int:
     Raises:
         SpecError: If no trusted key signed one of them, or its registry gives no answer.
     """
-    keys, key_problems = read_trusted_keys(context.spec.require_signature, context.root)
+    signers, key_problems = read_signers(context.spec, context.root)
+    keys = select_keys(signers)
     images = list(list_pulled_images(context))
     with ThreadPoolExecutor(_PARALLEL) as pool:
         reasons = list(pool.map(lambda image: _find_problem(image, keys), images))
@@ -66,6 +70,8 @@ def list_pulled_images(context: StackContext) -> Iterator[PulledImage]:
                 host = container.image.partition("/")[0]
                 own_host = (spec.registry.url or "").partition("/")[0]
                 yield PulledImage(
+                    model=model,
+                    version=version,
                     path=(*path, "container", "image"),
                     reference=container.image,
                     plain_http=spec.registry.plain_http and host == own_host,
@@ -74,16 +80,30 @@ def list_pulled_images(context: StackContext) -> Iterator[PulledImage]:
                 registry = registry or get_platform(spec.platform).find_registry(context)
                 pin = version_spec.image
                 yield PulledImage(
+                    model=model,
+                    version=version,
                     path=(*path, "image"),
                     reference=f"{registry}/{model}@{pin}" if registry and pin else None,
                     plain_http=spec.registry.plain_http,
                 )
 
 
+def find_unsigned_containers(context: StackContext) -> list[PulledImage]:
+    """Return the images of own containers that the stack refuses: no trusted key signed them."""
+    if not requires_signatures(context.spec):
+        return []
+    keys = select_keys(read_signers(context.spec, context.root)[0])
+    return [
+        image
+        for image in list_pulled_images(context)
+        if image.path[-2] == "container" and _find_problem(image, keys) is not None
+    ]
+
+
 def _find_problem(image: PulledImage, keys: list[PublicKey]) -> str | None:
     if image.reference is None:
         return (
-            "is missing, and require_signature needs the digest of an image that another stack "
+            "is missing, and a required signature needs the digest of an image that another stack "
             "built. Promote the release with 'berth promote', which writes it"
         )
     try:

@@ -15,6 +15,7 @@ from berth.platforms import get_platform
 from berth.platforms.preflight import Finding, Requirement, Status
 from berth.platforms.stack_context import StackContext
 from berth.spec import SpecError
+from berth.spec.signatures import requires_signatures
 
 _WIDTH = max(len(status) for status in Status) + 1
 
@@ -104,7 +105,7 @@ def check_ownership(context: StackContext, *, for_removal: bool = False) -> bool
 
 def _check_image_signatures(context: StackContext) -> Finding:
     check = "image-signatures"
-    if not context.spec.require_signature:
+    if not requires_signatures(context.spec):
         detail = "require_signature is not set."
         return Finding(check=check, status=Status.OPTIONAL, detail=detail)
     # Slow to import, and most stacks do not need it.

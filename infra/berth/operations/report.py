@@ -92,7 +92,7 @@ def as_json(report: Report) -> dict[str, Any]:
             **asdict(report.worst),
             "release": report.facts.release,
             "obstacles": list(report.facts.obstacles),
-            "kept": list(report.facts.kept_clients),
+            "kept": [*report.facts.kept_clients, *report.facts.kept_signatures],
         },
         "configuration": [asdict(change) for change in report.configuration],
         "traffic": [asdict(change) for change in report.traffic],

@@ -156,7 +156,10 @@ def _list_sections(report: Report) -> Iterator[_Section]:
     yield _Section(
         importance=7,
         title="A rollback keeps",
-        rows=[f"- {_text(line)}" for line in report.facts.kept_clients],
+        rows=[
+            f"- {_text(line)}"
+            for line in (*report.facts.kept_clients, *report.facts.kept_signatures)
+        ],
     )
     yield _Section(
         importance=8,

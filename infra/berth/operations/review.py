@@ -20,6 +20,7 @@ from berth.operations.report import Report
 from berth.operations.resource_changes import ResourceChange, read_changes
 from berth.operations.rollback import write_config_of
 from berth.operations.rollback_keys import describe_kept_keys
+from berth.operations.rollback_signatures import choose_requirement, describe_requirement
 from berth.operations.stack import Stack
 from berth.operations.traffic_changes import compare_traffic
 from berth.operations.undo import UndoFacts, judge_all
@@ -109,13 +110,14 @@ def _review_deployed(
     if deployed is None:
         return _Deployed(facts=UndoFacts(release=None, **tables))
     current, secret_keys = stack.read_config()
+    signatures = choose_requirement(current, deployed, deployed)
     configuration = compare_configurations(deployed.config, current, secret_keys | deployed.secrets)
     spec: HostingSpec | None = None
     cost: Sequence[CostLine] | str = ()
     remaining: Sequence[ResourceChange] = changes
     obstacles: Sequence[str] = ()
     try:
-        with write_config_of(stack, deployed, current) as file:
+        with write_config_of(stack, deployed, current, signatures) as file:
             spec = load_file(file)
             cost = _estimate(file)
             check(file)
@@ -134,6 +136,7 @@ def _review_deployed(
         },
         following=frozenset(change.urn for change in remaining if change.unknown),
         kept_clients=tuple(describe_kept_keys(current, deployed)[1:]),
+        kept_signatures=tuple(describe_requirement(signatures, deployed)),
         missing=_find_missing(stack, spec, changes),
         **tables,
     )

@@ -18,6 +18,11 @@ from berth.errors import OperationError
 from berth.operations.configuration import ConfigPath, restore_config
 from berth.operations.history import Change, compare_configurations
 from berth.operations.rollback_keys import describe_kept_keys, keep_credentials
+from berth.operations.rollback_signatures import (
+    SignatureRequirement,
+    apply_requirement,
+    describe_requirement,
+)
 from berth.operations.stack import Stack
 from berth.operations.stack_config import remove_unused_salt
 from berth.operations.update import Update
@@ -72,21 +77,38 @@ def choose_update(history: Sequence[Update], number: int | None) -> Update:
     return other[-1] if other else latest
 
 
+def plan_configuration(
+    current: Mapping[str, Any], update: Update, signatures: SignatureRequirement
+) -> dict[str, Any]:
+    """Return the configuration of `update` with what a rollback keeps: keys and signatures."""
+    return apply_requirement(keep_credentials(current, update), signatures)
+
+
 @contextmanager
-def write_config_of(stack: Stack, update: Update, current: Mapping[str, Any]) -> Iterator[Path]:
+def write_config_of(
+    stack: Stack, update: Update, current: Mapping[str, Any], signatures: SignatureRequirement
+) -> Iterator[Path]:
     """Write the stack's configuration file as of `update` into a directory, and remove it later.
 
     Args:
         current: The stack's configuration with secrets in plaintext.
+        signatures: The signatures that the rollback requires.
     """
     text = stack.engine_config_file().read_text()
-    restored = restore_config(text, current, keep_credentials(current, update), update.secrets)
+    target = plan_configuration(current, update, signatures)
+    restored = restore_config(text, current, target, update.secrets)
     with tempfile.TemporaryDirectory(prefix="berth-rollback-") as directory:
         path = Path(directory) / stack.config_file.name
         replace_atomically(path, restored.text)
         for secret_path, value in restored.secrets.items():
             stack.set_secret(_format_path(secret_path), value, config_file=path)
         yield path
+
+
+def find_latest(history: Sequence[Update]) -> Update | None:
+    """Return the latest successful update, or None."""
+    succeeded = [update for update in history if update.kind == "update" and update.succeeded]
+    return succeeded[-1] if succeeded else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,33 +139,38 @@ class RollbackReport:
 def inspect_rollback(
     stack: Stack,
     update: Update,
+    current: Mapping[str, Any],
     *,
+    secret_keys: frozenset[str],
+    signatures: SignatureRequirement,
     check: Callable[[Path], object],
     find_missing: Callable[[Update], Sequence[str] | None],
 ) -> RollbackReport:
     """Return what a rollback to `update` would do, without changing anything.
 
     Args:
+        current: The stack's configuration with secrets in plaintext.
+        secret_keys: The keys of `current` that contain a secret.
+        signatures: The signatures that the rollback requires.
         check: Raises if the configuration file in its argument cannot be deployed.
         find_missing: Returns what a release needs and what is missing; see `RollbackReport`.
     """
-    current, secret_keys = stack.read_config()
     obstacles: Sequence[str] = ()
     try:
-        with write_config_of(stack, update, current) as config_file:
+        with write_config_of(stack, update, current, signatures) as config_file:
             check(config_file)
     except SpecError as error:
         obstacles = error.problems
     except OperationError as error:
         obstacles = [str(error)]
     changes = compare_configurations(
-        current, keep_credentials(current, update), secret_keys | update.secrets
+        current, plan_configuration(current, update, signatures), secret_keys | update.secrets
     )
     missing = find_missing(update)
     return RollbackReport(
         number=update.number,
         changes=tuple(changes),
-        kept=tuple(describe_kept_keys(current, update)),
+        kept=(*describe_kept_keys(current, update), *describe_requirement(signatures, update)),
         obstacles=tuple(obstacles),
         missing=None if missing is None else tuple(missing),
     )

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from berth.spec import SpecError, load_file
-from berth.spec.signatures import read_trusted_keys
+from berth.spec.signatures import read_signers
 from berth_protocol.model_card import ModelCard
 from pulumi_berth.oci.registry import RegistryError
 from pulumi_berth.signing.bundle import (
@@ -15,15 +15,16 @@ from pulumi_berth.signing.bundle import (
     read_signature,
 )
 from pulumi_berth.signing.errors import SignatureError
+from pulumi_berth.signing.identity import TrustedIdentity
 from pulumi_berth.signing.image_signature import find_signer, open_image
-from pulumi_berth.signing.keys import PublicKey
+from pulumi_berth.signing.signers import Signer, select_keys
 
 
 class State(StrEnum):
     """What is known of a signature.
 
-    `unknown-key` means that no stack of the project trusts the key in `require_signature`, so that
-    the signature cannot be verified. `not-checked` means that a registry gave no answer.
+    `unknown-key` means that no stack of the project trusts the key or identity, so that the
+    signature cannot be verified. `not-checked` means that a registry gave no answer.
     """
 
     TRUSTED = "trusted"
@@ -40,27 +41,31 @@ class SignatureState:
     Attributes:
         state: The state.
         key: Fingerprint of the key that the signature names. None if it names none.
+        identity: Identity of Sigstore that signed. None if a key did, or if it is not trusted.
         problem: Why it is not trusted, or None.
     """
 
     state: State
     key: str | None = None
+    identity: str | None = None
     problem: str | None = None
 
 
-def collect_trusted_keys(root: Path, stacks: Sequence[str]) -> list[PublicKey]:
-    """Return the keys that a stack of the project trusts. Files with problems are skipped."""
-    keys: dict[str, PublicKey] = {}
+def collect_signers(root: Path, stacks: Sequence[str]) -> list[Signer]:
+    """Return whom a stack of the project trusts. Files with problems are skipped."""
+    signers: dict[object, Signer] = {}
     for stack in stacks:
         try:
-            entries = load_file(root / f"Pulumi.{stack}.yaml").require_signature
+            spec = load_file(root / f"Pulumi.{stack}.yaml")
         except SpecError:
             continue
-        keys |= {key.fingerprint: key for key in read_trusted_keys(entries, root)[0]}
-    return list(keys.values())
+        for signer in read_signers(spec, root)[0]:
+            key = signer if isinstance(signer, TrustedIdentity) else signer.fingerprint
+            signers[key] = signer
+    return list(signers.values())
 
 
-def describe_version(directory: Path, card: ModelCard, keys: Sequence[PublicKey]) -> SignatureState:
+def describe_version(directory: Path, card: ModelCard, signers: Sequence[Signer]) -> SignatureState:
     """Return the signature state of a version whose files match its card."""
     path = find_signature_file(directory)
     if not path.exists():
@@ -71,18 +76,21 @@ def describe_version(directory: Path, card: ModelCard, keys: Sequence[PublicKey]
         return SignatureState(state=State.INVALID, problem=str(error))
     named = signature.fingerprint or None
     try:
-        key = check_signature(directory, card, keys)
+        signer = check_signature(directory, card, signers)
     except SignatureError as error:
-        is_known = named in {key.fingerprint for key in keys}
+        is_known = named in {key.fingerprint for key in select_keys(signers)}
         state = State.INVALID if is_known else State.UNKNOWN_KEY
         return SignatureState(state=state, key=named, problem=str(error))
-    return SignatureState(state=State.TRUSTED, key=key.fingerprint)
+    if isinstance(signer, TrustedIdentity):
+        return SignatureState(state=State.TRUSTED, identity=signer.identity)
+    return SignatureState(state=State.TRUSTED, key=signer.fingerprint)
 
 
 def describe_image(
-    reference: str, keys: Sequence[PublicKey], *, plain_http: bool
+    reference: str, signers: Sequence[Signer], *, plain_http: bool
 ) -> SignatureState:
     """Return the signature state of an image in a registry."""
+    keys = select_keys(signers)
     try:
         repository, digest = open_image(reference, plain_http=plain_http)
         key, count = find_signer(repository, digest, keys)

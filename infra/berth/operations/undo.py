@@ -58,6 +58,7 @@ class UndoFacts:
         following: URNs of resources of which a property follows from another resource that is in
             `remaining`, so that it is unknown before the update whether it differs.
         kept_clients: What a rollback leaves as it is, one line for each client.
+        kept_signatures: A line if a rollback requires other signatures than the release did.
         missing: URN -> what the deployed resource needs and what no longer exists.
         kept_data: Type token -> what a resource keeps.
         one_way: Type token -> a property that does not return to an earlier value.
@@ -68,6 +69,7 @@ class UndoFacts:
     remaining: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     following: frozenset[str] = frozenset()
     kept_clients: tuple[str, ...] = ()
+    kept_signatures: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     kept_data: Mapping[str, KeptData] = field(default_factory=dict)
     one_way: Mapping[str, OneWay] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from berth.spec.kubernetes import KubernetesSpec
 from berth.spec.models import Models
 from berth.spec.parity import ParitySpec
 from berth.spec.policy import PolicySpec
-from berth.spec.signatures import TrustedKeys
+from berth.spec.signatures import TrustedIdentities, TrustedKeys
 
 PlatformName = Literal["local", "docker", "kubernetes", "aws"]
 PLATFORM_NAMES: tuple[PlatformName, ...] = get_args(PlatformName)
@@ -90,6 +90,10 @@ class HostingSpec(Section):
     there are any, a version whose files none of them signed is not deployed, and an image that is
     pulled from a registry instead of built needs a signature by one of them too. By default, no
     signature is required."""
+    trusted_identities: TrustedIdentities = Field(default={})
+    """Identities of Sigstore that are trusted, by a name of your choice. If there are any, a
+    version is deployed only if one of them or a key in require_signature signed it. Images need a
+    signature by a key."""
     local: LocalSpec = Field(default_factory=LocalSpec)
     """Settings of the local platform."""
     docker: DockerSpec = Field(default_factory=DockerSpec)

@@ -10,7 +10,7 @@ from berth.spec.document import read_document
 from berth.spec.errors import Problem, SpecError, format_path
 from berth.spec.hosting import HostingSpec
 from berth.spec.models import ContainerSpec, ModelSpec, version_directory
-from berth.spec.signatures import read_trusted_keys
+from berth.spec.signatures import read_signers
 from berth.spec.validation import format_problems
 from berth_protocol.model_card import (
     CardError,
@@ -24,10 +24,10 @@ from berth_protocol.model_card import (
 from pulumi_berth.own_container_rules import find_context_problem
 
 if TYPE_CHECKING:
-    from pulumi_berth.signing.keys import PublicKey
+    from pulumi_berth.signing.signers import Signer
 
 _UNSIGNED_CONTEXT = (
-    "is built from files that no signature covers, and require_signature is set; push and sign the "
+    "is built from files that no signature covers, and signatures are required; push and sign the "
     "image, and set container.image instead"
 )
 
@@ -44,10 +44,10 @@ def check_models(spec: HostingSpec, root: Path, source: Path | None = None) -> N
             card, a digest differs from the pinned one, a required signature is missing or not
             valid, or versions that share traffic have different inputs or outputs.
     """
-    keys, problems = read_trusted_keys(spec.require_signature, root)
+    signers, problems = read_signers(spec, root)
     problems += [problem for name in spec.models for problem in _check_model(name, spec, root)]
-    if keys:
-        problems += _check_signatures(spec, root, keys)
+    if signers:
+        problems += _check_signatures(spec, root, signers)
     if not problems:
         return
     if source is not None:
@@ -74,7 +74,7 @@ def _check_model(model: str, spec: HostingSpec, root: Path) -> Iterator[Problem]
 
 
 def _check_signatures(
-    spec: HostingSpec, root: Path, keys: "Sequence[PublicKey]"
+    spec: HostingSpec, root: Path, signers: "Sequence[Signer]"
 ) -> Iterator[Problem]:
     """Check the signature of each version whose card can be read. The files were compared."""
     # Only needed by stacks that require signatures, and slow to import.
@@ -90,7 +90,7 @@ def _check_signatures(
                 continue
             directory = version_directory(root, model, version, version_spec.path)
             try:
-                check_signature(directory, read_card(directory), keys)
+                check_signature(directory, read_card(directory), signers)
             except SignatureError as error:
                 yield Problem(path, str(error), False)
             except CardError:

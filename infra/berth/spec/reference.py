@@ -58,6 +58,7 @@ _ENTRIES = {
     "controller_labels": "label",
     "monitor_labels": "label",
     "tags": "tag",
+    "trusted_identities": "name",
 }
 
 

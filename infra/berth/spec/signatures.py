@@ -1,16 +1,18 @@
-"""The public keys that a stack trusts: `require_signature`."""
+"""Whose signatures a stack trusts: keys, and identities of Sigstore."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from berth.spec.errors import Problem
-from berth.spec.fields import Text
+from berth.spec.fields import Name, ProjectPath, Section, Text
+from berth.spec.gateway import HttpsUrl
 
 if TYPE_CHECKING:
+    from berth.spec.hosting import HostingSpec
     from pulumi_berth.signing.keys import PublicKey
+    from pulumi_berth.signing.signers import Signer
 
 PEM_BEGIN = "-----BEGIN PUBLIC KEY-----"
 _MAX_KEY_BYTES = 10_000
@@ -27,29 +29,69 @@ TrustedKey = Annotated[
 TrustedKeys = Annotated[list[TrustedKey], Field(max_length=20)]
 
 
-def read_trusted_keys(
-    entries: Sequence[str], root: Path
-) -> tuple[list["PublicKey"], list[Problem]]:
-    """Return the keys of `require_signature`, and the problems of those that cannot be used.
+SignerIdentity = Annotated[
+    str,
+    Text(r"[!-~]{3,1000}", "an email address, or the URI of a CI workflow, without spaces"),
+]
+
+
+class TrustedIdentitySpec(Section):
+    """An identity that signs with a certificate of Sigstore instead of a key."""
+
+    identity: SignerIdentity
+    """Who signs, as in the certificate: an email address, or the URI of a workflow such as
+    https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main."""
+    issuer: HttpsUrl
+    """Identity provider that confirms it, such as https://token.actions.githubusercontent.com."""
+    trust_root: ProjectPath
+    """File with the certificate authorities and logs of the Sigstore instance: trusted_root.json.
+    With it, the verification needs no network."""
+
+
+TrustedIdentities = Annotated[dict[Name, TrustedIdentitySpec], Field(max_length=20)]
+
+
+def requires_signatures(spec: "HostingSpec") -> bool:
+    """Return whether a stack deploys only signed versions."""
+    return bool(spec.require_signature or spec.trusted_identities)
+
+
+def read_signers(spec: "HostingSpec", root: Path) -> tuple[list["Signer"], list[Problem]]:
+    """Return whose signatures a stack trusts, and the problems of those that cannot be used.
 
     Args:
         root: Directory of the project.
     """
-    keys: list[PublicKey] = []
+    signers: list[Signer] = []
     problems: list[Problem] = []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(spec.require_signature):
+        path: tuple[str | int, ...] = ("require_signature", index)
         try:
-            keys.append(_read_key(entry, root))
-        except (OSError, ValueError) as error:
-            reason = (
-                f"cannot be read ({error.strerror}); correct the path"
-                if isinstance(error, OSError)
-                else str(error)
-            )
-            problems.append(
-                Problem(("require_signature", index), reason, not entry.startswith(PEM_BEGIN))
-            )
-    return keys, problems
+            signers.append(_read_key(entry, root))
+        except OSError as error:
+            problems.append(Problem(path, _describe_unreadable(error), True))
+        except ValueError as error:
+            problems.append(Problem(path, str(error), not entry.startswith(PEM_BEGIN)))
+    for name, identity in spec.trusted_identities.items():
+        path = ("trusted_identities", name, "trust_root")
+        try:
+            signers.append(_read_identity(identity, root))
+        except OSError as error:
+            problems.append(Problem(path, _describe_unreadable(error), True))
+    return signers, problems
+
+
+def _describe_unreadable(error: OSError) -> str:
+    return f"cannot be read ({error.strerror}); correct the path"
+
+
+def _read_identity(entry: TrustedIdentitySpec, root: Path) -> "Signer":
+    from pulumi_berth.signing.identity import TrustedIdentity
+
+    trust_root = root / entry.trust_root
+    # Its content is read when a signature needs it.
+    with trust_root.open("rb"):
+        return TrustedIdentity(identity=entry.identity, issuer=entry.issuer, trust_root=trust_root)
 
 
 def _read_key(entry: str, root: Path) -> "PublicKey":

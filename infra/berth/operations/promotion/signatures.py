@@ -7,7 +7,7 @@ from berth.operations.promotion.images import ImagePlan, Side, list_pushed
 from berth.operations.promotion.release import Release
 from berth.platforms.preflight import Finding, Status
 from berth.spec.errors import format_path
-from berth.spec.signatures import read_trusted_keys
+from berth.spec.signatures import read_signers, requires_signatures
 
 _CHECK = "signatures"
 
@@ -20,14 +20,16 @@ def check_signatures(
     The files of the versions are checked together with the target's specification. Images that the
     target builds are made of these files.
     """
-    if not target.spec.require_signature:
+    if not requires_signatures(target.spec):
         return
     # Slow to import, and most stacks do not need it.
     from pulumi_berth.oci.registry import RegistryError
     from pulumi_berth.signing.errors import SignatureError
     from pulumi_berth.signing.image_signature import check_image_signature
+    from pulumi_berth.signing.signers import select_keys
 
-    keys, problems = read_trusted_keys(target.spec.require_signature, root)
+    signers, problems = read_signers(target.spec, root)
+    keys = select_keys(signers)
     for problem in problems:
         detail = f"{format_path(problem.path)}: {problem.message}."
         yield Finding(check=_CHECK, status=Status.FAILED, detail=detail)
