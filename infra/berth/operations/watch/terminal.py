@@ -12,6 +12,7 @@ from berth.operations.watch.snapshot import (
     format_share,
     format_time,
     format_traffic,
+    list_data_drift,
 )
 
 _BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
@@ -54,6 +55,9 @@ def format_snapshot(snapshot: Snapshot, *, width: int = 0, has_color: bool = Fal
         lines.append(line("no berths"))
     lines += [line(each) for each in _format_rollouts(snapshot)]
     lines += ["", line("DRIFT", _BOLD), *(line(each) for each in _format_drift(snapshot))]
+    if snapshot.berths:
+        lines += ["", line("DATA DRIFT", _BOLD)]
+        lines += [line(each) for each in list_data_drift(snapshot)]
     lines += ["", line("UPDATES", _BOLD), *(line(each) for each in _format_updates(snapshot))]
     return lines
 
