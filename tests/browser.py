@@ -81,14 +81,18 @@ class Browser:
         return [entry["message"] for entry in entries]
 
     def read_requests(self) -> list[str]:
-        """Return the URLs that were requested since the last call."""
+        """Return the URLs that were requested since the last call.
+
+        The browser's own pages, which it may load late, and data in a URL reach no server.
+        """
         entries = self._send("POST", "/se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
-        return [
+        urls = [
             message["params"]["request"]["url"]
             for message in messages
             if message["method"] == "Network.requestWillBeSent"
         ]
+        return [url for url in urls if not url.startswith(("chrome:", "data:"))]
 
     def wait_for(self, script: str, *arguments: Any, seconds: float = 60.0) -> Any:
         """Return the first true result of a script. Fail if there is none in time."""

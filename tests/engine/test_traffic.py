@@ -1,24 +1,40 @@
-"""Weights, shadow traffic, rate limits and quotas work as the specification states."""
+"""Weights, shadow traffic, rate limits, quotas and data drift work as the specification states."""
 
+import json
 import math
 import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from berth_protocol.model_card import read_card
+from tests.engine.drifting_client import (
+    CHANGED,
+    MODEL,
+    UNCHANGED,
+    VERSION,
+    DriftingClient,
+    open_client,
+    package_version,
+)
 from tests.engine.project import Project, wait_for
+from tests.prometheus_server import start_prometheus
 
 REQUESTS = 1000
 
 
 @pytest.fixture(scope="module")
 def project(project: Project) -> Project:
-    """The project with a client without effective limits, a slow client, and one with a quota."""
+    """The project with clients that have different limits, and a version that detects drift."""
+    drifting = package_version(project)
 
     def add_clients(config: Any) -> None:
+        config["berth:models"][MODEL] = drifting
         config["berth:gateway"]["clients"] = {
             "default": {"rate_per_second": 100000, "burst": 100000},
             "slow": {"rate_per_second": 20, "burst": 10},
@@ -138,3 +154,73 @@ def test_removed_client_is_rejected(up: Project) -> None:
         up.edit(lambda config: config["berth:gateway"]["clients"].pop("slow"))
         up.berth("up", "--yes")
         assert client.get("/v2/models/digits").status_code == 401
+
+
+@pytest.fixture
+def drifting(up: Project) -> Iterator[DriftingClient]:
+    """A client of the version that detects data drift."""
+    with open_client(up) as client:
+        yield client
+
+
+def test_only_changed_rows_are_detected_as_data_drift(
+    up: Project, drifting: DriftingClient
+) -> None:
+    def watch() -> Any:
+        berths = json.loads(up.berth("watch", "--once", "--json").stdout)["berths"]
+        return {(each["model"], each["version"]): each["data_drift"] for each in berths}
+
+    drifting.fill_window(UNCHANGED)
+    detected = drifting.read("berth_data_drift_detected")
+    assert {*detected.values()} == {0.0}
+    assert len(detected) == 33  # 30 inputs and 3 outputs.
+    assert drifting.read("berth_data_drift_psi").keys() == detected.keys()
+    assert watch()[MODEL, VERSION] == {"state": "no change", "compared": 33, "changed": []}
+    assert watch()["digits", "1"]["state"] == "not recorded"
+    drifting.fill_window(CHANGED)
+    changed = {key for key, value in drifting.read("berth_data_drift_detected").items() if value}
+    sizes = drifting.read("berth_data_drift_psi")
+    assert max(sizes, key=lambda key: sizes[key]) in changed
+    assert ("input", "0") in changed
+    shown = watch()[MODEL, VERSION]
+    assert shown["state"] == "changed"
+    assert {(each["tensor"], each["column"]) for each in shown["changed"]} == changed
+
+
+def test_alert_of_prometheus_fires_only_while_rows_are_changed(
+    up: Project, drifting: DriftingClient, tmp_path: Path
+) -> None:
+    directory = tmp_path / "monitoring"
+    up.berth("monitoring", "--into", str(directory))
+    targets = [urlsplit(url).netloc for url in (drifting.berth_url, up.json("status")["metrics"])]
+    with start_prometheus(tmp_path, targets, directory / "rules.yaml") as prometheus:
+
+        def wait_for_scrape() -> None:
+            windows = drifting.count_windows()
+            wait_for(
+                lambda: prometheus.query(f"sum(berth_data_drift_windows_total) >= {windows}"),
+                seconds=120,
+            )
+
+        def is_firing() -> bool:
+            return bool(prometheus.list_firing("BerthDataDrift"))
+
+        drifting.fill_window(UNCHANGED)
+        wait_for_scrape()
+        wait_for(lambda: not is_firing(), seconds=120)
+        drifting.fill_window(UNCHANGED)
+        wait_for_scrape()
+        assert not is_firing()
+        assert prometheus.query("max(berth_data_drift_detected)")[0]["value"][1] == "0"
+        drifting.fill_window(CHANGED)
+        detected = sum(drifting.read("berth_data_drift_detected").values())
+        summary = f"{detected:g} columns of {MODEL} version {VERSION} differ from its training data"
+
+        def find_alert() -> Any:
+            alerts = prometheus.list_firing("BerthDataDrift")
+            return next((a for a in alerts if summary in a["annotations"]["summary"]), None)
+
+        alert = wait_for(find_alert, seconds=120)
+        assert (alert["labels"]["model"], alert["labels"]["version"]) == (MODEL, VERSION)
+        drifting.fill_window(UNCHANGED)
+        wait_for(lambda: not is_firing(), seconds=120)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from berth.spec.aws import AlarmSpec
 from berth_gateway.metrics import Metrics as GatewayMetrics
+from berth_serving.data_drift.monitor import MIN_PSI
 from berth_serving.metrics import Metrics as BerthMetrics
 from pulumi_berth.monitoring.grafana_dashboard import build_dashboard
 from pulumi_berth.monitoring.prometheus_rules import build_rules, list_alerts
@@ -23,7 +24,7 @@ _LABEL_LISTS = re.compile(r"\b(?:by|on|group_left)\s*\(([^()]*)\)")
 _SELECTOR = re.compile(r'([a-z_:][A-Za-z0-9_:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?')
 _MATCHER = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)(?:=~|!~|!=|=)("(?:[^"\\]|\\.)*")')
 _WORDS = {
-    *("sum", "min", "max", "rate", "increase", "absent", "histogram_quantile"),
+    *("sum", "min", "max", "rate", "increase", "absent", "histogram_quantile", "topk"),
     *("by", "on", "group_left", "and", "or", "unless"),
 }
 
@@ -274,6 +275,8 @@ def test_thresholds_of_alerts_and_dashboard_are_the_same() -> None:
         if panel["type"] != "row"
         and len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
     }
+    difference = lines.pop("Difference from the training data")
+    assert difference == MIN_PSI
     assert lines == {"Errors": 0.02, "Latency p99": 0.25}
 
 
@@ -294,6 +297,33 @@ def test_dashboard_has_a_stable_id_and_refers_to_nothing_by_id() -> None:
     graphs = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     for part in [*variables, *graphs, *_targets(_STACKS[0])]:
         assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@pytest.mark.parametrize("stack", _STACKS, ids=["forwarding gateway", "ingress controller"])
+def test_dashboard_uses_all_of_its_variables_and_no_others(stack: ScrapedStack) -> None:
+    dashboard = build_dashboard(stack)
+    names = [variable["name"] for variable in dashboard["templating"]["list"]]
+    assert len({*names}) == len(names)
+    used = {*re.findall(r"\$\{?(\w+)", json.dumps(dashboard))}
+    assert used - {"__rate_interval", "__all"} == {*names}
+    for panel in dashboard["panels"]:
+        references = [target["refId"] for target in panel.get("targets", [])]
+        assert len({*references}) == len(references)
+        assert (panel["type"] == "row") == (not references)
+
+
+def test_documentation_lists_the_metrics_of_the_dashboard(exported: dict[str, set[str]]) -> None:
+    text = (REPOSITORY / "docs/reference/metrics.md").read_text()
+    documented = {*re.findall(r"^\| `(berth_\w+)` \|", text, re.MULTILINE)}
+    read = {
+        name
+        for stack in _STACKS
+        for query, _ in _queries(stack)
+        for name in re.findall(r"\bberth_\w+", query)
+        if name in exported
+    }
+    assert len(read) >= 20
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in read} <= documented
 
 
 def test_panels_fill_the_grid_without_overlap() -> None:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,34 @@ def test_pickle_of_scikit_learn_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=r"sklearn: model.pkl is a pickle.*mlflow.onnx"):
         _package(source, tmp_path / "models")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("flavor", "entry", "reason", "advice"),
+    [
+        ("sklearn", {"pickled_model": "model.skops"}, "format of skops", "package a function"),
+        ("lightgbm", {"data": "model.skops"}, "format of skops", "log the estimator's booster_"),
+        ("lightgbm", {"data": "model.pkl"}, "model.pkl is a pickle", "booster_ instead"),
+        ("xgboost", {"data": "model.pkl"}, "model.pkl is a pickle", "model_format='ubj'"),
+        ("pytorch", {"model_data": "data"}, "model.pth is a pickle", "serialization_format='pt2'"),
+    ],
+)
+def test_format_that_cannot_be_packaged_is_rejected_with_what_to_log(
+    tmp_path: Path, flavor: str, entry: dict[str, Any], reason: str, advice: str
+) -> None:
+    source = _write(tmp_path / "logged", flavors={flavor: entry}, example=_EXAMPLE)
+    (source / "data").mkdir()
+    for name in ("model.pkl", "data/model.pth"):
+        (source / name).write_bytes(pickle.dumps(Path()))
+    with zipfile.ZipFile(source / "model.skops", "w") as archive:
+        archive.writestr("schema.json", "{}")
+    with pytest.raises(PackageError) as caught:
+        _package(source, tmp_path / "models")
+    message = str(caught.value)
+    assert message.startswith(f"{source}: ")
+    assert reason in message
+    assert advice in message
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("data", ["../secret.onnx", "/etc/hostname", "missing.onnx", None])

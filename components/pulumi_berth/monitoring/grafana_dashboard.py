@@ -32,6 +32,10 @@ _SELECTED = ('model=~"$model"', 'version=~"$version"')
 _VERSION = "{{model}} {{version}}"
 _PERCENT, _PER_SECOND, _SECONDS, _COUNT = "percentunit", "reqps", "s", "short"
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 8
+# A version can have 64 columns: the graph has those that changed most at any time.
+_SHOWN_COLUMNS = 10
+_MIN_PSI = 0.1
+"""Smallest population stability index that a berth reports as data drift."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,12 @@ def build_dashboard(stack: ScrapedStack, thresholds: Thresholds | None = None) -
         thresholds: Limits at which alerts fire. Defaults to those of `Thresholds`.
     """
     limits = thresholds or Thresholds()
-    rows = [_build_traffic_row(stack, limits), _build_berth_row(stack), _build_gateway_row(stack)]
+    rows = [
+        _build_traffic_row(stack, limits),
+        _build_berth_row(stack),
+        _build_data_drift_row(stack),
+        _build_gateway_row(stack),
+    ]
     # Of a container of the user's own, only the gateway has metrics.
     known = select(stack, "", '__name__=~"berth_model_info|berth_gateway_requests_total"')
     return {
@@ -211,6 +220,43 @@ def _build_berth_row(stack: ScrapedStack) -> _Row:
                     for metric in ("requests", "compared")
                 ],
                 "Outcomes of shadow requests, and of the comparisons of their answers.",
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _build_data_drift_row(stack: ScrapedStack) -> _Row:
+    by_column = "model, version, side, tensor, column"
+
+    def largest(metric: str) -> str:
+        """Workers and replicas compare windows of their own."""
+        return f"max by ({by_column}) ({select(stack, metric, *_SELECTED)})"
+
+    return _Row(
+        "Data drift",
+        [
+            _Panel(
+                "Changed columns",
+                _COUNT,
+                [_Line(f"sum by (model, version) ({largest('berth_data_drift_detected')})",
+                       _VERSION)],
+                "Columns of inputs and outputs that differ from the version's training data.",
+            ),
+            _Panel(
+                "Difference from the training data",
+                _COUNT,
+                [_Line(f"topk({_SHOWN_COLUMNS}, {largest('berth_data_drift_psi')})",
+                       f"{_VERSION}: {{{{side}}}} {{{{tensor}}}}[{{{{column}}}}]")],
+                "Population stability index of the columns that differ most in their last window.",
+                threshold=_MIN_PSI,
+            ),
+            _Panel(
+                "Compared windows",
+                _COUNT,
+                [_Line(f"sum by (model, version) (increase("
+                       f"{select(stack, 'berth_data_drift_windows_total', *_SELECTED)}[1h]))",
+                       _VERSION)],
+                "Windows of an hour. Without one, no change can be found.",
             ),
         ],
     )  # fmt: skip

@@ -38,6 +38,14 @@ _FLAVORS = {
     "pytorch": ("exported_model", "model_data"),
     "sklearn": ("pickled_model",),
 }
+# How to log a model of a flavor so that its file is not a pickle.
+_ADVICE = {
+    "xgboost": "log it with model_format='ubj'",
+    "lightgbm": "log the estimator's booster_ instead of the estimator",
+    "pytorch": "log it with serialization_format='pt2' and an input_example",
+    "sklearn": "package a function that returns the estimator and rows "
+    "('berth package train.py:build ...')",
+}
 # The suffix that Berth's converter of each flavor expects.
 _SUFFIXES = {"onnx": ".onnx", "lightgbm": ".txt", "pytorch": ".pt2"}
 
@@ -79,7 +87,7 @@ def open_mlflow(source: str | Path) -> Iterator[MlflowModel]:
         root = _download(str(source), temporary / "model") if is_uri else Path(source)
         document = _read_document(root)
         yield MlflowModel(
-            file=_find_file(root.resolve(), document, temporary),
+            file=_find_file(str(source), root.resolve(), document, temporary),
             rows=_read_example(root, document),
             inputs=_read_inputs(root, document),
             origin=_read_origin(str(source) if is_uri else "", root, document),
@@ -130,8 +138,12 @@ def _read_text(path: Path, limit: int) -> str:
     return text
 
 
-def _find_file(root: Path, document: Mapping[str, Any], temporary: Path) -> Path:
-    """Return the file of the first flavor that Berth can convert."""
+def _find_file(source: str, root: Path, document: Mapping[str, Any], temporary: Path) -> Path:
+    """Return the file of the first flavor that Berth can convert.
+
+    Args:
+        source: What the user named, for the message.
+    """
     reasons = []
     for flavor, keys in _FLAVORS.items():
         entry = document["flavors"].get(flavor)
@@ -147,6 +159,9 @@ def _find_file(root: Path, document: Mapping[str, Any], temporary: Path) -> Path
         if not file.is_file():
             reasons.append(f"{flavor}: {name} is missing")
             continue
+        if file.suffix == ".skops" or entry.get("serialization_format") == "skops":
+            reasons.append(f"{flavor}: {file.name} is in the format of skops")
+            continue
         try:
             if file.suffix != ".pt2":  # Its own converter checks the members of the archive.
                 reject_pickle(file)
@@ -155,11 +170,12 @@ def _find_file(root: Path, document: Mapping[str, Any], temporary: Path) -> Path
             continue
         return _with_suffix(flavor, file, temporary)
     found = f" ({'; '.join(reasons)})" if reasons else ""
+    advice = [text for flavor, text in _ADVICE.items() if flavor in document["flavors"]]
     raise PackageError(
-        f"{root}: the model has no file that Berth can package{found}; its flavors are "
-        f"{', '.join(document['flavors'])}. Loading a pickle runs any code that its author put "
-        "there, so Berth never loads one. Log the model with mlflow.onnx, with mlflow.xgboost and "
-        "model_format='ubj', or package a function that returns the estimator."
+        f"{source}: the model has no file that Berth can package{found}; its flavors are "
+        f"{', '.join(document['flavors'])}. Berth loads no pickle, because that runs any code that "
+        "its author put there, and no skops file. Nothing was packaged. Log the model with "
+        f"mlflow.onnx too{''.join(f', or {text}' for text in advice)}."
     )
 
 

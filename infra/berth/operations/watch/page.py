@@ -14,6 +14,7 @@ from berth.operations.watch.snapshot import (
     format_rates,
     format_time,
     format_traffic,
+    list_data_drift,
     list_rate_notes,
 )
 from berth.operations.watch.terminal import list_some
@@ -27,6 +28,7 @@ _TITLES = {
     "plots": "Requests",
     "rollouts": "Rollouts",
     "drift": "Drift",
+    "data-drift": "Data drift",
     "updates": "Updates",
 }
 # Readings that are further apart are not connected by a line.
@@ -95,6 +97,7 @@ def build_sections(snapshots: Sequence[Snapshot]) -> dict[str, str]:
         "plots": _build_plots(snapshots),
         "rollouts": _build_rollouts(latest),
         "drift": _build_drift(latest),
+        "data-drift": _build_data_drift(latest),
         "updates": _build_updates(latest),
     }
 
@@ -255,6 +258,11 @@ def _build_drift(snapshot: Snapshot) -> str:
     if snapshot.drift:
         return build_list(snapshot.drift) + "<p><code>berth up</code> restores these.</p>"
     return "<p>None found. <code>berth refresh</code> reads every resource.</p>"
+
+
+def _build_data_drift(snapshot: Snapshot) -> str:
+    lines = list_data_drift(snapshot)
+    return build_list(lines) if lines else "<p>No berths.</p>"
 
 
 def _build_updates(snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from berth.operations.rollout.status import RolloutStatus
+from berth.operations.watch.data_drift import DataDrift, DriftState, describe_data_drift
 
 READY = "ready"
 UNKNOWN = "unknown"
@@ -47,6 +48,8 @@ class BerthStatus:
         is_exposed: Whether clients can call it by version.
         rates: Its requests. None if they are not known.
         rates_note: Why the rates are not known or not complete, or None.
+        data_drift: How its requests compare with its training data. None if no berth of it
+            responded.
     """
 
     model: str
@@ -58,6 +61,17 @@ class BerthStatus:
     is_exposed: bool = False
     rates: Rates | None = None
     rates_note: str | None = None
+    data_drift: DataDrift | None = None
+
+    @property
+    def name(self) -> str:
+        """The model and the version."""
+        return f"{self.model} {self.version}"
+
+    @property
+    def has_data_drift(self) -> bool:
+        """Whether its requests differ from its training data."""
+        return self.data_drift is not None and self.data_drift.state is DriftState.CHANGED
 
     @property
     def is_good(self) -> bool:
@@ -165,12 +179,17 @@ def format_traffic(berth: BerthStatus) -> str:
     return "shadow" if berth.is_shadow else f"{berth.traffic:g} %"
 
 
+def list_data_drift(snapshot: Snapshot) -> list[str]:
+    """Return how the requests of each version compare with its training data, as lines."""
+    return describe_data_drift([(berth.name, berth.data_drift) for berth in snapshot.berths])
+
+
 def describe_health(snapshot: Snapshot) -> str:
     """Return in one or more sentences what a user must know, without numbers that often change."""
     parts = [] if snapshot.gateway == READY else [f"The gateway is {snapshot.gateway}."]
     bad = [berth for berth in snapshot.berths if not berth.is_good]
     if bad:
-        names = ", ".join(f"{each.model} {each.version} ({each.state})" for each in bad[:5])
+        names = ", ".join(f"{each.name} ({each.state})" for each in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         parts.append(f"{len(bad)} of {_count(snapshot.berths)} need attention: {names}{more}.")
     elif snapshot.berths:
@@ -186,6 +205,10 @@ def describe_health(snapshot: Snapshot) -> str:
         parts.append(f"Update {snapshot.updates[0].number} {snapshot.updates[0].result}.")
     if snapshot.drift:
         parts.append(f"Drift: {len(snapshot.drift)} found.")
+    changed = [berth.name for berth in snapshot.berths if berth.has_data_drift]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        parts.append(f"Requests differ from the training data: {', '.join(changed[:5])}{more}.")
     if snapshot.problems:
         parts.append(f"Not everything could be read: {snapshot.problems[0]}")
     return " ".join(parts)

@@ -12,6 +12,7 @@ from berth.operations.watch.snapshot import (
     format_rates,
     format_time,
     format_traffic,
+    list_data_drift,
     list_rate_notes,
 )
 
@@ -76,6 +77,10 @@ def format_snapshot(snapshot: Snapshot, *, width: int = 0, has_color: bool = Fal
     lines += ["", line("DRIFT", _BOLD)]
     for each in _format_drift(snapshot):
         lines += wrap(each, indent=2)
+    if snapshot.berths:
+        lines += ["", line("DATA DRIFT", _BOLD)]
+        for each in list_data_drift(snapshot):
+            lines += wrap(each, indent=2)
     lines += ["", line("UPDATES", _BOLD), *(line(each) for each in _format_updates(snapshot))]
     return lines
 

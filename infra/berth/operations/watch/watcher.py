@@ -9,6 +9,7 @@ from berth.operations.rollout.status import RolloutStatus, list_rollouts
 from berth.operations.state_file import RecordedState
 from berth.operations.update import Update
 from berth.operations.watch.background import Background, describe_error
+from berth.operations.watch.data_drift import DataDrift, read_data_drift
 from berth.operations.watch.snapshot import (
     UNKNOWN,
     BerthStatus,
@@ -63,6 +64,7 @@ class Watcher:
         self._stack = stack
         self._source = source
         self._traffic = Traffic()
+        self._data_drift: dict[tuple[str, str], DataDrift] = {}
         self._opened = Background(source.open_context, _CONTEXT_SECONDS)
         self._state = Background(source.read_state, _STATE_SECONDS)
         self._history = Background(source.read_history, _HISTORY_SECONDS)
@@ -110,7 +112,7 @@ class Watcher:
         return self._opened.value[0] if self._opened.value else None
 
     def _observe(self, recorded: RecordedState, problems: list[str]) -> dict[str, Any]:
-        """Return the state of the gateway and of each version, and count their requests."""
+        """Return the state of the gateway and of each version, and read their metrics."""
         context, outputs = self._context, recorded.outputs
         if context is None:
             return {"models": _mark_unknown(outputs["models"])}
@@ -123,11 +125,13 @@ class Watcher:
             for version in entry["versions"]
         ]
         read = platform.read_metrics
+        self._data_drift = {}
         if read is not None:
 
             def advance() -> None:
                 scrapes = read(context, outputs)
                 self._traffic.advance(time.monotonic(), versions, scrapes)
+                self._data_drift = read_data_drift(scrapes.values())
 
             known = len(problems)
             _attempt(problems, _METRICS, advance)
@@ -207,6 +211,7 @@ class Watcher:
                         is_exposed=berth["exposed"],
                         rates=rates,
                         rates_note=note,
+                        data_drift=self._data_drift.get((model, version)),
                     )
                 )
         return tuple(berths)
