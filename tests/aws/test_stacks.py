@@ -16,6 +16,7 @@ from tests.aws.stacks import create_host_zone, create_stack, serve_registry_to
 from tests.aws.strict_registry import StrictRegistry
 from tests.cluster.cluster import Cluster
 from tests.engine.project import Project
+from tests.signed_stack import Signer, refuse, require_signatures, sign_versions_one_by_one
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,31 @@ def test_rollback_runs_the_image_that_the_registry_has(
     assert registry.refused == []
     assert project.json("invoke", "digits", "--version", "2")["outputs"]
     assert _changes(project) == {}
+
+
+def test_prod_accepts_only_signed_versions_and_images(
+    dev: Project, prod: Project, tmp_path: Path
+) -> None:
+    before = prod.config_file.read_text()
+    images = _images(dev)
+    signer = Signer.create(prod, tmp_path)
+    try:
+        prod.edit(require_signatures)
+        sign_versions_one_by_one(prod, signer, list(images))
+        refuse(prod, "versions.2.image: is missing", "Promote the release with 'berth promote'")
+        prod.edit(lambda config: _pin_images(config, images))
+        refuse(prod, *(f"{image} has no signature" for image in images.values()))
+        signed = dev.json("sign-images", "--key", str(signer.private))["images"]
+        assert sorted(each["image"] for each in signed) == sorted(images.values())
+        assert prod.berth("preview").returncode == 0
+    finally:
+        prod.config_file.write_text(before)
+
+
+def _pin_images(config: Any, images: dict[tuple[str, str], str]) -> None:
+    for (model, version), image in images.items():
+        versions = config["berth:models"][model]["versions"]
+        versions[version] = {**(versions[version] or {}), "image": image.partition("@")[2]}
 
 
 def _vpcs(aws: Emulation) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,10 @@ from pulumi_berth.oci.registry import Repository
 from pulumi_berth.oci.tree import PLAIN, Entry
 from tests.cluster import own_server
 from tests.cluster.cluster import Cluster
-from tests.cluster.stacks import NAMESPACE, SMALL, restore_config
+from tests.cluster.stacks import NAMESPACE, SMALL, read_config, restore_config
+from tests.docker_registry import delete_image
 from tests.engine.project import Project
+from tests.signed_stack import Signer, refuse, require_signatures, sign_versions_one_by_one
 
 _REQUEST = {
     "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["hello", "you"]}]
@@ -69,3 +71,33 @@ def test_own_container_serves_behind_the_gateway_like_a_berth(
         metadata = httpx.get(url, headers={"x-api-key": hosted.key()})
         assert metadata.json() == own_server.METADATA
         hosted.berth("preview", "--expect-no-changes")
+        _check_signatures(hosted, reference, berth["image"], tmp_path)
+
+
+def _check_signatures(hosted: Project, reference: str, copy: str, directory: Path) -> None:
+    """Require signatures of the running stack, and lose an image of the release before."""
+    status = hosted.json("status")
+    number, models = status["update"]["number"], status["models"]
+    signer = Signer.create(hosted, directory)
+    hosted.edit(require_signatures)
+    versions = [
+        (name, version)
+        for name, model in models.items()
+        for version in model["versions"]
+        if name != "shout"
+    ]
+    sign_versions_one_by_one(hosted, signer, versions)
+    refuse(hosted, f"berth:models.shout.versions.1.container.image: {reference} has no signature")
+    signed = hosted.json("sign-images", "--key", str(signer.private))["images"]
+    assert {reference, copy} <= {each["image"] for each in signed}
+    hosted.deploy(lambda config: config["berth:models"].pop("shout"))
+
+    check = ("rollback", "--check", "--to", str(number))
+    assert hosted.json(*check)["missing"] == []
+    delete_image(copy)
+    (missing,) = hosted.json(*check, code=1)["missing"]
+    assert missing == f"image {copy} is missing. A rollback copies it again from {reference}"
+    # The update before required no signatures. The rollback does, and they are there.
+    hosted.berth("rollback", "--to", str(number), "--yes")
+    assert "berth:require_signature" in read_config(hosted)
+    assert hosted.json("invoke", "shout")["outputs"][0]["data"] == ["HELLO", "YOU"]
