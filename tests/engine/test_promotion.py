@@ -79,11 +79,12 @@ def test_release_is_refused_until_its_checks_pass_and_then_serves(
     failed = _failed(_promote(up, "--yes", code=_REFUSED))
     assert list(failed) == ["metrics"]
     assert "accuracy is worse, 0.9722 -> 0.91" in failed["metrics"]
-    pid = up.berth_pid("breast-cancer", "1")
+    pid = up.berth_pid("digits", "2")
     assert pid is not None
     with _suspended(pid):
         failed = _failed(_promote(up, "--yes", "--accept-worse", code=_REFUSED))
     assert list(failed) == ["requests"]
+    assert failed["requests"].startswith("digits 2: ")
 
     # The target requires signatures, and the versions of the release have none.
     signer = Signer.create(up, tmp_path)

@@ -5,9 +5,10 @@ still that of its previous generation, or a route that no gateway has loaded, al
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ _POLL_SECONDS = 1.0
 _RESPONSE_SECONDS = 15.0
 _RETRY_SECONDS = 0.25
 _PARALLEL_REQUESTS = 4
-MODELS_REQUESTED = 50
-"""Most models that one check requests. With more, it would take longer than the update."""
+# Most models that an update requests. With more, it would take longer than the update.
+_MODELS_REQUESTED = 50
 _GOOD_STATES = frozenset({"ready", "cold"})
 _UNREACHABLE = "host unreachable"
 # States that waiting does not change, if they are seen several times in a row: a crashed container
@@ -80,7 +81,7 @@ def _list_unready(
 def request_examples(
     root: Path, stack: str, spec: HostingSpec, outputs: Mapping[str, Any]
 ) -> dict[str, tuple[Request, Response]]:
-    """Send each model's example through the gateway, and return the requests and responses.
+    """Send an example to each model through the gateway, and return the requests and responses.
 
     A model that no client with a key may call is left out, and so is one whose first version with
     traffic has no example.
@@ -88,26 +89,79 @@ def request_examples(
     Raises:
         OperationError: If the gateway does not respond within 15 s.
     """
-    callers = {model: _find_caller(spec, outputs, model) for model in spec.models}
-    models = [
-        model
-        for model, client in callers.items()
-        if client is not None and _has_example(spec.models[model])
+    targets = [
+        _Target(name=name, model=name, version=next(iter(model.traffic)), is_named=False)
+        for name, model in spec.models.items()
     ]
+    return _request_targets(root, stack, spec, outputs, targets, limit=_MODELS_REQUESTED)
 
-    def request_example(model: str) -> tuple[Request, Response]:
-        version = next(iter(spec.models[model].traffic))
-        request = read_example(root, stack, model, version, lambda: spec)
-        send = partial(invoke, outputs, model, request, client=callers[model])
+
+def request_versions(
+    root: Path, stack: str, spec: HostingSpec, outputs: Mapping[str, Any]
+) -> dict[str, tuple[Request, Response]]:
+    """Send an example to each version with traffic, as `request_examples` does to each model.
+
+    The traffic split selects the version of a request that cannot name it, because clients cannot
+    call that version by name.
+
+    Raises:
+        OperationError: If the gateway does not respond within 15 s.
+    """
+    targets = [
+        _Target(
+            name=f"{name} {version}",
+            model=name,
+            version=version,
+            is_named=version in model.exposed_versions,
+        )
+        for name, model in spec.models.items()
+        for version, weight in model.traffic.items()
+        if weight
+    ]
+    return _request_targets(root, stack, spec, outputs, targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """What a request is sent to. `version` has the example, and is in the path if `is_named`."""
+
+    name: str
+    model: str
+    version: str
+    is_named: bool
+
+
+def _request_targets(
+    root: Path,
+    stack: str,
+    spec: HostingSpec,
+    outputs: Mapping[str, Any],
+    targets: Sequence[_Target],
+    *,
+    limit: int | None = None,
+) -> dict[str, tuple[Request, Response]]:
+    callers = {model: _find_caller(spec, outputs, model) for model in spec.models}
+    callable_targets = [
+        target
+        for target in targets
+        if callers[target.model] is not None and _has_example(spec.models[target.model], target)
+    ][:limit]
+
+    def request_example(target: _Target) -> tuple[Request, Response]:
+        request = read_example(root, stack, target.model, target.version, lambda: spec)
+        version = target.version if target.is_named else None
+        client = callers[target.model]
+        send = partial(invoke, outputs, target.model, request, version=version, client=client)
         return request, _send_with_retries(send)
 
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
-        results = pool.map(request_example, models[:MODELS_REQUESTED])
-        return dict(zip(models, results, strict=False))
+        results = pool.map(request_example, callable_targets)
+        names = [target.name for target in callable_targets]
+        return dict(zip(names, results, strict=True))
 
 
-def _has_example(model: ModelSpec) -> bool:
-    container = model.versions[next(iter(model.traffic))].container
+def _has_example(model: ModelSpec, target: _Target) -> bool:
+    container = model.versions[target.version].container
     return container is None or container.example is not None
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from berth.errors import OperationError
 from berth.operations.history import compare_configurations
-from berth.operations.invoke import Request, Response
 from berth.operations.parity import Difference
 from berth.operations.promotion.images import Side
 from berth.operations.promotion.metrics import MetricChange, Outcome, compare_metrics
 from berth.operations.promotion.release import Release, read_digest, read_released_card
 from berth.operations.rollout.journal import journal_path, read_journal
-from berth.operations.serving_check import MODELS_REQUESTED, request_examples
+from berth.operations.serving_check import request_versions
 from berth.operations.update import Update
 from berth.platforms.preflight import Finding, Status
 from pulumi_berth.values import join_first
@@ -141,30 +140,26 @@ def check_rollouts(root: Path, release: Release, target: str) -> Iterator[Findin
 
 
 def check_requests(root: Path, release: Release, source: Side) -> Iterator[Finding]:
-    """Check that each promoted model answers its example through the gateway of the source."""
+    """Check that each promoted version with traffic answers its example through the gateway."""
     models = {name: source.spec.models[name] for name in release.models}
-    responses: dict[str, tuple[Request, Response]] = {}
-    names = list(models)
-    for first in range(0, len(names), MODELS_REQUESTED):
-        part = {name: models[name] for name in names[first : first + MODELS_REQUESTED]}
-        spec = source.spec.model_copy(update={"models": part})
-        try:
-            responses |= request_examples(root, source.stack, spec, source.outputs)
-        except OperationError as error:
-            yield Finding(
-                check="requests",
-                status=Status.FAILED,
-                detail=str(error),
-                fix="On a machine that cannot reach the gateway, add --no-request.",
-            )
-            return
+    spec = source.spec.model_copy(update={"models": models})
+    try:
+        responses = request_versions(root, source.stack, spec, source.outputs)
+    except OperationError as error:
+        yield Finding(
+            check="requests",
+            status=Status.FAILED,
+            detail=str(error),
+            fix="On a machine that cannot reach the gateway, add --no-request.",
+        )
+        return
     for name, (_, response) in responses.items():
         if response.status != _OK:
             yield Finding(
                 check="requests",
                 status=Status.FAILED,
                 detail=f"{name}: a request with its example got {response.status} {response.body}",
-                fix=f"See 'berth logs {name} -s {source.stack}'.",
+                fix=f"See 'berth logs {name.split()[0]} -s {source.stack}'.",
             )
     answered = [name for name, (_, response) in responses.items() if response.status == _OK]
     if answered:
@@ -173,12 +168,15 @@ def check_requests(root: Path, release: Release, source: Side) -> Iterator[Findi
             status=Status.PASSED,
             detail=f"Answered through the gateway: {', '.join(answered)}.",
         )
-    if silent := [name for name in models if name not in responses]:
+    expected = [
+        f"{name} {each}" for name, model in release.models.items() for each in model.traffic
+    ]
+    if silent := [name for name in expected if name not in responses]:
         yield Finding(
             check="requests",
             status=Status.NOT_CHECKED,
             detail=f"No request was sent to {', '.join(silent)}: no client with a key may call "
-            "it, or its version has no example.",
+            "it, or it has no example.",
             fix="Give a client access, or set container.example of the version.",
         )
 
