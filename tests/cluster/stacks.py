@@ -15,6 +15,7 @@ from berth_protocol.model_card import read_card
 from pulumi_berth.files import acquire_lock
 from tests.bitmap_model import BITMAPS, package_bitmap_model
 from tests.cluster.cluster import Cluster, find_missing_requirement, start_cluster
+from tests.cluster.operator_definitions import install_definitions
 from tests.engine.project import SAVE_STATE_ONCE, Load, Project
 from tests.text_models import SENTENCES, UPPER, package_text_models
 
@@ -55,7 +56,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def _start_cluster() -> Cluster:
     if _STATE_DIR.exists():  # An earlier run of these tests was killed.
         _join_cluster().stop()
-    return start_cluster(_STATE_DIR, "--kwok", "--gpus", "2", name=_NAME, net=_NET)
+    cluster = start_cluster(_STATE_DIR, "--kwok", "--gpus", "2", name=_NAME, net=_NET)
+    # Before any stack: with the operator, Berth declares objects for it in each of them.
+    install_definitions(cluster)
+    return cluster
 
 
 def _join_cluster() -> Cluster:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from berth_protocol.model_card import read_card
 from tests.cluster.cluster import Cluster, poll
 from tests.cluster.stacks import SMALL, build_stack_file, create_project
 from tests.engine.project import Project
@@ -18,8 +20,12 @@ _INFER = f"/v2/models/{_MODEL}/infer"
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    models = {_MODEL: {"versions": {"1": {}}, "resources": SMALL}}
-    content = build_stack_file(cluster, _NAMESPACE, models=models)
+    model = {"versions": {"1": {}}, "resources": SMALL, "capture": {"percent": 100}}
+    content = build_stack_file(cluster, _NAMESPACE, models={_MODEL: model})
+    content["config"]["berth:kubernetes"] |= {
+        "monitoring": True,
+        "monitor_labels": {"release": "prometheus"},
+    }
     project = create_project(tmp_path_factory.mktemp("drift"), "drift", content)
     project.berth("up", "--yes")
     yield project
@@ -74,6 +80,18 @@ _PATCHES: list[tuple[str, str, list[dict[str, Any]], str]] = [
         "gateway",
         _add("/spec/sessionAffinity", "ClientIP") + _add("/spec/selector/extra", "x"),
         "spec.selector.extra",
+    ),
+    (
+        "PrometheusRule",
+        "berth-monitoring",
+        [{"op": "remove", "path": "/spec/groups/1/rules/0"}],
+        "spec.groups[1].rules",
+    ),
+    (
+        "PodMonitor",
+        "gateway",
+        _add("/spec/podMetricsEndpoints/0/path", "/other"),
+        "spec.podMetricsEndpoints[0].path",
     ),
     (
         "PodDisruptionBudget",
@@ -131,6 +149,17 @@ def test_changed_objects_are_reported_by_every_command_and_restored(
         assert _read_content(cluster, kind, name) == before[kind, name]
     assert stack.json("status")["notes"] == []
     assert "Drift" not in stack.berth("preview", "--expect-no-changes").stderr
+
+
+def test_requests_are_captured_in_their_pod(stack: Project, tmp_path: Path) -> None:
+    stack.berth("invoke", _MODEL)
+    out = tmp_path / "rows.jsonl"
+    assert "Wrote" in stack.berth("capture", _MODEL, "1", "--out", str(out)).stdout
+    captured = json.loads(out.read_text().splitlines()[-1])
+    example = read_card(stack.root / "models" / _MODEL / "1").example["inputs"][0]
+    (tensor,) = captured["inputs"]
+    assert (tensor["name"], tensor["shape"]) == (example["name"], example["shape"])
+    assert {output["name"] for output in captured["outputs"]} == {"label", "probabilities"}
 
 
 def test_up_after_refresh_restores_the_configuration(stack: Project, cluster: Cluster) -> None:

@@ -174,6 +174,18 @@ def test_xgboost_is_read_by_content(tmp_path: Path, name: str, model_format: str
     assert result.card.source.framework == "xgboost"
 
 
+def test_booster_of_lightgbm_is_text_whatever_the_format_of_estimators(tmp_path: Path) -> None:
+    """MLflow records the format of estimators for a booster, too."""
+    lightgbm = pytest.importorskip("lightgbm")
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    data = lightgbm.Dataset(rows, rows[:, 0] > 0)
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, data, 3)
+    entry = {"data": "model.lgb", "serialization_format": "skops"}
+    source = _write(tmp_path / "logged", flavors={"lightgbm": entry}, example=_EXAMPLE)
+    booster.save_model(source / "model.lgb")
+    assert _package(source, tmp_path / "models").card.source.framework == "lightgbm"
+
+
 def test_uri_without_mlflow_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

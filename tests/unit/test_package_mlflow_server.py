@@ -19,7 +19,7 @@ from berth.operations.package_mlflow import package_source
 from pulumi_berth.local.loopback import find_free_port
 from tests.small_models import build
 
-_START_SECONDS = 180
+_START_SECONDS = 600
 _ROWS = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
 
 

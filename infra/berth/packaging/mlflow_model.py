@@ -159,7 +159,7 @@ def _find_file(source: str, root: Path, document: Mapping[str, Any], temporary: 
         if not file.is_file():
             reasons.append(f"{flavor}: {name} is missing")
             continue
-        if file.suffix == ".skops" or entry.get("serialization_format") == "skops":
+        if file.suffix == ".skops":
             reasons.append(f"{flavor}: {file.name} is in the format of skops")
             continue
         try:
