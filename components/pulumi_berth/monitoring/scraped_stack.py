@@ -77,9 +77,14 @@ class Thresholds:
 
 
 def find_quotas(clients: Mapping[str, ClientArgs]) -> dict[str, int]:
-    """Return the requests per period of each client that has a quota."""
+    """Return the requests per period of each client that has a quota, by name.
+
+    The order is that of the names: the engine sorts the clients of a program, and a file does not.
+    """
     return {
-        name: client.quota.requests for name, client in clients.items() if client.quota is not None
+        name: client.quota.requests
+        for name, client in sorted(clients.items())
+        if client.quota is not None
     }
 
 
