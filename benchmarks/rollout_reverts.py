@@ -141,7 +141,7 @@ def measure_killed_rollout(project: Project) -> Row:
     with create_requests(project).running() as requests:
         time.sleep(10)
         process = project.start("rollout", MODEL, version, "--yes", "--steps", "50,100", *_GUARDS)
-        journal = project.root / ".berth" / "rollouts" / f"{project.stack}.{MODEL}.json"
+        journal = project.root / ".berth" / "rollouts" / project.stack / f"{MODEL}.json"
         wait_for(
             lambda: journal.exists() and json.loads(journal.read_text())["phase"] == "watching",
             seconds=_START_SECONDS,

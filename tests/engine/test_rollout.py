@@ -85,7 +85,7 @@ def get_traffic(up: Project) -> dict[str, float]:
 
 
 def read_journal(up: Project) -> Any:
-    path = up.root / ".berth" / "rollouts" / "local.digits.json"
+    path = up.root / ".berth" / "rollouts" / "local" / "digits.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 

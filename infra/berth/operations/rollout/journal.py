@@ -94,9 +94,15 @@ class Journal:
         replace_atomically(self.path, json.dumps({"format": _FORMAT, **document}))
 
 
+def journal_directory(root: Path, stack: str) -> Path:
+    """Return the directory of the latest rollouts of a stack, which may not exist."""
+    return root / ".berth" / "rollouts" / stack
+
+
 def journal_path(root: Path, stack: str, model: str) -> Path:
     """Return the file of the latest rollout of a model."""
-    return project_data_directory(root, "rollouts") / f"{stack}.{model}.json"
+    project_data_directory(root, "rollouts")
+    return journal_directory(root, stack) / f"{model}.json"
 
 
 def read_journal(path: Path) -> Journal | None:

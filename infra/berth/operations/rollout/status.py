@@ -7,7 +7,13 @@ from pathlib import Path
 
 from berth.errors import OperationError
 from berth.operations.rollout.controller import describe_step
-from berth.operations.rollout.journal import Journal, Phase, is_held, read_journal
+from berth.operations.rollout.journal import (
+    Journal,
+    Phase,
+    is_held,
+    journal_directory,
+    read_journal,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +66,13 @@ def list_rollouts(root: Path, stack: str) -> tuple[list[RolloutStatus], list[str
     """Return the latest rollout of each model, and which records cannot be read, one line each."""
     rollouts: list[RolloutStatus] = []
     problems: list[str] = []
-    start = f"{stack}."
-    for path in sorted((root / ".berth" / "rollouts").glob(f"{start}*.json")):
+    for path in sorted(journal_directory(root, stack).glob("*.json")):
         try:
             journal, is_running = _read(path)
         except OperationError as error:
             problems.append(str(error))
             continue
-        # The names of stacks and models can contain dots: the record knows the model.
-        if journal is not None and path.stem == start + journal.plan.model:
+        if journal is not None:
             rollouts.append(summarize_rollout(journal, stack, is_running=is_running))
     return rollouts, problems
 
