@@ -34,7 +34,7 @@ _COMMAND_SECONDS = 600
 _COMMANDS_THAT_CHANGE = ("up", "rollback", "refresh", "destroy")
 # The exit status of a command that was rejected before the engine started.
 _REJECTED = 2
-_COMMANDS_WITHOUT_STACK = ("package", "test", "data", "parity")
+_COMMANDS_WITHOUT_STACK = ("package", "sign", "test", "data", "parity")
 _PASSPHRASE = "a passphrase of this test"
 SAVE_STATE_ONCE = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
 """Variables with which the engine writes the state at the end of a command, not at each step.
