@@ -36,6 +36,8 @@ settings.load_profile("tests")
 # the machine. They also take longest and therefore start first. The tests of `docker` run in one
 # process, which at the end would run for minutes without the others.
 _REAL_PARTS = ("cluster", "parity", "docker", "aws", "engine")
+# Tests in these start processes, whose speed depends on the machine too.
+_WITH_PROCESSES = (*_REAL_PARTS, "gateway", "serving")
 # All but the last of these modules share the stack of the fixture `hosted`, which runs until the
 # end. The last balances the two groups.
 _HOSTED = (
@@ -100,12 +102,12 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Repeat a failure among real parts once, because its cause may be a slow machine.
+    """Repeat a failure of a test with processes once, because its cause may be a slow machine.
 
     The summary lists every repeated test (RERUN). An error response to a client is a defect however
     rare it is, and is never repeated.
     """
-    if _directory(item) in _REAL_PARTS:
+    if _directory(item) in _WITH_PROCESSES:
         item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[ErrorResponseError.__name__]))
 
 

@@ -177,7 +177,8 @@ def test_exchange_returns_only_new_blocks(valkey: ValkeyServer, tmp_path: Path) 
         sharing = shared_blocks.SharedBlocks(second.limiter._valkey, "berth", second.blocks)
         async with first.limiter:
             first.guess(addresses)
-            await poll(lambda: not first.blocks.addresses.unreported)
+            # The last call is under way when none is unreported.
+            await poll(lambda: admin.zcard("berth:{blocks}:address-ends") == len(addresses))
         await sharing.exchange()
         assert second.blocks.addresses.count_blocked() == len(addresses)
         before = get_sent()
@@ -206,7 +207,7 @@ def test_offenses_take_bounded_memory_of_valkey(
             gateway.guess(["192.0.2.1"])
             for number in range(1000):
                 gateway.blocks.addresses.record(f"198.51.{number}", 3, _LONG)
-            await poll(lambda: not gateway.blocks.addresses.unreported)
+            await poll(lambda: admin.hexists("berth:{blocks}:address-offenses", "198.51.999"))
 
     asyncio.run(run())
     assert admin.hlen("berth:{blocks}:address-offenses") == 100
