@@ -2,7 +2,7 @@
 
     python -m benchmarks.rollout_reverts [--platform NAME] [--requests N] [CASE ...]
 
-50 requests per second reach a new stack while each version of `benchmarks.bad_versions` is rolled
+50 requests per second reach a new stack while each version of `tests.bad_versions` is rolled
 out, while a rollout is killed and resumed (`killed`), and while `berth rollback` returns the
 traffic from a promoted version (`rollback`).
 """
@@ -20,10 +20,10 @@ from typing import Any
 
 import urllib3
 
-from benchmarks.bad_versions import HEALTHY, MODEL, STABLE, VERSIONS, package_versions
 from benchmarks.projects import PLATFORMS, open_project
 from benchmarks.runs import describe_machine, say
 from berth_protocol.model_card import read_card
+from tests.bad_versions import HEALTHY, MODEL, STABLE, VERSIONS, package_version
 from tests.engine.project import Project, wait_for
 
 _PER_SECOND = 50
@@ -218,7 +218,8 @@ def measure_rollback(project: Project, version: str, enough: int) -> Row:
 
 def _prepare(project: Project) -> None:
     """Package the versions, and deploy only version 1."""
-    package_versions(project.root, project.environment)
+    for kind in VERSIONS:
+        package_version(project.root, project.environment, kind)
 
     def simplify(config: Any) -> None:
         before = config["berth:models"][MODEL]

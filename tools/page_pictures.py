@@ -27,27 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from berth_protocol.model_card import read_card
+from tests.bad_versions import package_version
 from tests.browser import Browser, open_browser
 from tests.engine.project import Load, Project
 
 MODEL, VERSION = "digits", "3"
 _CLIENTS, _PAUSE_SECONDS = 4, 0.1
-# Every fifth call fails after those that packaging, the shadow and the first step need.
-_SERVE = """\
-import itertools
-
-from berth_serving.processing import Arrays, Tensor
-
-OUTPUTS = [Tensor("label", "INT64", [-1]), Tensor("probabilities", "FP32", [-1, 10])]
-_calls = itertools.count()
-
-
-def postprocess(outputs: Arrays) -> Arrays:
-    call = next(_calls)
-    if call > 1900 and call % 5 == 0:
-        raise RuntimeError("a fault for the picture")
-    return outputs
-"""
+# Calls that packaging, the shadow and the first step need.
+_GOOD_CALLS = 1900
 _ROLLOUT = ("rollout", MODEL, VERSION, "--yes", "--json", "--steps", "shadow,25,50,100")
 _GUARDS = (
     "--bake",
@@ -135,14 +122,7 @@ def main() -> None:
 def _create_project(root: Path) -> Project:
     root.mkdir(parents=True)
     project = Project.copy_to(root)
-    rows, serve = root / "rows.npz", root / "serve.py"
-    np.savez(rows, input=np.zeros((60, 64), np.float32))
-    serve.write_text(_SERVE)
-    model = root / "models" / MODEL / "1" / "model.onnx"
-    project.berth(
-        *("package", str(model), "--name", MODEL, "--version", VERSION),
-        *("--with", str(serve), "--rows", str(rows)),
-    )
+    package_version(*(root, project.environment, "failing"), name=VERSION, good_calls=_GOOD_CALLS)
 
     def simplify(config: Any) -> None:
         config["berth:models"] = {MODEL: {"versions": {"1": {}}}}

@@ -14,7 +14,6 @@ import termios
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from berth.operations.state_file import read_resources
@@ -22,25 +21,10 @@ from berth.platforms.local.platform import PLATFORM as LOCAL
 from berth.platforms.stack_context import StackContext
 from berth.spec import load_recorded
 from berth_protocol.model_card import read_card
+from tests.bad_versions import FAULT, package_version
 from tests.browser import open_browser
 from tests.engine.project import Load, Project, wait_for
 
-# After its first calls, of which packaging needs some, every fifth call fails.
-_FAILING = """\
-import itertools
-
-from berth_serving.processing import Arrays, Tensor
-
-OUTPUTS = [Tensor("label", "INT64", [-1]), Tensor("probabilities", "FP32", [-1, 10])]
-_calls = itertools.count()
-
-
-def postprocess(outputs: Arrays) -> Arrays:
-    call = next(_calls)
-    if call > 100 and call % 5 == 0:
-        raise RuntimeError("a fault of this test")
-    return outputs
-"""
 # Few requests decide, and a slow machine does not revert a good version.
 _QUICK = ("--max-failed", "20%", "--max-slow", "off", "--max-different", "40%", "--bake", "1")
 
@@ -50,14 +34,7 @@ _SPLIT = {"digits": {"versions": {"1": {}, "2": {}}, "traffic": {"1": 50, "2": 5
 @pytest.fixture(scope="module")
 def project(project: Project) -> Project:
     """The project with version 1, a version that fails, and a client without effective limits."""
-    rows = project.root / "rows.npz"
-    np.savez(rows, input=np.zeros((60, 64), np.float32))
-    (project.root / "serve.py").write_text(_FAILING)
-    model = project.root / "models" / "digits" / "1" / "model.onnx"
-    project.berth(
-        *("package", str(model), "--name", "digits", "--version", "failing"),
-        *("--with", str(project.root / "serve.py"), "--rows", str(rows)),
-    )
+    package_version(project.root, project.environment, "failing")
 
     def simplify(config: Any) -> None:
         config["berth:models"] = {"digits": {"versions": {"1": {}}}}
@@ -179,7 +156,7 @@ def test_failing_version_is_reverted_before_a_client_receives_an_error(up: Proje
     assert result["result"] == "reverted"
     assert "requests to version failing" in result["reason"]
     assert "failed; a version is good up to 2.00% and bad from 20.00%" in result["reason"]
-    assert "a fault of this test" not in json.dumps(result)
+    assert FAULT not in json.dumps(result)
     assert get_traffic(up) == {"1": 100}
     assert "<svg" in Path(result["report"]).read_text()
     texts = [event["text"] for event in result["events"]]

@@ -90,9 +90,8 @@ def rollback(
 
     stack = open_stack(root, name, to_stderr=as_json)
     stack.require_deployed()
-    history = stack.history(show_secrets=True)
+    history, current, secret_keys = stack.read_history_and_config()
     update = operation.choose_update(history, number)
-    current, secret_keys = stack.read_config()
     signatures = choose_requirement(
         current, operation.find_latest(history), update, restores=restore_signatures
     )

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -192,10 +193,27 @@ class Stack:
 
     def read_config(self) -> tuple[dict[str, Any], frozenset[str]]:
         """Return the configuration with secrets in plaintext, and the keys that contain one."""
+        return self._read_config(self.engine_config_file())
+
+    def read_history_and_config(
+        self,
+    ) -> tuple[list[Update], dict[str, Any], frozenset[str]]:
+        """Return what `history` and `read_config` return, with secrets in plaintext.
+
+        The engine reads both at the same time, because deriving the key from the passphrase takes
+        most of the time.
+        """
+        file = self.engine_config_file()  # `history` may change the tracked file for a moment.
+        with ThreadPoolExecutor(1) as executor:
+            reading = executor.submit(self._read_config, file)
+            history = self.history(show_secrets=True)
+            return history, *reading.result()
+
+    def _read_config(self, file: Path) -> tuple[dict[str, Any], frozenset[str]]:
         entries = json.loads(
             self._run_quietly(
                 *("config", "--json", "--show-secrets"),
-                *("--config-file", str(self.engine_config_file()), "--stack", self.name),
+                *("--config-file", str(file), "--stack", self.name),
             )
             or "{}"
         )
