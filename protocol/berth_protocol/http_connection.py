@@ -104,6 +104,7 @@ class HttpConnection(HttpToolsProtocol):
         self._trailer_bytes = 0
         self._discarded_bytes = 0
         self._hosts: list[bytes] = []
+        self._codings: list[bytes] = []
         self._error: RequestError | None = None
         self._is_input_closed = False  # Whether the connection ignores all further data.
         self._has_eof = False
@@ -204,6 +205,7 @@ class HttpConnection(HttpToolsProtocol):
         self._trailer_bytes = 0
         self._discarded_bytes = 0
         self._hosts = []
+        self._codings = []
         self._stop_timer()
         super().on_message_begin()
 
@@ -215,6 +217,8 @@ class HttpConnection(HttpToolsProtocol):
         value = value.rstrip(b" \t")
         if name == b"host":
             self._hosts.append(value)
+        elif name == b"transfer-encoding":
+            self._codings.append(value)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -227,7 +231,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         version = self.parser.get_http_version()
-        if (error := find_head_error(version, self.url, self._hosts)) is not None:
+        if (error := find_head_error(version, self.url, self._hosts, self._codings)) is not None:
             raise self._fail(error)
         exchange = self._begin_exchange(version)
         self._state = _State.BODY

@@ -12,13 +12,16 @@ VERSIONS = ("1.0", "1.1")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
-def find_head_error(version: str, target: bytes, hosts: Sequence[bytes]) -> RequestError | None:
+def find_head_error(
+    version: str, target: bytes, hosts: Sequence[bytes], codings: Sequence[bytes]
+) -> RequestError | None:
     """Return why a head is refused: a server in front of this one could read it differently.
 
     Args:
         version: HTTP version, such as `1.1`.
         target: The request target: a path or an absolute URL.
         hosts: The values of all `Host` headers.
+        codings: The values of all `Transfer-Encoding` headers.
     """
     count = len(hosts)
     if version not in VERSIONS:
@@ -29,6 +32,11 @@ def find_head_error(version: str, target: bytes, hosts: Sequence[bytes]) -> Requ
         return RequestError(400, "The Host header is invalid. Send host:port.")
     if b"#" in target:
         return RequestError(400, "The request target has a fragment. Remove the #.")
+    # https://www.rfc-editor.org/rfc/rfc9112#section-6.1. Content-Encoding compresses a body.
+    if codings and version == "1.0":
+        return RequestError(400, "HTTP/1.0 has no Transfer-Encoding. Send Content-Length.")
+    if len(codings) > 1 or any(coding.lower() != b"chunked" for coding in codings):
+        return RequestError(400, "The Transfer-Encoding is not supported. Send chunked, once.")
     return None
 
 

@@ -50,6 +50,12 @@ def check_tensor(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
             f"Input {spec.name!r} has datatype {quote(datatype)}{unknown}; the model expects"
             f" {spec.datatype.name}.",
         )
+    if min(shape, default=0) < 0:
+        raise RequestError(
+            400,
+            f"Input {spec.name!r} has shape {describe_shape(shape)}. No size may be negative: send"
+            " the real number of elements.",
+        )
     if not spec.accepts(shape):
         raise RequestError(
             400,

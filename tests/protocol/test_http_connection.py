@@ -135,7 +135,7 @@ async def test_large_body_does_not_count_as_head() -> None:
         (b"GET http://a:99999999/ HTTP/1.1\r\nhost: x\r\n\r\n", b"Invalid HTTP"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"Invalid HTTP"),
         (b"GET / HTTP/1.2\r\nhost: x\r\n\r\n", b"Invalid HTTP"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", b"Invalid HTTP"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", b"Send chunked"),
         (CHUNKED + b"zz\r\n", b"Invalid HTTP"),
         (b"GET / HTTP/2.0\r\nhost: x\r\n\r\n", b"HTTP/2.0 is not supported"),
         (b"GET /\r\n", b"HTTP/0.9 is not supported"),
@@ -146,6 +146,19 @@ async def test_large_body_does_not_count_as_head() -> None:
         (b"GET / HTTP/1.1\r\nhost: x, y\r\n\r\n", b"Host header is invalid"),
         (b"GET / HTTP/1.1\r\nhost: x/y\r\n\r\n", b"Host header is invalid"),
         (b"GET /#a HTTP/1.1\r\nhost: x\r\n\r\n", b"has a fragment"),
+        (
+            b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            b"Send chunked",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nhost: x\r\n"
+            b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"Send chunked",
+        ),
+        (
+            b"POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"HTTP/1.0 has no Transfer-Encoding",
+        ),
     ],
 )
 async def test_invalid_request_gets_400_in_json(sent: bytes, message: bytes) -> None:

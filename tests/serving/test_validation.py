@@ -28,7 +28,7 @@ def _with(**changes: Any) -> dict[str, Any]:
         (_with(datatype="float"), "which the protocol does not define"),
         (_with(shape=[4]), "has shape [4]; the model expects [-1, 2]"),
         (_with(shape=[2, 3]), "has shape [2, 3]; the model expects [-1, 2]"),
-        (_with(shape=[-1, 2]), "has shape [-1, 2]; the model expects [-1, 2]"),
+        (_with(shape=[-1, 2]), "has shape [-1, 2]. No size may be negative"),
         (_with(shape=[2.5, 2]), "shape"),
         (_with(shape=[2**64, 2]), "shape"),
         (_with(data=[1, 2, 3]), "data has 3 elements; shape [2, 2] requires 4"),
