@@ -6,6 +6,7 @@ process, one after the other.
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,10 @@ __all__ = ["cluster", "docker_engine", "docker_lab", "docker_servers", "hosted"]
 
 # Processes that tests start run the packages of this checkout.
 os.environ["PYTHONPATH"] = PACKAGES
+# A shell starts a command in the background with SIGINT ignored, and what the tests start would
+# inherit that. Some tests interrupt it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Several processes train and run models at once. With a thread per CPU in each of them, OpenMP's
 # threads wait actively for each other and take most of the CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -101,7 +101,7 @@ def build_stack_file(
             "namespace": namespace,
             "controller_image": cluster.traefik_image,
             "controller_replicas": replicas,
-            "ready_timeout_seconds": 60,
+            "ready_timeout_seconds": 180,
         },
     }
     return {"config": {f"berth:{key}": value for key, value in (config | changes).items()}}

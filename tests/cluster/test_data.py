@@ -36,7 +36,6 @@ def deployed(
     """A stack with one model, and a claim in its namespace."""
     content = build_stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"] = {"digits": {"versions": {"1": {}}, "resources": SMALL}}
-    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 30
     project = create_project(tmp_path_factory.mktemp("datasets"), "datasets", content)
     project.berth("up", "--yes")
     cluster.apply(

@@ -25,12 +25,12 @@ _NAMESPACE = "faults"
 
 @pytest.fixture(scope="module")
 def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A stack with two models in one version, whose pods must be ready within 25 seconds."""
+    """A stack with two models in one version. Pods of later updates must be ready within 25 s."""
     content = build_stack_file(cluster, _NAMESPACE)
     content["config"]["berth:models"]["digits"] |= {"versions": {"1": {}}, "traffic": {}}
-    content["config"]["berth:kubernetes"]["ready_timeout_seconds"] = 25
     project = create_project(tmp_path_factory.mktemp("faults"), "faults", content)
     project.berth("up", "--yes")
+    project.edit(lambda config: config["berth:kubernetes"].update(ready_timeout_seconds=25))
     yield project
     cluster.delete_namespaces(_NAMESPACE)
 

@@ -235,7 +235,7 @@ class Project:
             sections = wait_for(read, seconds=120)
         finally:
             process.send_signal(signal.SIGINT)
-            process.communicate()
+            process.communicate(timeout=60)
         return snapshot, sections
 
     def edit(self, change: Callable[[Any], None]) -> None:

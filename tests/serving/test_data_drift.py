@@ -238,6 +238,7 @@ def _request(rows: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "shape": [len(data), 1], "datatype": "FP32", "data": data}]}
 
 
+@pytest.mark.slow
 def test_berth_with_two_workers_reports_drift_of_requests(tmp_path: Path, log: Path) -> None:
     random = np.random.default_rng(5)
     settings = {"workers": "2", "data_drift_seconds": "1", "data_drift_rows": "500"}

@@ -99,6 +99,7 @@ def small_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_canceled_run_returns_its_memory(small_transformer: Path, log: Path) -> None:
     """Without a limit, the run starts, takes some hundred MiB, and is ended by its deadline."""
     settings = {"memory_bytes": str(1 << 45), "deadline_seconds": "0.5"}
@@ -114,6 +115,7 @@ def test_canceled_run_returns_its_memory(small_transformer: Path, log: Path) -> 
         _returns_memory(berth, resident)
 
 
+@pytest.mark.slow
 def test_completed_run_returns_its_memory(small_transformer: Path, log: Path) -> None:
     with run_berth(small_transformer, log, deadline_seconds="600", is_forked=False) as berth:
         resident = read_memory(berth, "VmRSS")
@@ -123,6 +125,7 @@ def test_completed_run_returns_its_memory(small_transformer: Path, log: Path) ->
         _returns_memory(berth, resident)
 
 
+@pytest.mark.slow
 def test_request_beyond_memory_is_refused_with_reason(small_transformer: Path, log: Path) -> None:
     settings = {"memory_bytes": str(256 * _MIB), "deadline_seconds": "600"}
     with run_berth(small_transformer, log, **settings, is_forked=False) as berth:
@@ -136,6 +139,7 @@ def test_request_beyond_memory_is_refused_with_reason(small_transformer: Path, l
         assert read_memory(berth, "VmHWM") < 256 * _MIB
 
 
+@pytest.mark.slow
 def test_memory_that_depends_on_values_is_limited(tmp_path: Path, log: Path) -> None:
     """The size of the request does not show that the model makes a million times more of it."""
     model = write_model(
@@ -165,6 +169,7 @@ def test_memory_that_depends_on_values_is_limited(tmp_path: Path, log: Path) -> 
         assert read_memory(berth, "VmHWM") < 256 * _MIB
 
 
+@pytest.mark.slow
 def test_response_beyond_memory_is_refused(tmp_path: Path, log: Path) -> None:
     model = write_model(
         tmp_path / "model",

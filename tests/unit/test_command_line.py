@@ -54,6 +54,7 @@ def test_update_of_a_local_stack_imports_no_client_of_registries_and_no_supervis
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_modules_that_read_a_cluster_or_an_engine_import_no_classes_of_kubernetes_resources() -> (
     None
 ):

@@ -267,6 +267,7 @@ def cosign(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_cosign_verifies_signature_by_berth(image: str, key: PrivateKey, tmp_path: Path) -> None:
     sign_image(image, key, plain_http=True)
     verify = ["verify", "--insecure-ignore-tlog=true", *_OFFLINE]

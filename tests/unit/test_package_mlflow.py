@@ -158,6 +158,7 @@ def test_invalid_description_is_rejected(tmp_path: Path, text: str) -> None:
         _package(source, tmp_path / "models")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "model_format"), [("model.ubj", "ubj"), ("model.xgb", "json")])
 def test_xgboost_is_read_by_content(tmp_path: Path, name: str, model_format: str) -> None:
     xgboost = pytest.importorskip("xgboost")
@@ -174,6 +175,7 @@ def test_xgboost_is_read_by_content(tmp_path: Path, name: str, model_format: str
     assert result.card.source.framework == "xgboost"
 
 
+@pytest.mark.slow
 def test_booster_of_lightgbm_is_text_whatever_the_format_of_estimators(tmp_path: Path) -> None:
     """MLflow records the format of estimators for a booster, too."""
     lightgbm = pytest.importorskip("lightgbm")

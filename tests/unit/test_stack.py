@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,15 +135,6 @@ def test_reader_that_ends_does_not_block_the_engine(
     assert stack.up("--yes") == 0
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """A shell that starts with SIGINT ignored, as in the background, cannot trap it. Go can."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_update_whose_pods_cannot_become_ready_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
