@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from berth.platforms.docker.metrics import read_metrics
+from berth.platforms.stack_context import StackContext
+from berth.spec import load_file
 from pulumi_berth.own_container_rules import digest_context
 from tests.cluster import own_server
 from tests.docker.benchmark import OWN_DEVIATIONS, find_failures
@@ -81,6 +84,9 @@ def test_own_container_is_built_in_the_engine_and_treated_like_a_berth(
     assert "its own container does not report requests" in berths[MODEL, "1"]["rates_note"]
     assert "its own container does not report requests" in sections["berths"]
     assert sections["problems"] == ""
+    stack = StackContext(root=up.root, stack=up.stack, spec=load_file(up.config_file))
+    metrics = read_metrics(stack, {}).values()
+    assert [text.count("# TYPE berth_gateway_in_flight") for text in metrics].count(1) == 1
 
     # Only the gateways are in its network.
     (network,) = own.attrs["NetworkSettings"]["Networks"]

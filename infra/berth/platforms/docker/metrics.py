@@ -21,10 +21,12 @@ from pulumi_berth.docker.engine import (
     EngineError,
     run_in_container,
 )
+from pulumi_berth.docker.gateway import ENTRY
 
 _METRICS = "/metrics"
-# Label of a container -> the port on which its program serves metrics.
-_PORTS = {"berth": HTTP_PORT, "gateway": ADMIN_PORT}
+# Label of a container -> the port of metrics on its loopback interface. The gateway that serves
+# accepts the connections to the entry.
+_PORTS = {"berth": HTTP_PORT, ENTRY: ADMIN_PORT}
 _PARALLEL = 8
 
 
@@ -53,7 +55,7 @@ def read_captured(
 
 @contextmanager
 def _open_containers(context: StackContext) -> Iterator[list[Any]]:
-    """Provide the stack's berths and gateways."""
+    """Provide the stack's berths, and the entries of its gateways."""
     own = f"{HOSTING_LABEL}={get_hosting_id(context)}"
     try:
         with ExitStack() as stack:
