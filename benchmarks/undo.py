@@ -38,7 +38,10 @@ from tests.engine.project import Project
 # Emulated AWS is not among them: it returns other values than were declared.
 _PLATFORMS = ("local", "docker", "kubernetes")
 _PORT = re.compile(r"(http://127\.0\.0\.1:)\d+")
-_SUFFIX = re.compile(r"-[0-9a-f]{6}$")
+# What the engine appends to the name of a new object, also in its address.
+_SUFFIX = re.compile(r"-[0-9a-f]{6,8}(?=$|:\d)")
+# IDs of a new container, which differ from those of the one before.
+_NEW_IDS = ("container", "entry", "gateways")
 _INVALID = 2
 _OUTCOMES = ("restored", "differs", "refused")
 _OUTCOME_COLUMNS = " | ".join([*_OUTCOMES, "wrong |"])
@@ -169,7 +172,8 @@ def _read_snapshot(project: Project, *, with_responses: bool = True) -> _Snapsho
 def _normalize(value: Any) -> Any:
     """Return the inputs without what each start of a process chooses anew."""
     if isinstance(value, Mapping):
-        return {key: _normalize(item) for key, item in value.items() if key != "__provider"}
+        left_out = ("__provider", *_NEW_IDS)
+        return {key: _normalize(item) for key, item in value.items() if key not in left_out}
     if isinstance(value, list):
         return [_normalize(item) for item in value]
     if isinstance(value, str):
