@@ -32,6 +32,7 @@ _CLIENTS = 32
 _STEPS = {"wrong": "shadow,100"}
 _DEFAULT_STEPS = "50,100"
 _START_SECONDS = 600.0
+_NO_LIMIT = {"rate_per_second": 100_000, "burst": 100_000}
 _GUARDS = ("--bake", "5", "--max-failed", "5%", "--max-slow", "30%", "--max-different", "20%")
 
 
@@ -225,8 +226,9 @@ def _prepare(project: Project) -> None:
         before = config["berth:models"][MODEL]
         entry = {key: before[key] for key in ("resources",) if key in before}
         config["berth:models"] = {MODEL: {**entry, "versions": {STABLE: {}}}}
-        clients = {"default": {"rate_per_second": 100_000, "burst": 100_000}}
-        config["berth:gateway"]["clients"] = clients
+        # More than the requests need. On AWS, API Gateway limits all clients together.
+        highest = config.get("berth:api", {}).get("rate_limit", _NO_LIMIT)
+        config["berth:gateway"]["clients"] = {"default": dict(highest)}
 
     project.edit(simplify)
     project.berth("up", "--yes")
