@@ -1,10 +1,13 @@
 """Changes of a running stack fail no request."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from berth_protocol.model_card import read_card
 from tests.docker.hosting import DockerProject
 
 pytestmark = pytest.mark.slow
@@ -15,7 +18,10 @@ def _ids(project: DockerProject, component: str, **names: str) -> set[str]:
 
 
 def _change_settings(config: Any) -> None:
-    config["berth:models"]["digits"]["serving"] = {"max_batch": 512}
+    config["berth:models"]["digits"] |= {
+        "serving": {"max_batch": 512},
+        "capture": {"percent": 100},
+    }
 
 
 def _change_weights(config: Any) -> None:
@@ -49,7 +55,7 @@ def _replace_gateway(config: Any) -> None:
     config["berth:models"]["digits"]["serving"] = {"max_batch": 256}
 
 
-def test_no_change_of_models_and_clients_fails_a_request(up: DockerProject) -> None:
+def test_no_change_of_models_and_clients_fails_a_request(up: DockerProject, tmp_path: Path) -> None:
     entry, gateways = _ids(up, "entry"), _ids(up, "gateway")
     steps: list[tuple[Callable[[Any], None], bool]] = [
         # Change, and whether it replaces the berth of version 1.
@@ -68,6 +74,13 @@ def test_no_change_of_models_and_clients_fails_a_request(up: DockerProject) -> N
         assert (after.isdisjoint(berth), len(after)) == (replaces_berth, 1), change.__name__
     assert _ids(up, "gateway") == gateways
     assert _ids(up, "entry") == entry
+    # The requests of the load, which the berth of version 1 keeps in its container.
+    out = tmp_path / "rows.jsonl"
+    up.berth("capture", "digits", "1", "--out", str(out))
+    captured = json.loads(out.read_text().splitlines()[-1])
+    example = read_card(up.root / "models" / "digits" / "1").example["inputs"]
+    assert [each["name"] for each in captured["inputs"]] == [each["name"] for each in example]
+    assert {each["name"] for each in captured["outputs"]} == {"label", "probabilities"}
 
 
 def test_replaced_gateway_and_berth_fail_no_request(up: DockerProject) -> None:
