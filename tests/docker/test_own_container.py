@@ -52,7 +52,7 @@ def _create_load(project: DockerProject) -> Load:
 
 
 def test_own_container_is_built_in_the_engine_and_treated_like_a_berth(
-    up: DockerProject, context: Path
+    up: DockerProject, context: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up.deploy(_add_container)
     assert _send(up) == ANSWER
@@ -85,6 +85,7 @@ def test_own_container_is_built_in_the_engine_and_treated_like_a_berth(
     assert "its own container does not report requests" in sections["berths"]
     assert sections["problems"] == ""
     stack = StackContext(root=up.root, stack=up.stack, spec=load_file(up.config_file))
+    monkeypatch.setenv("DOCKER_HOST", up.environment["DOCKER_HOST"])
     metrics = read_metrics(stack, {}).values()
     assert [text.count("# TYPE berth_gateway_in_flight") for text in metrics].count(1) == 1
 
