@@ -11,7 +11,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import Pool
 from pathlib import Path
@@ -70,10 +70,18 @@ class SimulatedStack:
     has_shadow: bool = False
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
-    def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
-        """Change the traffic; an update takes five seconds."""
-        self.sleep(5.0)
-        self.share, self.has_shadow = traffic.get(_NEW, 0) / 100, shadow == _NEW
+    def deploy(
+        self,
+        traffic: Mapping[str, int],
+        shadow: str | None,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Change the traffic; an update takes five seconds before it and five after it."""
+        for second in range(10):
+            if second == 5:
+                self.share, self.has_shadow = traffic.get(_NEW, 0) / 100, shadow == _NEW
+            self.sleep(1.0)
+            look()
 
     def shift(self, traffic: Mapping[str, int]) -> bool:  # noqa: ARG002 - as in `Target`
         """Move nothing, so that `revert` does."""

@@ -70,10 +70,17 @@ class Round:
 
 @dataclass
 class _Snapshot:
-    """What a stack is: the declared inputs of each resource by URN, and the models' responses."""
+    """What a stack is.
+
+    Attributes:
+        resources: The declared inputs of each resource by URN, without what is chosen anew.
+        inputs: The same with it, such as the name of a replaced ConfigMap.
+        responses: The models' responses.
+    """
 
     resources: dict[str, Any]
     responses: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def _configure(config: Any) -> None:
@@ -113,7 +120,7 @@ def run_round(project: Project, seed: int, before: _Snapshot) -> tuple[Round | N
         for entry in report["resources"]:
             verdict = Undo(entry["undo"]["undo"])
             result.verdicts[verdict.value] = result.verdicts.get(verdict.value, 0) + 1
-            found = _find_contradiction(entry["urn"], verdict, before, after)
+            found = _find_contradiction(entry["urn"], verdict, before, after, is_refused=is_refused)
             if found:
                 result.wrong.append(f"{entry['urn'].rpartition('$')[2]} {verdict.value}: {found}")
         if is_refused != bool(report["undo"]["obstacles"]):
@@ -132,7 +139,9 @@ def _name_outcome(before: _Snapshot, after: _Snapshot, *, is_refused: bool) -> s
     return "restored" if after == before else "differs"
 
 
-def _find_contradiction(urn: str, verdict: Undo, before: _Snapshot, after: _Snapshot) -> str | None:
+def _find_contradiction(
+    urn: str, verdict: Undo, before: _Snapshot, after: _Snapshot, *, is_refused: bool
+) -> str | None:
     """Return how the state of a resource contradicts the verdict on it, or None."""
     one, other = before.resources.get(urn), after.resources.get(urn)
     match verdict:
@@ -143,6 +152,10 @@ def _find_contradiction(urn: str, verdict: Undo, before: _Snapshot, after: _Snap
             return None if rest else "more than the clients is not as before"
         case Undo.KEPT:
             return None if other is not None else "it is gone"
+        case _ if is_refused:
+            # Nothing was rolled back. A new name, such as a ConfigMap's, can be all of a change.
+            is_unchanged = before.inputs.get(urn) == after.inputs.get(urn)
+            return "it has not changed" if is_unchanged else None
         case _:
             return None if one != other else "it is as before"
 
@@ -155,17 +168,16 @@ def _without_clients(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _read_snapshot(project: Project, *, with_responses: bool = True) -> _Snapshot:
     # An encrypted value differs each time that it is encrypted.
     exported = project.pulumi("stack", "export", "--show-secrets").stdout
-    resources = json.loads(exported)["deployment"]["resources"]
+    inputs = {
+        # The ID of a key is its checksum.
+        entry["urn"]: {**entry["inputs"], "id": entry["id"] if "ApiKey" in entry["type"] else ""}
+        for entry in json.loads(exported)["deployment"]["resources"]
+        if entry.get("custom") and not entry["type"].startswith("pulumi:providers")
+    }
     return _Snapshot(
-        resources={
-            entry["urn"]: _normalize(
-                # The ID of a key is its checksum.
-                {**entry["inputs"], "id": entry["id"] if "ApiKey" in entry["type"] else ""}
-            )
-            for entry in resources
-            if entry.get("custom") and not entry["type"].startswith("pulumi:providers")
-        },
+        resources={urn: _normalize(values) for urn, values in inputs.items()},
         responses=_read_responses(project) if with_responses else {},
+        inputs=inputs,
     )
 
 

@@ -1,4 +1,4 @@
-"""Random changes of a project on platform local, for `benchmarks.undo`."""
+"""Random changes of a project, for `benchmarks.undo`."""
 
 import random
 import shutil
@@ -16,12 +16,25 @@ import pulumi
 
 
 def _change(args):
-    if args.type_.endswith(":BerthProcess") and args.name.startswith("digits-1"):
-        environment = pulumi.Output.from_input(args.props["environment"])
-        changed = environment.apply(lambda values: {{**values, "BERTH_QUEUE": "{queue}"}})
-        props = {{**args.props, "environment": changed}}
-        return pulumi.ResourceTransformationResult(props, args.opts)
-    return None
+    if not args.name.startswith("digits-1"):
+        return None
+    props = args.props
+    match args.type_.rpartition(":")[2]:
+        case "BerthProcess":
+            environment = pulumi.Output.from_input(props["environment"])
+            changed = environment.apply(lambda values: {{**values, "BERTH_QUEUE": "{queue}"}})
+            props = {{**props, "environment": changed}}
+        case "Container":
+            variables = pulumi.Output.from_input(props.get("envs") or [])
+            changed = variables.apply(lambda values: [*values, "BERTH_QUEUE={queue}"])
+            props = {{**props, "envs": changed}}
+        case "Deployment":
+            annotations = pulumi.Output.from_input(props["metadata"].get("annotations") or {{}})
+            changed = annotations.apply(lambda values: {{**values, "undo/queue": "{queue}"}})
+            props = {{**props, "metadata": {{**props["metadata"], "annotations": changed}}}}
+        case _:
+            return None
+    return pulumi.ResourceTransformationResult(props, args.opts)
 
 
 pulumi.runtime.register_stack_transformation(_change)

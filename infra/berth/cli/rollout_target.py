@@ -1,8 +1,10 @@
 """The stack on which `berth rollout` works."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from berth.operations.rollout.plan import Plan
 from berth.platforms import get_platform
 from berth.platforms.stack_context import StackContext
 from pulumi_berth.files import replace_atomically
+
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,12 @@ class RolloutTarget:
                 f"no step of this rollout. Set it to {{'{self.plan.stable}': 100}}."
             )
 
-    def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
-        """Deploy a traffic split, and wait until everything is ready."""
-        self._deploy(traffic, shadow, is_urgent=False)
+    def deploy(
+        self, traffic: Mapping[str, int], shadow: str | None, look: Callable[[], None]
+    ) -> None:
+        """Deploy a traffic split, wait until everything is ready, and call `look` meanwhile."""
+        with _calling(look):
+            self._deploy(traffic, shadow, is_urgent=False)
 
     def shift(self, traffic: Mapping[str, int]) -> bool:
         """Move the requests to a traffic split without an update, if the platform can.
@@ -146,3 +153,21 @@ class RolloutTarget:
     def _read(self, context: StackContext) -> _Deployed:
         outputs = stacks.read_recorded_state(self.root, self.name).outputs
         return _Deployed(context, outputs, stacks.read_stack_resources(context))
+
+
+@contextmanager
+def _calling(look: Callable[[], None]) -> Iterator[None]:
+    """Call a function about once per second, in another thread, until the block ends."""
+    end = threading.Event()
+
+    def call() -> None:
+        while not end.wait(_LOOK_SECONDS):
+            look()
+
+    with ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(call)
+        try:
+            yield
+        finally:
+            end.set()
+        calls.result()

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from berth.errors import OperationError
+from berth.operations.rollout.guards import BreachError, StepGuards
 from berth.operations.rollout.journal import Journal, Phase
 from berth.operations.rollout.plan import SHADOW_STEP, Plan
 from berth.operations.rollout.query import QueryWatch, Read
-from berth.operations.rollout.readings import (
-    Counts,
-    Meter,
-    choose_slow_seconds,
-    estimate_quantile,
-)
-from berth.operations.rollout.sequential_test import SequentialTest, Verdict, estimate_events
+from berth.operations.rollout.readings import Meter, choose_slow_seconds, estimate_quantile
 
 _POLL_SECONDS = 1.0
 # A 99th percentile needs a few requests beyond it.
@@ -28,18 +23,19 @@ _POLLS_PER_QUERY = 2
 # A gateway that is replaced does not answer for a moment.
 _BLIND_SECONDS = 20.0
 Result = TypeVar("Result")
-_EVENTS = {
-    "failed": "failed",
-    "slow": "took longer than {slow:g} s",
-    "different": "got another answer than from version {stable}",
-}
 
 
 class Target(Protocol):
     """The stack on which a rollout works."""
 
-    def deploy(self, traffic: Mapping[str, int], shadow: str | None) -> None:
+    def deploy(
+        self, traffic: Mapping[str, int], shadow: str | None, look: Callable[[], None]
+    ) -> None:
         """Deploy a traffic split of the model.
+
+        Args:
+            look: Is called about once per second until everything is ready. It may call `scrape`
+                and `shift`, and runs in another thread.
 
         Raises:
             OperationError: If the update fails, or something does not become ready.
@@ -81,10 +77,6 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-class _BreachError(Exception):
-    """A guard was violated. The message states the numbers."""
-
-
 class Controller:
     """Runs one rollout.
 
@@ -112,6 +104,7 @@ class Controller:
         self._clock = clock or Clock()
         self._read_query = read_query
         self._started = self._clock.now()
+        self._is_reverting = False
 
     def run(self) -> Phase:
         """Run the rollout from its current step to its end, and return how it ended.
@@ -128,7 +121,7 @@ class Controller:
             for index in range(journal.step, len(plan.steps)):
                 journal.step = index
                 self._run_step(plan.steps[index], meter)
-        except (_BreachError, OperationError) as error:
+        except (BreachError, OperationError) as error:
             if journal.phase is Phase.STARTING:  # Nothing was changed.
                 journal.reason = str(error)
                 journal.enter(Phase.CANCELED)
@@ -148,26 +141,14 @@ class Controller:
         Raises:
             OperationError: If the update fails. The rollout can then be ended again.
         """
-        journal, plan = self._journal, self._plan
-        if journal.phase is not Phase.REVERTING:
-            journal.enter(Phase.REVERTING)
-        journal.reason = reason
-        self._add_event(f"Reverting: {reason}")
-        traffic = {plan.stable: 100, plan.version: 0}
+        self._start_to_revert(reason)
         before = self._clock.now()
-        try:
-            is_shifted = self._target.shift(traffic)
-        except OperationError as error:
-            is_shifted = False
-            self._add_event(f"The traffic could not be moved before the update: {error}")
-        done = f"Version {plan.stable} receives all traffic again"
-        if is_shifted:
-            self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
-            done = "An update has recorded it"
-        self._target.revert(traffic)
-        journal.enter(Phase.REVERTED)
+        is_shifted = self._move_back(before)
+        self._target.revert(self._old_traffic)
+        self._journal.enter(Phase.REVERTED)
+        done = "An update has recorded it" if is_shifted else self._describe_old_traffic()
         self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
-        return journal.phase
+        return self._journal.phase
 
     def cancel(self, reason: str) -> Phase:
         """End a rollout that has not changed anything."""
@@ -187,6 +168,34 @@ class Controller:
             "all traffic again."
         )
         return journal.phase
+
+    @property
+    def _old_traffic(self) -> dict[str, int]:
+        return {self._plan.stable: 100, self._plan.version: 0}
+
+    def _describe_old_traffic(self) -> str:
+        return f"Version {self._plan.stable} receives all traffic again"
+
+    def _start_to_revert(self, reason: str) -> None:
+        if self._journal.phase is not Phase.REVERTING:
+            self._journal.enter(Phase.REVERTING)
+        self._journal.reason = reason
+        if not self._is_reverting:
+            self._is_reverting = True
+            self._add_event(f"Reverting: {reason}")
+
+    def _move_back(self, before: float) -> bool:
+        """Return the requests to the stable version without an update, if that is possible."""
+        try:
+            if not self._target.shift(self._old_traffic):
+                return False
+        except OperationError as error:
+            self._add_event(f"The traffic could not be moved before the update: {error}")
+            return False
+        self._add_event(
+            f"{self._describe_old_traffic()}, after {self._clock.now() - before:.1f} s."
+        )
+        return True
 
     def _add_event(self, text: str) -> None:
         self._journal.add_event(text)
@@ -228,19 +237,20 @@ class Controller:
         """Deploy a step and watch it until all guards are satisfied.
 
         Raises:
-            _BreachError: If a guard is violated.
+            BreachError: If a guard is violated.
             OperationError: If the step cannot be deployed.
         """
         journal, plan = self._journal, self._plan
         journal.enter(Phase.DEPLOYING)
         name = describe_step(plan, step)
         self._add_event(f"Step {journal.step + 1} of {len(plan.steps)}: {name}")
-        self._target.deploy(plan.traffic_of(step), plan.shadow_of(step))
+        guards = StepGuards(plan, step, journal.slow_seconds or 0.0)
+        guards.start(meter)
+        self._deploy(step, meter, guards)
         journal.enter(Phase.WATCHING)
         journal.save()
-        watch = _Watch(plan, step, journal.slow_seconds or 0.0)
         meter.advance(self._scrape())
-        watch.start(meter)
+        guards.advance(meter, during_update=True)
         queries = QueryWatch(plan.queries, self._read_query, since=time.time())
         started = self._clock.now()
         polls, unready_checks = 0, 0
@@ -248,29 +258,70 @@ class Controller:
             self._clock.sleep(_POLL_SECONDS)
             elapsed = self._clock.now() - started
             meter.advance(self._scrape())
-            watch.advance(meter)
-            self._add_sample(step, watch)
-            self._show(f"{name}, {elapsed:.0f} s: {watch.describe()}")
-            watch.check()
+            guards.advance(meter)
+            self._add_sample(step, guards)
+            self._show(f"{name}, {elapsed:.0f} s: {guards.describe()}")
+            guards.check()
             if polls % _POLLS_PER_QUERY == 0:
                 self._retry(queries.advance, "the guards' queries could not be read")
                 if violated := queries.find_violated():
-                    raise _BreachError("; ".join(violated))
+                    raise BreachError("; ".join(violated))
             polls += 1
             if polls % _POLLS_PER_CHECK == 0:
                 unready = self._target.find_unready()
                 unready_checks = unready_checks + 1 if unready else 0
                 if unready_checks >= _UNREADY_CHECKS:
-                    raise _BreachError("; ".join(unready))
-            if elapsed >= plan.bake_seconds and watch.is_good and queries.is_good:
-                self._report("  " + ", ".join([watch.describe(), *queries.describe()]))
+                    raise BreachError("; ".join(unready))
+            numbers = ", ".join([guards.describe(), *queries.describe()])
+            if elapsed >= plan.bake_seconds and guards.is_good and queries.is_good:
+                self._report(f"  {numbers}")
                 return
             if elapsed >= plan.step_seconds:
-                raise _BreachError(
-                    f"no decision within {plan.step_seconds:g} s: "
-                    f"{', '.join([watch.describe(), *queries.describe()])}. Send more requests, or "
-                    "use larger limits or --step-timeout."
+                raise BreachError(
+                    f"no decision within {plan.step_seconds:g} s: {numbers}. Send more requests, "
+                    "or use larger limits or --step-timeout."
                 )
+
+    def _deploy(self, step: int, meter: Meter, guards: StepGuards) -> None:
+        """Deploy a step. If its version fails meanwhile, move the requests back at once.
+
+        An update of a cluster can move the traffic long before it ends.
+
+        Raises:
+            BreachError: If a guard is violated.
+            OperationError: If the step cannot be deployed.
+        """
+        plan, breach = self._plan, ""
+
+        def look() -> None:
+            nonlocal breach
+            served = meter.count(plan.version).requests
+            try:
+                meter.advance(self._target.scrape())
+                # The update may move the traffic only after it was moved back.
+                if breach and meter.count(plan.version).requests > served:
+                    self._target.shift(self._old_traffic)
+            except OperationError:
+                return  # A gateway that is replaced does not answer for a moment.
+            if breach:
+                return
+            guards.advance(meter, during_update=True)
+            self._add_sample(step, guards)
+            try:
+                guards.check()
+            except BreachError as error:
+                breach = f"{error} (during the update)"
+                self._start_to_revert(breach)
+                self._move_back(self._clock.now())
+
+        # Clients get no answers from a shadow, so it may fail until the update has ended.
+        look_now = (lambda: None) if step == SHADOW_STEP else look
+        try:
+            self._target.deploy(plan.traffic_of(step), plan.shadow_of(step), look_now)
+        except OperationError as error:
+            raise BreachError(f"{breach}; {error}" if breach else str(error)) from error
+        if breach:
+            raise BreachError(breach)
 
     def _scrape(self) -> Mapping[str, str]:
         """Return the metrics. A short interruption is waited out."""
@@ -283,12 +334,12 @@ class Controller:
                 return read()
             except OperationError as error:
                 if self._clock.now() > deadline:
-                    raise _BreachError(f"{problem} for {_BLIND_SECONDS:g} s: {error}") from error
+                    raise BreachError(f"{problem} for {_BLIND_SECONDS:g} s: {error}") from error
             self._clock.sleep(_POLL_SECONDS)
 
-    def _add_sample(self, step: int, watch: "_Watch") -> None:
+    def _add_sample(self, step: int, guards: StepGuards) -> None:
         self._journal.add_sample(
-            {"seconds": round(self._clock.now() - self._started, 1), "step": step, **watch.numbers}
+            {"seconds": round(self._clock.now() - self._started, 1), "step": step, **guards.numbers}
         )
 
 
@@ -297,83 +348,3 @@ def describe_step(plan: Plan, step: int) -> str:
     if step == SHADOW_STEP:
         return f"version {plan.version} receives duplicates of all requests"
     return f"version {plan.version} receives {step} % of the traffic"
-
-
-class _Watch:
-    """The guards of one step."""
-
-    def __init__(self, plan: Plan, step: int, slow_seconds: float) -> None:
-        self._plan = plan
-        self._slow_seconds = slow_seconds
-        self._tests = {
-            kind: SequentialTest(plan.rates_of(kind), plan.errors) for kind in plan.guards_of(step)
-        }
-        self._own: Counts | None = None
-        self._other: Counts | None = None
-
-    def start(self, meter: Meter) -> None:
-        """Watch what happens from now on."""
-        self._own = meter.count(self._plan.version)
-        self._other = meter.count(self._plan.stable)
-
-    def advance(self, meter: Meter) -> None:
-        """Add what has happened since the last call."""
-        own, other = meter.count(self._plan.version), meter.count(self._plan.stable)
-        for kind, test in self._tests.items():
-            events, bad = self._difference(kind, self._own, own)
-            others, others_bad = self._difference(kind, self._other, other)
-            is_comparable = kind != "different" and others > 0
-            share = others_bad / others if is_comparable else 0.0
-            test.add(events=events, bad=bad, other_share=share)
-        self._own, self._other = own, other
-
-    def _difference(self, kind: str, before: Counts | None, after: Counts) -> tuple[int, int]:
-        assert before is not None
-        events, bad = self._select(kind, after)
-        events_before, bad_before = self._select(kind, before)
-        return events - events_before, bad - bad_before
-
-    def _select(self, kind: str, counts: Counts) -> tuple[int, int]:
-        if kind == "failed":
-            return counts.requests, counts.failed
-        if kind == "slow":
-            return counts.timed, counts.count_slower(self._slow_seconds)
-        return counts.compared, counts.different
-
-    def check(self) -> None:
-        """Raise _BreachError if a guard is violated."""
-        for kind, test in self._tests.items():
-            if test.verdict is Verdict.BAD:
-                what = _EVENTS[kind].format(slow=self._slow_seconds, stable=self._plan.stable)
-                raise _BreachError(
-                    f"{test.bad:,} of {test.events:,} requests to version {self._plan.version} "
-                    f"({test.bad / test.events:.1%}) {what}; a version is good up to "
-                    f"{test.rates.acceptable:.2%} and bad from {test.rates.unacceptable:.2%}"
-                )
-
-    @property
-    def is_good(self) -> bool:
-        """Whether every guard is satisfied."""
-        return all(test.verdict is Verdict.GOOD for test in self._tests.values())
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The events and the bad ones of each kind in this step."""
-        return {
-            name: value
-            for kind, test in self._tests.items()
-            for name, value in ((f"{kind}_events", test.events), (f"{kind}_bad", test.bad))
-        }
-
-    def describe(self) -> str:
-        """Return the numbers of each guard, and how much of the evidence for it has been seen."""
-        return ", ".join(
-            f"{test.bad:,} of {test.events:,} {kind} ({self._describe_progress(test)})"
-            for kind, test in self._tests.items()
-        )
-
-    def _describe_progress(self, test: SequentialTest) -> str:
-        if test.verdict is Verdict.GOOD:
-            return "good"
-        needed = estimate_events(test.rates, self._plan.errors)
-        return f"{test.progress:.0%} of the evidence from about {needed:,}"
