@@ -98,7 +98,8 @@ def _change_serving(config: Config, values: random.Random) -> None:
 
 
 def _change_memory(config: Config, values: random.Random) -> None:
-    _digits(config)["resources"] = {"memory": f"{values.randrange(256, 1024)}Mi"}
+    resources = _digits(config).get("resources", {})
+    _digits(config)["resources"] = {**resources, "memory": f"{values.randrange(256, 1024)}Mi"}
 
 
 def _remove_model(config: Config, _values: random.Random) -> None:
