@@ -30,6 +30,7 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
     )
     from berth.operations import lifecycle
     from berth.operations.preflight import check_ownership
+    from berth.operations.state_file import is_never_deployed
     from berth.platforms.stack_context import StackContext
 
     spec = load_spec(root, name)
@@ -40,6 +41,11 @@ def destroy(name: str, yes: bool, as_json: bool) -> None:
         name,
         "The record of the rollout is kept: after the next 'berth up', the same commands work.",
     )
+    if is_never_deployed(root, name):
+        say(f"Stack '{name}' was never deployed, so there is nothing to delete.")
+        if as_json:
+            click.echo(json.dumps({"stack": name, "result": "destroyed"}))
+        return
     check_ownership(context, for_removal=True)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     lost = find_lost_parts(stack, context)

@@ -44,7 +44,9 @@ def invoke(
     from berth.engine import ensure_engine
     from berth.errors import OperationError
     from berth.operations.stack import Stack
+    from berth.operations.state_file import require_deployed
 
+    require_deployed(root, name)
     stack = Stack(name, root, ensure_engine(say).environment(root))
     with ThreadPoolExecutor(1) as pool:
         # The engine decrypts the key in its own process, during which this one imports the rest.

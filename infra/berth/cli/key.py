@@ -20,7 +20,9 @@ def key(client: str | None, key_name: str | None, is_list: bool, name: str) -> N
     from berth.engine import ensure_engine
     from berth.operations.invoke import get_api_key, list_api_keys
     from berth.operations.stack import Stack
+    from berth.operations.state_file import require_deployed
 
+    require_deployed(root, name)
     stack = Stack(name, root, ensure_engine(say).environment(root))
     outputs = stack.outputs()
     if is_list:

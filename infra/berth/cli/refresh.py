@@ -27,8 +27,10 @@ def refresh(name: str, yes: bool, as_json: bool) -> None:
         open_stack_for_update,
     )
     from berth.operations.lifecycle import exclude
+    from berth.operations.state_file import require_deployed
 
     spec = load_spec(root, name)
+    require_deployed(root, name)
     stack = open_stack_for_update(root, name, spec, to_stderr=as_json)
     stack.require_deployed()
     parts = find_skipped_parts(spec, root)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.cli.options import say
 from berth.errors import OperationError
-from berth.operations.state_file import RecordedState, read_state
+from berth.operations.state_file import RecordedState, read_state, require_deployed
 from berth.platforms import get_platform
 from berth.platforms.stack_context import SkippedPart, StackContext, pass_skipped_parts
 from berth.spec import HostingSpec, SpecError, load_file, load_recorded
@@ -127,7 +127,16 @@ def load_current_or_recorded_spec(
 
 
 def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> "Stack":
-    """Return the stack for commands that only read it."""
+    """Return the stack for commands that only read it.
+
+    Raises:
+        OperationError: If it was never deployed, as far as files tell.
+    """
+    require_deployed(root, name)
+    return _open_stack(root, name, to_stderr=to_stderr)
+
+
+def _open_stack(root: Path, name: str, *, to_stderr: bool) -> "Stack":
     # Commands that read the recorded state do not need these.
     from berth.engine import ensure_engine
     from berth.operations.stack import Stack
@@ -142,7 +151,7 @@ def open_stack_for_update(
     """Return the stack with its platform's providers, and the security baseline if it has one."""
     from berth.engine import ensure_providers
 
-    stack = open_stack(root, name, to_stderr=to_stderr)
+    stack = _open_stack(root, name, to_stderr=to_stderr)
     platform = get_platform(spec.platform)
     ensure_providers(platform, stack.environment, say)
     return replace(stack, policy_pack=find_policy_pack(spec))

@@ -6,6 +6,7 @@ remote backend, compressed state, other markers than that of a secret) is left t
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.engine.environment import find_state_directory
+from berth.errors import OperationError
 from berth.operations.update import Update, parse_unready
 from berth.platforms.platform import HIDDEN
 from berth.project import read_project_name
@@ -54,6 +56,28 @@ def has_state_file(root: Path, stack: str) -> bool:
     """Return whether a local file contains the stack's state. If not, only the engine can tell."""
     path = find_state_file(root, stack)
     return path is not None and path.is_file()
+
+
+def is_never_deployed(root: Path, stack: str) -> bool:
+    """Return whether the backend certainly knows nothing of a stack.
+
+    A stack leaves its state, also compressed, or after its removal a backup.
+    """
+    path = find_state_file(root, stack)
+    if path is None:
+        return False
+    # Before Pulumi 3.61, the names of stacks were not qualified by a project.
+    directories = (path.parent, path.parent.parent)
+    return not any(any(each.glob(f"{glob.escape(stack)}.json*")) for each in directories)
+
+
+def require_deployed(root: Path, stack: str) -> None:
+    """Raise OperationError if a stack was never deployed, as far as files tell.
+
+    To say so must not take the installation of an engine.
+    """
+    if is_never_deployed(root, stack):
+        raise OperationError(f"Stack '{stack}' was never deployed. Run 'berth up -s {stack}'.")
 
 
 def is_selected(root: Path, stack: str, environment: Mapping[str, str]) -> bool:
