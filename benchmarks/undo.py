@@ -42,7 +42,13 @@ _PORT = re.compile(r"(http://127\.0\.0\.1:)\d+")
 _SUFFIX = re.compile(r"-[0-9a-f]{6,8}(?=$|:\d)")
 # IDs of a new container, which differ from those of the one before.
 _NEW_IDS = ("container", "entry", "gateways")
+# Such an ID is also a berth's address in the configuration of the gateways, and so decides about
+# its checksum. The configuration itself is compared.
+_ADDRESS = re.compile(r"(http://)[0-9a-f]{12}(?=:)")
+_CHECKSUM = "config_sha256"
 _INVALID = 2
+# Characters of a value that are shown before the first difference.
+_CONTEXT = 40
 _OUTCOMES = ("restored", "differs", "refused")
 _OUTCOME_COLUMNS = " | ".join([*_OUTCOMES, "wrong |"])
 _OUTCOME_RULE = "--:|" * (len(_OUTCOMES) + 1)
@@ -146,7 +152,7 @@ def _find_contradiction(
     one, other = before.resources.get(urn), after.resources.get(urn)
     match verdict:
         case Undo.YES | Undo.DOWNTIME:
-            return None if one == other else "it is not as before"
+            return None if one == other else f"it is not as before: {_describe(one, other)}"
         case Undo.KEPT if one is not None and other is not None and "config" in one:
             rest = _without_clients(one) == _without_clients(other)
             return None if rest else "more than the clients is not as before"
@@ -158,6 +164,19 @@ def _find_contradiction(
             return "it has not changed" if is_unchanged else None
         case _:
             return None if one != other else "it is as before"
+
+
+def _describe(one: Any, other: Any, path: str = "") -> str:
+    """Return the first value that differs, with its surroundings."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            if one.get(key) != other.get(key):
+                return _describe(one.get(key), other.get(key), f"{path}.{key}")
+    texts = [str(one), str(other)]
+    equal = next((n for n, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    start = max(equal - _CONTEXT, 0)
+    shown = [text[start : start + 3 * _CONTEXT] for text in texts]
+    return f"{path}: {shown[0]!r} became {shown[1]!r}"
 
 
 def _without_clients(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,12 +203,12 @@ def _read_snapshot(project: Project, *, with_responses: bool = True) -> _Snapsho
 def _normalize(value: Any) -> Any:
     """Return the inputs without what each start of a process chooses anew."""
     if isinstance(value, Mapping):
-        left_out = ("__provider", *_NEW_IDS)
+        left_out = ("__provider", _CHECKSUM, *_NEW_IDS)
         return {key: _normalize(item) for key, item in value.items() if key not in left_out}
     if isinstance(value, list):
         return [_normalize(item) for item in value]
     if isinstance(value, str):
-        return _SUFFIX.sub("", _PORT.sub(r"\1", value))
+        return _SUFFIX.sub("", _ADDRESS.sub(r"\1", _PORT.sub(r"\1", value)))
     # The checkpoint has 90.0 where another one has 90.
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
