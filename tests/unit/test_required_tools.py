@@ -13,6 +13,7 @@ from berth.cli import stacks
 from berth.cli.main import main
 from berth.errors import OperationError
 from berth.operations import preflight
+from berth.operations.engine_process import Engine
 from berth.operations.required_tools import (
     POLICY_PROGRAM,
     check_required_tools,
@@ -82,7 +83,7 @@ def test_missing_pack_stops(tmp_path: Path) -> None:
 def test_required_policy_runs_on_a_platform_without_rules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "open_stack", lambda *_, **__: Stack("local", tmp_path, {}))
+    monkeypatch.setattr(stacks, "_open_stack", lambda *_, **__: Stack("local", tmp_path, {}))
     opened = stacks.open_stack_for_update(tmp_path, "local", load(tmp_path, SMALLEST))
     assert opened.policy_pack is None
     required = load(tmp_path, SMALLEST + _POLICY)
@@ -112,8 +113,8 @@ def test_command_stops_before_it_starts_the_engine(
     monkeypatch.setattr(preflight, "list_requirements", list_tools)
     engine = SimpleNamespace(environment=lambda _: _install(tmp_path))
     monkeypatch.setattr("berth.engine.ensure_engine", lambda _: engine)
-    for name in ("_run", "_run_quietly", "_capture"):
-        monkeypatch.setattr(Stack, name, start)
+    for name in ("run", "capture"):
+        monkeypatch.setattr(Engine, name, start)
     result = CliRunner().invoke(main, [command, "-s", "s"])
     assert result.exit_code != 0
     assert "images.scan.require_scanner is true" in result.output

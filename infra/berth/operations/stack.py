@@ -1,21 +1,18 @@
 """One stack of the project, operated through the `pulumi` command."""
 
-import contextlib
 import json
-import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from berth.errors import OperationError
 from berth.operations.drift import Drift, parse_drift
-from berth.operations.engine_lock import find_locks, forget_process, is_stale, record_process
-from berth.operations.engine_output import clean_lines
+from berth.operations.engine_lock import find_locks, forget_process, is_stale
+from berth.operations.engine_process import Engine
 from berth.operations.forget import forget_resources
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
@@ -28,7 +25,7 @@ from berth.operations.state_file import (
 )
 from berth.operations.state_providers import check_providers
 from berth.operations.update import UNREADY_TAG, Update, parse_unready
-from berth.operations.update_watch import FindHopeless, UpdateWatch
+from berth.operations.update_watch import FindHopeless
 from pulumi_berth.files import replace_atomically
 
 _UNKNOWN_STACK = "no stack named"
@@ -99,10 +96,12 @@ class Stack:
         """Return the exit code of a preview, and its events: one JSON document a line."""
         self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
-        code, output = streamed._capture(
+        code, output = streamed._engine.capture(
             None,
-            *("preview", "--json", *self._policies(), *self._with_config(arguments)),
-            *("--stack", self.name),
+            [
+                *("preview", "--json", *self._policies(), *self._with_config(arguments)),
+                *("--stack", self.name),
+            ],
         )
         return min(abs(code), 1), [x for x in output.splitlines() if x.startswith("{")]
 
@@ -118,10 +117,12 @@ class Stack:
         """
         self._check_providers()
         streamed = replace(self, environment={**self.environment, **STREAM_EVENTS})
-        code, output = streamed._capture(
+        code, output = streamed._engine.capture(
             None,
-            *("refresh", "--preview-only", "--json", "--non-interactive"),
-            *(*self._with_config(arguments), "--stack", self.name),
+            [
+                *("refresh", "--preview-only", "--json", "--non-interactive"),
+                *(*self._with_config(arguments), "--stack", self.name),
+            ],
         )
         events = [line for line in output.splitlines() if line.startswith("{")]
         if code:
@@ -305,7 +306,7 @@ class Stack:
             input here.
         """
         self._check_providers()
-        code, errors = self._run(arguments)
+        code, errors = self._engine.run(arguments)
         locks = find_locks(errors) if code else []
         for lock in locks:
             if not is_stale(self.root, self.name, lock):
@@ -323,104 +324,24 @@ class Stack:
             self._run_quietly("cancel", "--yes", "--stack", self.name)
             for lock in locks:
                 forget_process(self.root, self.name, lock.pid)
-            code, _ = self._run(arguments)
+            code, _ = self._engine.run(arguments)
         return min(abs(code), 1)
 
-    def _run(self, arguments: Sequence[str]) -> tuple[int, str]:
-        """Run the engine with its progress on the terminal, and return its exit status and stderr.
-
-        A terminal gets the engine's own display. Anything else gets lines without repetitions.
-        """
-        sink = sys.stderr if self.to_stderr else sys.stdout
-        process = subprocess.Popen(
-            ["pulumi", *arguments, "--stack", self.name],
-            cwd=self.program or self.root,
-            env=dict(self.environment),
-            stdout=sink if sink.isatty() else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
+    @property
+    def _engine(self) -> Engine:
+        return Engine(
+            root=self.root,
+            stack=self.name,
+            directory=self.program or self.root,
+            environment=self.environment,
+            sink=sys.stderr if self.to_stderr else sys.stdout,
+            find_hopeless=self.find_hopeless,
         )
-        record_process(self.root, self.name, process.pid)
-        with process:
-            assert process.stderr is not None
-            printing = threading.Thread(target=_print_clean, args=(process.stdout, sink))
-            printing.start()
-            try:
-                with self._watch(process, arguments[0]):
-                    errors = _tee(process.stderr, sys.stderr)
-            except KeyboardInterrupt:
-                # Pulumi received the same signal. It finishes the current step and records it.
-                errors = _tee(process.stderr, sys.stderr)
-            printing.join()
-        if process.returncode >= 0:
-            # An engine that was killed leaves its lock, and the record shows that it ended.
-            forget_process(self.root, self.name, process.pid)
-        return process.returncode, errors
-
-    def _watch(
-        self, process: "subprocess.Popen[str]", operation: str
-    ) -> contextlib.AbstractContextManager[object]:
-        if self.find_hopeless is None or operation != "up":
-            return contextlib.nullcontext()
-        return UpdateWatch(process, self.find_hopeless)
 
     def _run_quietly(self, *arguments: str, stdin: str = "") -> str:
-        code, output = self._capture(_QUIET_SECONDS, *arguments, "--non-interactive", stdin=stdin)
+        code, output = self._engine.capture(
+            _QUIET_SECONDS, [*arguments, "--non-interactive"], stdin=stdin
+        )
         if code:
             raise OperationError(f"'pulumi {' '.join(arguments[:2])}' failed: {output.strip()}")
         return output
-
-    def _capture(self, seconds: float | None, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Run the engine and return its exit status and output.
-
-        Args:
-            seconds: Time limit. None for an operation whose resources have limits of their own.
-        """
-        try:
-            result = subprocess.run(
-                ["pulumi", *arguments],
-                cwd=self.program or self.root,
-                env=dict(self.environment),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise OperationError(
-                f"'pulumi {' '.join(arguments[:2])}' did not finish within {seconds:g} s. Check "
-                "that the backend of the state responds; 'pulumi whoami -v' names it."
-            ) from error
-        if "incorrect passphrase" in result.stderr:
-            raise OperationError(
-                f"The secrets of stack '{self.name}' ({self.config_file.name} or its state) are "
-                "encrypted with another passphrase. Set it in PULUMI_CONFIG_PASSPHRASE or write "
-                "it to .berth/passphrase."
-            )
-        if result.returncode and not result.stdout:
-            raise OperationError(
-                f"'pulumi {' '.join(arguments[:2])}' failed: {result.stderr.strip()}"
-            )
-        return result.returncode, result.stdout
-
-
-def _print_clean(source: IO[str] | None, sink: IO[str]) -> None:
-    lines = source or ()
-    with contextlib.suppress(OSError):
-        for line in clean_lines(lines):
-            sink.write(line)
-            sink.flush()
-    # If the reader of the output has ended, the engine must not wait for it.
-    for _ in lines:
-        pass
-
-
-def _tee(source: IO[str], sink: IO[str]) -> str:
-    lines = []
-    for line in source:
-        sink.write(line)
-        sink.flush()
-        lines.append(line)
-    return "".join(lines)
