@@ -61,6 +61,11 @@ def get_traffic(up: Project) -> dict[str, float]:
     return {version: berth["traffic"] for version, berth in versions.items() if berth["traffic"]}
 
 
+def read_last_line(path: Path) -> str:
+    """Return the last complete line."""
+    return path.read_text().rpartition("\n")[0].rpartition("\n")[2]
+
+
 def read_journal(up: Project) -> Any:
     path = up.root / ".berth" / "rollouts" / "local" / "digits.json"
     return json.loads(path.read_text()) if path.exists() else {}
@@ -257,8 +262,7 @@ def test_stack_that_is_destroyed_during_an_interrupted_rollout_stays_destroyed(
     assert up.find_processes() == []
     up.berth("up", "--yes")
     assert get_traffic(up) == {"1": 100}
-    before = len((tmp_path / "watch.jsonl").read_text().splitlines())
-    wait_for(lambda: len((tmp_path / "watch.jsonl").read_text().splitlines()) > before + 3)
+    wait_for(lambda: json.loads(read_last_line(tmp_path / "watch.jsonl"))["problems"] == [])
     watch.send_signal(signal.SIGINT)
     assert watch.wait(timeout=60) == 0
     snapshots = [json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines()]

@@ -158,6 +158,20 @@ def test_version_that_fails_during_an_update_loses_its_traffic_before_the_update
     assert sum(text.startswith("Reverting:") for text in texts) == 1
 
 
+def test_update_without_failures_is_no_evidence_for_a_version(tmp_path: Path) -> None:
+    """A version that fails after its first requests fails in the step, which then ends."""
+    journal, stack = build_journal(tmp_path, "50,100", bake_seconds=0), Stack(update_seconds=120)
+    stack.sleep(10)
+
+    def fail_later(moment: str) -> None:
+        if moment == "after deploy":
+            stack.failing_percent = 20
+
+    stack.hook = fail_later
+    assert run(journal, stack) is Phase.REVERTED
+    assert stack.deployed == [(50, None), (0, None)]
+
+
 def test_traffic_that_an_update_moves_after_the_breach_is_moved_back_again(tmp_path: Path) -> None:
     journal, stack = build_journal(tmp_path, "50,100"), Stack(update_seconds=60)
     stack.sleep(10)

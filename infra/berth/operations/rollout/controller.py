@@ -244,13 +244,12 @@ class Controller:
         journal.enter(Phase.DEPLOYING)
         name = describe_step(plan, step)
         self._add_event(f"Step {journal.step + 1} of {len(plan.steps)}: {name}")
-        guards = StepGuards(plan, step, journal.slow_seconds or 0.0)
-        guards.start(meter)
-        self._deploy(step, meter, guards)
+        self._deploy(step, meter)
         journal.enter(Phase.WATCHING)
         journal.save()
         meter.advance(self._scrape())
-        guards.advance(meter, during_update=True)
+        guards = StepGuards(plan, plan.guards_of(step), journal.slow_seconds or 0.0)
+        guards.start(meter)
         queries = QueryWatch(plan.queries, self._read_query, since=time.time())
         started = self._clock.now()
         polls, unready_checks = 0, 0
@@ -282,16 +281,20 @@ class Controller:
                     "or use larger limits or --step-timeout."
                 )
 
-    def _deploy(self, step: int, meter: Meter, guards: StepGuards) -> None:
+    def _deploy(self, step: int, meter: Meter) -> None:
         """Deploy a step. If its version fails meanwhile, move the requests back at once.
 
-        An update of a cluster can move the traffic long before it ends.
+        An update of a cluster can move the traffic long before it ends. That nothing failed during
+        an update, while processes start and end, is no evidence for the version.
 
         Raises:
             BreachError: If a guard is violated.
             OperationError: If the step cannot be deployed.
         """
         plan, breach = self._plan, ""
+        kinds = plan.update_guards_of(step)
+        guards = StepGuards(plan, kinds, self._journal.slow_seconds or 0.0)
+        guards.start(meter)
 
         def look() -> None:
             nonlocal breach
@@ -305,7 +308,7 @@ class Controller:
                 return  # A gateway that is replaced does not answer for a moment.
             if breach:
                 return
-            guards.advance(meter, during_update=True)
+            guards.advance(meter)
             self._add_sample(step, guards)
             try:
                 guards.check()
@@ -314,10 +317,10 @@ class Controller:
                 self._start_to_revert(breach)
                 self._move_back(self._clock.now())
 
-        # Clients get no answers from a shadow, so it may fail until the update has ended.
-        look_now = (lambda: None) if step == SHADOW_STEP else look
         try:
-            self._target.deploy(plan.traffic_of(step), plan.shadow_of(step), look_now)
+            self._target.deploy(
+                plan.traffic_of(step), plan.shadow_of(step), look if kinds else _ignore
+            )
         except OperationError as error:
             raise BreachError(f"{breach}; {error}" if breach else str(error)) from error
         if breach:
@@ -341,6 +344,10 @@ class Controller:
         self._journal.add_sample(
             {"seconds": round(self._clock.now() - self._started, 1), "step": step, **guards.numbers}
         )
+
+
+def _ignore() -> None:
+    """Nothing to look at during the update."""
 
 
 def describe_step(plan: Plan, step: int) -> str:

@@ -1,5 +1,7 @@
 """The guards of one step of a rollout: what a version may do in it."""
 
+from collections.abc import Iterable
+
 from berth.operations.rollout.plan import Plan
 from berth.operations.rollout.readings import Counts, Meter
 from berth.operations.rollout.sequential_test import SequentialTest, Verdict, estimate_events
@@ -16,14 +18,17 @@ class BreachError(Exception):
 
 
 class StepGuards:
-    """The guards of one step."""
+    """Guards of one step, or of its update.
 
-    def __init__(self, plan: Plan, step: int, slow_seconds: float) -> None:
+    Args:
+        kinds: The kinds of events to watch.
+        slow_seconds: Duration from which a request is slow.
+    """
+
+    def __init__(self, plan: Plan, kinds: Iterable[str], slow_seconds: float) -> None:
         self._plan = plan
         self._slow_seconds = slow_seconds
-        self._tests = {
-            kind: SequentialTest(plan.rates_of(kind), plan.errors) for kind in plan.guards_of(step)
-        }
+        self._tests = {kind: SequentialTest(plan.rates_of(kind), plan.errors) for kind in kinds}
         self._own: Counts | None = None
         self._other: Counts | None = None
 
@@ -32,16 +37,10 @@ class StepGuards:
         self._own = meter.count(self._plan.version)
         self._other = meter.count(self._plan.stable)
 
-    def advance(self, meter: Meter, *, during_update: bool = False) -> None:
-        """Add what has happened since the last call.
-
-        An update itself makes requests slow, and its shadow may be compared with another version.
-        During one, only failed requests count.
-        """
+    def advance(self, meter: Meter) -> None:
+        """Add what has happened since the last call."""
         own, other = meter.count(self._plan.version), meter.count(self._plan.stable)
         for kind, test in self._tests.items():
-            if during_update and kind != "failed":
-                continue
             events, bad = self._difference(kind, self._own, own)
             others, others_bad = self._difference(kind, self._other, other)
             is_comparable = kind != "different" and others > 0

@@ -63,13 +63,23 @@ class Plan:
         """Return the kinds of events that are watched in a step. Only a shadow is compared."""
         return [kind for kind in self.limits if kind != "different" or step == SHADOW_STEP]
 
+    def update_guards_of(self, step: int) -> list[str]:
+        """Return the kinds of events that are watched during the update of a step.
+
+        The update itself makes requests slow. Clients get no answers from a shadow, so it may fail
+        until the update has ended.
+        """
+        return ["failed"] if "failed" in self.limits and step != SHADOW_STEP else []
+
     @property
     def errors(self) -> ErrorRates:
         """The error rates of each test, so that those of the whole rollout hold.
 
         Each of the tests can reverse the rollout. A bad version must pass every one of them.
         """
-        tests = sum(len(self.guards_of(step)) for step in self.steps)
+        tests = sum(
+            len(self.guards_of(step)) + len(self.update_guards_of(step)) for step in self.steps
+        )
         return ErrorRates(
             false_reversal=FALSE_REVERSALS / max(tests, 1), false_promotion=FALSE_PROMOTIONS
         )
