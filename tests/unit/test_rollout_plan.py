@@ -77,7 +77,7 @@ def test_error_rate_is_divided_among_all_tests() -> None:
     # Three tests on the shadow; two in each of the other steps, where no answers are compared, and
     # one in the update of each.
     assert build_plan().errors.false_reversal == pytest.approx(FALSE_REVERSALS / 9)
-    assert build_plan("50,100").errors.false_reversal == pytest.approx(FALSE_REVERSALS / 4)
+    assert build_plan("50,100").errors.false_reversal == pytest.approx(FALSE_REVERSALS / 6)
 
 
 MODELS = """\
