@@ -16,7 +16,7 @@ import pulumi
 
 
 def _change(args):
-    if not args.name.startswith("digits-1"):
+    if "digits-1" not in args.name:
         return None
     props = args.props
     match args.type_.rpartition(":")[2]:
