@@ -156,6 +156,8 @@ def test_version_that_fails_during_an_update_loses_its_traffic_before_the_update
     assert journal.reason.endswith("(during the update)")
     texts = [event["text"] for event in journal.events]
     assert sum(text.startswith("Reverting:") for text in texts) == 1
+    assert sum(text.startswith("Version 1 receives all traffic again") for text in texts) == 1
+    assert texts[-1].startswith("An update has recorded it, after 89.0 s")
 
 
 def test_update_without_failures_is_no_evidence_for_a_version(tmp_path: Path) -> None:

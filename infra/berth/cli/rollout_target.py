@@ -39,6 +39,7 @@ class RolloutTarget:
     plan: Plan
     as_json: bool
     _deployed: _Deployed | None = None
+    _is_shifted: bool = False
 
     def is_deployed(self) -> bool:
         """Return whether the stack has resources. One that was destroyed has none."""
@@ -84,6 +85,7 @@ class RolloutTarget:
         spec = stacks.load_spec(self.root, self.name)
         context = StackContext(root=self.root, stack=self.name, spec=spec)
         model = self.plan.model
+        self._is_shifted = True
         return bool(get_platform(spec.platform).shift_traffic(context, deployed.resources, [model]))
 
     def revert(self, traffic: Mapping[str, int]) -> None:
@@ -105,6 +107,7 @@ class RolloutTarget:
 
     def _deploy(self, traffic: Mapping[str, int], shadow: str | None, *, is_urgent: bool) -> None:
         self.write_traffic(traffic, shadow)
+        self._is_shifted = False
         load = stacks.load_spec if is_urgent else stacks.load_deployable_spec
         spec = load(self.root, self.name)
         context = StackContext(root=self.root, stack=self.name, spec=spec)
@@ -117,7 +120,8 @@ class RolloutTarget:
                 stacks.explain_failure(context)
                 raise OperationError("the update failed")
         self._deployed = self._read(context)
-        if is_urgent:
+        # To finish the update would restore what it declared, also the traffic that was moved back.
+        if is_urgent or self._is_shifted:
             return
         try:
             stacks.require_serving(stack, context, self._deployed.outputs, parts)

@@ -104,7 +104,8 @@ class Controller:
         self._clock = clock or Clock()
         self._read_query = read_query
         self._started = self._clock.now()
-        self._is_reverting = False
+        self._is_reverting = self._is_moved_back = False
+        self._reverting_since = self._started
 
     def run(self) -> Phase:
         """Run the rollout from its current step to its end, and return how it ended.
@@ -142,12 +143,11 @@ class Controller:
             OperationError: If the update fails. The rollout can then be ended again.
         """
         self._start_to_revert(reason)
-        before = self._clock.now()
-        is_shifted = self._move_back(before)
+        is_shifted = self._move_back()
         self._target.revert(self._old_traffic)
         self._journal.enter(Phase.REVERTED)
         done = "An update has recorded it" if is_shifted else self._describe_old_traffic()
-        self._add_event(f"{done}, after {self._clock.now() - before:.1f} s.")
+        self._add_event(f"{done}, after {self._clock.now() - self._reverting_since:.1f} s.")
         return self._journal.phase
 
     def cancel(self, reason: str) -> Phase:
@@ -182,9 +182,10 @@ class Controller:
         self._journal.reason = reason
         if not self._is_reverting:
             self._is_reverting = True
+            self._reverting_since = self._clock.now()
             self._add_event(f"Reverting: {reason}")
 
-    def _move_back(self, before: float) -> bool:
+    def _move_back(self) -> bool:
         """Return the requests to the stable version without an update, if that is possible."""
         try:
             if not self._target.shift(self._old_traffic):
@@ -192,9 +193,10 @@ class Controller:
         except OperationError as error:
             self._add_event(f"The traffic could not be moved before the update: {error}")
             return False
-        self._add_event(
-            f"{self._describe_old_traffic()}, after {self._clock.now() - before:.1f} s."
-        )
+        if not self._is_moved_back:
+            self._is_moved_back = True
+            seconds = self._clock.now() - self._reverting_since
+            self._add_event(f"{self._describe_old_traffic()}, after {seconds:.1f} s.")
         return True
 
     def _add_event(self, text: str) -> None:
@@ -315,7 +317,7 @@ class Controller:
             except BreachError as error:
                 breach = f"{error} (during the update)"
                 self._start_to_revert(breach)
-                self._move_back(self._clock.now())
+                self._move_back()
 
         try:
             self._target.deploy(
