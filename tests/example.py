@@ -66,7 +66,8 @@ class Example:
             config: Configuration of the program.
         """
         required = ["pulumi-language-yaml"] if language == "yaml" else []
-        required += ["pulumi-resource-kubernetes"] if name.startswith("kubernetes") else []
+        providers = [each for each in ("kubernetes", "docker") if name.startswith(each)]
+        required += [f"pulumi-resource-{each}" for each in providers]
         if missing := [program for program in required if shutil.which(program) is None]:
             pytest.skip(f"not on the PATH: {', '.join(missing)}; {name} in {language} needs it")
         shutil.copytree(REPOSITORY / "examples" / name / language, directory)
