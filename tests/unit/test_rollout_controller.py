@@ -2,115 +2,18 @@
 
 import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from berth.errors import OperationError
 from berth.operations.rollout.controller import Clock, Controller
-from berth.operations.rollout.journal import Journal, Phase, hold, journal_path, read_journal
-from berth.operations.rollout.plan import Plan, parse_steps
+from berth.operations.rollout.journal import Phase, hold, journal_path, read_journal
 from berth.operations.rollout.query import parse_queries
 from berth.operations.rollout.report import build_report
-
-
-class Killed(BaseException):
-    """The process ends as with `kill -9`."""
-
-
-@dataclass
-class Stack:
-    """A stack whose new version fails some of its requests, and whose clock moves when it waits."""
-
-    failing_percent: int = 0
-    requests_per_second: int = 50
-    now: float = 0.0
-    traffic: Mapping[str, int] = field(default_factory=lambda: {"1": 100, "2": 0})
-    shadow: str | None = None
-    deployed: list[tuple[int, str | None]] = field(default_factory=list)
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    unready: list[str] = field(default_factory=list)
-    update_seconds: int = 2
-    can_shift: bool = True
-    shifted: list[int] = field(default_factory=list)
-    hook: Callable[[str], None] = lambda _: None
-
-    def deploy(
-        self,
-        traffic: Mapping[str, int],
-        shadow: str | None,
-        look: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Deploy a split: the traffic moves after half of the update."""
-        self.hook("before deploy")
-        for second in range(self.update_seconds):
-            if second == self.update_seconds // 2:
-                self.traffic, self.shadow = dict(traffic), shadow
-                self.deployed.append((traffic.get("2", 0), shadow))
-            self.sleep(1)
-            look()
-        self.hook("after deploy")
-
-    def shift(self, traffic: Mapping[str, int]) -> bool:
-        self.hook("before shift")
-        self.shifted.append(traffic.get("2", 0))
-        if self.can_shift:
-            self.traffic, self.shadow = dict(traffic), None
-        return self.can_shift
-
-    def revert(self, traffic: Mapping[str, int]) -> None:
-        self.hook("before revert")
-        self.deploy(traffic, None)
-
-    def find_unready(self) -> list[str]:
-        return self.unready
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        number = round(self.requests_per_second * seconds)
-        self._answer("1", number * self.traffic["1"] // 100, 0)
-        own = number * self.traffic["2"] // 100 + (number if self.shadow else 0)
-        self._answer("2", own, own * self.failing_percent // 100)
-        if self.shadow:
-            self.counts["berth_gateway_shadow_compared_total", "2", 'outcome="equal"'] += number
-
-    def _answer(self, version: str, number: int, failed: int) -> None:
-        self.counts["berth_requests_total", version, 'code="500"'] += failed
-        self.counts["berth_requests_total", version, 'code="200"'] += number - failed
-        self.counts["berth_request_seconds_bucket", version, 'le="0.005"'] += number
-        self.counts["berth_request_seconds_bucket", version, 'le="0.01"'] += number
-        self.counts["berth_request_seconds_bucket", version, 'le="0.025"'] += number
-        self.counts["berth_request_seconds_bucket", version, 'le="+Inf"'] += number
-
-    def scrape(self) -> Mapping[str, str]:
-        self.hook("scrape")
-        lines = [
-            f'{name}{{model="m",version="{version}",{label}}} {number}'
-            for (name, version, label), number in self.counts.items()
-        ]
-        return {"stack": "\n".join(lines) + "\n"}
-
-
-def build_journal(directory: Path, steps: str = "shadow,10,100", **settings: float) -> Journal:
-    plan = Plan(
-        model="m",
-        version="2",
-        stable="1",
-        steps=parse_steps(steps),
-        bake_seconds=settings.get("bake_seconds", 10),
-        step_seconds=settings.get("step_seconds", 600),
-        limits={"failed": 0.01, "slow": 0.05, "different": 0.2},
-    )
-    return Journal(path=directory / "rollout.json", plan=plan)
-
-
-def run(journal: Journal, stack: Stack) -> Phase:
-    lines: list[str] = []
-    clock = Clock(now=lambda: stack.now, sleep=stack.sleep)
-    return Controller(journal, stack, report=lines.append, clock=clock).run()
+from tests.simulated_rollout import Killed, Stack, build_journal, run
 
 
 def test_good_version_receives_all_traffic_step_by_step(tmp_path: Path) -> None:
@@ -129,99 +32,6 @@ def test_failing_version_is_reverted_with_the_numbers(tmp_path: Path) -> None:
         "requests to version 2 (20.0%) failed; a version is good up to 0.10% and bad from 1.00%"
         in journal.reason
     )
-
-
-def test_version_that_fails_during_an_update_loses_its_traffic_before_the_update_ends(
-    tmp_path: Path,
-) -> None:
-    journal, stack = build_journal(tmp_path, "50,100"), Stack(failing_percent=20, update_seconds=60)
-    left: list[int] = []
-    moved: list[float] = []
-
-    def follow(moment: str) -> None:
-        if moment == "before shift":
-            moved.append(stack.now)
-        if moment == "after deploy":
-            left.append(stack.traffic["2"])
-
-    stack.sleep(10)
-    stack.hook = follow
-    assert run(journal, stack) is Phase.REVERTED
-    # The update moves the traffic after 30 s, and the first look after that sees the failures.
-    assert moved[0] == 10 + 31
-    # The update of the step and the one that reverts it both end without traffic to the version.
-    assert left == [0, 0]
-    assert journal.reason is not None
-    assert "failed; a version is good up to" in journal.reason
-    assert journal.reason.endswith("(during the update)")
-    texts = [event["text"] for event in journal.events]
-    assert sum(text.startswith("Reverting:") for text in texts) == 1
-    assert sum(text.startswith("Version 1 receives all traffic again") for text in texts) == 1
-    assert texts[-1].startswith("An update has recorded it, after 89.0 s")
-
-
-def test_update_without_failures_is_no_evidence_for_a_version(tmp_path: Path) -> None:
-    """A version that fails after its first requests fails in the step, which then ends."""
-    journal, stack = build_journal(tmp_path, "50,100", bake_seconds=0), Stack(update_seconds=120)
-    stack.sleep(10)
-
-    def fail_later(moment: str) -> None:
-        if moment == "after deploy":
-            stack.failing_percent = 20
-
-    stack.hook = fail_later
-    assert run(journal, stack) is Phase.REVERTED
-    assert stack.deployed == [(50, None), (0, None)]
-
-
-def test_traffic_that_an_update_moves_after_the_breach_is_moved_back_again(tmp_path: Path) -> None:
-    journal, stack = build_journal(tmp_path, "50,100"), Stack(update_seconds=60)
-    stack.sleep(10)
-
-    def fail(_: str) -> None:
-        stack.failing_percent = 20
-        if stack.now == 10 + 45:  # For example a second attempt of the engine.
-            stack.traffic = {"1": 50, "2": 50}
-
-    stack.hook = fail
-    assert run(journal, stack) is Phase.REVERTED
-    assert len(stack.shifted) == 3
-    assert stack.traffic == {"1": 100, "2": 0}
-
-
-def test_failed_update_of_a_failing_version_states_both(tmp_path: Path) -> None:
-    journal, stack = build_journal(tmp_path, "50,100"), Stack(failing_percent=20, update_seconds=60)
-    stack.sleep(10)
-
-    def fail(moment: str) -> None:
-        if moment == "after deploy" and stack.now < 100:
-            raise OperationError("the update failed")
-
-    stack.hook = fail
-    assert run(journal, stack) is Phase.REVERTED
-    assert journal.reason is not None
-    assert journal.reason.endswith("(during the update); the update failed")
-
-
-def test_rollout_killed_after_it_moved_the_traffic_back_during_an_update_reverts(
-    tmp_path: Path,
-) -> None:
-    journal, stack = build_journal(tmp_path, "50,100"), Stack(failing_percent=20, update_seconds=60)
-    stack.sleep(10)
-
-    def kill(moment: str) -> None:
-        if moment == "after deploy":
-            raise Killed
-
-    stack.hook = kill
-    with pytest.raises(Killed):
-        run(journal, stack)
-    stack.hook = lambda _: None
-    resumed = read_journal(journal.path)
-    assert resumed is not None
-    assert resumed.phase is Phase.REVERTING
-    assert run(resumed, stack) is Phase.REVERTED
-    assert stack.traffic == {"1": 100, "2": 0}
 
 
 def test_version_that_is_not_ready_is_reverted(tmp_path: Path) -> None:

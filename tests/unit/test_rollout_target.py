@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -95,18 +96,14 @@ def test_update_does_not_restore_traffic_that_was_moved_back_meanwhile(
 def test_failure_of_a_look_ends_the_deployment(
     target: RolloutTarget, monkeypatch: pytest.MonkeyPatch, checked: list[str]
 ) -> None:
-    called: list[None] = []
+    called = Event()
 
     def look() -> None:
-        called.append(None)
+        called.set()
         raise ZeroDivisionError
 
-    def wait() -> None:
-        while not called:
-            pass
-
     monkeypatch.setattr("berth.cli.rollout_target._LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(stacks, "open_stack_for_update", lambda *_, **__: _Stack(wait))
+    monkeypatch.setattr(stacks, "open_stack_for_update", lambda *_, **__: _Stack(called.wait))
     with pytest.raises(ZeroDivisionError):
         target.deploy({"1": 50, "2": 50}, None, look)
     assert checked == ["local"]

@@ -130,7 +130,7 @@ def open_stack(root: Path, name: str, *, to_stderr: bool = False) -> "Stack":
     """Return the stack for commands that only read it.
 
     Raises:
-        OperationError: If it was never deployed, as far as files tell.
+        NeverDeployedError: If it was never deployed, as far as files tell.
     """
     require_deployed(root, name)
     return _open_stack(root, name, to_stderr=to_stderr)

@@ -17,6 +17,7 @@ from berth.operations.forget import forget_resources
 from berth.operations.preview_events import STREAM_EVENTS, summarize_events
 from berth.operations.stack_config import StackConfig
 from berth.operations.state_file import (
+    NeverDeployedError,
     has_state_file,
     is_selected,
     list_resources,
@@ -142,11 +143,9 @@ class Stack:
         return any(entry["name"].split("/")[-1] == self.name for entry in stacks)
 
     def require_deployed(self) -> None:
-        """Raise OperationError if the backend does not contain the stack."""
+        """Raise NeverDeployedError if the backend does not contain the stack."""
         if not self.exists():
-            raise OperationError(
-                f"Stack '{self.name}' was never deployed. Run 'berth up -s {self.name}'."
-            )
+            raise NeverDeployedError(self.name)
 
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs with secrets in plaintext, which must not be printed.

@@ -37,6 +37,13 @@ class RecordedState:
     latest: Update
 
 
+class NeverDeployedError(OperationError):
+    """The backend knows nothing of a stack."""
+
+    def __init__(self, stack: str) -> None:
+        super().__init__(f"Stack '{stack}' was never deployed. Run 'berth up -s {stack}'.")
+
+
 class UnexpectedError(ValueError):
     """The files are not in the form that this module reads."""
 
@@ -72,12 +79,12 @@ def is_never_deployed(root: Path, stack: str) -> bool:
 
 
 def require_deployed(root: Path, stack: str) -> None:
-    """Raise OperationError if a stack was never deployed, as far as files tell.
+    """Raise NeverDeployedError if a stack was never deployed, as far as files tell.
 
     To say so must not take the installation of an engine.
     """
     if is_never_deployed(root, stack):
-        raise OperationError(f"Stack '{stack}' was never deployed. Run 'berth up -s {stack}'.")
+        raise NeverDeployedError(stack)
 
 
 def is_selected(root: Path, stack: str, environment: Mapping[str, str]) -> bool:

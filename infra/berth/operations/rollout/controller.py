@@ -104,8 +104,8 @@ class Controller:
         self._clock = clock or Clock()
         self._read_query = read_query
         self._started = self._clock.now()
-        self._is_reverting = self._is_moved_back = False
-        self._reverting_since = self._started
+        self._reverting_since: float | None = None
+        self._is_moved_back = False
 
     def run(self) -> Phase:
         """Run the rollout from its current step to its end, and return how it ended.
@@ -147,7 +147,7 @@ class Controller:
         self._target.revert(self._old_traffic)
         self._journal.enter(Phase.REVERTED)
         done = "An update has recorded it" if is_shifted else self._describe_old_traffic()
-        self._add_event(f"{done}, after {self._clock.now() - self._reverting_since:.1f} s.")
+        self._add_event(f"{done}, after {self._measure_revert():.1f} s.")
         return self._journal.phase
 
     def cancel(self, reason: str) -> Phase:
@@ -180,8 +180,7 @@ class Controller:
         if self._journal.phase is not Phase.REVERTING:
             self._journal.enter(Phase.REVERTING)
         self._journal.reason = reason
-        if not self._is_reverting:
-            self._is_reverting = True
+        if self._reverting_since is None:
             self._reverting_since = self._clock.now()
             self._add_event(f"Reverting: {reason}")
 
@@ -195,9 +194,14 @@ class Controller:
             return False
         if not self._is_moved_back:
             self._is_moved_back = True
-            seconds = self._clock.now() - self._reverting_since
-            self._add_event(f"{self._describe_old_traffic()}, after {seconds:.1f} s.")
+            self._add_event(
+                f"{self._describe_old_traffic()}, after {self._measure_revert():.1f} s."
+            )
         return True
+
+    def _measure_revert(self) -> float:
+        assert self._reverting_since is not None
+        return self._clock.now() - self._reverting_since
 
     def _add_event(self, text: str) -> None:
         self._journal.add_event(text)
