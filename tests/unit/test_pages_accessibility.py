@@ -18,7 +18,7 @@ from berth.operations.pages.plot import LINE_STYLES
 from berth.operations.pages.style import read_style
 from berth.operations.rollout.report import build_report
 from berth.operations.watch.page import build_page
-from tests.unit import test_rollout_controller as rollouts
+from tests import simulated_rollout as rollouts
 from tests.unit.watched import build_snapshot, interrupt_rollout
 
 _VOID = frozenset({"meta", "link", "br", "line", "polyline", "img", "input"})

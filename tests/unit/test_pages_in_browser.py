@@ -13,8 +13,8 @@ from berth.operations.rollout.report import build_report
 from berth.operations.watch.server import ADDRESS, build_app, create_server
 from berth.operations.watch.snapshot import Snapshot
 from berth_protocol.http_server import bind
+from tests import simulated_rollout as rollouts
 from tests.browser import ENTER, ESCAPE, RIGHT, TAB, Browser, open_browser
-from tests.unit import test_rollout_controller as rollouts
 from tests.unit.watched import build_snapshot
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from berth.errors import OperationError
 from berth.operations.rollout.controller import Clock, Controller
 from berth.operations.rollout.journal import Journal, Phase, hold, journal_path, read_journal
 from berth.operations.rollout.status import describe_unfinished, list_rollouts
-from tests.unit.test_rollout_controller import Killed, Stack, build_journal, run
+from tests.simulated_rollout import Killed, Stack, build_journal, run
 
 # The lock of a real process, which only the system releases.
 _HOLDER = """
