@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import onnxruntime
 
@@ -15,11 +16,13 @@ from berth_serving.memory import limit_growth, read_resident_bytes, return_memor
 from berth_serving.memory_estimate import learn_memory
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, count_elements
-from berth_serving.scheduler import MemoryLimits, Scheduler
+from berth_serving.run_memory import MemoryLimits
+from berth_serving.scheduler import Scheduler
 from berth_serving.settings import BODY_MEMORY_SHARE, Settings
 from berth_serving.tensors import Array
 
 _LOG = logging.getLogger("berth")
+_T = TypeVar("_T")
 # TF32 has three decimal digits, and a GPU selects other kernels for other numbers of rows.
 _GPU_TOLERANCE = 1e-2
 
@@ -105,8 +108,13 @@ class DataPlane:
             outputs=[spec.metadata() for spec in self.model.outputs.values()],
         )
 
-    async def infer(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
-        """Return the requested outputs for valid inputs.
+    async def infer(
+        self,
+        feeds: dict[str, Array],
+        outputs: tuple[str, ...],
+        respond: Callable[[list[Array]], Awaitable[_T]],
+    ) -> _T:
+        """Return what `respond` makes of the requested outputs for valid inputs.
 
         Raises:
             RequestError: If the model cannot run these values, or the berth is overloaded.
@@ -114,13 +122,22 @@ class DataPlane:
         self.request_count += 1
         if self._scheduler.is_short(feeds):
             arrays = self._scheduler.run_in_loop(feeds, outputs)
-        else:
-            arrays = await self._scheduler.run_in_thread(feeds, outputs)
+            self._observe_values(feeds, outputs, arrays)
+            return await respond(arrays)
+
+        async def observe_and_respond(arrays: list[Array]) -> _T:
+            self._observe_values(feeds, outputs, arrays)
+            return await respond(arrays)
+
+        return await self._scheduler.run_in_thread(feeds, outputs, observe_and_respond)
+
+    def _observe_values(
+        self, feeds: dict[str, Array], outputs: tuple[str, ...], arrays: list[Array]
+    ) -> None:
         if self._drift is not None:
             self._drift.observe(feeds, dict(zip(outputs, arrays, strict=True)))
         if self.capture is not None:
             self.capture.observe(feeds, dict(zip(outputs, arrays, strict=True)))
-        return arrays
 
     def return_memory_later(self) -> None:
         """Return freed memory to the operating system when the current requests are complete."""

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,7 @@ import onnxruntime
 from berth_protocol.errors import RequestError, overload_error
 from berth_serving.memory import LARGE_BYTES, return_memory, shrink_arena_after
 from berth_serving.model import MemoryExceededError, Model, count_elements
+from berth_serving.run_memory import MemoryLimits, RunMemory
 from berth_serving.tensors import Array
 
 _LOG = logging.getLogger("berth")
@@ -21,26 +23,8 @@ _LOG = logging.getLogger("berth")
 # runs in a row are not a coincidence on a busy machine.
 _SLOW_FACTOR = 4
 _SLOW_RUNS_IN_A_ROW = 3
-# A request whose estimate is up to this many times the available memory runs while nothing else
-# runs, because the estimate can be too high. Beyond, it is rejected at once.
-_UNCERTAINTY = 2
-_MAX_REMEMBERED = 64
 _RETURN_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class MemoryLimits:
-    """The memory that requests may take.
-
-    Attributes:
-        run_bytes: Bytes that all runs in progress may take.
-        queue_bytes: Bytes that the inputs of queued requests may take.
-        estimate: Returns the bytes of a run with a number of rows and of elements.
-    """
-
-    run_bytes: int
-    queue_bytes: int
-    estimate: Callable[[int, int], int]
+_T = TypeVar("_T")
 
 
 @dataclass(eq=False)
@@ -51,7 +35,8 @@ class _QueuedRequest:
         deadline: Latest response time, on the event loop's clock.
         is_batchable: Whether it may share a run with other requests.
         memory: Estimated bytes that a run takes.
-        is_exclusive: Whether it runs while nothing else runs, because of its memory.
+        is_exclusive: Whether it needs all memory. Nothing else runs, and no response is prepared,
+            while it runs.
     """
 
     feeds: dict[str, Array]
@@ -113,15 +98,14 @@ class Scheduler:
         self._deadline_seconds = deadline_seconds
         self._loop_seconds = loop_seconds
         self._loop_elements = loop_seconds / seconds_per_element
-        self._memory = memory
-        self._memory_in_use = 0
-        self._too_large: list[tuple[int, int]] = []
+        self._memory = RunMemory(memory)
         self._return_timer: asyncio.TimerHandle | None = None
         self._slow_runs = 0
         self._observe_run = observe_run
         self._observe_queue = observe_queue
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
         self._running: dict[onnxruntime.RunOptions, Sequence[_QueuedRequest]] = {}
+        self._responding: set[_QueuedRequest] = set()
         self._queue: deque[_QueuedRequest] = deque()
 
     def is_short(self, feeds: dict[str, Array]) -> bool:
@@ -129,10 +113,7 @@ class Scheduler:
         elements = count_elements(feeds)
         if elements > self._loop_elements:
             return False
-        return (
-            self._memory is None
-            or self._memory.estimate(self._model.count_rows(feeds), elements) < LARGE_BYTES
-        )
+        return self._memory.estimate(self._model.count_rows(feeds), elements) < LARGE_BYTES
 
     def run_in_loop(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
         """Return the model's outputs for one request, from a run in the event loop.
@@ -156,8 +137,17 @@ class Scheduler:
                 "Inference is slower than estimated; using the thread pool for all requests"
             )
 
-    async def run_in_thread(self, feeds: dict[str, Array], outputs: tuple[str, ...]) -> list[Array]:
-        """Return the model's outputs for one request, from a run in a thread.
+    async def run_in_thread(
+        self,
+        feeds: dict[str, Array],
+        outputs: tuple[str, ...],
+        respond: Callable[[list[Array]], Awaitable[_T]],
+    ) -> _T:
+        """Return what `respond` makes of the model's outputs, from a run in a thread.
+
+        The memory of the run stays reserved until `respond` ends, because the outputs and the
+        response need it. Without that, the next run could take it, and a request that was accepted
+        and computed would fail.
 
         Raises:
             RequestError: 413 if the run would take too much memory; 503 if the queue is full or
@@ -174,8 +164,8 @@ class Scheduler:
             and feeds.keys() == set(self._model.row_inputs)
             and all(len(array) == rows for array in feeds.values())
         )
-        memory = self._estimate(feeds, rows)
-        is_exclusive = self._memory is not None and memory > self._memory.run_bytes
+        memory = self._memory.admit(rows, count_elements(feeds))
+        is_exclusive = self._memory.is_exclusive(memory)
         request = _QueuedRequest(
             feeds,
             outputs,
@@ -191,7 +181,13 @@ class Scheduler:
         else:
             self._enqueue(request)
         try:
-            async with asyncio.timeout_at(deadline):
+            return await respond(await self._wait_for(request))
+        finally:
+            self._release(request)
+
+    async def _wait_for(self, request: _QueuedRequest) -> list[Array]:
+        try:
+            async with asyncio.timeout_at(request.deadline):
                 return await request.result
         except TimeoutError:
             if request in self._queue:
@@ -202,37 +198,15 @@ class Scheduler:
                 ) from None
             raise self._run_timeout() from None
 
-    def _estimate(self, feeds: dict[str, Array], rows: int) -> int:
-        """Return the estimated bytes of a run, unless it is certainly too large."""
-        if self._memory is None:
-            return 0
-        elements = count_elements(feeds)
-        memory = self._memory.estimate(rows, elements)
-        if memory > _UNCERTAINTY * self._memory.run_bytes or any(
-            rows >= failed_rows and elements >= failed_elements
-            for failed_rows, failed_elements in self._too_large
-        ):
-            raise self._memory_error(memory)
-        return memory
-
-    def _memory_error(self, memory: int) -> RequestError:
-        assert self._memory is not None
-        return RequestError(
-            413,
-            f"The model needs about {max(1, memory >> 20)} MiB of memory for this request; the"
-            f" berth has {self._memory.run_bytes >> 20} MiB for requests. Send fewer or shorter"
-            " rows in each request, or raise resources.memory.",
-        )
-
     def _enqueue(self, request: _QueuedRequest) -> None:
         if len(self._queue) >= self._queue_limit:
             requests = "request" if self._queue_limit == 1 else "requests"
             raise overload_error(
                 f"The queue is full ({self._queue_limit} {requests}). Retry later."
             )
-        if self._memory is not None:
+        if self._queue and self._memory.queue_bytes is not None:
             held = sum(queued.held_bytes for queued in self._queue)
-            if self._queue and held + request.held_bytes > self._memory.queue_bytes:
+            if held + request.held_bytes > self._memory.queue_bytes:
                 raise overload_error(
                     f"The queue is full: its requests take {held >> 20} MiB of memory. Retry later."
                 )
@@ -241,17 +215,16 @@ class Scheduler:
 
     def _can_start(self, request: _QueuedRequest) -> bool:
         """Return whether a thread and the memory of a run are free."""
-        if not self._running:
+        if not self._running and not self._responding:
             return True
         if len(self._running) >= self._threads:
             return False
         is_one_exclusive = request.is_exclusive or any(
-            other.is_exclusive for batch in self._running.values() for other in batch
+            other.is_exclusive
+            for batch in (*self._running.values(), self._responding)
+            for other in batch
         )
-        return not is_one_exclusive and self._fits(request.memory)
-
-    def _fits(self, memory: int) -> bool:
-        return self._memory is None or self._memory_in_use + memory <= self._memory.run_bytes
+        return not is_one_exclusive and self._memory.fits(request.memory)
 
     def _run_timeout(self) -> RequestError:
         return RequestError(
@@ -284,10 +257,10 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         options = onnxruntime.RunOptions()
         memory = sum(request.memory for request in batch)
-        if self._memory is None or memory >= LARGE_BYTES:
+        if not self._memory.is_limited or memory >= LARGE_BYTES:
             shrink_arena_after(options)
         self._running[options] = batch
-        self._memory_in_use += memory
+        self._memory.reserve(memory)
         # End a run that no client waits for any longer.
         deadline = max(request.deadline for request in batch)
         timer = loop.call_at(deadline, setattr, options, "terminate", True)
@@ -304,7 +277,7 @@ class Scheduler:
         timer.cancel()
         del self._running[options]
         memory = sum(request.memory for request in batch)
-        self._memory_in_use -= memory
+        self._memory.release(memory)
         if memory >= LARGE_BYTES:
             self.return_memory_later()
         error = run.exception()
@@ -313,7 +286,10 @@ class Scheduler:
             error = self._run_timeout()
         is_out_of_memory = isinstance(error, MemoryExceededError)
         if is_out_of_memory and batch[0].is_exclusive:
-            self._set_results(batch, run, self._remember_too_large(batch[0]))
+            first = batch[0]
+            elements = count_elements(first.feeds)
+            too_large = self._memory.reject_alone(first.rows, elements, first.memory)
+            self._set_results(batch, run, too_large)
         elif error is not None and (len(batch) > 1 or is_out_of_memory):
             # One invalid request fails the whole batch, and a run can fail because others took the
             # memory. So retry each separately.
@@ -324,6 +300,9 @@ class Scheduler:
                     self._queue.appendleft(request)
         else:
             self._set_results(batch, run, error)
+        self._start_queued()
+
+    def _start_queued(self) -> None:
         while self._queue and self._can_start(self._queue[0]):
             self._start(self._take_batch())
             self._observe_queue(len(self._queue))
@@ -341,17 +320,16 @@ class Scheduler:
                 request.result.set_exception(error)
             else:
                 request.result.set_result(run.result()[index])
+                if request.memory:
+                    self._memory.reserve(request.memory)
+                    self._responding.add(request)
 
-    def _remember_too_large(self, request: _QueuedRequest) -> RequestError:
-        """Return the error of a request that ran by itself, and reject larger ones at once."""
-        if self._memory is None:
-            return MemoryExceededError()
-        if request.memory <= self._memory.run_bytes // _UNCERTAINTY:
-            # The values need the memory, not the size, or other parts of the process took it.
-            return self._memory_error(self._memory.run_bytes)
-        self._too_large.append((request.rows, count_elements(request.feeds)))
-        del self._too_large[:-_MAX_REMEMBERED]
-        return self._memory_error(max(request.memory, self._memory.run_bytes))
+    def _release(self, request: _QueuedRequest) -> None:
+        """Release the memory of a request that no longer needs it."""
+        if request in self._responding:
+            self._responding.remove(request)
+            self._memory.release(request.memory)
+            self._start_queued()
 
     def return_memory_later(self) -> None:
         """Return freed memory to the operating system when the current requests are complete."""
@@ -369,7 +347,7 @@ class Scheduler:
         batch, rows, memory = [first], first.rows, first.memory
         while self._queue and rows + self._queue[0].rows <= self._batch_size:
             memory += self._queue[0].memory
-            if not _can_share_run(first, self._queue[0]) or not self._fits(memory):
+            if not _can_share_run(first, self._queue[0]) or not self._memory.fits(memory):
                 break
             batch.append(self._queue.popleft())
             rows += batch[-1].rows

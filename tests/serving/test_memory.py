@@ -67,7 +67,9 @@ def test_transformer_stays_within_default_memory(tmp_path: Path, log: Path) -> N
                 assert "MiB of memory" in response.json()["error"]
             return response.status_code == 200
 
-        rows = _largest(accepts, [1, 16, 32, 64, 128, 256])
+        # Between 64 and 80 is the largest on every machine so far. A run of this size needs all
+        # memory, so a response is prepared while no other one runs.
+        rows = _largest(accepts, [1, 16, 64, 68, 72, 76, 80, 128, 256])
         assert rows >= 16
         assert berth.infer(_token_request(1024, 512)).status_code == 413
         counts = _send_together(berth, _token_request(rows, 128), 10)

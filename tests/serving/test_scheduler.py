@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from berth_serving.model import Model
+from berth_serving.run_memory import MemoryLimits
 from berth_serving.scheduler import Scheduler
 from berth_serving.tensors import Array
 
@@ -89,6 +90,102 @@ def test_single_slow_runs_stay_in_loop(scheduler: Scheduler, model: _FakeModel) 
     assert scheduler.is_short(_SHORT)
 
 
+async def _count(arrays: list[Array]) -> int:
+    return len(arrays)
+
+
 async def test_request_in_thread_returns_outputs(scheduler: Scheduler) -> None:
-    arrays = await asyncio.wait_for(scheduler.run_in_thread(_LONG, ("y", "z")), timeout=60)
-    assert len(arrays) == 2
+    run = scheduler.run_in_thread(_LONG, ("y", "z"), _count)
+    assert await asyncio.wait_for(run, timeout=60) == 2
+
+
+class _LimitedRuns:
+    """Runs that take a MiB per row, of 10 MiB. Their responses end when the test says so."""
+
+    def __init__(self, model: _FakeModel) -> None:
+        self.queued = 0.0
+        self.started = asyncio.Queue[int]()
+        self.may_end = asyncio.Semaphore(0)
+        model.seconds = 1.0
+        self.scheduler = Scheduler(
+            cast("Model", model),
+            threads=4,
+            queue=8,
+            batch_size=1,
+            deadline_seconds=600,
+            loop_seconds=0,
+            seconds_per_element=1,
+            memory=MemoryLimits(10 << 20, 1 << 20, lambda rows, _elements: rows << 20),
+            observe_run=lambda _rows, _seconds: None,
+            observe_queue=self._observe_queue,
+        )
+
+    def _observe_queue(self, count: float) -> None:
+        self.queued = count
+
+    async def _respond(self, arrays: list[Array]) -> int:
+        rows = len(arrays[0])
+        self.started.put_nowait(rows)
+        await self.may_end.acquire()
+        return rows
+
+    def start(self, rows: int) -> "asyncio.Task[int]":
+        feeds = {"x": np.zeros(rows, np.float32)}
+        return asyncio.create_task(self.scheduler.run_in_thread(feeds, ("y",), self._respond))
+
+
+@pytest.fixture
+def limited(model: _FakeModel) -> Iterator[_LimitedRuns]:
+    limited = _LimitedRuns(model)
+    yield limited
+    limited.scheduler.close()
+
+
+@pytest.mark.parametrize(("first", "second"), [(8, 3), (8, 12), (12, 1), (12, 12)])
+async def test_run_waits_for_response_that_needs_its_memory(
+    limited: _LimitedRuns, first: int, second: int
+) -> None:
+    """More than 10 rows run only while nothing else runs."""
+    async with asyncio.timeout(60):
+        tasks = [limited.start(first)]
+        assert await limited.started.get() == first
+        tasks.append(limited.start(second))
+        await asyncio.sleep(0)
+        assert limited.queued == 1
+        limited.may_end.release()
+        assert await limited.started.get() == second
+        limited.may_end.release()
+        assert await asyncio.gather(*tasks) == [first, second]
+
+
+async def test_run_that_fits_starts_beside_response(limited: _LimitedRuns) -> None:
+    async with asyncio.timeout(60):
+        tasks = [limited.start(rows) for rows in (8, 2)]
+        assert {await limited.started.get() for _ in tasks} == {8, 2}
+        assert limited.queued == 0
+        for _ in tasks:
+            limited.may_end.release()
+        assert await asyncio.gather(*tasks) == [8, 2]
+
+
+async def test_canceled_response_releases_its_memory(limited: _LimitedRuns) -> None:
+    async with asyncio.timeout(60):
+        first = limited.start(12)
+        await limited.started.get()
+        second = limited.start(12)
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await limited.started.get() == 12
+        limited.may_end.release()
+        assert await second == 12
+
+
+async def test_request_canceled_during_its_run_releases_its_memory(limited: _LimitedRuns) -> None:
+    async with asyncio.timeout(60):
+        first = limited.start(12)
+        await asyncio.sleep(0)
+        first.cancel()
+        second = limited.start(12)
+        assert await limited.started.get() == 12
+        limited.may_end.release()
+        assert await second == 12

@@ -9,6 +9,8 @@ import contextlib
 import glob
 import hashlib
 import json
+import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -96,15 +98,34 @@ def is_selected(root: Path, stack: str, environment: Mapping[str, str]) -> bool:
     Args:
         environment: The environment that the engine runs in.
     """
-    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
         name = read_project_name(root)
         digest = hashlib.sha1(str(root / "Pulumi.yaml").encode(), usedforsecurity=False).hexdigest()
-        path = home / "workspaces" / f"{name}-{digest}-workspace.json"
-        selected = json.loads(path.read_text())["stacks"][environment["PULUMI_BACKEND_URL"]]
+        file = Path("workspaces", f"{name}-{digest}-workspace.json")
+        paths = [home / file for home in _find_engine_homes(environment)]
+        selected = {
+            json.loads(path.read_text())["stacks"][environment["PULUMI_BACKEND_URL"]]
+            for path in paths
+            if path.exists()
+        }
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return bool(selected == f"organization/{name}/{stack}")
+    return selected == {f"organization/{name}/{stack}"}
+
+
+def _find_engine_homes(environment: Mapping[str, str]) -> set[Path]:
+    """Return the directories in which the engine may keep its files.
+
+    Its home directory is that of Go's `user.Current`, which is from the password database or from
+    `HOME`, depending on how the engine was built. They differ in some containers of continuous
+    integration.
+    """
+    if home := environment.get("PULUMI_HOME"):
+        return {Path(home)}
+    homes = {Path.home()}
+    with contextlib.suppress(KeyError):
+        homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    return {home / ".pulumi" for home in homes}
 
 
 def _is_compressed(path: Path) -> bool:

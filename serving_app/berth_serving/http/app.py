@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from berth_serving.http.content_coding import (
     read_content_coding,
 )
 from berth_serving.http.openapi import build_document
-from berth_serving.http.request import read_json_length, read_request
+from berth_serving.http.request import ParsedRequest, read_json_length, read_request
 from berth_serving.http.response import (
     Response,
     build_request_headers,
@@ -41,6 +42,7 @@ from berth_serving.metrics import CONTENT_TYPE, Metrics
 from berth_serving.processing import ProcessingError
 from berth_serving.run_failure import ModelRejectedError
 from berth_serving.settings import Settings
+from berth_serving.tensors import Array
 from berth_serving.tracing import Trace
 
 _LOG = logging.getLogger("berth")
@@ -199,17 +201,11 @@ class App:
             size = len(body)
             # The decoded request is enough from here on.
             del body
-            arrays = await self._plane.infer(request.feeds, tuple(request.outputs))
-            request.feeds.clear()
-            response_size = check_response_size(request, arrays, self._plane.response_bytes)
-            if size + response_size > _RETURNED_BYTES:
-                self._plane.return_memory_later()
-            response = await self._run_codec(
-                response_size, inference_response, self._plane.model, request, arrays
+            return await self._plane.infer(
+                request.feeds,
+                tuple(request.outputs),
+                partial(self._build_inference_response, headers, request, size),
             )
-            if len(response.body) >= MIN_COMPRESSED_BYTES and accepts_gzip(headers):
-                response = await self._run_codec(len(response.body), compress, response)
-            return response
         except ModelRejectedError as error:
             log_event(
                 _LOG,
@@ -242,6 +238,24 @@ class App:
         finally:
             if inflated_bytes:
                 self._body_memory.release(inflated_bytes)
+
+    async def _build_inference_response(
+        self,
+        headers: Mapping[bytes, bytes],
+        request: ParsedRequest,
+        request_size: int,
+        arrays: list[Array],
+    ) -> Response:
+        request.feeds.clear()
+        response_size = check_response_size(request, arrays, self._plane.response_bytes)
+        if request_size + response_size > _RETURNED_BYTES:
+            self._plane.return_memory_later()
+        response = await self._run_codec(
+            response_size, inference_response, self._plane.model, request, arrays
+        )
+        if len(response.body) >= MIN_COMPRESSED_BYTES and accepts_gzip(headers):
+            response = await self._run_codec(len(response.body), compress, response)
+        return response
 
     def _respond_with_metrics(self, method: str, path: str) -> Response:
         """Respond to a request on the port that serves only metrics."""
