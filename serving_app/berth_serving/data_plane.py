@@ -139,6 +139,14 @@ class DataPlane:
         if self.capture is not None:
             self.capture.observe(feeds, dict(zip(outputs, arrays, strict=True)))
 
+    def hold_response(self, size: int) -> None:
+        """Count the bytes of a response until `release_response`."""
+        self._scheduler.hold_response(size)
+
+    def release_response(self, size: int) -> None:
+        """Stop counting a response that its client has taken."""
+        self._scheduler.release_response(size)
+
     def return_memory_later(self) -> None:
         """Return freed memory to the operating system when the current requests are complete."""
         self._scheduler.return_memory_later()

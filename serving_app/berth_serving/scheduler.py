@@ -6,13 +6,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import onnxruntime
 
 from berth_protocol.errors import RequestError, overload_error
+from berth_serving.batching import QueuedRequest, can_share_run, run_batch
 from berth_serving.memory import LARGE_BYTES, return_memory, shrink_arena_after
 from berth_serving.model import MemoryExceededError, Model, count_elements
 from berth_serving.run_memory import MemoryLimits, RunMemory
@@ -25,33 +24,6 @@ _SLOW_FACTOR = 4
 _SLOW_RUNS_IN_A_ROW = 3
 _RETURN_SECONDS = 1.0
 _T = TypeVar("_T")
-
-
-@dataclass(eq=False)
-class _QueuedRequest:
-    """A request that runs in a thread.
-
-    Attributes:
-        deadline: Latest response time, on the event loop's clock.
-        is_batchable: Whether it may share a run with other requests.
-        memory: Estimated bytes that a run takes.
-        is_exclusive: Whether it needs all memory. Nothing else runs, and no response is prepared,
-            while it runs.
-    """
-
-    feeds: dict[str, Array]
-    outputs: tuple[str, ...]
-    rows: int
-    deadline: float
-    result: "asyncio.Future[list[Array]]"
-    is_batchable: bool
-    memory: int
-    is_exclusive: bool
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of its inputs, which it occupies in the queue."""
-        return sum(array.nbytes for array in self.feeds.values())
 
 
 class Scheduler:
@@ -104,9 +76,10 @@ class Scheduler:
         self._observe_run = observe_run
         self._observe_queue = observe_queue
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
-        self._running: dict[onnxruntime.RunOptions, Sequence[_QueuedRequest]] = {}
-        self._responding: set[_QueuedRequest] = set()
-        self._queue: deque[_QueuedRequest] = deque()
+        self._running: dict[onnxruntime.RunOptions, Sequence[QueuedRequest]] = {}
+        self._responding: set[QueuedRequest] = set()
+        self._sending_bytes = 0
+        self._queue: deque[QueuedRequest] = deque()
 
     def is_short(self, feeds: dict[str, Array]) -> bool:
         """Return whether to run the request in the event loop."""
@@ -166,7 +139,7 @@ class Scheduler:
         )
         memory = self._memory.admit(rows, count_elements(feeds))
         is_exclusive = self._memory.is_exclusive(memory)
-        request = _QueuedRequest(
+        request = QueuedRequest(
             feeds,
             outputs,
             rows,
@@ -185,7 +158,7 @@ class Scheduler:
         finally:
             self._release(request)
 
-    async def _wait_for(self, request: _QueuedRequest) -> list[Array]:
+    async def _wait_for(self, request: QueuedRequest) -> list[Array]:
         try:
             async with asyncio.timeout_at(request.deadline):
                 return await request.result
@@ -198,7 +171,7 @@ class Scheduler:
                 ) from None
             raise self._run_timeout() from None
 
-    def _enqueue(self, request: _QueuedRequest) -> None:
+    def _enqueue(self, request: QueuedRequest) -> None:
         if len(self._queue) >= self._queue_limit:
             requests = "request" if self._queue_limit == 1 else "requests"
             raise overload_error(
@@ -213,7 +186,7 @@ class Scheduler:
         self._queue.append(request)
         self._observe_queue(len(self._queue))
 
-    def _can_start(self, request: _QueuedRequest) -> bool:
+    def _can_start(self, request: QueuedRequest) -> bool:
         """Return whether a thread and the memory of a run are free."""
         if not self._running and not self._responding:
             return True
@@ -232,6 +205,21 @@ class Scheduler:
             f"Timed out after {self._deadline_seconds:g} s while the model was running."
             " Send fewer rows in each request.",
         )
+
+    def hold_response(self, size: int) -> None:
+        """Count the bytes of a response that a client takes, perhaps slowly.
+
+        A run waits for them only while other runs are in progress: a client that takes a response
+        slowly must not stop the others.
+        """
+        self._memory.reserve(size)
+        self._sending_bytes += size
+
+    def release_response(self, size: int) -> None:
+        """Stop counting a response that its client has taken."""
+        self._memory.release(size)
+        self._sending_bytes -= size
+        self._start_queued()
 
     def cancel_all(self) -> None:
         """Reject every request that is queued or runs in a thread."""
@@ -252,7 +240,7 @@ class Scheduler:
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not self._running
 
-    def _start(self, batch: Sequence[_QueuedRequest]) -> None:
+    def _start(self, batch: Sequence[QueuedRequest]) -> None:
         """Run a batch in a free thread."""
         loop = asyncio.get_running_loop()
         options = onnxruntime.RunOptions()
@@ -269,7 +257,7 @@ class Scheduler:
 
     def _finish(
         self,
-        batch: Sequence[_QueuedRequest],
+        batch: Sequence[QueuedRequest],
         options: onnxruntime.RunOptions,
         timer: asyncio.TimerHandle,
         run: "asyncio.Future[list[list[Array]]]",
@@ -286,10 +274,7 @@ class Scheduler:
             error = self._run_timeout()
         is_out_of_memory = isinstance(error, MemoryExceededError)
         if is_out_of_memory and batch[0].is_exclusive:
-            first = batch[0]
-            elements = count_elements(first.feeds)
-            too_large = self._memory.reject_alone(first.rows, elements, first.memory)
-            self._set_results(batch, run, too_large)
+            self._set_results(batch, run, self._reject_alone(batch[0]))
         elif error is not None and (len(batch) > 1 or is_out_of_memory):
             # One invalid request fails the whole batch, and a run can fail because others took the
             # memory. So retry each separately.
@@ -302,6 +287,16 @@ class Scheduler:
             self._set_results(batch, run, error)
         self._start_queued()
 
+    def _reject_alone(self, request: QueuedRequest) -> RequestError:
+        """Return the error of a request that had too little memory while nothing else ran."""
+        if self._sending_bytes >= LARGE_BYTES:
+            return overload_error(
+                f"Responses that their clients have not received yet take"
+                f" {self._sending_bytes >> 20} MiB of memory. Retry later."
+            )
+        elements = count_elements(request.feeds)
+        return self._memory.reject_alone(request.rows, elements, request.memory)
+
     def _start_queued(self) -> None:
         while self._queue and self._can_start(self._queue[0]):
             self._start(self._take_batch())
@@ -309,7 +304,7 @@ class Scheduler:
 
     def _set_results(
         self,
-        batch: Sequence[_QueuedRequest],
+        batch: Sequence[QueuedRequest],
         run: "asyncio.Future[list[list[Array]]]",
         error: BaseException | None,
     ) -> None:
@@ -324,7 +319,7 @@ class Scheduler:
                     self._memory.reserve(request.memory)
                     self._responding.add(request)
 
-    def _release(self, request: _QueuedRequest) -> None:
+    def _release(self, request: QueuedRequest) -> None:
         """Release the memory of a request that no longer needs it."""
         if request in self._responding:
             self._responding.remove(request)
@@ -341,46 +336,31 @@ class Scheduler:
         self._return_timer = None
         asyncio.get_running_loop().run_in_executor(None, return_memory)
 
-    def _take_batch(self) -> list[_QueuedRequest]:
+    def _take_batch(self) -> list[QueuedRequest]:
         """Remove the oldest queued request, and those behind it that can share its run."""
         first = self._queue.popleft()
         batch, rows, memory = [first], first.rows, first.memory
         while self._queue and rows + self._queue[0].rows <= self._batch_size:
             memory += self._queue[0].memory
-            if not _can_share_run(first, self._queue[0]) or not self._memory.fits(memory):
+            if not can_share_run(first, self._queue[0]) or not self._memory.fits(memory):
                 break
             batch.append(self._queue.popleft())
             rows += batch[-1].rows
         return batch
 
     def _run_batch(
-        self, batch: Sequence[_QueuedRequest], options: onnxruntime.RunOptions
+        self, batch: Sequence[QueuedRequest], options: onnxruntime.RunOptions
     ) -> list[list[Array]]:
         """Return the outputs of each request of a batch, from one run."""
         try:
-            return self._run_requests(batch, options)
+            return run_batch(
+                batch,
+                lambda feeds, outputs, rows: self._run_timed(feeds, outputs, rows, options),
+            )
         finally:
             # Also when the deadline has ended the run.
             if sum(request.memory for request in batch) >= LARGE_BYTES:
                 return_memory()
-
-    def _run_requests(
-        self, batch: Sequence[_QueuedRequest], options: onnxruntime.RunOptions
-    ) -> list[list[Array]]:
-        first = batch[0]
-        if len(batch) == 1:
-            return [self._run_timed(first.feeds, first.outputs, first.rows, options)]
-        feeds = {
-            name: np.concatenate([request.feeds[name] for request in batch]) for name in first.feeds
-        }
-        rows = sum(request.rows for request in batch)
-        arrays = self._run_timed(feeds, first.outputs, rows, options)
-        if any(array.shape[0] != rows for array in arrays):
-            # The rows cannot be assigned to requests; `_finish` runs each separately instead.
-            raise RequestError(400, "The model does not return one row per input row.")
-        ends = np.cumsum([request.rows for request in batch])[:-1]
-        parts = [np.split(array, ends) for array in arrays]
-        return [[part[index] for part in parts] for index in range(len(batch))]
 
     def _run_timed(
         self,
@@ -393,14 +373,3 @@ class Scheduler:
         arrays = self._model.run(feeds, outputs, options)
         self._observe_run(rows, time.perf_counter() - started)
         return arrays
-
-
-def _can_share_run(first: _QueuedRequest, second: _QueuedRequest) -> bool:
-    return (
-        first.is_batchable
-        and second.is_batchable
-        and first.outputs == second.outputs
-        and all(
-            array.shape[1:] == second.feeds[name].shape[1:] for name, array in first.feeds.items()
-        )
-    )

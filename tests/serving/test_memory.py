@@ -1,10 +1,12 @@
 """A berth stays within its memory, returns it after a request, and refuses what does not fit."""
 
 import json
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,41 @@ def test_transformer_stays_within_default_memory(tmp_path: Path, log: Path) -> N
         assert counts == {200: 10}
         assert read_memory(berth, "VmHWM") < _DEFAULT_MEMORY
         _returns_memory(berth, resident)
+
+
+@pytest.mark.slow
+def test_responses_that_are_not_taken_refuse_no_later_request(tmp_path: Path, log: Path) -> None:
+    """Clients that do not read their responses occupy memory, but only until they are gone."""
+    large = _token_request(64, 128)
+    with (
+        run_berth(
+            write_transformer(tmp_path / "m", layers=1, vocabulary=100),
+            log,
+            **_MODES,
+            is_forked=False,
+        ) as berth,
+        ExitStack() as stack,
+    ):
+        assert berth.infer(large).status_code == 200
+        head = (
+            f"POST {berth.infer_path} HTTP/1.1\r\nhost: b\r\ncontent-length: {len(large)}\r\n\r\n"
+        )
+        clients = [stack.enter_context(berth.connect()) for _ in range(8)]
+        statuses = []
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(head.encode() + large)
+            client.settimeout(_WAIT_SECONDS)
+            statuses.append(int(client.recv(12).split()[1]))
+        assert set(statuses) == {200, 503}
+        response = berth.infer(large)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert "not received yet take" in response.json()["error"]
+        assert berth.infer(_token_request(1, 16)).status_code == 200
+        for client in clients:
+            client.close()
+        wait_until(lambda: berth.infer(large).status_code == 200, "the memory is free")
 
 
 @pytest.mark.slow

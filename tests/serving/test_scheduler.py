@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from berth_serving.model import Model
+from berth_protocol.errors import RequestError
+from berth_serving.model import MemoryExceededError, Model
 from berth_serving.run_memory import MemoryLimits
 from berth_serving.scheduler import Scheduler
 from berth_serving.tensors import Array
@@ -22,6 +23,7 @@ class _FakeModel:
     def __init__(self) -> None:
         self.now = 0.0
         self.seconds = 0.0
+        self.error: Exception | None = None
 
     def count_rows(self, feeds: Mapping[str, Array]) -> int:
         return len(feeds["x"])
@@ -30,6 +32,8 @@ class _FakeModel:
         self, feeds: Mapping[str, Array], outputs: Sequence[str], _options: Any = None
     ) -> list[Array]:
         self.now += self.seconds
+        if self.error is not None:
+            raise self.error
         return [feeds["x"] for _ in outputs]
 
     def perf_counter(self) -> float:
@@ -166,6 +170,46 @@ async def test_run_that_fits_starts_beside_response(limited: _LimitedRuns) -> No
         for _ in tasks:
             limited.may_end.release()
         assert await asyncio.gather(*tasks) == [8, 2]
+
+
+async def test_responses_that_are_sent_delay_only_runs_beside_others(limited: _LimitedRuns) -> None:
+    """A client that takes its response slowly must not stop the other ones."""
+    scheduler = limited.scheduler
+    scheduler.hold_response(8 << 20)
+    async with asyncio.timeout(60):
+        tasks = [limited.start(3)]
+        assert await limited.started.get() == 3
+        tasks.append(limited.start(1))
+        await asyncio.sleep(0)
+        assert limited.queued == 1
+        scheduler.release_response(8 << 20)
+        assert await limited.started.get() == 1
+        for _ in tasks:
+            limited.may_end.release()
+        assert await asyncio.gather(*tasks) == [3, 1]
+
+
+async def test_run_that_fails_beside_responses_that_are_sent_can_be_repeated(
+    limited: _LimitedRuns, model: _FakeModel
+) -> None:
+    """Without them, the same failure means that the request is too large."""
+    scheduler = limited.scheduler
+    model.error = MemoryExceededError()
+    scheduler.hold_response(8 << 20)
+    async with asyncio.timeout(60):
+        with pytest.raises(RequestError, match="not received yet take 8 MiB") as caught:
+            await limited.start(12)
+        assert caught.value.status == 503
+        scheduler.release_response(8 << 20)
+        model.error = None
+        limited.may_end.release()
+        assert await limited.start(12) == 12
+        model.error = MemoryExceededError()
+        for _ in range(2):
+            with pytest.raises(RequestError, match="needs about 12 MiB") as caught:
+                await limited.start(12)
+            assert caught.value.status == 413
+            model.error = None  # The size is known now.
 
 
 async def test_canceled_response_releases_its_memory(limited: _LimitedRuns) -> None:

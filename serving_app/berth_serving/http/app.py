@@ -139,9 +139,17 @@ class App:
             head.append(self._version_header)
         if not self._plane.is_ready:
             head.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": response.status, "headers": head})
         body = b"" if method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        is_held = response.held_bytes > 0
+        try:
+            await send({"type": "http.response.start", "status": response.status, "headers": head})
+            await send({"type": "http.response.body", "body": body, "more_body": is_held})
+            if is_held:
+                # The server accepts more when the client has taken nearly all of it.
+                await send({"type": "http.response.body"})
+        finally:
+            if is_held:
+                self._plane.release_response(response.held_bytes)
 
     async def _respond_to_inference(
         self, headers: Mapping[bytes, bytes], request_id: bytes, receive: Receive
@@ -255,6 +263,9 @@ class App:
         )
         if len(response.body) >= MIN_COMPRESSED_BYTES and accepts_gzip(headers):
             response = await self._run_codec(len(response.body), compress, response)
+        if len(response.body) > _LOOP_BYTES:
+            response = response._replace(held_bytes=len(response.body))
+            self._plane.hold_response(response.held_bytes)
         return response
 
     def _respond_with_metrics(self, method: str, path: str) -> Response:

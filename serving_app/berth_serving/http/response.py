@@ -27,11 +27,16 @@ _PRINTABLE = re.compile(rb"[!-~]([ -~]{0,126}[!-~])?")
 
 
 class Response(NamedTuple):
-    """A complete response. The application adds the headers that every response has."""
+    """A complete response. The application adds the headers that every response has.
+
+    Attributes:
+        held_bytes: Bytes that the data plane counts until the client has taken them.
+    """
 
     status: int
     headers: RawHeaders
     body: bytes
+    held_bytes: int = 0
 
 
 def json_response(status: int, message: Any) -> Response:
