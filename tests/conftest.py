@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import leftovers
 from tests.cluster.stacks import cluster, hosted
 from tests.docker.lab import docker_engine, docker_lab, docker_servers
 from tests.engine.project import ErrorResponseError
@@ -79,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     In a new checkout, Python compiles these modules and the packages that they import. Processes
     that import them in the same order compile each of them at the same time.
     """
+    config.pluginmanager.register(leftovers)
     worker = getattr(config, "workerinput", None)
     if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return

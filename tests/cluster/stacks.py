@@ -28,6 +28,8 @@ SMALL = {"cpu": "50m", "cpu_limit": "1", "memory": "192Mi"}
 _STATE_DIR = Path(os.environ.get("CLUSTER_DIR", "/tmp/berth-test-cluster"))
 _NAME = os.environ.get("CLUSTER_NAME", "berth-test")
 _NET = os.environ.get("CLUSTER_NET", "10.118")
+_USERS = "cluster-users"
+"""Directory with a file for each process of a run that uses the cluster."""
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(reason)
     # pytest gives each process its own directory in that of the run.
     run = tmp_path_factory.getbasetemp()
-    users = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "cluster-users"
+    users = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / _USERS
     users.mkdir(exist_ok=True)
     user = users / str(os.getpid())
     with acquire_lock(users.with_suffix(".lock")):
@@ -51,6 +53,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         user.unlink()
         if not any(users.iterdir()):
             running.stop()
+
+
+def stop_cluster_of(run: Path) -> None:
+    """Stop the cluster that an interrupted run of tests left.
+
+    Args:
+        run: The temporary directory of the run. No other process of it runs.
+    """
+    users = run / _USERS
+    if users.is_dir() and any(users.iterdir()):
+        _join_cluster().stop()
 
 
 def _start_cluster() -> Cluster:
