@@ -7,6 +7,7 @@ from typing import Any
 from berth_gateway.request_context import ClientDisconnectedError, RequestContext, send_error
 from berth_gateway.upstream import UpstreamError
 from berth_protocol.errors import RequestError
+from berth_protocol.http_exchange import ClientGoneError
 
 _CLIENT_DISCONNECTED = 499
 _LOG = logging.getLogger("gateway")
@@ -26,6 +27,8 @@ async def respond_to_errors(context: RequestContext, handler: Coroutine[Any, Any
         failure = error.status, message
     except ClientDisconnectedError:
         context.status = _CLIENT_DISCONNECTED
+    except ClientGoneError:
+        pass  # The berth stops sending, too, because its response is not read any more.
     except Exception:
         _LOG.exception("Request %s failed", context.request_id)
         failure = 500, "Internal gateway error. Look up the request ID in the gateway log."

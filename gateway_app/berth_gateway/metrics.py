@@ -31,6 +31,8 @@ class Metrics:
         authorized: Inference requests that the ingress controller forwards, by client and model.
             Their outcome is not known to the gateway.
         dropped_trailers: Headers after a chunked body, which the gateway drops.
+        dropped_responses: Responses whose connection was closed because the client took them too
+            slowly.
         failovers: Requests that another version answered, by model, the version of the traffic
             split, and the version that answered.
         reloads: Configuration reloads, by outcome: `applied` or `rejected`.
@@ -84,6 +86,11 @@ class Metrics:
         self.dropped_trailers = Counter(
             "berth_gateway_dropped_trailers_total",
             "Headers after a chunked body, which the gateway drops",
+            registry=self._registry,
+        )
+        self.dropped_responses = Counter(
+            "berth_gateway_dropped_responses_total",
+            "Responses whose connection was closed because the client took them too slowly",
             registry=self._registry,
         )
         self.failovers = Counter(

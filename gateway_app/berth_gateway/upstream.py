@@ -15,6 +15,10 @@ _LOST_SECONDS = 5
 """Time after which a connection to a machine that acknowledges nothing is closed. A berth that
 computes for longer keeps its connection, because its kernel acknowledges."""
 _PROBE_SECONDS = 1
+_READ_BYTES = 64 << 10
+"""What is read from a berth before its client takes it; twice as much at most, and one part. With
+aiohttp's default, 256 KiB, a client that takes nothing occupied 2.2 MiB instead of 0.8 MiB, and the
+gateway was not faster."""
 _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -183,4 +187,5 @@ def _create_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=_SKIPPED_AUTO_HEADERS,
+        read_bufsize=_READ_BYTES,
     )

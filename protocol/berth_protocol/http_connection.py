@@ -26,6 +26,7 @@ from berth_protocol.http_head import (
     head_size,
     head_too_long,
 )
+from berth_protocol.response_memory import ResponseMemory, ResponseWatch
 
 HEAD_SECONDS = 30.0
 WRITE_SECONDS = 60.0
@@ -68,6 +69,8 @@ class HttpConnection(HttpToolsProtocol):
             here costs nothing for a request that arrives in one piece, as nearly all do.
         write_seconds: How long a client may take nothing of a long response, which occupies memory
             meanwhile.
+        response_memory: Memory of the responses of all connections that clients take slowly. None
+            for no limit.
         responds_after_request: Whether a response waits for the end of its request, within
             `head_seconds`. A reverse proxy that gets an earlier response may close the client's
             connection at once, as Go's server does if more than 256 KiB of the body are left
@@ -86,6 +89,7 @@ class HttpConnection(HttpToolsProtocol):
         head_seconds: float = HEAD_SECONDS,
         request_seconds: float | None = None,
         write_seconds: float = WRITE_SECONDS,
+        response_memory: ResponseMemory | None = None,
         responds_after_request: bool = False,
         max_requests: int | None = None,
         **options: Any,
@@ -112,8 +116,8 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0
         self._write_seconds = write_seconds
+        self._response_memory = response_memory
         self._discard_seconds = head_seconds if responds_after_request else None
-        self._write_timer: asyncio.TimerHandle | None = None
         self._remaining_requests = max_requests
 
     @property
@@ -126,11 +130,12 @@ class HttpConnection(HttpToolsProtocol):
         self._response_transport = cast(
             "asyncio.Transport", ResponseTransport(transport, self._close_after_response)
         )
+        self._response_watch = ResponseWatch(transport, self._write_seconds, self._response_memory)
         self._start_timer(self._head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        self._stop_write_timer()
+        self._response_watch.stop()
         if self._exchange is not None:
             self._body_memory.stop_waiting(self._exchange)
         for exchange, _ in self.pipeline:
@@ -192,11 +197,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_write_timer()
+        self._response_watch.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_write_timer()
+        self._response_watch.stop()
 
     def on_message_begin(self) -> None:
         self._state = _State.HEAD
@@ -443,21 +448,6 @@ class HttpConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _start_write_timer(self) -> None:
-        size = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(self._write_seconds, self._check_progress, size)
-
-    def _stop_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
-
-    def _check_progress(self, previous_size: int) -> None:
-        if self.transport.get_write_buffer_size() < previous_size:
-            self._start_write_timer()
-        else:
-            self.transport.abort()
 
     def _on_timeout(self) -> None:
         self._timer = None

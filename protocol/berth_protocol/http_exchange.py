@@ -17,6 +17,10 @@ MAX_DISCARDED_BYTES = 1 << 30
 `max_body_bytes` of a specification."""
 
 
+class ClientGoneError(ConnectionError):
+    """The connection was closed before the end of the response."""
+
+
 class ResponseTransport:
     """The transport as uvicorn's response code sees it: to close it waits for the request."""
 
@@ -66,6 +70,8 @@ class Exchange(RequestResponseCycle):
                 if self.response_started:
                     raise
                 await self._send_error(error)
+            except ClientGoneError:
+                pass  # Nobody waits for the rest.
 
         try:
             await super().run_asgi(run)  # type: ignore[arg-type]
@@ -93,13 +99,21 @@ class Exchange(RequestResponseCycle):
         return cast("Message", message)
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
-        """Send a part of the response."""
+        """Send a part of the response.
+
+        Raises:
+            ClientGoneError: If the connection is closed and the response has further parts. Version
+                2.4 of ASGI requires an error (https://asgi.readthedocs.io/en/latest/specs/www.html),
+                and uvicorn raises none.
+        """
         if message["type"] == "http.response.start" and self.more_body:
             if self._must_close(message):
                 self.keep_alive = False
             elif self.discard_seconds is not None:
                 await self._discard_rest(self.discard_seconds)
         await super().send(message)  # type: ignore[arg-type]
+        if self.disconnected and message.get("more_body"):
+            raise ClientGoneError
 
     async def send_500_response(self) -> None:
         """Send the response after an exception in the application."""

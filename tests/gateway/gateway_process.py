@@ -201,6 +201,14 @@ class GatewayProcess:
         """Return all lines of the access log."""
         return [json.loads(line) for line in (self.directory / "out").read_bytes().splitlines()]
 
+    def read_memory(self) -> dict[str, int] | None:
+        """Return current and maximum memory in bytes, or None if the system does not tell."""
+        if sys.platform != "linux":
+            return None
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        values = dict(line.split(":", 1) for line in lines)
+        return {name: int(values[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")}
+
     def read_log(self) -> str:
         """Return the text on standard error."""
         return (self.directory / "err").read_text()

@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -166,7 +165,7 @@ def test_trailer_neither_authenticates_nor_reaches_berth(
 def test_endless_trailer_does_not_delay_other_clients_nor_take_memory(
     small_gateway: GatewayProcess,
 ) -> None:
-    before = _read_memory(small_gateway)
+    before = small_gateway.read_memory()
     with socket.create_connection(("127.0.0.1", small_gateway.port), timeout=20) as connection:
         connection.sendall(_HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: ")
         with small_gateway.client() as other:
@@ -175,7 +174,7 @@ def test_endless_trailer_does_not_delay_other_clients_nor_take_memory(
                 assert other.get("/v2").status_code == 200
         assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
     if before is not None:
-        after = _read_memory(small_gateway)
+        after = small_gateway.read_memory()
         assert after is not None
         assert after["VmHWM"] - before["VmHWM"] < 8 * _MEBIBYTE
 
@@ -189,7 +188,7 @@ def test_unfinished_uploads_take_bounded_memory_and_return_it(
     assert 0 < sum(size == _UPLOAD_BYTES - 1 for size in sent) < 10
     with gateway.client() as http:
         assert http.post(INFER, json={}).status_code == 200
-    during = _read_memory(gateway)
+    during = gateway.read_memory()
     for connection in connections:
         connection.close()
     with gateway.client() as http:
@@ -199,7 +198,7 @@ def test_unfinished_uploads_take_bounded_memory_and_return_it(
     # Half of what is allowed comes on top: buffers grow in steps, and every connection has one.
     assert during["VmHWM"] - before["VmRSS"] < 64 * _MEBIBYTE
     wait_until(
-        lambda: (_read_memory(gateway) or before)["VmRSS"] - before["VmRSS"] < 8 * _MEBIBYTE,
+        lambda: (gateway.read_memory() or before)["VmRSS"] - before["VmRSS"] < 8 * _MEBIBYTE,
         "the memory is returned",
     )
 
@@ -221,7 +220,7 @@ def test_uploads_beyond_the_memory_wait_and_succeed(
 
     with ThreadPoolExecutor(20) as pool:
         statuses = [*pool.map(finish, connections[:20])]
-    during = _read_memory(gateway)
+    during = gateway.read_memory()
     assert statuses == [b"HTTP/1.1 200"] * 20
     assert {len(request.body) for request in berth_1.requests[1:]} == {_UPLOAD_BYTES}
     if before is None or during is None:
@@ -280,26 +279,17 @@ def _begin_uploads(
     """Announce forty uploads of 10 MiB to a gateway with 32 MiB of memory for bodies.
 
     Returns:
-        The gateway's memory before, see `_read_memory`, and the connections, which sent only heads.
+        The gateway's memory before, see `read_memory`, and the connections, which sent only heads.
     """
     gateway.environment["GATEWAY_BODY_MEMORY_BYTES"] = str(32 * _MEBIBYTE)
     models = {"digits": build_model({"1": berth.url}, {"1": 100})}
     gateway.start(build_config(max_body_bytes=_UPLOAD_BYTES, timeout_seconds=60, models=models))
     with gateway.client() as http:
         http.post(INFER, json={})
-    before = _read_memory(gateway)
+    before = gateway.read_memory()
     connections = [
         socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(40)
     ]
     for connection in connections:
         connection.sendall(_HEAD + b"content-length: %d\r\n\r\n" % _UPLOAD_BYTES)
     return before, connections
-
-
-def _read_memory(gateway: GatewayProcess) -> dict[str, int] | None:
-    """Return current and maximum memory in bytes, or None if the system does not tell."""
-    if sys.platform != "linux":
-        return None
-    lines = Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
-    values = dict(line.split(":", 1) for line in lines)
-    return {name: int(values[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")}

@@ -1,0 +1,95 @@
+"""Responses that clients take slowly: those that wait longest make room for the others."""
+
+import asyncio
+
+import pytest
+
+from berth_protocol.body_memory import PART_BYTES
+from berth_protocol.response_memory import ResponseMemory
+from tests.protocol.connection import GET, LONG_RESPONSE, Server, run
+
+_LONG = GET.replace(b"/", b"/long", 1)
+
+
+class _Response:
+    """A response that records whether it was dropped."""
+
+    def __init__(self) -> None:
+        self.is_dropped = False
+
+    def drop(self) -> None:
+        self.is_dropped = True
+
+
+class _Drops:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> None:
+        self.count += 1
+
+
+def _create(responses: int) -> ResponseMemory:
+    """Return the memory of a number of responses of which 1,000 bytes wait."""
+    return ResponseMemory(responses * (1000 + PART_BYTES), _Drops().add)
+
+
+def test_response_that_waits_longest_is_dropped() -> None:
+    memory = _create(2)
+    responses = [_Response() for _ in range(4)]
+    for response in responses:
+        memory.hold(response, 1000)
+    assert [each.is_dropped for each in responses] == [True, True, False, False]
+
+
+def test_response_that_the_client_takes_again_waits_from_then_on() -> None:
+    memory = _create(2)
+    first, second, third = (_Response() for _ in range(3))
+    memory.hold(first, 1000)
+    memory.hold(second, 1000)
+    memory.hold(first, 1000)
+    memory.hold(third, 1000)
+    assert (first.is_dropped, second.is_dropped, third.is_dropped) == (False, True, False)
+
+
+def test_response_that_is_complete_makes_room() -> None:
+    memory = _create(1)
+    for _ in range(3):
+        response = _Response()
+        memory.hold(response, 1000)
+        memory.release(response)
+        memory.release(response)
+        assert not response.is_dropped
+    last = _Response()
+    memory.hold(last, 1000)
+    assert not last.is_dropped
+
+
+def test_one_response_may_wait_whatever_it_takes() -> None:
+    memory = _create(1)
+    response = _Response()
+    memory.hold(response, 1 << 30)
+    assert not response.is_dropped
+
+
+async def test_client_that_takes_its_response_is_not_dropped_for_one_that_does_not() -> None:
+    drops = _Drops()
+    async with run(Server(), response_memory=ResponseMemory(1, drops.add)) as server:
+        streams = [await server.open() for _ in range(3)]
+        for reader, writer in streams:
+            writer.write(_LONG)
+            await reader.readuntil(b"\r\n\r\n")
+        assert drops.count == 2
+        *dropped, (last, _) = streams
+        for reader, _ in dropped:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(LONG_RESPONSE)
+        assert (await last.readexactly(LONG_RESPONSE + 2)).endswith(b"ok")
+        # Nothing counts any more.
+        streams.append(await server.open())
+        reader, writer = streams[-1]
+        writer.write(_LONG)
+        await reader.readexactly(LONG_RESPONSE)
+        assert drops.count == 2
+        for _, each in streams:
+            each.close()
