@@ -33,7 +33,7 @@ from berth_protocol.body_memory import BodyMemory
 from berth_protocol.environment import SettingError
 from berth_protocol.http_server import HttpServer, bind, listen, server_config
 from berth_protocol.json_logs import configure_logging
-from berth_protocol.response_memory import ResponseMemory
+from berth_protocol.slow_clients import SlowClients
 
 EXIT_BAD_CONFIGURATION = 2
 EXIT_PORT_IN_USE = 4
@@ -198,7 +198,7 @@ async def _serve(
             _get_body_memory(settings, configs), configs.active.config.max_body_bytes
         )
 
-        response_memory = ResponseMemory(settings.body_memory_bytes, metrics.dropped_responses.inc)
+        slow_clients = SlowClients(settings.body_memory_bytes, metrics.dropped_responses.inc)
 
         def on_reload(is_applied: bool) -> None:
             metrics.reloads.labels("applied" if is_applied else "rejected").inc()
@@ -216,7 +216,7 @@ async def _serve(
                 app,
                 body_memory=body_memory,
                 on_trailer=metrics.dropped_trailers.inc,
-                response_memory=response_memory,
+                slow_clients=slow_clients,
                 responds_after_request=settings.trusts_forwarded_for
                 or settings.authorize_port is not None,
                 max_requests=settings.connection_requests,

@@ -45,8 +45,8 @@ class Settings:
         token_file: File with the token that berths require. None sends no token.
         grace_seconds: Maximum time from SIGTERM to exit, in seconds.
         connection_requests: Requests after which a connection is closed. None keeps it.
-        body_memory_bytes: Memory for all request bodies together, in bytes. Responses that clients
-            take slowly get as much.
+        body_memory_bytes: Memory for all request bodies together, in bytes. Unfinished heads, and
+            responses that clients take slowly, get as much.
         handover: Unix socket over which gateway processes with the same value hand over their
             listening sockets: one serves, the others wait. None for a process of its own.
         entry: Unix socket of the entry that holds the listening sockets (`berth_gateway.entry`).

@@ -20,13 +20,15 @@ from berth_protocol.errors import RequestError, error_body
 from berth_protocol.http_exchange import MAX_DISCARDED_BYTES, Exchange, ResponseTransport
 from berth_protocol.http_head import (
     MAX_HEAD_BYTES,
+    MAX_HEADERS,
     VERSIONS,
     find_head_error,
     framing_too_long,
     head_size,
     head_too_long,
+    too_many_headers,
 )
-from berth_protocol.response_memory import ResponseMemory, ResponseWatch
+from berth_protocol.slow_clients import ResponseWatch, SlowClients
 
 HEAD_SECONDS = 30.0
 WRITE_SECONDS = 60.0
@@ -52,8 +54,9 @@ class HttpConnection(HttpToolsProtocol):
     `MAX_DISCARDED_BYTES`. Closing at once would reset the connection, and most clients then report
     the reset instead of the response.
 
-    - A head longer than 64 KiB gets 431, and so do trailers and chunk extensions. Trailers are
-      dropped: a header that arrives after the body was neither authenticated nor limited.
+    - A head longer than 64 KiB or with more than 256 headers gets 431, and so do longer trailers
+      and chunk extensions. Trailers are dropped: a header that arrives after the body was neither
+      authenticated nor limited.
     - A client that is too slow gets 408 if a response is due; otherwise its connection is closed.
       A client that ends its side before the end of a body gets 408 as well.
     - The connection ignores `Upgrade`, which Java's HTTP client sends by default. httptools stops
@@ -69,8 +72,8 @@ class HttpConnection(HttpToolsProtocol):
             here costs nothing for a request that arrives in one piece, as nearly all do.
         write_seconds: How long a client may take nothing of a long response, which occupies memory
             meanwhile.
-        response_memory: Memory of the responses of all connections that clients take slowly. None
-            for no limit.
+        slow_clients: Memory of the heads that clients send slowly, and of the responses that they
+            take slowly, of all connections. None for no limit.
         responds_after_request: Whether a response waits for the end of its request, within
             `head_seconds`. A reverse proxy that gets an earlier response may close the client's
             connection at once, as Go's server does if more than 256 KiB of the body are left
@@ -89,7 +92,7 @@ class HttpConnection(HttpToolsProtocol):
         head_seconds: float = HEAD_SECONDS,
         request_seconds: float | None = None,
         write_seconds: float = WRITE_SECONDS,
-        response_memory: ResponseMemory | None = None,
+        slow_clients: SlowClients | None = None,
         responds_after_request: bool = False,
         max_requests: int | None = None,
         **options: Any,
@@ -102,6 +105,7 @@ class HttpConnection(HttpToolsProtocol):
         self._state = _State.IDLE
         self._head_bytes = 0  # Length of the current head before the current data.
         self._data_bytes = 0
+        self._is_head_held = False  # Whether `slow_clients` counts the current head.
         self._is_only_head = False  # Whether the current data has only bytes of this head.
         self._body_bytes = 0  # Bytes of bodies in the current data.
         self._framing_bytes = 0
@@ -116,7 +120,7 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_seconds = 0.0
         self._write_seconds = write_seconds
-        self._response_memory = response_memory
+        self._slow_clients = slow_clients
         self._discard_seconds = head_seconds if responds_after_request else None
         self._remaining_requests = max_requests
 
@@ -130,11 +134,12 @@ class HttpConnection(HttpToolsProtocol):
         self._response_transport = cast(
             "asyncio.Transport", ResponseTransport(transport, self._close_after_response)
         )
-        self._response_watch = ResponseWatch(transport, self._write_seconds, self._response_memory)
+        self._response_watch = ResponseWatch(transport, self._write_seconds, self._slow_clients)
         self._start_timer(self._head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._release_head()
         self._response_watch.stop()
         if self._exchange is not None:
             self._body_memory.stop_waiting(self._exchange)
@@ -218,6 +223,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._state is _State.BODY:
             self._drop_trailer(name, value)
             return
+        if len(self.headers) >= MAX_HEADERS:
+            raise self._fail(too_many_headers())
         name = name.lower()
         value = value.rstrip(b" \t")
         if name == b"host":
@@ -229,6 +236,7 @@ class HttpConnection(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._release_head()
         # A head in one piece; the sizes are added up only where they can be too large.
         can_be_too_long = self._head_bytes + self._data_bytes > MAX_HEAD_BYTES
         if can_be_too_long and head_size(self.url, self.headers) > MAX_HEAD_BYTES:
@@ -358,9 +366,28 @@ class HttpConnection(HttpToolsProtocol):
             self._head_bytes += self._data_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
             self._reject(head_too_long())
-        elif b"\n" in data.lstrip(b"\r\n") and self.parser.get_http_version() not in VERSIONS:
+        elif self._slow_clients is not None:
+            self._is_head_held = True
+            self._slow_clients.hold_head(self, self._head_bytes, len(self.headers))
+        if b"\n" in data.lstrip(b"\r\n") and self.parser.get_http_version() not in VERSIONS:
             # A request of HTTP/0.9 is one line; the parser would wait for more.
             self._reject(RequestError(400, "HTTP/0.9 is not supported. Send an HTTP/1.1 request."))
+
+    def drop(self) -> None:
+        """Close the connection of a client that sends its head too slowly.
+
+        The head is freed now. The end of the connection follows after all data that has arrived on
+        others, which can be as many heads.
+        """
+        self._is_input_closed = True
+        self.headers = []
+        self.parser = httptools.HttpRequestParser(self)
+        self.transport.abort()
+
+    def _release_head(self) -> None:
+        if self._is_head_held and self._slow_clients is not None:
+            self._is_head_held = False
+            self._slow_clients.release(self)
 
     def _check_framing(self) -> None:
         """Limit the bytes of a chunked body that are not data: sizes, extensions and trailers.
@@ -387,6 +414,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._is_input_closed = True
         self._stop_timer()
+        self._release_head()
+        self.headers = []
         exchange = self._exchange
         if exchange is None or exchange.response_complete:
             if self._state is not _State.BODY:

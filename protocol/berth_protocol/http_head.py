@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from berth_protocol.errors import RequestError
 
 MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 256
+"""A head of 64 KiB has up to 13,000 headers, whose objects take 0.7 MiB."""
 VERSIONS = ("1.0", "1.1")
 
 # The host of RFC 3986, with a port: https://www.rfc-editor.org/rfc/rfc9110#section-7.2
@@ -49,6 +51,13 @@ def head_too_long() -> RequestError:
     """Return the error of a head beyond the maximum length."""
     return RequestError(
         431, f"The request head exceeds {MAX_HEAD_BYTES} bytes. Send fewer headers."
+    )
+
+
+def too_many_headers() -> RequestError:
+    """Return the error of a head with more headers than allowed."""
+    return RequestError(
+        431, f"The request has more than {MAX_HEADERS} headers. Send fewer headers."
     )
 
 

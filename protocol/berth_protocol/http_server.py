@@ -10,7 +10,7 @@ import uvicorn
 from berth_protocol.asgi import App
 from berth_protocol.body_memory import BodyMemory
 from berth_protocol.http_connection import HttpConnection
-from berth_protocol.response_memory import ResponseMemory
+from berth_protocol.slow_clients import SlowClients
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -37,7 +37,7 @@ def server_config(
     body_memory: BodyMemory,
     on_trailer: Callable[[], None],
     request_seconds: float | None = None,
-    response_memory: ResponseMemory | None = None,
+    slow_clients: SlowClients | None = None,
     responds_after_request: bool = False,
     max_requests: int | None = None,
     date_header: bool = True,
@@ -48,7 +48,7 @@ def server_config(
         body_memory: See `HttpConnection`. Servers of one process share it.
         on_trailer: See `HttpConnection`.
         request_seconds: See `HttpConnection`.
-        response_memory: See `HttpConnection`. Servers of one process share it.
+        slow_clients: See `HttpConnection`. Servers of one process share it.
         responds_after_request: See `HttpConnection`.
         max_requests: See `HttpConnection`.
         date_header: Send a `Date` header. A berth does not, because the gateway sends its own.
@@ -60,7 +60,7 @@ def server_config(
             body_memory=body_memory,
             on_trailer=on_trailer,
             request_seconds=request_seconds,
-            response_memory=response_memory,
+            slow_clients=slow_clients,
             responds_after_request=responds_after_request,
             max_requests=max_requests,
         ),

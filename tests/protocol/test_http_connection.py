@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvicorn
 
-from berth_protocol.http_head import MAX_HEAD_BYTES
+from berth_protocol.http_head import MAX_HEAD_BYTES, MAX_HEADERS
 from berth_protocol.http_server import HttpServer
 from tests.protocol.connection import CHUNKED, GET, LIMIT_SECONDS, POST, Server, connect, run
 
@@ -83,9 +83,10 @@ async def test_connection_stays_open_after_rejected_body_arrives() -> None:
         b"GET / HTTP/1.1\r\nx: " + b"a" * MAX_HEAD_BYTES,
         b"GET /" + b"a" * MAX_HEAD_BYTES,
         b"GET / HTTP/1.1" + b"\r\na:" * (MAX_HEAD_BYTES // 4),
+        b"GET / HTTP/1.1\r\nhost: x" + b"\r\na:" * (MAX_HEADERS + 1),
         b"GET / HTTP/1.1\r\nx: " + b"a" * 5 * MAX_HEAD_BYTES,
     ],
-    ids=["header", "path", "many-headers", "long"],
+    ids=["header", "path", "many-headers", "one-header-too-many", "long"],
 )
 async def test_head_beyond_limit_gets_431(head: bytes, size: int, end: bytes) -> None:
     async with connect() as (reader, writer):
@@ -104,7 +105,7 @@ async def test_head_beyond_limit_gets_431(head: bytes, size: int, end: bytes) ->
         assert b"content-type: application/json" in response
 
 
-@pytest.mark.parametrize("parts", [1, 30])
+@pytest.mark.parametrize("parts", [1, 30, MAX_HEADERS - 1])
 async def test_head_below_limit_is_accepted(parts: int) -> None:
     async with connect() as (reader, writer):
         header = b"x: " + b"a" * (60_000 // parts) + b"\r\n"
