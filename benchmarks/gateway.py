@@ -27,7 +27,7 @@ from benchmarks.server import free_ports, server
 from berth_gateway.config import Client, GatewayConfig, Key, Model, Quota, encode_config
 
 _ROUNDS = 5
-_KEY = "benchmark"
+KEY = "benchmark"
 _BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [1.5] * 64}]}
 ).encode()
@@ -79,7 +79,7 @@ async def measure(port: int, load: Load) -> Round:
     """
     request_head = (
         "POST /v2/models/m/infer HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"x-api-key: {_KEY}\r\ncontent-length: {len(_BODY)}\r\n\r\n"
+        f"x-api-key: {KEY}\r\ncontent-length: {len(_BODY)}\r\n\r\n"
     )
     request = request_head.encode() + _BODY
     seconds: list[float] = []
@@ -110,11 +110,12 @@ def _median_and_p99(seconds: list[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def _build_config(berth_port: int) -> GatewayConfig:
+def build_config(berth_port: int) -> GatewayConfig:
+    """Return a gateway configuration that limits nothing, with one model on a port."""
     url = f"http://127.0.0.1:{berth_port}"
     client = Client(
         name="benchmark",
-        keys=[Key(name="default", sha256=hashlib.sha256(_KEY.encode()).hexdigest())],
+        keys=[Key(name="default", sha256=hashlib.sha256(KEY.encode()).hexdigest())],
         rate_per_second=1e6,
         burst=10**6,
         quota=Quota(requests=10**9, period="day"),
@@ -132,7 +133,7 @@ def main() -> None:
     direct_port, gateway_port, admin_port = free_ports(3)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (directory / "gateway.json").write_bytes(encode_config(_build_config(direct_port)))
+        (directory / "gateway.json").write_bytes(encode_config(build_config(direct_port)))
         stack.enter_context(
             server(["benchmarks.gateway", "berth", str(direct_port)], {}, direct_port)
         )

@@ -163,9 +163,11 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self._reject(
-                self._error or RequestError(400, "Invalid HTTP request. Send an HTTP/1.1 request.")
-            )
+            error, self._error = self._error, None
+            if error is None:
+                error = RequestError(400, "Invalid HTTP request. Send an HTTP/1.1 request.")
+            # The frames of a traceback would keep the data while the connection lingers.
+            self._reject(error.with_traceback(None))
             return
         if self.transport.is_closing():
             return
@@ -380,7 +382,7 @@ class HttpConnection(HttpToolsProtocol):
         others, which can be as many heads.
         """
         self._is_input_closed = True
-        self.headers = []
+        self.headers.clear()
         self.parser = httptools.HttpRequestParser(self)
         self.transport.abort()
 
@@ -415,7 +417,8 @@ class HttpConnection(HttpToolsProtocol):
         self._is_input_closed = True
         self._stop_timer()
         self._release_head()
-        self.headers = []
+        if self._state is _State.HEAD:
+            self.headers.clear()
         exchange = self._exchange
         if exchange is None or exchange.response_complete:
             if self._state is not _State.BODY:
