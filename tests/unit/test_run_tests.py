@@ -57,7 +57,7 @@ def test_missing_test_is_a_usage_error(log: Path) -> None:
     ("arguments", "expected"),
     [
         ([], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]),
-        (["--quick"], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "--quick"]),
+        (["--quick"], ["-n", "4", "--dist", "loadscope", "--quick"]),
         (["-k", "x"], ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-k", "x"]),
         (
             ["--junitxml=/a/b"],

@@ -16,9 +16,14 @@ from berth.errors import OperationError
 # Many tests wait for processes, pods or an emulated cloud, so one more runs than there are CPUs.
 # With two more, probes fail on a machine with 2 CPUs: docs/measurements/tests.md.
 _MORE_THAN_CPUS = 1
+# A quick run has no pods, and its tests wait for about a third of the time.
+_MORE_IF_QUICK = 2
 _MOST_PROCESSES = 8
-# tests/conftest.py groups the tests, and starts the groups in the order of collection.
-_DISTRIBUTE = ("--dist", "loadscope", "--no-loadscope-reorder")
+# tests/conftest.py groups the tests.
+_DISTRIBUTE = ("--dist", "loadscope")
+# Start the groups in the order of collection, in which those that take longest come first. In a
+# quick run, the groups with most tests take longest.
+_IN_ORDER = "--no-loadscope-reorder"
 
 
 def run_tests(root: Path, arguments: Sequence[str]) -> int:
@@ -59,5 +64,8 @@ def build_arguments(root: Path, arguments: Sequence[str], cpus: int) -> list[str
     )
     if names_tests or any(argument.startswith("-n") for argument in arguments):
         return list(arguments)
+    if "--quick" in arguments:
+        processes = min(_MOST_PROCESSES, cpus + _MORE_IF_QUICK)
+        return ["-n", str(processes), *_DISTRIBUTE, *arguments]
     processes = min(_MOST_PROCESSES, cpus + _MORE_THAN_CPUS)
-    return ["-n", str(processes), *_DISTRIBUTE, *arguments]
+    return ["-n", str(processes), *_DISTRIBUTE, _IN_ORDER, *arguments]
