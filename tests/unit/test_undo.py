@@ -118,16 +118,30 @@ def _facts(**more: Any) -> UndoFacts:
         ),
         pytest.param(
             _change(properties=("config",)),
-            _facts(remaining={"u": ()}, following=frozenset({"u"})),
+            _facts(remaining={"u": ()}, following={"u": ("address",)}),
             Undo.YES,
             "",
             id="only the address of another resource differs",
         ),
         pytest.param(
+            _change(properties=("reference",)),
+            _facts(remaining={"u": (), "v": ("digest",)}, following={"u": ("reference",)}),
+            Undo.NO,
+            "reference changes with the program or its files",
+            id="image follows from other files of the model",
+        ),
+        pytest.param(
+            _change(properties=("reference",)),
+            _facts(remaining={"u": (), "v": ()}, following={"u": ("reference",)}),
+            Undo.YES,
+            "",
+            id="image follows from one that is built again",
+        ),
+        pytest.param(
             _change(properties=("config",)),
             _facts(
                 remaining={"u": ()},
-                following=frozenset({"u"}),
+                following={"u": ("address",)},
                 kept_clients=("Client 'a' stays.",),
             ),
             Undo.KEPT,

@@ -134,7 +134,7 @@ def _review_deployed(
             change.urn: tuple(path for path in change.properties if path not in change.unknown)
             for change in remaining
         },
-        following=frozenset(change.urn for change in remaining if change.unknown),
+        following={change.urn: change.unknown for change in remaining if change.unknown},
         kept_clients=tuple(describe_kept_keys(current, deployed)[1:]),
         kept_signatures=tuple(describe_requirement(signatures, deployed)),
         missing=_find_missing(stack, spec, changes),

@@ -55,8 +55,8 @@ class UndoFacts:
         remaining: URN -> properties that differ from what is deployed, if the configuration of
             `release` is deployed with the current program and files. A rollback cannot restore
             them: they do not follow from the configuration.
-        following: URNs of resources of which a property follows from another resource that is in
-            `remaining`, so that it is unknown before the update whether it differs.
+        following: URN -> properties that follow from another resource that is in `remaining`, so
+            that it is unknown before the update whether they differ.
         kept_clients: What a rollback leaves as it is, one line for each client.
         kept_signatures: A line if a rollback requires other signatures than the release did.
         missing: URN -> what the deployed resource needs and what no longer exists.
@@ -67,7 +67,7 @@ class UndoFacts:
     release: int | None
     obstacles: tuple[str, ...] = ()
     remaining: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    following: frozenset[str] = frozenset()
+    following: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept_clients: tuple[str, ...] = ()
     kept_signatures: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -108,8 +108,15 @@ def _is_remaining(change: ResourceChange, facts: UndoFacts) -> bool:
         return True
     if facts.remaining[change.urn]:
         return bool(change.properties)
-    # The address of a process that starts again is no difference. Clients may be one.
-    return change.urn in facts.following and bool(facts.kept_clients)
+    # The address of a process that starts again is no difference. An image that follows from other
+    # files is one, and clients may be.
+    following = facts.following.get(change.urn, ())
+    has_other_files = any(
+        _is_of_program(path) for each in facts.remaining.values() for path in each
+    )
+    return bool(following and facts.kept_clients) or (
+        has_other_files and any(map(_is_of_program, following))
+    )
 
 
 def _judge_client_key(change: ResourceChange) -> Verdict | None:
@@ -125,7 +132,7 @@ def _judge_client_key(change: ResourceChange) -> Verdict | None:
 
 def _judge_remaining(change: ResourceChange, facts: UndoFacts) -> Verdict:
     """Judge a change that does not follow from the configuration, or only in part."""
-    remaining = facts.remaining[change.urn]
+    remaining = facts.remaining[change.urn] or facts.following.get(change.urn, ())
     paths = ", ".join(remaining) or shorten_type(change.type)
     if facts.kept_clients and not any(_is_of_program(path) for path in remaining):
         return Verdict(undo=Undo.KEPT, reason="clients and their keys stay; the rest returns")
