@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 
-from benchmarks.server import free_ports, server
+from benchmarks.server import free_ports, run_app, server
 from berth_gateway.config import Client, GatewayConfig, Key, Model, Quota, encode_config
 
 _ROUNDS = 5
@@ -183,9 +182,6 @@ def _values(result: Round) -> tuple[float, float, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["berth"]:
-        uvicorn.run(
-            berth, port=int(sys.argv[2]), loop="uvloop", http="httptools",
-            ws="none", lifespan="off", access_log=False, log_level="warning",
-        )  # fmt: skip
+        run_app(berth, int(sys.argv[2]))
     else:
         main()

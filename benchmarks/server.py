@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
+import uvicorn
 
 from tests.repository import REPOSITORY
 
@@ -43,6 +45,14 @@ def server(
     finally:
         process.terminate()
         process.wait()
+
+
+def run_app(app: Any, port: int) -> None:
+    """Serve an ASGI app on a port of 127.0.0.1, with the libraries of Berth's programs."""
+    uvicorn.run(
+        app, port=port, loop="uvloop", http="httptools",
+        ws="none", lifespan="off", access_log=False, log_level="warning",
+    )  # fmt: skip
 
 
 def free_ports(count: int) -> list[int]:

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import uvicorn
 
 from benchmarks.gateway import KEY, build_config
-from benchmarks.server import free_ports, server
+from benchmarks.server import free_ports, run_app, server
 from berth_gateway.config import encode_config
 from berth_protocol.asgi import Receive, Scope, Send
 
@@ -117,9 +116,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["berth"]:
-        uvicorn.run(
-            berth, port=int(sys.argv[2]), loop="uvloop", http="httptools",
-            ws="none", lifespan="off", access_log=False, log_level="warning",
-        )  # fmt: skip
+        run_app(berth, int(sys.argv[2]))
     else:
         main()

@@ -120,15 +120,13 @@ class DataPlane:
             RequestError: If the model cannot run these values, or the berth is overloaded.
         """
         self.request_count += 1
-        if self._scheduler.is_short(feeds):
-            arrays = self._scheduler.run_in_loop(feeds, outputs)
-            self._observe_values(feeds, outputs, arrays)
-            return await respond(arrays)
 
         async def observe_and_respond(arrays: list[Array]) -> _T:
             self._observe_values(feeds, outputs, arrays)
             return await respond(arrays)
 
+        if self._scheduler.is_short(feeds):
+            return await observe_and_respond(self._scheduler.run_in_loop(feeds, outputs))
         return await self._scheduler.run_in_thread(feeds, outputs, observe_and_respond)
 
     def _observe_values(

@@ -1,4 +1,4 @@
-"""Admission: which runs fit into the memory of the berth, together or alone."""
+"""Admission: which runs fit into the memory of the berth, with others or only by themselves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,8 +85,8 @@ class RunMemory:
         """Release the bytes of a run, or of one request of it."""
         self._reserved_bytes -= size
 
-    def reject_alone(self, rows: int, elements: int, size: int) -> RequestError:
-        """Return the error of a request that did not fit alone, and reject larger ones at once.
+    def reject_exclusive(self, rows: int, elements: int, size: int) -> RequestError:
+        """Return the error of a request that ran by itself, and reject larger ones at once.
 
         Args:
             size: The estimate of `admit`.

@@ -274,7 +274,7 @@ class Scheduler:
             error = self._run_timeout()
         is_out_of_memory = isinstance(error, MemoryExceededError)
         if is_out_of_memory and batch[0].is_exclusive:
-            self._set_results(batch, run, self._reject_alone(batch[0]))
+            self._set_results(batch, run, self._reject_exclusive(batch[0]))
         elif error is not None and (len(batch) > 1 or is_out_of_memory):
             # One invalid request fails the whole batch, and a run can fail because others took the
             # memory. So retry each separately.
@@ -287,7 +287,7 @@ class Scheduler:
             self._set_results(batch, run, error)
         self._start_queued()
 
-    def _reject_alone(self, request: QueuedRequest) -> RequestError:
+    def _reject_exclusive(self, request: QueuedRequest) -> RequestError:
         """Return the error of a request that had too little memory while nothing else ran."""
         if self._sending_bytes >= LARGE_BYTES:
             return overload_error(
@@ -295,7 +295,7 @@ class Scheduler:
                 f" {self._sending_bytes >> 20} MiB of memory. Retry later."
             )
         elements = count_elements(request.feeds)
-        return self._memory.reject_alone(request.rows, elements, request.memory)
+        return self._memory.reject_exclusive(request.rows, elements, request.memory)
 
     def _start_queued(self) -> None:
         while self._queue and self._can_start(self._queue[0]):

@@ -111,11 +111,10 @@ def _is_remaining(change: ResourceChange, facts: UndoFacts) -> bool:
     # The address of a process that starts again is no difference. An image that follows from other
     # files is one, and clients may be.
     following = facts.following.get(change.urn, ())
-    has_other_files = any(
+    if following and facts.kept_clients:
+        return True
+    return any(map(_is_of_program, following)) and any(
         _is_of_program(path) for each in facts.remaining.values() for path in each
-    )
-    return bool(following and facts.kept_clients) or (
-        has_other_files and any(map(_is_of_program, following))
     )
 
 
