@@ -1,5 +1,6 @@
 """The data plane: runs one model version for every transport."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,15 +8,19 @@ from typing import TypeVar
 
 import onnxruntime
 
+from berth_protocol.errors import RequestError
 from berth_protocol.messages import ModelMetadata, ServerMetadata
 from berth_protocol.row_independence import TOLERANCE, explain_row_dependence
 from berth_serving import __version__
+from berth_serving.batching import explain_slow_batches
 from berth_serving.capture import Capture
 from berth_serving.data_drift.exported import ExportedMonitor
 from berth_serving.memory import limit_growth, read_resident_bytes, return_memory
 from berth_serving.memory_estimate import learn_memory
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, count_elements
+from berth_serving.processing import ProcessingError
+from berth_serving.run_failure import GpuFailureError, ModelRejectedError
 from berth_serving.run_memory import MemoryLimits
 from berth_serving.scheduler import Scheduler
 from berth_serving.settings import BODY_MEMORY_SHARE, Settings
@@ -45,6 +50,7 @@ class DataPlane:
         capture: Captured requests, or None.
         run_seconds: Duration of a warm run of the example.
         response_bytes: Bytes that the conversion of one response may take.
+        gpu_failure: Why the GPU can no longer run the model, or None.
         is_ready: Whether new requests are welcome. False once the shutdown has begun.
         request_count: Number of inference requests so far.
 
@@ -56,6 +62,8 @@ class DataPlane:
         self, model: Model, settings: Settings, metrics: Metrics, example: Mapping[str, Array]
     ) -> None:
         self.model = model
+        self.gpu_failure: str | None = None
+        self._example = example
         labels = (model.card.name, model.card.version)
         self._batch = metrics.batch.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
@@ -117,7 +125,8 @@ class DataPlane:
         """Return what `respond` makes of the requested outputs for valid inputs.
 
         Raises:
-            RequestError: If the model cannot run these values, or the berth is overloaded.
+            RequestError: If the model cannot run these values, the GPU failed, or the berth is
+                overloaded.
         """
         self.request_count += 1
 
@@ -125,9 +134,24 @@ class DataPlane:
             self._observe_values(feeds, outputs, arrays)
             return await respond(arrays)
 
-        if self._scheduler.is_short(feeds):
-            return await observe_and_respond(self._scheduler.run_in_loop(feeds, outputs))
-        return await self._scheduler.run_in_thread(feeds, outputs, observe_and_respond)
+        try:
+            if self._scheduler.is_short(feeds):
+                return await observe_and_respond(self._scheduler.run_in_loop(feeds, outputs))
+            return await self._scheduler.run_in_thread(feeds, outputs, observe_and_respond)
+        except GpuFailureError as error:
+            if await asyncio.to_thread(self._can_run_example):
+                raise ModelRejectedError(error.failure, feeds) from error
+            self.gpu_failure = error.failure
+            self.is_ready = False
+            raise
+
+    def _can_run_example(self) -> bool:
+        """Return whether the GPU still works. If not, the failure was not due to a request."""
+        try:
+            self.model.run(self._example, tuple(self.model.outputs))
+        except (RequestError, ProcessingError):
+            return False
+        return True
 
     def _observe_values(
         self, feeds: dict[str, Array], outputs: tuple[str, ...], arrays: list[Array]
@@ -199,31 +223,35 @@ def _learn_memory_limits(
 
 
 def _choose_batch_size(model: Model, batch_size: int, example: Mapping[str, Array]) -> int:
-    """Return `batch_size`, or 1 if the rows of requests that share a run would be mixed.
+    """Return `batch_size`, or 1 if requests must not share a run. The reason is logged.
 
-    A request without batching is slower, but a response that depends on other clients' requests is
-    wrong. The reason is logged.
+    A response that depends on other clients' requests is wrong. On a GPU, batches can be slower.
     """
     if batch_size == 1:
         return 1
-    reason = model.card.no_rows_reason if model.card.has_rows is False else ""
+    reason = ""
+    if model.card.has_rows is False:
+        reason = model.card.no_rows_reason or "the model card says that the model has no rows"
     if model.card.has_rows is not False:
         outputs = tuple(model.outputs)
-        is_cpu = model.providers[0] == "CPUExecutionProvider"
         reason = explain_row_dependence(
             lambda feeds: dict(zip(outputs, model.run(feeds, outputs), strict=True)),
             {name: example[name] for name in model.required_inputs},
             {name: model.inputs[name].shape for name in model.required_inputs},
             {name: spec.shape for name, spec in model.outputs.items()},
-            tolerance=TOLERANCE if is_cpu else _GPU_TOLERANCE,
+            tolerance=_GPU_TOLERANCE if model.uses_gpu else TOLERANCE,
             trust_sizes=model.card.has_rows is True,
         )
-        if not reason:
-            return batch_size
+    reason = f"rows that share a run would be mixed: {reason}" if reason else ""
+    if not reason and model.uses_gpu:
+        reason = explain_slow_batches(
+            lambda feeds: model.run(feeds, tuple(model.outputs)),
+            {name: example[name][:1] for name in model.required_inputs},
+            batch_size,
+        )
+    if not reason:
+        return batch_size
     _LOG.warning(
-        "Batching is disabled, although BERTH_BATCH_SIZE is %d: rows that share a run would be"
-        " mixed. Reason: %s",
-        batch_size,
-        reason or "the model card says that the model has no rows",
+        "Batching is disabled, although BERTH_BATCH_SIZE is %d, because %s", batch_size, reason
     )
     return 1

@@ -27,9 +27,16 @@ from berth_protocol.training_statistics import (
     read_statistics,
 )
 from berth_serving.datatypes import BY_ONNX_TYPE, DATATYPES, Datatype
+from berth_serving.execution_providers import (
+    CPU,
+    ProviderError,
+    create_session,
+    find_gpu_failure,
+    is_out_of_memory,
+)
 from berth_serving.memory import use_shared_arena
 from berth_serving.processing import Processing, ProcessingError, load_processing
-from berth_serving.run_failure import ModelRejectedError
+from berth_serving.run_failure import GpuFailureError, ModelRejectedError
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 
@@ -48,11 +55,15 @@ class ModelError(RuntimeError):
 class MemoryExceededError(RequestError):
     """A run needs more memory than there is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, uses_gpu: bool = False) -> None:
+        if uses_gpu:
+            owner, advice = "the berth or its GPU has", "in each request."
+        else:
+            owner, advice = "the berth has", "in each request, or raise resources.memory."
         super().__init__(
             413,
-            "The model needs more memory for this request than the berth has. Send fewer or"
-            " shorter rows in each request, or raise resources.memory.",
+            f"The model needs more memory for this request than {owner}. Send fewer or shorter"
+            f" rows {advice}",
         )
 
 
@@ -159,6 +170,11 @@ class Model:
         """The execution providers that the session uses."""
         return list(self._session.get_providers())
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether most of the model does not run on the CPU."""
+        return self.providers[0] != CPU
+
     def run(
         self, feeds: Mapping[str, Array], outputs: Sequence[str], options: Any = None
     ) -> list[Array]:
@@ -170,6 +186,7 @@ class Model:
         Raises:
             RequestError: If the model cannot run these values, the version's own code refuses them,
                 or memory runs out.
+            GpuFailureError: If the GPU failed, perhaps only for these values.
             ProcessingError: If the version's own code fails.
         """
         if self._processing is None:
@@ -190,11 +207,15 @@ class Model:
         try:
             return list(self._session.run(list(outputs), dict(feeds), options))
         except (ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.Fail) as error:
-            if "alloc" in str(error).lower():
-                raise MemoryExceededError from error
+            text = str(error)
+            if is_out_of_memory(text):
+                raise MemoryExceededError(uses_gpu=self.uses_gpu) from error
+            failure = find_gpu_failure(text)
+            if failure is not None:
+                raise GpuFailureError(failure) from error
             # The example ran at startup, so these values are the cause, such as an index out of
             # range or lengths that do not match.
-            raise ModelRejectedError(str(error), feeds) from error
+            raise ModelRejectedError(text, feeds) from error
         except MemoryError as error:
             raise MemoryExceededError from error
 
@@ -222,13 +243,6 @@ def load_model(settings: Settings) -> Model:
         verify_files(directory, card)
     except CardError as error:
         raise ModelError(str(error)) from error
-    available = onnxruntime.get_available_providers()
-    missing = [name for name in settings.execution_providers if name not in available]
-    if missing:
-        raise ModelError(
-            f"BERTH_EXECUTION_PROVIDERS: {', '.join(missing)} is not available in this version of"
-            f" ONNX Runtime. Choose from: {', '.join(available)}."
-        )
     path = directory / MODEL_FILE
     options = _build_session_options(settings)
     try:
@@ -237,11 +251,9 @@ def load_model(settings: Settings) -> Model:
     except OperatorsError as error:
         raise ModelError(f"{directory}: {error}") from error
     try:
-        session = onnxruntime.InferenceSession(
-            path,
-            sess_options=options,
-            providers=list(settings.execution_providers),
-        )
+        session = create_session(path, options, settings.execution_providers)
+    except ProviderError as error:
+        raise ModelError(f"BERTH_EXECUTION_PROVIDERS: {error}") from error
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types here.
         raise ModelError(f"{path}: ONNX Runtime cannot load the model: {error}") from error
     processing = None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from berth_protocol.errors import RequestError
+from berth_protocol.headers import RETRY_AFTER
 from berth_serving.tensors import Array
 from berth_serving.text import describe_shape
 
@@ -42,6 +43,22 @@ class ModelRejectedError(RequestError):
         self.reason = _describe(error_text, feeds)
         super().__init__(
             400, f"The model cannot run this request. {self.reason} Send values that fit the model."
+        )
+
+
+class GpuFailureError(RequestError):
+    """A run that failed on the GPU. After some failures, every later run of the process fails.
+
+    Attributes:
+        failure: What NVIDIA's library reported.
+    """
+
+    def __init__(self, failure: str) -> None:
+        self.failure = failure
+        super().__init__(
+            503,
+            "The GPU of this berth failed. The berth restarts. Retry later.",
+            {RETRY_AFTER: "1"},
         )
 
 

@@ -289,6 +289,8 @@ class Scheduler:
 
     def _reject_exclusive(self, request: QueuedRequest) -> RequestError:
         """Return the error of a request that had too little memory while nothing else ran."""
+        if self._model.uses_gpu:
+            return MemoryExceededError(uses_gpu=True)  # It is not known which memory ran out.
         if self._sending_bytes >= LARGE_BYTES:
             return overload_error(
                 f"Responses that their clients have not received yet take"

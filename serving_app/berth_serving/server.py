@@ -24,6 +24,7 @@ from berth_serving.settings import Settings
 EXIT_BAD_SETTING = 2
 EXIT_BAD_MODEL = 3
 EXIT_PORT_IN_USE = 4
+EXIT_GPU_FAILED = 5
 
 # A worker that exits sooner is replaced no more often than this.
 _MIN_LIFETIME_SECONDS = 1.0
@@ -35,7 +36,8 @@ def run(environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status.
 
     The status is 0 after a graceful shutdown, 2 for an invalid setting, 3 for a model that cannot
-    be served and 4 for a port in use. For 2 to 4, the process logs one line and never listens.
+    be served, 4 for a port in use and 5 for a GPU that failed. For 2 to 4, the process logs one
+    line and never listens.
     """
     try:
         settings = Settings.read(environment)

@@ -25,6 +25,8 @@ from berth_serving.memory import configure_allocators
 from berth_serving.metrics import Metrics
 from berth_serving.model import Model, ModelError, load_model
 from berth_serving.processing import ProcessingError
+from berth_serving.run_failure import GpuFailureError
+from berth_serving.server import EXIT_GPU_FAILED
 from berth_serving.settings import Settings
 from berth_serving.tensors import Array
 from berth_serving.tracing import create_trace
@@ -34,6 +36,8 @@ _LOG = logging.getLogger("berth")
 
 def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str | None) -> None:
     """Load the model, then serve on bound sockets until the shutdown is complete.
+
+    If the GPU fails, the process exits with `EXIT_GPU_FAILED`.
 
     Raises:
         ModelError: If the model cannot be served. In that case, nothing has listened.
@@ -74,6 +78,10 @@ def serve(settings: Settings, listeners: list[socket.socket], metrics_dir: str |
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_server(server, listeners))
     is_finished = plane.close()
+    if plane.gpu_failure is not None:
+        _LOG.error("The GPU failed: %s. The process ends and must be restarted.", plane.gpu_failure)
+        # The usual end of the process would release the GPU's memory, which aborts it.
+        os._exit(EXIT_GPU_FAILED)
     _LOG.info("Stopped serving %s %s", card.name, card.version)
     if not is_finished:
         # Python would wait for the thread, but one operator of a run cannot be interrupted.
@@ -95,6 +103,10 @@ def warm_up(model: Model, settings: Settings, metrics: Metrics) -> DataPlane:
         raise ModelError(
             f"{PROCESSING_FILE} failed on the example in the model card: {error}. Package the"
             " version again."
+        ) from error
+    except GpuFailureError as error:
+        raise ModelError(
+            f"The GPU failed while it ran the example in the model card: {error.failure}."
         ) from error
     except RequestError as error:
         raise ModelError(

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from berth_protocol.body_memory import BodyMemory
@@ -15,7 +16,7 @@ from berth_serving.metrics import Metrics
 from berth_serving.model import load_model
 from berth_serving.settings import Settings
 from berth_serving.worker import warm_up
-from tests.serving.berth import Berth, run_berth
+from tests.serving.berth import Berth, run_berth, write_identity_model
 from tests.serving.process_memory import read_memory, reset_peak
 from tests.serving.test_protocol import REQUEST
 
@@ -133,3 +134,23 @@ def test_response_is_compressed_on_request(
     assert response.status_code == 200
     assert response.headers.get("content-encoding") == coding
     assert response.json() == _infer_raw(berth, rows, "identity").json()
+
+
+@pytest.mark.parametrize(("is_binary", "coding"), [(False, "gzip"), (True, None)])
+def test_values_that_hardly_shrink_are_not_compressed(
+    tmp_path: Path, log: Path, is_binary: bool, coding: str | None
+) -> None:
+    """Most clients accept gzip, and it takes longer than many models."""
+    values = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    model = write_identity_model(tmp_path / "model", "FP32", ["n"], [1.0])
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(values)], "data": values.tolist()}
+    request = {"inputs": [tensor], "parameters": {"binary_data_output": is_binary}}
+    with run_berth(model, log, max_batch="20000") as berth:
+        response = berth.infer(request, headers={"accept-encoding": "gzip"})
+    assert response.status_code == 200
+    assert response.headers.get("content-encoding") == coding
+    if is_binary:
+        assert response.content.endswith(values.tobytes())
+    else:
+        received = response.json()["outputs"][0]["data"]
+        assert np.array_equal(np.array(received, np.float32), values)

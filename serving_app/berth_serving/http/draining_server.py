@@ -74,7 +74,7 @@ class DrainingServer(HttpServer):
     After `start_draining`, readiness checks fail and every response closes its connection, but
     requests are still accepted. When requests stop arriving, the listening socket closes and
     requests in flight finish. Requests that are unfinished shortly before the grace period ends
-    get 503.
+    get 503. The same happens by itself when the GPU has failed.
 
     Args:
         accept_seconds: See `Drain`.
@@ -105,6 +105,8 @@ class DrainingServer(HttpServer):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to shut down now. uvicorn calls this ten times per second."""
+        if self._plane.gpu_failure is not None:
+            self.start_draining()
         if self._drain is not None:
             now = asyncio.get_running_loop().time()
             step = self._drain.next_step(now, self._plane.request_count)
