@@ -119,7 +119,7 @@ def test_needs_of_a_single_engine_are_those_of_all_berths(tmp_path: Path) -> Non
     text = _SPEC.partition("    hosts:\n")[0] + "    port: 8080\n"
     (need,) = build_needs(load(tmp_path, text, "docker"), image_bytes=5).values()
     # Two replicas of digits/1, no replica of the cold digits/2, and images/1.
-    assert need.memory_bytes == 2 * _GIB + _GIB // 2
+    assert need.memory_bytes == 2 * _GIB + 2 * _GIB
     assert (need.cpus, need.gpus) == (3.0, 1)
 
 

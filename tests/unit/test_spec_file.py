@@ -1,11 +1,12 @@
 """Loading a configuration file: its format, the line numbers in errors, and its secrets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from berth.spec import ENCRYPTED, SpecError, load_file
-from tests.unit.spec_file import SMALLEST, load, problems
+from tests.unit.spec_file import SMALLEST, changed, config_of, load, problems
 
 
 def test_smallest_stack_has_documented_defaults(tmp_path: Path) -> None:
@@ -370,3 +371,19 @@ def test_long_value_is_shortened_in_error(tmp_path: Path) -> None:
 
     assert len(problem) < 250
     assert "..." in problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "gpus", "memory"),
+    [
+        ({}, 1, "2Gi"),
+        ({"models.digits.resources": {"cpu": "2"}}, 1, "2Gi"),
+        ({"models.digits.resources": {"memory": "1Gi", "gpu": 4}}, 4, "1Gi"),
+    ],
+)
+def test_gpu_model_has_a_gpu_and_memory_for_its_libraries(
+    tmp_path: Path, keys: dict[str, Any], gpus: int, memory: str
+) -> None:
+    text = changed(config_of("local"), {"models.digits.compute": "gpu", **keys})
+    resources = load(tmp_path, text).models["digits"].resources
+    assert (resources.gpu, resources.memory) == (gpus, memory)

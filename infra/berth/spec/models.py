@@ -114,6 +114,10 @@ class ReplicaSpec(Section):
         return self
 
 
+# NVIDIA's libraries and ResNet-18 take 845 MiB on an H200 (docs/measurements/gpus.md).
+_GPU_BERTH_MEMORY = "2Gi"
+
+
 class ResourceSpec(Section):
     """Resources of each replica. The local platform enforces only `memory`, for requests."""
 
@@ -124,7 +128,7 @@ class ResourceSpec(Section):
     default. A higher limit shortens the start."""
     memory: MemoryQuantity = "512Mi"
     """Memory, as both request and limit. A berth refuses a request with 413 if the model needs more
-    for it than the loaded model leaves."""
+    for it than the loaded model leaves. Defaults to 2Gi with `compute: gpu`."""
     gpu: int = Field(default=0, ge=0, le=16)
     """GPUs. Defaults to 1 with `compute: gpu`, and to 0 with `compute: cpu`."""
 
@@ -244,10 +248,12 @@ class ModelSpec(Section):
 
     @field_validator("resources", mode="after")
     @classmethod
-    def _default_to_one_gpu(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
-        if info.data.get("compute") == "gpu" and "gpu" not in resources.model_fields_set:
-            return resources.model_copy(update={"gpu": 1})
-        return resources
+    def _set_gpu_defaults(cls, resources: ResourceSpec, info: ValidationInfo) -> ResourceSpec:
+        if info.data.get("compute") != "gpu":
+            return resources
+        defaults = {"gpu": 1, "memory": _GPU_BERTH_MEMORY}
+        unset = defaults.keys() - resources.model_fields_set
+        return resources.model_copy(update={name: defaults[name] for name in unset})
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
