@@ -2,7 +2,7 @@
 
 pytest-xdist gives its processes 10 s to end, less than an update of a stack or the cluster takes. A
 process belongs to the run if its environment says so. Berth gives its own processes another one,
-with the directory of their stack.
+with the directory of their stack; the supervisor of a stack has it only in its command line.
 """
 
 import contextlib
@@ -69,9 +69,11 @@ def _find_processes(run: str, folder: Path) -> Iterator[psutil.Process]:
         if process.pid == os.getpid():
             continue
         try:
-            environment = process.environ()
+            environment, command = process.environ(), process.cmdline()
         except psutil.Error:
             continue
-        stack = environment.get(RUN_DIR_VARIABLE)
-        if environment.get(RUN_VARIABLE) == run or (stack and folder in Path(stack).parents):
+        stack = environment.get(RUN_DIR_VARIABLE, "")
+        if environment.get(RUN_VARIABLE) == run or any(
+            folder in Path(text).parents for text in (stack, *command)
+        ):
             yield process

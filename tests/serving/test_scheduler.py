@@ -19,6 +19,7 @@ class _FakeModel:
     """A model whose runs take `seconds` on the fake clock."""
 
     row_inputs = ("x",)
+    uses_gpu = False
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -24,10 +24,13 @@ from pathlib import Path
 
 def test_waits(tmp_path):
     command = [sys.executable, "-c", "import time; time.sleep({_SECONDS})"]
-    def start(environment):
-        return subprocess.Popen(command, env=environment, start_new_session=True).pid
+    def start(environment, *arguments):
+        return subprocess.Popen(
+            [*command, *arguments], env=environment, start_new_session=True
+        ).pid
     own = {{"{RUN_DIR_VARIABLE}": str(tmp_path / "stack")}}
-    pids = [start(dict(os.environ)), start(own)]
+    supervisor = start({{}}, "-c", str(tmp_path / "stack" / "supervisord.conf"))
+    pids = [start(dict(os.environ)), start(own), supervisor]
     pids_file = Path(__file__).with_name("pids")
     pids_file.with_suffix(".draft").write_text(json.dumps([*pids, os.getpid()]))
     pids_file.with_suffix(".draft").rename(pids_file)
