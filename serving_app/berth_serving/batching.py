@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from berth_protocol.errors import RequestError
+from berth_serving.processing import ProcessingError
 from berth_serving.tensors import Array
 
 _MAX_MEASURED_ROWS = 32
@@ -85,7 +86,7 @@ def run_batch(
 def explain_slow_batches(
     run: Callable[[Mapping[str, Array]], object], row: Mapping[str, Array], batch_size: int
 ) -> str:
-    """Return why runs of several rows take longer than a run for each row, or "".
+    """Return why runs of several rows fail or take longer than a run for each row, or "".
 
     On a GPU, a convolution is prepared again whenever the number of rows changes, and with batching
     it changes all the time: 60 ms for ResNet-18 on an H200, where a run of one row takes 1 ms.
@@ -97,10 +98,13 @@ def explain_slow_batches(
     rows = min(batch_size, _MAX_MEASURED_ROWS)
     batch = {name: np.concatenate([array] * rows) for name, array in row.items()}
     single_seconds, batch_seconds = [], []
-    for _ in range(_MEASUREMENTS):
-        run(row)
-        single_seconds.append(_time(run, row))
-        batch_seconds.append(_time(run, batch))
+    try:
+        for _ in range(_MEASUREMENTS):
+            run(row)
+            single_seconds.append(_time(run, row))
+            batch_seconds.append(_time(run, batch))
+    except (RequestError, ProcessingError) as error:
+        return f"the model cannot run {rows} rows: {error}"
     single, together = rows * min(single_seconds), min(batch_seconds)
     if together <= single:
         return ""

@@ -20,6 +20,7 @@ from berth_serving.execution_providers import (
     find_gpu_failure,
     is_out_of_memory,
 )
+from berth_serving.model import MemoryExceededError
 from tests.serving.berth import Berth, run_berth, run_until_exit, write_identity_model
 from tests.serving.gpu_berth import (
     ARENA_IS_FULL,
@@ -187,3 +188,12 @@ def test_batches_that_are_slower_than_single_rows_are_found(
             "a run of 32 rows after a run of another number takes 51000.0 ms, and 32 runs of one"
             " row take 32000.0 ms"
         )
+
+
+def test_batch_that_exceeds_the_memory_of_the_gpu_disables_batching_only() -> None:
+    def run(feeds: Mapping[str, Any]) -> None:
+        if len(feeds["x"]) > 1:
+            raise MemoryExceededError(uses_gpu=True)
+
+    reason = explain_slow_batches(run, {"x": np.ones((1, 2), np.float32)}, 8)
+    assert reason.startswith("the model cannot run 8 rows: The model needs more memory")
