@@ -139,7 +139,7 @@ class DataPlane:
                 return await observe_and_respond(self._scheduler.run_in_loop(feeds, outputs))
             return await self._scheduler.run_in_thread(feeds, outputs, observe_and_respond)
         except GpuFailureError as error:
-            if await asyncio.to_thread(self._can_run_example):
+            if self.gpu_failure is None and await asyncio.to_thread(self._can_run_example):
                 raise ModelRejectedError(error.failure, feeds) from error
             self.gpu_failure = error.failure
             self.is_ready = False

@@ -289,13 +289,13 @@ class Scheduler:
 
     def _reject_exclusive(self, request: QueuedRequest) -> RequestError:
         """Return the error of a request that had too little memory while nothing else ran."""
-        if self._model.uses_gpu:
-            return MemoryExceededError(uses_gpu=True)  # It is not known which memory ran out.
         if self._sending_bytes >= LARGE_BYTES:
             return overload_error(
                 f"Responses that their clients have not received yet take"
                 f" {self._sending_bytes >> 20} MiB of memory. Retry later."
             )
+        if self._model.uses_gpu:
+            return MemoryExceededError(uses_gpu=True)  # It is not known which memory ran out.
         elements = count_elements(request.feeds)
         return self._memory.reject_exclusive(request.rows, elements, request.memory)
 

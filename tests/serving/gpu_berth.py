@@ -1,7 +1,8 @@
 """`python -m tests.serving.gpu_berth`: a berth whose ONNX Runtime seems to have a GPU.
 
-It computes on the CPU. Some values of `x` make a run fail with a message that ONNX Runtime 1.31.1
-raised on an H200.
+It computes on the CPU. Some values of `x` make a run fail with a message in the form that ONNX
+Runtime 1.31.1 has. All except the one for NOT_SUPPORTED were seen on an H200, some of them with
+another place in the source.
 """
 
 import os

@@ -1,10 +1,9 @@
-"""A GPU that is missing, full or broken, as seen by clients and by whoever restarts the berth.
+"""A berth whose GPU is missing, full or broken: its responses, its log and its exit status.
 
-Messages and causes were seen on an H200. No test here needs a GPU.
+No test here needs a GPU.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from berth_serving.execution_providers import (
     is_out_of_memory,
 )
 from berth_serving.model import MemoryExceededError
-from tests.serving.berth import Berth, run_berth, run_until_exit, write_identity_model
+from tests.serving.berth import run_berth, run_until_exit, wait_until, write_identity_model
 from tests.serving.gpu_berth import (
     ARENA_IS_FULL,
     BREAKS_GPU,
@@ -42,12 +41,6 @@ _SIMULATED: Mapping[str, Any] = {
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_identity_model(tmp_path / "model", "FP32", ["n"], [1.0])
-
-
-@contextmanager
-def _run_gpu_berth(model: Path, log: Path, **settings: str) -> Iterator[Berth]:
-    with run_berth(model, log, **_SIMULATED, **settings) as berth:
-        yield berth
 
 
 def _request(*values: float) -> dict[str, Any]:
@@ -108,7 +101,9 @@ def test_berth_with_a_broken_gpu_answers_503_and_exits(
     model: Path, log: Path, threshold: str
 ) -> None:
     """Otherwise it would be ready, and reject every request as invalid."""
-    with _run_gpu_berth(model, log, loop_threshold_ms=threshold, accept_seconds="1") as berth:
+    with run_berth(
+        model, log, **_SIMULATED, loop_threshold_ms=threshold, accept_seconds="1"
+    ) as berth:
         assert berth.infer(_request(1.0)).status_code == 200
         response = berth.infer(_request(BREAKS_GPU))
         assert response.status_code == 503
@@ -123,17 +118,16 @@ def test_berth_with_a_broken_gpu_answers_503_and_exits(
 
 
 def test_broken_gpu_of_one_worker_ends_only_that_worker(model: Path, log: Path) -> None:
-    with _run_gpu_berth(model, log, workers="2") as berth:
+    with run_berth(model, log, **_SIMULATED, workers="2") as berth:
         assert berth.infer(_request(BREAKS_GPU)).status_code == 503
-        while berth.count_started_workers() < 3:
-            assert berth.process.poll() is None
+        wait_until(lambda: berth.count_started_workers() == 3, "the worker is replaced")
         with berth.create_client() as client:
             berth.client = client
             assert berth.infer(_request(1.0)).status_code == 200
 
 
 def test_request_that_the_gpu_does_not_support_is_a_clients_mistake(model: Path, log: Path) -> None:
-    with _run_gpu_berth(model, log) as berth:
+    with run_berth(model, log, **_SIMULATED) as berth:
         response = berth.infer(_request(NOT_SUPPORTED))
         assert response.status_code == 400
         assert berth.infer(_request(1.0)).status_code == 200
@@ -144,7 +138,7 @@ def test_request_that_exceeds_the_memory_of_the_gpu_is_too_large(
     model: Path, log: Path, value: float
 ) -> None:
     memory = str(1 << 30)
-    with _run_gpu_berth(model, log, loop_threshold_ms="0", memory_bytes=memory) as berth:
+    with run_berth(model, log, **_SIMULATED, loop_threshold_ms="0", memory_bytes=memory) as berth:
         response = berth.infer(_request(value, 1.0))
         assert response.status_code == 413
         assert "GPU" in response.json()["error"]
